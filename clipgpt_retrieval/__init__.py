@@ -1,0 +1,30 @@
+"""CLIP-GPT for clip-retrieval: text to predicted CLIP image embedding, and CLIP embedding to caption.
+
+The public names are loaded when they are first used, so that importing the package costs nothing:
+
+    >>> import clipgpt_retrieval as cg
+    >>> cg.ClipGptClient.__name__
+    'ClipGptClient'
+"""
+
+# Neither typing nor importlib: with the plugin enabled, every Python start of the environment imports this.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from clipgpt_retrieval.client import ClipGptClient
+    from clipgpt_retrieval.engine import ClipGpt, load
+
+__all__ = ["ClipGpt", "ClipGptClient", "load"]
+
+_HOME_OF = {
+    "ClipGpt": "clipgpt_retrieval.engine",
+    "load": "clipgpt_retrieval.engine",
+    "ClipGptClient": "clipgpt_retrieval.client",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME_OF[name]), name)

@@ -1,0 +1,45 @@
+"""The errors that a user meets: each is one sentence that names the field or file and what to do."""
+
+
+class ClipGptError(Exception):
+    """Anything that the user can put right. The command line prints its message and nothing else."""
+
+
+class InputError(ClipGptError, ValueError):
+    """A value that was handed in is wrong (HTTP 400).
+
+    Args:
+        field: the request field, flag or argument at fault.
+        message: one sentence: what is wrong with it and what to do.
+
+    Example:
+        >>> str(InputError("embedding", "has 3 numbers, this model takes 512"))
+        'embedding: has 3 numbers, this model takes 512'
+    """
+
+    status = 400
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class NotFoundError(InputError):
+    """A name or id that was asked for does not exist (HTTP 404)."""
+
+    status = 404
+
+
+class TooLargeError(InputError):
+    """A value is larger than this server takes (HTTP 413)."""
+
+    status = 413
+
+
+class ModelError(ClipGptError):
+    """A clipgpt model cannot be read, or does not fit the index or the request."""
+
+
+class DataError(ClipGptError):
+    """A folder of embeddings, captions or an index cannot be read as what it should be."""

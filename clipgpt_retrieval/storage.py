@@ -1,0 +1,108 @@
+"""Folders on any file system that fsspec knows: fetched whole, and put in place only once they are complete."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from uuid import uuid4
+
+import fsspec
+import numpy as np
+
+from clipgpt_retrieval.errors import DataError
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` names a file system (``s3://...``, ``memory://...``), not a local path."""
+    return "://" in path
+
+
+@contextmanager
+def local_folder(url: str) -> Iterator[Path]:
+    """A local copy of the folder at ``url``, kept while the context lasts; a local folder is used as it is.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not is_url(url):
+        if not Path(url).is_dir():
+            raise FileNotFoundError(url)
+        yield Path(url)
+        return
+    fs, root = fsspec.core.url_to_fs(url)
+    if not fs.isdir(root):
+        raise FileNotFoundError(url)
+    with tempfile.TemporaryDirectory() as copy:
+        fs.get(root.rstrip("/") + "/", copy, recursive=True)
+        yield Path(copy)
+
+
+@contextmanager
+def new_folder(url: str, last: str) -> Iterator[Path]:
+    """A local folder to fill, which takes the place of ``url`` when the context ends without an error.
+
+    A local folder is renamed into place. Object stores cannot rename a folder: there the file named ``last``,
+    without which the folder is no use, is uploaded after all others.
+
+    Args:
+        url: where the folder shall stand; what stood there before is replaced.
+        last: the file whose presence means that the folder is complete.
+    """
+    if is_url(url):
+        with tempfile.TemporaryDirectory() as staging:
+            yield Path(staging)
+            _upload(Path(staging), url, last)
+        return
+    target = Path(url)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging_folder = target.parent / f".{target.name}.{uuid4().hex[:8]}"
+    staging_folder.mkdir()
+    try:
+        yield staging_folder
+        _replace(staging_folder, target)
+    finally:
+        shutil.rmtree(staging_folder, ignore_errors=True)
+
+
+def _replace(staging_folder: Path, target: Path) -> None:
+    if not target.exists():
+        staging_folder.rename(target)
+        return
+    old = target.parent / f".{target.name}.{uuid4().hex[:8]}.old"
+    target.rename(old)
+    staging_folder.rename(target)
+    shutil.rmtree(old)
+
+
+def _upload(folder: Path, url: str, last: str) -> None:
+    fs, root = fsspec.core.url_to_fs(url)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if fs.exists(f"{root}/{last}"):
+        fs.rm(f"{root}/{last}")
+    for path in sorted(files, key=lambda file: file.name == last):
+        name = PurePosixPath(root, path.relative_to(folder).as_posix()).as_posix()
+        fs.makedirs(name.rsplit("/", 1)[0], exist_ok=True)
+        fs.put_file(str(path), name)
+
+
+def read_array(url: str) -> np.ndarray:
+    """An array from an ``.npy`` file, never unpickled.
+
+    Raises:
+        DataError: no such file, or no array in it.
+    """
+    try:
+        with fsspec.open(url, "rb") as file:
+            return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{url} cannot be read as an .npy array: {error}") from error
+
+
+def write_array(url: str, array: np.ndarray) -> None:
+    """An array as an ``.npy`` file, written aside and then moved into place."""
+    fs, path = fsspec.core.url_to_fs(url)
+    aside = f"{path}.{uuid4().hex[:8]}.part"
+    with fs.open(aside, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+    fs.mv(aside, path)
