@@ -1,0 +1,287 @@
+"""The engine: texts and segments to embeddings, embeddings to captions, batched, on any device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.model.captioner import Captioner
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.sequence import ClipGptSequence, Segment, SequenceFormat, unit_embeddings
+
+Query = str | Sequence[Segment]
+"""A text, or a run of segments."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and the model's log-probability of it (natural logarithm, summed over its tokens)."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How captions are generated.
+
+    Attributes:
+        num_captions: captions for each embedding.
+        num_beams: beams of the search; at least ``num_captions`` where nothing is sampled.
+        max_new_tokens: longest caption, in tokens.
+        temperature: 0 takes the likeliest, above 0 samples.
+        top_p: sample among the likeliest tokens that hold this much probability together.
+    """
+
+    num_captions: int = 1
+    num_beams: int = 1
+    max_new_tokens: int = 40
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in ("num_captions", "num_beams", "max_new_tokens"):
+            if getattr(self, field) < 1:
+                raise InputError(field, f"is {getattr(self, field)}, it must be at least 1")
+        if not 0 <= self.temperature < float("inf"):
+            raise InputError("temperature", f"is {self.temperature}, it must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise InputError("top_p", f"is {self.top_p}, it must be above 0 and at most 1")
+
+    def as_config(self, stop_ids: list[int], room: int) -> GenerationConfig:
+        """As transformers' ``generate`` takes it, for a sequence with ``room`` tokens left."""
+        sampled = self.temperature > 0
+        return GenerationConfig(
+            max_new_tokens=min(self.max_new_tokens, room),
+            num_return_sequences=self.num_captions,
+            num_beams=self.num_beams if sampled else max(self.num_beams, self.num_captions),
+            do_sample=sampled,
+            temperature=self.temperature if sampled else None,
+            top_p=self.top_p if sampled else None,
+            top_k=0 if sampled else None,
+            eos_token_id=stop_ids,
+            pad_token_id=stop_ids[0],
+        )
+
+
+class ClipGpt:
+    """A clipgpt model at work.
+
+    Args:
+        model: the network.
+        tokenizer: its tokenizer.
+        device: ``"auto"`` (cuda, else mps, else cpu) or a torch device.
+        dtype: ``"auto"`` (bfloat16 on cuda, float32 elsewhere) or the name of a torch dtype.
+
+    Example:
+        >>> model = load("my_model")                                            # doctest: +SKIP
+        >>> model.encode(["two giraffes next to a fence"]).shape                # doctest: +SKIP
+        (1, 512)
+    """
+
+    def __init__(
+        self,
+        model: ClipGptModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
+        self.device = _device(device)
+        self.model = model.to(self.device, _dtype(dtype, self.device)).eval()
+        self.sequences = SequenceFormat(tokenizer, model.config)
+        self._captioner = Captioner(self.model)
+        self._stop_ids = self.sequences.stop_ids()
+
+    @property
+    def clip_dim(self) -> int:
+        """Dimension of the embeddings that the model reads and predicts."""
+        return self.model.config.clip_dim
+
+    @property
+    def clip_model(self) -> str | None:
+        """The CLIP that the model was trained for, as all_clip names it; None where nobody said."""
+        return self.model.config.clip_model
+
+    def encode(self, queries: Sequence[Query], *, space: str = "query", batch_size: int = 64) -> np.ndarray:
+        """Embeddings of texts or of runs of segments.
+
+        Args:
+            queries: texts, or lists of segments ``{"text": str}`` and ``{"embedding": vector}``.
+            space: ``"query"``: the vectors to search an index with; ``"image"``: the guess at the pictures'
+                own embeddings, to caption or to use as pictures.
+            batch_size: queries in one forward pass.
+
+        Returns:
+            float32 ``[n, clip_dim]``, unit norm, in the order of the queries.
+
+        Raises:
+            InputError: an unknown space, an empty text, one longer than the context, a wrong segment.
+        """
+        if space not in ("query", "image"):
+            raise InputError("space", f"is {space!r}, it must be 'query' or 'image'")
+        query, image = self.encode_both(queries, batch_size=batch_size)
+        return query if space == "query" else image
+
+    def encode_both(self, queries: Sequence[Query], *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+        """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`."""
+        if isinstance(queries, str):
+            raise InputError("queries", "is one text: give a list of texts")
+        sequences = [self._checked(self.sequences.query(query)) for query in queries]
+        both = np.empty((2, len(sequences), self.clip_dim), np.float32)  # [2, n, d]
+        for rows in _batches(sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)), batch_size):
+            both[:, rows] = self._predict([sequences[i] for i in rows])
+        return both[0], both[1]
+
+    def caption(self, embeddings: Any, **generation: Any) -> list[str]:
+        """One caption for each embedding.
+
+        Args:
+            embeddings: numbers ``[n, clip_dim]`` of any norm.
+            **generation: fields of :class:`Generation`, and ``batch_size``.
+
+        Returns:
+            n captions.
+
+        Raises:
+            InputError: embeddings of another length, or a generation setting out of its bounds.
+        """
+        generation.pop("num_captions", None)
+        return [best[0].text for best in self._generated(embeddings, scored=False, **generation)]
+
+    def captions(self, embeddings: Any, **generation: Any) -> list[list[Caption]]:
+        """Captions for each embedding with their log-probabilities, the likeliest first; see :meth:`caption`."""
+        return [
+            sorted(captions, key=lambda caption: -caption.logprob)
+            for captions in self._generated(embeddings, scored=True, **generation)
+        ]
+
+    def _checked(self, sequence: ClipGptSequence) -> ClipGptSequence:
+        limit = self.model.context_length
+        if limit is not None and len(sequence.ids) > limit:
+            raise InputError("text", f"makes {len(sequence.ids)} tokens, this model reads at most {limit}: shorten it")
+        return sequence
+
+    def _room(self, used: int) -> int:
+        """Tokens left in the context after ``used``; a million where the backbone sets no bound."""
+        return (self.model.context_length or 1_000_000) - used
+
+    @torch.inference_mode()
+    def _predict(self, sequences: Sequence[ClipGptSequence]) -> np.ndarray:
+        """Query and image embeddings of one batch, float32 ``[2, b, d]``."""
+        ids, mask = _padded([sequence.ids for sequence in sequences], self.device)  # [b, t] each
+        embeddings = self._tensor(np.concatenate([sequence.embeddings for sequence in sequences]))  # [m, d]
+        prediction = self.model.predict(ids, mask, embeddings)
+        return torch.stack([prediction.query, prediction.image]).cpu().numpy()
+
+    def _generated(
+        self, embeddings: Any, *, scored: bool, batch_size: int = 64, **generation: Any
+    ) -> Iterator[list[Caption]]:
+        settings = Generation(**generation)
+        vectors = unit_embeddings(embeddings, self.clip_dim) if len(embeddings) else np.empty((0, self.clip_dim))
+        for rows in _batches(range(len(vectors)), batch_size):
+            batch = self._tensor(vectors[list(rows)])  # [b, d]
+            generated = self._generate(batch, settings)  # [b * c, t]
+            texts = [self.sequences.caption_text(self._before_stop(row)) for row in generated.tolist()]
+            count = settings.num_captions
+            logprobs = self._logprobs(batch.repeat_interleave(count, 0), generated) if scored else [0.0] * len(texts)
+            both = [Caption(text, logprob) for text, logprob in zip(texts, logprobs, strict=True)]
+            yield from (both[start : start + count] for start in range(0, len(both), count))
+
+    @torch.inference_mode()
+    def _generate(self, embeddings: Tensor, settings: Generation) -> Tensor:
+        """Generated ids ``[b * num_captions, t]``, closed by a stop id where there was room for one."""
+        prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
+        vectors = self.model.embed(prompt.expand(len(embeddings), -1), embeddings)  # [b, p, h]
+        return self._captioner.generate(
+            inputs_embeds=vectors,
+            attention_mask=torch.ones(vectors.shape[:2], dtype=torch.long, device=self.device),
+            clip_embeddings=embeddings,
+            generation_config=settings.as_config(self._stop_ids, self._room(len(prompt))),
+        )
+
+    @torch.inference_mode()
+    def _logprobs(self, embeddings: Tensor, generated: Tensor) -> list[float]:
+        """Log-probability of each generated caption, its closing token included: one more forward pass."""
+        prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
+        ids = torch.cat([prompt.expand(len(generated), -1), generated], dim=1)  # [b, p + t]
+        states = self.model.hidden_states(ids, torch.ones_like(ids), embeddings)[-1]  # [b, p + t, h]
+        # The state before each generated token, [b, t, h].
+        before = self.model.fused(states[:, len(prompt) - 1 : -1], embeddings)
+        kept = torch.tensor(self._kept_mask(generated), device=self.device)  # [b, t]
+        logprobs = torch.zeros(generated.shape, device=self.device)
+        for row in range(len(generated)):  # a row at a time: logits of a whole batch are half a gigabyte
+            logits = self.model.token_logits(before[row]).float()  # [t, vocabulary]
+            logprobs[row] = -torch.nn.functional.cross_entropy(logits, generated[row], reduction="none")
+        return (logprobs * kept).sum(1).tolist()
+
+    def _before_stop(self, ids: list[int]) -> list[int]:
+        end = next((place + 1 for place, token in enumerate(ids) if token in self._stop_ids), len(ids))
+        return ids[:end]
+
+    def _kept_mask(self, generated: Tensor) -> list[list[int]]:
+        """1 for each caption's own tokens and the one that stops it, 0 for the padding behind."""
+        length = generated.shape[1]
+        kept = [len(self._before_stop(row)) for row in generated.tolist()]
+        return [[1] * end + [0] * (length - end) for end in kept]
+
+    def _tensor(self, embeddings: np.ndarray) -> Tensor:
+        return torch.as_tensor(embeddings, dtype=torch.float32, device=self.device)
+
+
+def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
+    """Loads a clipgpt model, or a General-GPT directory as one.
+
+    Args:
+        path: a directory, an fsspec url or a hub id.
+        device: see :class:`ClipGpt`.
+        dtype: see :class:`ClipGpt`.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ModelError: nothing there, a file missing or cut short, or another kind of model.
+        InputError: an unknown device or dtype.
+    """
+    return ClipGpt(*checkpoint.load(path), device=device, dtype=dtype)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+        return device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError("device", f"{name!r} is not to be had here: try 'auto' or 'cpu'") from None
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError("dtype", f"{name!r} is no floating-point type: try 'float32' or 'bfloat16'")
+    return dtype
+
+
+def _batches(rows: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    return (list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size))
+
+
+def _padded(ids: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Right-padded ids and their attention mask, int64 ``[b, t]`` each."""
+    rows = [torch.tensor(row) for row in ids]
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    return pad_sequence(rows, batch_first=True).to(device), mask.to(device)

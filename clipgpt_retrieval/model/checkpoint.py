@@ -1,0 +1,134 @@
+"""Clipgpt models on disk, on a hub and on any file system: saved whole, loaded or refused in a sentence."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from clipgpt_retrieval.errors import ModelError
+from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.storage import is_url, local_folder, new_folder
+
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+"""What is fetched of a hub's repository: no pickles and no other framework's weights."""
+
+
+def save(
+    model: ClipGptModel,
+    tokenizer: PreTrainedTokenizerBase,
+    path: str,
+    documents: dict[str, str] | None = None,
+) -> None:
+    """Writes a clipgpt model as safetensors with its configuration and tokenizer, complete or not at all.
+
+    Args:
+        model: what to save.
+        tokenizer: holds the four special tokens.
+        path: a directory or fsspec url; what stood there is replaced.
+        documents: further files to lay beside them, text by name.
+    """
+    with new_folder(path, last="config.json") as folder:
+        for name, text in (documents or {}).items():
+            (folder / name).write_text(text)
+        model.save_pretrained(folder, safe_serialization=True)
+        tokenizer.save_pretrained(folder)
+
+
+def load(
+    path: str, *, tokenizer_path: str | None = None, embedding_norm: float | None = None
+) -> tuple[ClipGptModel, PreTrainedTokenizerBase]:
+    """Reads a clipgpt model, or a General-GPT directory as the clipgpt model that it is.
+
+    Args:
+        path: a directory, an fsspec url or a hub id.
+        tokenizer_path: where the tokenizer lies, if not beside the weights (General-GPT's notebook saves it
+            to a directory of its own).
+        embedding_norm: the norm that a General-GPT model's input embeddings had in training, where it is known.
+
+    Returns:
+        The model in float32 on the CPU, ready to evaluate, and its tokenizer.
+
+    Raises:
+        ModelError: nothing there, a file missing or cut short, or another kind of model.
+    """
+    with _as_folder(path) as folder, _as_folder(tokenizer_path or str(folder)) as tokenizer_folder:
+        kind = _read_kind(folder, path)
+        tokenizer = _load_tokenizer(tokenizer_folder, tokenizer_path or path)
+        with _told_in_a_sentence(path):
+            if kind == ClipGptConfig.model_type:
+                model, info = ClipGptModel.from_pretrained(
+                    folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
+                )
+            elif is_general_gpt(tokenizer):
+                model, info = load_general_gpt(folder, tokenizer, tokenizer_folder, embedding_norm)
+            else:
+                raise ModelError(
+                    f"{path} holds a {kind} model without CLIP-GPT's four special tokens: give a clipgpt model, "
+                    "or train one with this as --backbone"
+                )
+        missing = [key for key in info["missing_keys"] if key not in (model._tied_weights_keys or [])]
+        if missing or info["mismatched_keys"]:
+            raise ModelError(
+                f"{path}: the weights lack {len(missing)} tensors that the configuration names "
+                f"({', '.join(missing[:3])}): fetch or save the model again"
+            )
+    return model.eval(), tokenizer
+
+
+def _read_kind(folder: Path, path: str) -> str:
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise ModelError(f"{path} has no config.json: it is not a clipgpt model")
+    try:
+        config: dict[str, Any] = json.loads(config_file.read_text())
+        return config["model_type"]
+    except (ValueError, KeyError, TypeError):
+        raise ModelError(f"{path}: config.json cannot be read: fetch or save the model again") from None
+
+
+def _load_tokenizer(folder: Path, path: str) -> PreTrainedTokenizerBase:
+    with _told_in_a_sentence(path):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@contextmanager
+def _told_in_a_sentence(path: str) -> Iterator[None]:
+    """Turns what transformers and safetensors raise on a broken model into one sentence."""
+    try:
+        yield
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(f"{path} cannot be loaded: {lines[0]}") from error
+
+
+@contextmanager
+def _as_folder(path: str) -> Iterator[Path]:
+    """The local folder that holds what ``path`` names: a directory, an fsspec url or a hub id."""
+    try:
+        if is_url(path) or Path(path).exists() or path.count("/") > 1 or path.startswith((".", "/", "~")):
+            with local_folder(path) as folder:
+                yield folder
+        else:
+            yield _fetch_from_hub(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist: give a directory, a hub id or an fsspec url") from None
+
+
+def _fetch_from_hub(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"{hub_id} is neither a directory here nor a model that the hub gives out "
+            f"({type(error).__name__}): check the name and the network"
+        ) from error

@@ -1,0 +1,77 @@
+"""The configuration of a clipgpt model."""
+
+from typing import Any
+
+from transformers import PretrainedConfig
+
+CLIP_IN = "[CLIP IN]"
+CLIP_IN_END = "[\\CLIP IN]"
+CLIP_OUT = "[CLIP OUT]"
+CLIP_OUT_END = "[\\CLIP OUT]"
+SPECIAL_TOKENS = [CLIP_IN, CLIP_IN_END, CLIP_OUT, CLIP_OUT_END]
+
+
+class ClipGptConfig(PretrainedConfig):
+    """What a clipgpt model is made of.
+
+    Args:
+        backbone_config: the causal language model's own configuration, as ``PretrainedConfig.to_dict`` gives it.
+        clip_dim: dimension of the CLIP embeddings that are read and predicted.
+        clip_model: the CLIP of these embeddings, as all_clip names it (``"ViT-B/32"``, ``"open_clip:..."``).
+        prefix_length: how many vectors an embedding becomes at the input (ClipCap's prefix length).
+        clip_in: ``"linear"``, ``"mlp"`` or ``"identity"``: how an embedding becomes its prefix.
+        clip_out: ``"linear"`` or ``"identity"``: how hidden states become an embedding.
+        readout_layers: the hidden states that clip_out reads, as transformers numbers them
+            (0: the token embeddings; -1: the last layer after its norm).
+        readout_pool: ``"last"`` reads the token [CLIP OUT]; ``"last_mean"`` reads the mean over the
+            sequence beside it.
+        readout_dropout: dropout on what clip_out reads, while training.
+        caption_from: where the embedding that is captioned comes in: ``"prefix"``, at the head of the sequence;
+            ``"fusion"``, at the last hidden states, so that the sequence is the caption alone.
+        fusion_width: inner width of the fusion.
+        fusion_dropout: dropout inside the fusion, while training.
+        embedding_norm: the L2 norm that embeddings had in training. General-GPT and ClipCap were trained on
+            raw CLIP outputs, an index holds unit vectors: these are rescaled on the way in.
+        spaces_around_special_tokens: whether the prompt's spaces beside a special token are tokens of their own.
+            transformers dropped them before 4.34 (the seed's notebook ran on 4.27) and keeps them since.
+
+    With ``clip_in`` and ``clip_out`` the identity, the last layer and one prefix vector this is the model of
+    General-GPT's notebook ``CLIP_GPT_COCO.ipynb``.
+    """
+
+    model_type = "clipgpt"
+
+    def __init__(
+        self,
+        backbone_config: dict[str, Any] | None = None,
+        clip_dim: int = 512,
+        clip_model: str | None = None,
+        prefix_length: int = 1,
+        clip_in: str = "linear",
+        clip_out: str = "linear",
+        readout_layers: tuple[int, ...] | list[int] = (-1,),
+        readout_pool: str = "last",
+        readout_dropout: float = 0.0,
+        caption_from: str = "prefix",
+        fusion_width: int = 1024,
+        fusion_dropout: float = 0.3,
+        embedding_norm: float = 1.0,
+        spaces_around_special_tokens: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone_config = backbone_config or {"model_type": "gpt2"}
+        self.clip_dim = clip_dim
+        self.clip_model = clip_model
+        self.prefix_length = prefix_length
+        self.clip_in = clip_in
+        self.clip_out = clip_out
+        self.readout_layers = list(readout_layers)
+        self.readout_pool = readout_pool
+        self.readout_dropout = readout_dropout
+        self.caption_from = caption_from
+        self.fusion_width = fusion_width
+        self.fusion_dropout = fusion_dropout
+        self.embedding_norm = embedding_norm
+        self.spaces_around_special_tokens = spaces_around_special_tokens
+        kwargs.setdefault("tie_word_embeddings", self.backbone_config.get("tie_word_embeddings", True))
+        super().__init__(**kwargs)

@@ -1,0 +1,95 @@
+"""General-GPT's models as clipgpt models.
+
+The notebook ``CLIP_GPT_COCO.ipynb`` of LAION's General-GPT saves a plain ``GPT2LMHeadModel`` and a tokenizer
+with four special tokens. Its embeddings are hidden states as they are: no layers in or out, one vector each,
+as wide as the backbone.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from clipgpt_retrieval.model.config import SPECIAL_TOKENS, ClipGptConfig
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.sequence import SequenceFormat
+
+NOTEBOOK_CLIP = {768: "ViT-L/14"}
+"""The CLIP that the notebook trained on, by the width of its embeddings."""
+
+SAMPLE_CAPTIONS = [
+    "A woman riding a bike amongst other vehicles.",
+    "A child reading a book.",
+    "A piece of cake and a fork on a table.",
+    "Two giraffes are standing next to a fence.",
+]
+"""The examples of the notebook's README: what a General-GPT model's own embeddings are measured on."""
+
+
+def is_general_gpt(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether this is the tokenizer of a General-GPT model."""
+    return set(SPECIAL_TOKENS) <= set(tokenizer.get_vocab())
+
+
+def load_general_gpt(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    tokenizer_folder: Path,
+    embedding_norm: float | None,
+) -> tuple[ClipGptModel, dict[str, Any]]:
+    """Reads a General-GPT directory as a clipgpt model.
+
+    Args:
+        folder: holds the language model.
+        tokenizer: as it was read from ``tokenizer_folder``.
+        tokenizer_folder: tells by its files which transformers wrote it.
+        embedding_norm: norm of the embeddings in training; None: measured on the model's own predictions.
+
+    Returns:
+        The model and transformers' loading information.
+    """
+    backbone, info = AutoModelForCausalLM.from_pretrained(
+        folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
+    )
+    width = backbone.config.hidden_size
+    config = ClipGptConfig(
+        backbone_config=backbone.config.to_dict(),
+        clip_dim=width,
+        clip_model=NOTEBOOK_CLIP.get(width),
+        clip_in="identity",
+        clip_out="identity",
+        spaces_around_special_tokens=_keeps_spaces(tokenizer_folder),
+    )
+    model = ClipGptModel(config, backbone).eval()
+    config.embedding_norm = _predicted_norm(model, tokenizer) if embedding_norm is None else embedding_norm
+    return model, info
+
+
+@torch.inference_mode()
+def _predicted_norm(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> float:
+    """The norm of what the model itself predicts.
+
+    It was trained to predict the raw embeddings that it also reads, so that their norm can be measured on it.
+    """
+    sequences = SequenceFormat(tokenizer, model.config)
+    nothing = torch.empty(0, model.config.clip_dim)
+    norms = []
+    for caption in SAMPLE_CAPTIONS:
+        ids = torch.tensor([sequences.query(caption).ids])  # [1, t]
+        (states,) = model.query_states(ids, torch.ones_like(ids), nothing)  # [1, t, h]
+        norms.append(states[0, -1].norm().item())
+    return sum(norms) / len(norms)
+
+
+def _keeps_spaces(tokenizer_folder: Path) -> bool:
+    """Whether the tokenizer that the model was trained with kept the spaces beside special tokens.
+
+    The slow tokenizers before transformers 4.34 dropped them. Newer ones keep them, and they record their added
+    tokens in a place that the older did not know.
+    """
+    if (tokenizer_folder / "tokenizer.json").is_file():
+        return True
+    config_file = tokenizer_folder / "tokenizer_config.json"
+    return config_file.is_file() and "added_tokens_decoder" in json.loads(config_file.read_text())

@@ -1,0 +1,179 @@
+r"""The sequences that a clipgpt model reads: captions, queries and embeddings as token ids.
+
+The format is that of General-GPT's notebook ``CLIP_GPT_COCO.ipynb``::
+
+    encode    Caption: [{caption}]. [CLIP OUT]
+    caption   [CLIP IN] <embedding> [\CLIP IN] Caption: [{caption}].
+
+An interleaved query is a run of segments, each written as above, that ends in ``[CLIP OUT]``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.model.config import (
+    CLIP_IN,
+    CLIP_IN_END,
+    CLIP_OUT,
+    SPECIAL_TOKENS,
+    ClipGptConfig,
+)
+
+PLACEHOLDER = -1
+"""The token id that stands where a prefix vector of an embedding goes; no vocabulary has it."""
+
+CAPTION_OPENING = "Caption: ["
+CAPTION_CLOSING = "]."
+
+Segment = Mapping[str, Any]
+"""``{"text": str}`` or ``{"embedding": vector of clip_dim numbers}``."""
+
+
+@dataclass(frozen=True)
+class ClipGptSequence:
+    """Token ids with the embeddings that go into them.
+
+    Attributes:
+        ids: token ids, ``PLACEHOLDER`` wherever a prefix vector goes.
+        embeddings: float32 ``[m, clip_dim]``, unit norm, in the order of their places in ``ids``.
+    """
+
+    ids: list[int]
+    embeddings: np.ndarray
+
+
+class SequenceFormat:
+    """Writes text and embeddings as the token ids of one model.
+
+    Args:
+        tokenizer: holds the four special tokens.
+        config: of the model that will read the ids.
+
+    Raises:
+        ModelError: the tokenizer lacks one of the special tokens.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: ClipGptConfig) -> None:
+        vocabulary = tokenizer.get_vocab()
+        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+        if missing:
+            raise ModelError(f"the tokenizer lacks the special tokens {missing}: it is not a clipgpt model's")
+        self.tokenizer = tokenizer
+        self.clip_dim = config.clip_dim
+        self.clip_in, self.clip_in_end, self.clip_out, self.clip_out_end = (
+            vocabulary[token] for token in SPECIAL_TOKENS
+        )
+        self._space = " " if config.spaces_around_special_tokens else ""
+        self._prefix = [PLACEHOLDER] * config.prefix_length
+        self._captions_from_prefix = config.caption_from == "prefix"
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of ``text``, with nothing added at its ends."""
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def embedding_ids(self) -> list[int]:
+        r"""``[CLIP IN] <embedding> [\CLIP IN]``."""
+        between = self.tokenize(self._space) if self._space else []
+        return [self.clip_in, *self._prefix, *between, self.clip_in_end]
+
+    def captioned_ids(self) -> list[int]:
+        """What says which embedding is captioned; nothing where it comes in by fusion."""
+        return self.embedding_ids() if self._captions_from_prefix else []
+
+    def caption_prompt_ids(self) -> list[int]:
+        """What a caption is generated from: an embedding and the opening of its caption."""
+        return self._captioned(CAPTION_OPENING)
+
+    def caption_ids(self, caption: str) -> list[int]:
+        """The whole of a captioned embedding, as training reads it."""
+        return self._captioned(CAPTION_OPENING + caption + CAPTION_CLOSING)
+
+    def _captioned(self, text: str) -> list[int]:
+        given = self.captioned_ids()
+        return given + self.tokenize((self._space if given else "") + text)
+
+    def query(self, query: str | Sequence[Segment]) -> ClipGptSequence:
+        """A text or a run of segments as the sequence that ends in ``[CLIP OUT]``.
+
+        Raises:
+            InputError: an empty query, an empty text, a segment of another kind, or an embedding of another
+                length than ``clip_dim`` or without a direction.
+        """
+        segments: Sequence[Segment] = [{"text": query}] if isinstance(query, str) else query
+        if not segments:
+            raise InputError("segments", "is empty: give at least one text or embedding")
+        ids: list[int] = []
+        embeddings = []
+        for segment in segments:
+            if "text" in segment:
+                ids += self._text_ids(segment["text"], follows=bool(ids))
+            elif "embedding" in segment:
+                embeddings.append(unit_embeddings([segment["embedding"]], self.clip_dim)[0])
+                ids += self.embedding_ids()
+            else:
+                raise InputError("segments", f"has a segment {sorted(segment)}: each is a text or an embedding")
+        ids.append(self.clip_out)
+        return ClipGptSequence(ids, np.reshape(np.asarray(embeddings, np.float32), (-1, self.clip_dim)))
+
+    def _text_ids(self, text: str, follows: bool) -> list[int]:
+        if not isinstance(text, str) or not text.strip():
+            raise InputError("text", "is empty: say in words what to look for")
+        before = self._space if follows else ""
+        return self.tokenize(before + CAPTION_OPENING + clean_caption(text) + CAPTION_CLOSING + self._space)
+
+    def stop_ids(self) -> list[int]:
+        """Ids of all tokens that close a caption: those with a ``]`` in them, and the end of text."""
+        closing = [i for token, i in self.tokenizer.get_vocab().items() if "]" in token]
+        end = self.tokenizer.eos_token_id
+        return sorted({*closing, *([] if end is None else [end])})
+
+    def caption_text(self, ids: Sequence[int]) -> str:
+        """The caption in generated ``ids``: what stands before the closing bracket."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text.split("]", 1)[0].strip()
+
+
+def clean_caption(text: str) -> str:
+    """One line without the square brackets that close a caption.
+
+    >>> clean_caption(" a dog [brown]  runs ")
+    'a dog (brown) runs'
+    """
+    return " ".join(text.split()).replace("[", "(").replace("]", ")")
+
+
+def unit_embeddings(embeddings: Any, clip_dim: int) -> np.ndarray:
+    """Embeddings as float32 ``[n, clip_dim]`` of unit norm.
+
+    Raises:
+        InputError: not numbers, of another length than ``clip_dim``, not finite, or a vector of norm zero.
+    """
+    try:
+        array = np.asarray(embeddings, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InputError("embedding", f"is not a vector of {clip_dim} numbers") from None
+    if array.ndim != 2 or array.shape[1] != clip_dim:
+        length = array.shape[-1] if array.ndim else 0
+        raise InputError("embedding", f"has {length} numbers, this model takes {clip_dim}")
+    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    if not np.isfinite(norms).all() or (norms == 0).any():
+        raise InputError("embedding", "must be finite and not all zero")
+    return array / norms
+
+
+__all__ = [
+    "CLIP_IN",
+    "CLIP_IN_END",
+    "CLIP_OUT",
+    "PLACEHOLDER",
+    "ClipGptSequence",
+    "Segment",
+    "SequenceFormat",
+    "clean_caption",
+    "unit_embeddings",
+]

@@ -1,0 +1,131 @@
+"""Checkpoints: what was trained for days must come back whole, or say in a sentence that it cannot."""
+
+import json
+import shutil
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel
+
+from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.errors import ModelError
+from clipgpt_retrieval.model import checkpoint
+
+TEXTS = ["a dog in the snow", "two cakes"]
+
+
+@pytest.fixture
+def copy(clipgpt_path, tmp_path) -> Path:
+    return Path(shutil.copytree(clipgpt_path, tmp_path / "model"))
+
+
+def test_a_saved_model_comes_back_the_same(clipgpt, tmp_path):
+    clipgpt.model.image_mean.copy_(torch.linspace(0, 0.1, clipgpt.clip_dim))
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(tmp_path / "again"))
+    again = load(str(tmp_path / "again"), device="cpu")
+    for before, after in zip(clipgpt.encode_both(TEXTS), again.encode_both(TEXTS), strict=True):
+        assert np.array_equal(before, after)
+    clipgpt.model.image_mean.zero_()
+
+
+def test_only_safetensors_are_written(clipgpt_path):
+    names = {path.suffix for path in Path(clipgpt_path).iterdir()}
+    assert ".safetensors" in names
+    assert not names & {".bin", ".pt", ".pth", ".pkl"}
+
+
+def test_any_file_system_serves(clipgpt):
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, "memory://models/one")
+    assert np.array_equal(load("memory://models/one", device="cpu").encode(TEXTS), clipgpt.encode(TEXTS))
+    files = fsspec.filesystem("memory").ls("/models/one", detail=False)
+    assert not [name for name in files if "part" in name]
+
+
+def test_the_auto_classes_know_it(copy):
+    assert AutoConfig.from_pretrained(copy).model_type == "clipgpt"
+    assert type(AutoModel.from_pretrained(copy)).__name__ == "ClipGptModel"
+
+
+def test_saving_over_a_model_replaces_it_and_leaves_nothing_beside_it(clipgpt, copy):
+    (copy / "left_over.txt").write_text("of the model before")
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(copy))
+    assert not (copy / "left_over.txt").exists()
+    assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+def test_an_interrupted_save_leaves_the_old_model(clipgpt, copy, monkeypatch):
+    def fail(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(clipgpt.sequences.tokenizer), "save_pretrained", fail)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(copy))
+    assert [path.name for path in copy.parent.iterdir()] == ["model"]
+    load(str(copy), device="cpu")
+
+
+def test_an_interrupted_upload_is_not_taken_for_a_model(clipgpt, monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    put = MemoryFileSystem.put_file
+
+    def fail_at_config(self, local, remote, **kwargs):
+        if remote.endswith("/config.json"):
+            raise ConnectionError("gone")
+        return put(self, local, remote, **kwargs)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", fail_at_config)
+    with pytest.raises(ConnectionError):
+        checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, "memory://models/half")
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        load("memory://models/half")
+
+
+def test_a_missing_model_is_named(tmp_path):
+    for path in [str(tmp_path / "nothing"), "memory://nothing/here", "./nothing"]:
+        with pytest.raises(ModelError, match="nothing"):
+            load(path)
+
+
+def test_an_unreachable_hub_is_told_in_a_sentence(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match="neither a directory here nor a model"):
+        load("nobody/no-such-model")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_missing_file_is_told_in_a_sentence(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(ModelError) as raised:
+        load(str(copy))
+    assert str(copy) in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_cut_short_is_told_in_a_sentence(copy, name):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError) as raised:
+        load(str(copy))
+    assert str(copy) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_weights_that_lack_a_tensor_are_refused(copy):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    del weights["clip_out.project.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lack 1 tensors .*clip_out\.project\.weight"):
+        load(str(copy))
+
+
+def test_a_model_of_another_kind_is_refused(copy):
+    config = json.loads((copy / "config.json").read_text())
+    config["model_type"] = "bert"
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError):
+        load(str(copy))
