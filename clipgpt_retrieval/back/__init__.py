@@ -1,0 +1,27 @@
+"""The clip-retrieval back end with CLIP-GPT, for any WSGI server.
+
+    >>> from clipgpt_retrieval.back import create_app
+    >>> app = create_app(indices_paths="indices_paths.json", clipgpt_model="M")  # doctest: +SKIP
+
+Importing this package is quick; clip-retrieval and torch are loaded when an app is made.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipgpt_retrieval.back.app import create_app
+    from clipgpt_retrieval.back.server import serve
+
+__all__ = ["create_app", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "create_app":
+        from clipgpt_retrieval.back.app import create_app
+
+        return create_app
+    if name == "serve":
+        from clipgpt_retrieval.back.server import serve
+
+        return serve
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,129 @@
+"""Requests to embeddings: CLIP-GPT for text and interleaved queries, CLIP for its own text and for images."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from clip_retrieval.clip_back import IMAGE_CLIP_INFERENCE_TIME, IMAGE_PREPRO_TIME, KnnService, normalized
+from PIL import Image
+
+from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
+from clipgpt_retrieval.back.resources import ClipGptResource
+from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, Segment
+from clipgpt_retrieval.errors import InputError
+
+
+class RequestEncoder:
+    """Turns what a request asks with into embeddings of its index's CLIP.
+
+    Args:
+        resource: the index that is asked.
+        images: opens the images of requests.
+    """
+
+    def __init__(self, resource: ClipGptResource, images: ImageReader) -> None:
+        self._resource = resource
+        self._images = images
+
+    def encode(
+        self, asked: EncodeRequest | KnnRequest, *, use_mclip: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Encodes the text or the segments of a request.
+
+        Args:
+            asked: holds one of the two.
+            use_mclip: encode text with clip-retrieval's multilingual CLIP, unless CLIP-GPT is asked for.
+
+        Returns:
+            The query embedding and the image embedding, each float32 ``[1, d]`` and unit norm; no image
+            embedding where CLIP-GPT takes no part.
+
+        Raises:
+            InputError: what is asked for cannot be encoded, or not by what this server has loaded.
+        """
+        if not self._wants_clipgpt(asked, use_mclip):
+            if asked.text is None:
+                raise InputError("segments", "are encoded by CLIP-GPT, and this request or index has it off")
+            return self._clip_text(asked.text, use_mclip), None
+        clipgpt = self._resource.needs_clipgpt("use_clipgpt" if asked.use_clipgpt else "segments")
+        query = asked.text if asked.text is not None else self._segments(asked.segments or [])
+        with CLIPGPT_ENCODE_TIME.time():
+            query_embedding, image_embedding = clipgpt.encode_both([query])
+        return self._blend(query_embedding, asked), image_embedding
+
+    def image(self, image: str) -> np.ndarray:
+        """CLIP's embedding of a base64 image, float32 ``[1, d]``, unit norm.
+
+        Raises:
+            InputError: not an image, or no CLIP is loaded.
+        """
+        self._resource.needs_clip("image")
+        return self._clip_image(self._images.from_base64(image))
+
+    def image_url(self, url: str) -> np.ndarray:
+        """CLIP's embedding of the image at an url, float32 ``[1, d]``, unit norm.
+
+        Raises:
+            InputError: not an image, not an url that may be fetched, or no CLIP is loaded.
+        """
+        self._resource.needs_clip("image_url")
+        return self._clip_image(self._images.from_url(url))
+
+    def _wants_clipgpt(self, asked: EncodeRequest | KnnRequest, use_mclip: bool) -> bool:
+        if asked.use_clipgpt is not None:
+            return asked.use_clipgpt
+        return self._resource.clipgpt is not None and not use_mclip
+
+    def _segments(self, segments: list[Segment]) -> list[dict[str, Any]]:
+        """The segments as the engine reads them: text and embeddings."""
+        return [
+            {"text": segment.text} if segment.text is not None else {"embedding": self._embedding(segment)}
+            for segment in segments
+        ]
+
+    def _embedding(self, segment: Segment) -> Any:
+        if segment.image is not None:
+            return self.image(segment.image)[0]
+        if segment.image_url is not None:
+            return self.image_url(segment.image_url)[0]
+        if segment.id is not None:
+            return self._resource.items.embeddings([segment.id], "segments")[0]
+        return segment.embedding
+
+    def _blend(self, query_embedding: np.ndarray, asked: EncodeRequest | KnnRequest) -> np.ndarray:
+        """The weighted mean of CLIP-GPT and CLIP's text tower, normalised; the latter sees no pictures."""
+        weight = self._resource.clipgpt_weight if asked.clipgpt_weight is None else asked.clipgpt_weight
+        text = asked.text
+        if asked.segments is not None:
+            text = " ".join(segment.text for segment in asked.segments if segment.text is not None)
+        if weight == 1 or not text:
+            return query_embedding
+        blended = weight * query_embedding + (1 - weight) * self._clip_text(text, field="clipgpt_weight")
+        return normalized(blended).astype(np.float32)
+
+    def _clip_text(self, text: str, use_mclip: bool = False, field: str = "use_clipgpt") -> np.ndarray:
+        if use_mclip:
+            if self._resource.model_txt_mclip is None:
+                raise InputError("use_mclip", "needs mCLIP, and this server has not loaded it")
+        else:
+            self._resource.needs_clip(field)
+        return KnnService(clip_resources={}).compute_query(
+            self._resource,
+            text_input=text,
+            image_input=None,
+            image_url_input=None,
+            embedding_input=None,
+            use_mclip=use_mclip,
+            aesthetic_score=None,
+            aesthetic_weight=None,
+        )
+
+    def _clip_image(self, image: Image.Image) -> np.ndarray:
+        resource = self._resource
+        with IMAGE_PREPRO_TIME.time():
+            pixels = resource.preprocess(image).unsqueeze(0).to(resource.device)  # [1, 3, height, width]
+        with IMAGE_CLIP_INFERENCE_TIME.time(), torch.no_grad():
+            features = resource.model.encode_image(pixels)  # [1, d]
+            features /= features.norm(dim=-1, keepdim=True)
+        return features.cpu().to(torch.float32).numpy()

@@ -1,0 +1,109 @@
+"""Pictures that strangers send: as base64, or as an url to fetch without reaching into the own network."""
+
+import base64
+import binascii
+import io
+import time
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from clip_retrieval.clip_back import DOWNLOAD_TIME
+from PIL import Image
+from requests_hardened import Config, HTTPSession
+from requests_hardened.ip_filter import InvalidIPAddress
+
+from clipgpt_retrieval.errors import InputError, TooLargeError
+
+MAX_IMAGE_BYTES = 20 * 2**20
+MAX_IMAGE_PIXELS = 64_000_000
+CONNECT_SECONDS = 5
+FETCH_SECONDS = 10
+MAX_REDIRECTS = 5
+
+# Those that the web uses: Pillow reads many more, and some (EPS) by starting other programs.
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+
+
+class ImageReader:
+    """Opens the images of requests.
+
+    Args:
+        allow_private_urls: fetch from this machine and its private network too.
+    """
+
+    def __init__(self, *, allow_private_urls: bool = False) -> None:
+        self._config = Config(
+            ip_filter_enable=not allow_private_urls,
+            ip_filter_allow_loopback_ips=False,
+            never_redirect=False,
+            default_timeout=(CONNECT_SECONDS, FETCH_SECONDS),
+            user_agent_override="Mozilla/5.0 (compatible; clipgpt-retrieval)",
+        )
+
+    def from_base64(self, image: str) -> Image.Image:
+        """The image in a base64 string.
+
+        Raises:
+            InputError: not base64, or not an image.
+            TooLargeError: of more bytes or pixels than are taken.
+        """
+        try:
+            data = base64.b64decode(image)
+        except (binascii.Error, ValueError) as error:
+            raise InputError("image", "is not base64") from error
+        return _open(data, "image")
+
+    def from_url(self, url: str) -> Image.Image:
+        """The image at an http or https url.
+
+        Raises:
+            InputError: another kind of url, an address in a private network (before or after redirects),
+                no answer, or an answer that is not an image.
+            TooLargeError: of more bytes or pixels than are taken.
+        """
+        try:
+            scheme = urlsplit(url).scheme
+            if scheme not in ("http", "https"):
+                raise InputError("image_url", "must begin with http:// or https://")
+            with DOWNLOAD_TIME.time():
+                data = self._fetch(url)
+        except InputError:
+            raise
+        except InvalidIPAddress as error:
+            raise InputError("image_url", "leads into a private network") from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise InputError("image_url", f"cannot be fetched ({type(error).__name__})") from error
+        return _open(data, "image_url")
+
+    def _fetch(self, url: str) -> bytes:
+        deadline = time.monotonic() + FETCH_SECONDS
+        data = bytearray()
+        with HTTPSession(self._config) as session:
+            session.max_redirects = MAX_REDIRECTS
+            with session.get(url, stream=True) as response:
+                if not response.ok:
+                    raise InputError("image_url", f"answers {response.status_code}")
+                # read1 returns what has arrived, so that the deadline also ends an answer that drips.
+                while chunk := response.raw.read1(2**16, decode_content=True):
+                    data += chunk
+                    if len(data) > MAX_IMAGE_BYTES:
+                        raise TooLargeError("image_url", f"has more than {MAX_IMAGE_BYTES} bytes")
+                    if time.monotonic() > deadline:
+                        raise InputError("image_url", f"took more than {FETCH_SECONDS} seconds to fetch")
+        return bytes(data)
+
+
+def _open(data: bytes, field: str) -> Image.Image:
+    if len(data) > MAX_IMAGE_BYTES:
+        raise TooLargeError(field, f"has more than {MAX_IMAGE_BYTES} bytes")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_IMAGE_PIXELS:
+            raise TooLargeError(field, f"has more than {MAX_IMAGE_PIXELS} pixels")
+        image.load()
+    except TooLargeError:
+        raise
+    except Exception as error:  # decoders fail on broken bytes in many ways, all of them the sender's
+        raise InputError(field, f"is not an image that can be read ({', '.join(FORMATS)})") from error
+    return image

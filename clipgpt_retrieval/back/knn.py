@@ -1,0 +1,83 @@
+"""The knn service: clip-retrieval's own search, asked with what CLIP-GPT made of the query."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, KnnService
+
+from clipgpt_retrieval.back.captions import caption_embeddings
+from clipgpt_retrieval.back.embeddings import RequestEncoder
+from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
+from clipgpt_retrieval.back.schema import KnnRequest, parse_request
+from clipgpt_retrieval.back.services import answers_input_errors
+from clipgpt_retrieval.errors import InputError
+
+
+class ClipGptKnnService(KnnService):
+    """``POST /knn-service``: the query becomes an embedding here, all that follows is clip-retrieval's."""
+
+    method_decorators: ClassVar = [answers_input_errors]
+
+    def __init__(self, *, clip_resources: dict[str, ClipGptResource], images: ImageReader) -> None:
+        super().__init__(clip_resources=clip_resources)
+        self.images = images
+
+    @FULL_KNN_REQUEST_TIME.time()
+    def post(self) -> list[dict[str, Any]]:
+        """Answers the stock results, the first ``caption_results`` of them with ``clipgpt_caption``."""
+        asked = parse_request(KnnRequest)
+        resource = pick_resource(self.clip_resources, asked.indice_name)
+        index = resource.index_of(asked.modality)
+        if asked.caption_results:
+            resource.needs_clipgpt("caption_results")
+        if asked.embedding_input is not None and len(asked.embedding_input) != index.d:
+            count = len(asked.embedding_input)
+            raise InputError("embedding_input", f"has {count} numbers, this index takes {index.d}")
+        results = self.query(
+            embedding_input=self._embedding(resource, asked),
+            modality=asked.modality,
+            num_images=asked.num_images,
+            # There are no more ids than items, and faiss makes room for as many as it is asked for.
+            num_result_ids=max(1, min(asked.num_result_ids or asked.num_images, index.ntotal)),
+            indice_name=resource.name,
+            deduplicate=asked.deduplicate,
+            use_safety_model=asked.use_safety_model,
+            use_violence_detector=asked.use_violence_detector,
+            **_aesthetic(resource, asked),
+        )
+        return self._with_captions(resource, results, asked.caption_results)
+
+    def _embedding(self, resource: ClipGptResource, asked: KnnRequest) -> np.ndarray:
+        """What the index is asked with, float32 ``[d]``."""
+        encoder = RequestEncoder(resource, self.images)
+        if asked.image is not None:
+            return encoder.image(asked.image)[0]
+        if asked.image_url is not None:
+            return encoder.image_url(asked.image_url)[0]
+        if asked.embedding_input is not None:
+            return np.asarray(asked.embedding_input, np.float32)
+        return encoder.encode(asked, use_mclip=asked.use_mclip)[0][0]
+
+    def _with_captions(
+        self, resource: ClipGptResource, results: list[dict[str, Any]], count: int
+    ) -> list[dict[str, Any]]:
+        captioned = results[:count]
+        if captioned:
+            embeddings = resource.items.embeddings([result["id"] for result in captioned])
+            captions = caption_embeddings(resource.needs_clipgpt("caption_results"), embeddings)
+            for result, caption in zip(captioned, captions, strict=True):
+                result["clipgpt_caption"] = caption
+        return results
+
+
+def _aesthetic(resource: ClipGptResource, asked: KnnRequest) -> dict[str, Any]:
+    """The aesthetic fields as upstream's query takes them; without aesthetic embeddings it ignores them."""
+    score = asked.aesthetic_score
+    if resource.aesthetic_embeddings is None or score is None:
+        return {"aesthetic_score": None, "aesthetic_weight": None}
+    if score not in resource.aesthetic_embeddings:
+        raise InputError("aesthetic_score", f"is {score}: it goes from 0 to 9")
+    if asked.aesthetic_weight is None:
+        raise InputError("aesthetic_weight", "is missing: aesthetic_score goes with a weight")
+    return {"aesthetic_score": score, "aesthetic_weight": asked.aesthetic_weight}

@@ -1,0 +1,23 @@
+"""Prometheus histograms of CLIP-GPT, beside clip-retrieval's own."""
+
+# clip_back empties the registry when it is imported, so it has to come first.
+from clip_retrieval.clip_back import MetricsSummary, metric_to_average
+from flask import Response
+from prometheus_client import Histogram
+
+CLIPGPT_ENCODE_TIME = Histogram("clipgpt_encode_time", "Time spent encoding a query with CLIP-GPT")
+CLIPGPT_CAPTION_TIME = Histogram("clipgpt_caption_time", "Time spent captioning embeddings with CLIP-GPT")
+
+
+class ClipGptMetricsSummary(MetricsSummary):
+    """clip-retrieval's summary of where time goes, with a line for each step that is CLIP-GPT's."""
+
+    def get(self) -> Response:
+        """Answers ``GET /metrics-summary``."""
+        response = super().get()
+        lines = ["", ""]
+        for metric in (CLIPGPT_ENCODE_TIME, CLIPGPT_CAPTION_TIME):
+            name, description, count, average = metric_to_average(metric)
+            lines.append(f"{name}: {description}: {int(count)} calls, {average:0.4f}s on average")
+        response.set_data(response.get_data(as_text=True) + "\n".join(lines))
+        return response

@@ -1,0 +1,107 @@
+"""The flags of `back` in one place: for the plugin, for `clipgpt-retrieval back` and for `create_app`."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypeVar
+
+from clipgpt_retrieval.errors import InputError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _own(default: Any, explanation: str) -> Any:
+    """A flag that is ours and not clip-retrieval's."""
+    return field(default=default, metadata={"help": explanation})
+
+
+@dataclass(frozen=True)
+class BackOptions:
+    """Every flag of `back`: clip-retrieval's own with its defaults, then ours.
+
+    Raises:
+        InputError: a value of ours that cannot be meant.
+    """
+
+    indices_paths: str = "indices_paths.json"
+    port: int = 1234
+    enable_hdf5: bool = False
+    enable_faiss_memory_mapping: bool = False
+    columns_to_return: list[str] | None = None
+    reorder_metadata_by_ivf_index: bool = False
+    default_backend: str | None = None
+    url_column: str = "url"
+    enable_mclip_option: bool = True
+    clip_model: str = "ViT-B/32"
+    use_jit: bool = True
+    use_arrow: bool = False
+    provide_safety_model: bool = False
+    provide_violence_detector: bool = False
+    provide_aesthetic_embeddings: bool = True
+
+    clipgpt_model: str | None = _own(
+        None,
+        "directory, hub id or fsspec url of the clipgpt model that encodes text queries and captions items. "
+        "In the indices JSON each index may name its own.",
+    )
+    clipgpt_weight: float = _own(
+        1.0, "share of CLIP-GPT in a text query, from 1 (CLIP-GPT alone) to 0 (CLIP's text tower alone)."
+    )
+    load_clip: bool = _own(
+        True,
+        "False loads no CLIP weights: text queries and captions work, image queries are refused.",
+    )
+    host: str = _own("0.0.0.0", "address to listen on.")
+    threads: int = _own(8, "how many requests are worked on at once.")
+    allow_private_image_urls: bool = _own(
+        False, "True lets image_url reach this machine and its private network: for trusted users only."
+    )
+
+    def __post_init__(self) -> None:
+        if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
+            raise InputError("clipgpt_model", "needs a directory, hub id or fsspec url")
+        check_weight(self.clipgpt_weight)
+        for name in ("load_clip", "allow_private_image_urls"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(name, f"is {getattr(self, name)!r}: write True or False")
+        if not isinstance(self.threads, int) or self.threads < 1:
+            raise InputError("threads", f"is {self.threads!r}: give a number from 1 up")
+
+
+def check_weight(weight: Any) -> float:
+    """The weight of CLIP-GPT as a float.
+
+    Raises:
+        InputError: not a number from 0 to 1.
+    """
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+        raise InputError("clipgpt_weight", f"is {weight!r}: give a number from 0 to 1")
+    return float(weight)
+
+
+def _own_fields() -> list[Field]:
+    return [flag for flag in fields(BackOptions) if "help" in flag.metadata]
+
+
+def own_parameters() -> list[inspect.Parameter]:
+    """The flags that clip-retrieval does not have, as parameters with their defaults."""
+    return [
+        inspect.Parameter(flag.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=flag.default)
+        for flag in _own_fields()
+    ]
+
+
+def own_flags_help() -> str:
+    """What our flags mean, as the ``Args`` section of a docstring."""
+    return "Args:\n" + "\n".join(f"    {flag.name}: {flag.metadata['help']}" for flag in _own_fields())
+
+
+def takes_back_options(function: Function) -> Function:
+    """Gives a function of ``**flags`` the signature and the explanation of `BackOptions`, for help texts."""
+    parameters = [
+        inspect.Parameter(flag.name, inspect.Parameter.KEYWORD_ONLY, default=flag.default)
+        for flag in fields(BackOptions)
+    ]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__doc__ = f"{inspect.getdoc(function)}\n\n{own_flags_help()}"
+    return function

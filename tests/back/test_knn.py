@@ -1,0 +1,160 @@
+"""Queries find what CLIP-GPT, CLIP or a blend of them points at, and stock requests keep working."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+STOCK_CLIENT_REQUEST = {
+    "text": None,
+    "image": None,
+    "image_url": None,
+    "embedding_input": None,
+    "deduplicate": True,
+    "use_safety_model": True,
+    "use_violence_detector": True,
+    "indice_name": "demo",
+    "use_mclip": False,
+    "aesthetic_score": 9,
+    "aesthetic_weight": 0.5,
+    "modality": "image",
+    "num_images": 10,
+    "num_result_ids": 10,
+}
+
+
+@pytest.fixture
+def query(http):
+    def ask(**fields):
+        response = http.post("/knn-service", json={**STOCK_CLIENT_REQUEST, **fields})
+        assert response.status_code == 200, response.json
+        return response.json
+
+    return ask
+
+
+def best(embeddings: np.ndarray, query: np.ndarray, count: int = 10) -> list[int]:
+    return np.argsort(-(embeddings @ query.reshape(-1)))[:count].tolist()
+
+
+def ids(results) -> list[int]:
+    return [result["id"] for result in results]
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture(scope="session")
+def clip_text(app, clip_model):
+    """CLIP's own embedding of a text, computed apart from the app."""
+    import torch
+    from all_clip import load_clip
+
+    model, _, tokenizer = load_clip(clip_model, use_jit=False, device="cpu")
+
+    def encode(text: str) -> np.ndarray:
+        with torch.no_grad():
+            return unit(model.encode_text(tokenizer([text])).numpy()[0])
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def clip_image(app, clip_model, picture) -> np.ndarray:
+    """CLIP's own embedding of the picture, computed apart from the app."""
+    import torch
+    from all_clip import load_clip
+
+    model, preprocess, _ = load_clip(clip_model, use_jit=False, device="cpu")
+    with torch.no_grad():
+        pixels = preprocess(Image.open(io.BytesIO(picture))).unsqueeze(0)
+        return unit(model.encode_image(pixels).numpy()[0])
+
+
+def test_the_stock_client_s_text_is_encoded_by_clipgpt(query, clipgpt, embeddings):
+    results = query(text="two giraffes next to a fence")
+    expected = clipgpt.encode(["two giraffes next to a fence"])[0]
+    assert ids(results) == best(embeddings, expected)
+    assert results[0]["similarity"] == pytest.approx(float(embeddings[results[0]["id"]] @ expected), abs=1e-5)
+    assert set(results[0]) == {"id", "similarity", "caption", "image_path", "image", "url"}
+
+
+def test_clip_s_own_text_tower_on_demand(query, clip_text, embeddings):
+    assert ids(query(text="a dog", use_clipgpt=False)) == best(embeddings, clip_text("a dog"))
+
+
+@pytest.mark.parametrize("weight", [0, 0.3, 1])
+def test_the_blend_is_the_weighted_mean_of_both(query, clipgpt, clip_text, embeddings, weight):
+    expected = unit(weight * clipgpt.encode(["a dog"])[0] + (1 - weight) * clip_text("a dog"))
+    assert ids(query(text="a dog", clipgpt_weight=weight)) == best(embeddings, expected)
+
+
+def test_an_index_without_a_model_answers_as_stock(query, clip_text, embeddings):
+    assert ids(query(text="a dog", indice_name="stock")) == best(embeddings, clip_text("a dog"))
+
+
+def test_interleaved_segments(query, clipgpt, embeddings):
+    vector = embeddings[7]
+    segments = [{"id": 7}, {"text": "but at night"}, {"embedding": vector.tolist()}]
+    engine_segments = [{"embedding": vector}, {"text": "but at night"}, {"embedding": vector}]
+    expected = clipgpt.encode([engine_segments])[0]
+    assert ids(query(segments=segments)) == best(embeddings, expected)
+
+
+def test_a_picture_as_segment_is_clip_s_embedding_of_it(query, picture_base64, clip_image, clipgpt, embeddings):
+    expected = clipgpt.encode([[{"embedding": clip_image}, {"text": "in summer"}]])[0]
+    found = query(segments=[{"image": picture_base64}, {"text": "in summer"}])
+    assert ids(found) == best(embeddings, expected)
+
+
+def test_a_blend_of_segments_takes_clip_of_their_text(query, clipgpt, clip_text, embeddings):
+    segments = [{"id": 7}, {"text": "a dog"}]
+    clipgpt_share = clipgpt.encode([[{"embedding": embeddings[7]}, {"text": "a dog"}]])[0]
+    expected = unit(0.5 * clipgpt_share + 0.5 * clip_text("a dog"))
+    assert ids(query(segments=segments, clipgpt_weight=0.5)) == best(embeddings, expected)
+
+
+def test_an_image_query_finds_what_clip_sees(query, picture_base64, clip_image, embeddings):
+    results = query(image=picture_base64, text="")  # the stock front sends an empty text beside an image
+    assert ids(results) == best(embeddings, clip_image)
+
+
+def test_an_embedding_is_searched_as_it_is(query, embeddings):
+    assert ids(query(embedding_input=embeddings[42].tolist()))[0] == 42
+
+
+def test_the_text_index(query, clipgpt, clip_collection):
+    texts = np.load(clip_collection / "text_emb" / "text_emb_0.npy")
+    assert ids(query(text="a dog", modality="text")) == best(texts, clipgpt.encode(["a dog"])[0])
+
+
+def test_the_first_results_are_captioned(query, clipgpt, embeddings):
+    results = query(text="a dog", caption_results=3)
+    assert [r.get("clipgpt_caption") for r in results] == clipgpt.caption(embeddings[ids(results)[:3]]) + [None] * 7
+
+
+def test_a_request_of_few_words_is_enough(http):
+    response = http.post("/knn-service", json={"text": "a dog", "num_images": 3})
+    assert response.status_code == 200
+    assert len(response.json) == 3
+
+
+def test_the_stock_front_s_request(http):
+    """It sends "" for what is off, weights as text, and asks for many more ids than pictures."""
+    request = {
+        **STOCK_CLIENT_REQUEST,
+        "text": "a dog",
+        "aesthetic_score": "",
+        "aesthetic_weight": "0.5",
+        "num_images": 40,
+        "num_result_ids": 3000,
+        "deduplicate": True,
+    }
+    response = http.post("/knn-service", data=json.dumps(request))  # as text/plain
+    assert response.status_code == 200
+    assert len(response.json) == 300
+    assert "url" in response.json[39]
+    assert "url" not in response.json[40]

@@ -1,0 +1,212 @@
+"""What is wrong with flags, models and folders is said in one sentence before anything is served."""
+
+import inspect
+import json
+import shutil
+import socket
+
+import faiss
+import numpy as np
+import pytest
+from clip_retrieval.clip_back import clip_back
+
+from clipgpt_retrieval.back import create_app, serve
+from clipgpt_retrieval.back.options import BackOptions, own_parameters
+from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
+
+
+@pytest.fixture
+def start(tmp_path, clipgpt_path, clip_model, offline_flags):
+    """Makes an app of one indices JSON."""
+
+    def create(indices, **flags):
+        file = tmp_path / "indices.json"
+        file.write_text(indices if isinstance(indices, str) else json.dumps(indices))
+        given = {"clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags, **flags}
+        return create_app(indices_paths=str(file), **given)
+
+    return create
+
+
+def stock_flags() -> dict:
+    stock = inspect.unwrap(clip_back)
+    return {name: parameter.default for name, parameter in inspect.signature(stock).parameters.items()}
+
+
+@pytest.mark.parametrize("function", [create_app, serve])
+def test_every_stock_flag_is_there_with_its_default(function):
+    """A user of `clip-retrieval back` changes nothing but the name of the command."""
+    flags = {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
+    own = {parameter.name for parameter in own_parameters()}
+    assert {name: default for name, default in flags.items() if name not in own} == stock_flags()
+    assert own == {
+        "clipgpt_model",
+        "clipgpt_weight",
+        "load_clip",
+        "host",
+        "threads",
+        "allow_private_image_urls",
+    }
+    assert all(f"{name}:" in function.__doc__ for name in own)
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        ({"clipgpt_model": True}, "clipgpt_model"),
+        ({"clipgpt_weight": 2}, "clipgpt_weight"),
+        ({"clipgpt_weight": "half"}, "clipgpt_weight"),
+        ({"load_clip": "false"}, "load_clip"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_a_flag_that_cannot_be_meant(flags, field):
+    with pytest.raises(InputError) as caught:
+        BackOptions(**flags)
+    assert caught.value.field == field
+
+
+def test_a_port_that_is_taken(monkeypatch, app):
+    monkeypatch.setattr("clipgpt_retrieval.back.app.create_app", lambda **flags: app)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(InputError, match="cannot listen on 127"):
+            serve(host="127.0.0.1", port=taken.getsockname()[1])
+
+
+def one_sentence(error: ClipGptError) -> str:
+    assert "\n" not in str(error)
+    return str(error)
+
+
+@pytest.mark.parametrize("flags", [{}, {"clipgpt_model": None}], ids=["clipgpt", "clip"])
+def test_a_model_of_another_dimension_names_both(start, index_folder, tmp_path, flags):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "metadata").symlink_to(index_folder / "metadata")
+    index = faiss.IndexFlatIP(48)
+    index.add(np.ones((3, 48), np.float32))
+    faiss.write_index(index, str(folder / "image.index"))
+    with pytest.raises(ModelError) as caught:
+        start({"small": str(folder)}, **flags)
+    said = one_sentence(caught.value)
+    assert "64" in said
+    assert "48" in said
+    assert "'small'" in said
+
+
+def test_a_model_that_is_not_there(start, index_folder):
+    with pytest.raises(ModelError, match="nowhere"):
+        start({"demo": str(index_folder)}, clipgpt_model="/nowhere/model")
+
+
+@pytest.mark.parametrize("indices", ["not json", "[]", "{}", '{"demo": 3}', '{"demo": {"clip_model": "a"}}'])
+def test_an_indices_json_that_is_none(start, indices):
+    with pytest.raises(DataError, match="indices JSON"):
+        start(indices)
+
+
+def test_a_missing_indices_json():
+    with pytest.raises(DataError, match=r"cannot read the indices JSON nowhere\.json: No such file"):
+        create_app(indices_paths="nowhere.json")
+
+
+def test_folders_that_lack_something(start, tmp_path, index_folder):
+    with pytest.raises(DataError, match="there is no folder"):
+        start({"demo": "/nowhere"})
+    with pytest.raises(DataError, match=r"neither image.index nor text.index"):
+        start({"demo": str(tmp_path)})
+    (tmp_path / "image.index").symlink_to(index_folder / "image.index")
+    with pytest.raises(DataError, match="no metadata folder"):
+        start({"demo": str(tmp_path)})
+
+
+def test_an_index_file_cut_short(start, tmp_path, index_folder):
+    data = (index_folder / "image.index").read_bytes()
+    (tmp_path / "image.index").write_bytes(data[: len(data) // 2])
+    (tmp_path / "metadata").symlink_to(index_folder / "metadata")
+    with pytest.raises(DataError, match="faiss cannot read"):
+        start({"demo": str(tmp_path)})
+
+
+def test_reordering_without_hdf5_crashes_upstream_at_the_first_query(start, index_folder):
+    with pytest.raises(InputError, match="enable_hdf5"):
+        start({"demo": str(index_folder)}, reorder_metadata_by_ivf_index=True)
+
+
+def test_without_clip_text_and_captions_work_and_pictures_are_refused(start, index_folder, picture_base64):
+    http = start({"demo": str(index_folder)}, load_clip=False, clip_model="ViT-L/14").test_client()
+    assert len(http.post("/knn-service", json={"text": "a dog", "caption_results": 1, "num_images": 3}).json) == 3
+    assert http.post("/caption-service", json={"ids": [3]}).status_code == 200
+    for body in (
+        {"image": picture_base64},
+        {"text": "a", "use_clipgpt": False},
+        {"text": "a", "clipgpt_weight": 0.5},
+    ):
+        response = http.post("/knn-service", json=body)
+        assert response.status_code == 400
+        assert "load_clip False" in response.json["error"]["message"]
+
+
+def test_a_blend_without_clip_is_refused_at_start(start, index_folder):
+    with pytest.raises(InputError, match="load_clip False"):
+        start({"demo": str(index_folder)}, load_clip=False, clipgpt_weight=0.5)
+
+
+def test_equal_models_load_once(start, index_folder, clipgpt_path, monkeypatch):
+    from clipgpt_retrieval.back import resources
+
+    loaded = []
+    load = resources.engine.load
+    monkeypatch.setattr(resources.engine, "load", lambda path: loaded.append(path) or load(path))
+    entry = {"indice_folder": str(index_folder), "clipgpt_model": clipgpt_path}
+    app = start({"a": entry, "b": {**entry, "clipgpt_weight": 0.5}, "c": str(index_folder)})
+    assert loaded == [clipgpt_path]
+    assert app.test_client().get("/indices-list").json == ["a", "b", "c"]
+
+
+def test_a_model_in_the_indices_json_is_enough(start, index_folder, clipgpt_path, clipgpt, embeddings):
+    http = start({"a": {"indice_folder": str(index_folder), "clipgpt_model": clipgpt_path}}, clipgpt_model=None)
+    found = http.test_client().post("/knn-service", json={"text": "a dog", "num_images": 1}).json
+    assert found[0]["id"] == int(np.argmax(embeddings @ clipgpt.encode(["a dog"])[0]))
+
+
+@pytest.fixture
+def reorder(start, tmp_path, clip_collection, embeddings):
+    """Makes an app of the collection re-ordered by an IVF index of a kind."""
+
+    def create(kind: str, **flags):
+        folder = tmp_path / "ivf"
+        folder.mkdir()
+        shutil.copytree(clip_collection / "metadata", folder / "metadata")
+        index = faiss.index_factory(64, kind, faiss.METRIC_INNER_PRODUCT)
+        index.train(embeddings)
+        index.add(embeddings)
+        faiss.extract_index_ivf(index).nprobe = 8
+        faiss.write_index(index, str(folder / "image.index"))
+        ordered = {
+            "enable_hdf5": True,
+            "reorder_metadata_by_ivf_index": True,
+            "columns_to_return": ["caption"],
+        }
+        return index, start({"ivf": str(folder)}, **ordered, **flags).test_client()
+
+    return create
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_collection_reordered_by_ivf_is_captioned_by_its_new_ids(reorder, embeddings, clipgpt, mapped):
+    index, http = reorder("IVF8_HNSW8,PQ32x4", enable_faiss_memory_mapping=mapped)
+    faiss.extract_index_ivf(index).make_direct_map()
+    body = {"embedding_input": embeddings[42].tolist(), "num_images": 1, "caption_results": 1}
+    [found] = http.post("/knn-service", json=body).json
+    assert found["caption"] == "item 42"
+    [captioned] = http.post("/caption-service", json={"ids": [found["id"]]}).json
+    [expected] = clipgpt.caption(index.reconstruct(42)[None])
+    assert captioned["captions"][0]["text"] == found["clipgpt_caption"] == expected
+
+
+def test_reordering_by_an_index_that_upstream_cannot_search_then(reorder):
+    with pytest.raises(DataError, match="HNSW quantizer"):
+        reorder("IVF8,Flat")
