@@ -1,0 +1,309 @@
+"""`ClipGptClient`: clip-retrieval's client with CLIP-GPT, for our back end and for any stock one.
+
+Importing this module imports no torch: it takes clip-retrieval's client without the rest of that package.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import requests
+
+from clipgpt_retrieval.errors import InputError, NotFoundError, TooLargeError
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+    from clip_retrieval.clip_client import ClipClient
+
+    from clipgpt_retrieval.engine import ClipGpt
+
+CLIENT_MODULE = "clip_retrieval.clip_client"
+TIMEOUT_SECONDS = 3600
+"""As long as clip-retrieval's own client waits."""
+
+_ERRORS = {400: InputError, 404: NotFoundError, 413: TooLargeError}
+
+
+class ClientModuleFinder:
+    """A meta-path finder that gives clip-retrieval's client module, already loaded here, to who imports it.
+
+    So that there is one class `ClipClient`, whichever of the two packages is imported first.
+    """
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """A spec whose loader is this object, for the client module alone."""
+        return importlib.util.spec_from_loader(name, self) if name == CLIENT_MODULE else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """The module as it is."""
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: it has run."""
+
+
+def _client_module() -> ModuleType:
+    """clip-retrieval's client module, without running the package, which imports torch and takes seconds."""
+    if "clip_retrieval" in sys.modules:
+        return importlib.import_module(CLIENT_MODULE)
+    package = importlib.util.find_spec("clip_retrieval")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("clip-retrieval is not installed", name="clip_retrieval")
+    file = Path(package.submodule_search_locations[0]) / "clip_client.py"
+    spec = importlib.util.spec_from_file_location(CLIENT_MODULE, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    sys.meta_path.insert(0, ClientModuleFinder(module))
+    return module
+
+
+if not TYPE_CHECKING:
+    ClipClient = _client_module().ClipClient
+
+
+class ClipGptClient(ClipClient):
+    """Queries a back end with CLIP-GPT, and reads captions of what comes back.
+
+    Args:
+        url: of the knn service; the caption and encode services are looked for beside it.
+        indice_name: which index to ask.
+        *options: clip-retrieval's further options, see `ClipClient`.
+        model: a clipgpt model, or where one lies. Text is then encoded here and sent as an embedding, so
+            that any stock back end answers.
+        **options_by_name: the same by name: ``num_images``, ``modality``, ``deduplicate``, ...
+
+    Raises:
+        ModelError: the model cannot be read.
+
+    Example:
+        >>> client = ClipGptClient("http://localhost:1234/knn-service", "demo", num_images=10)
+        >>> client.query(text="a dog in the snow", caption_results=5)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        url: str,
+        indice_name: str,
+        *options: Any,
+        model: str | ClipGpt | None = None,
+        **options_by_name: Any,
+    ) -> None:
+        super().__init__(url, indice_name, *options, **options_by_name)
+        if isinstance(model, str):
+            from clipgpt_retrieval.engine import load
+
+            model = load(model)
+        self.model = model
+
+    def query(
+        self,
+        text: str | None = None,
+        image: str | None = None,
+        embedding_input: Any = None,
+        segments: Sequence[Mapping[str, Any]] | None = None,
+        use_clipgpt: bool | None = None,
+        clipgpt_weight: float | None = None,
+        caption_results: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Searches the index with a text, an image, an embedding or an interleaved query.
+
+        Args:
+            text: what to look for.
+            image: a file or an url.
+            embedding_input: ``clip_dim`` numbers.
+            segments: pieces of an interleaved query, each ``{"text": s}``, ``{"image": base64}``,
+                ``{"image_url": s}``, ``{"embedding": numbers}`` or ``{"id": n}``.
+            use_clipgpt: False encodes text with CLIP's own text tower.
+            clipgpt_weight: CLIP-GPT's share in a text query, 0 to 1.
+            caption_results: how many results get a ``clipgpt_caption``.
+
+        Returns:
+            The results as clip-retrieval's client returns them: ``id``, ``similarity`` and metadata.
+
+        Raises:
+            InputError: the query cannot be meant; `NotFoundError` and `TooLargeError` are kinds of it.
+            requests.RequestException: no answer, or not one of a back end.
+        """
+        _one_of(text=text, image=image, embedding_input=embedding_input, segments=segments)
+        query: dict[str, Any] = {"text": text, "embedding_input": embedding_input, **_image_fields(image)}
+        if self.model is not None:
+            if caption_results:
+                raise InputError(
+                    "caption_results", "needs a back end with CLIP-GPT: with model= no embeddings come back"
+                )
+            if use_clipgpt is not False and (text or segments):
+                embedding = self._encode_here(text, segments, clipgpt_weight)[0]
+                return self._post(self.url, {**self._knn_options(), "embedding_input": embedding})
+        ours = {
+            "segments": segments,
+            "use_clipgpt": use_clipgpt,
+            "clipgpt_weight": clipgpt_weight,
+            "caption_results": caption_results or None,
+        }
+        given = {name: value for name, value in ours.items() if value is not None}
+        return self._post(self.url, {**self._knn_options(), **query, **given})
+
+    def caption(
+        self,
+        ids: Sequence[int] | None = None,
+        embeddings: Any = None,
+        image: str | None = None,
+        **generation: Any,
+    ) -> list[dict[str, Any]]:
+        """Captions items of the index, embeddings, or an image.
+
+        Args:
+            ids: item ids, as results carry them.
+            embeddings: numbers ``[n, clip_dim]``.
+            image: a file or an url.
+            **generation: ``num_captions``, ``num_beams``, ``max_new_tokens``, ``temperature``, ``top_p``.
+
+        Returns:
+            ``[{"id", "captions": [{"text", "logprob"}]}]``; embeddings and images are counted from 0.
+
+        Raises:
+            InputError: unknown ids, or what cannot be captioned.
+            requests.RequestException: no answer, or not one of a back end.
+        """
+        _one_of(ids=ids, embeddings=embeddings, image=image)
+        if self.model is not None:
+            if embeddings is None:
+                raise InputError(
+                    "ids" if image is None else "image",
+                    "cannot be captioned with model=, whose back end gives no embeddings: give embeddings",
+                )
+            return [
+                {"id": i, "captions": [{"text": c.text, "logprob": c.logprob} for c in captions]}
+                for i, captions in enumerate(self.model.captions(embeddings, **generation))
+            ]
+        asked = {"indice_name": self.indice_name, "ids": ids, "embeddings": embeddings}
+        return self._post(self._sibling("caption-service"), {**asked, **_image_fields(image), **generation})
+
+    def encode(
+        self,
+        text: str | None = None,
+        segments: Sequence[Mapping[str, Any]] | None = None,
+        use_clipgpt: bool | None = None,
+        clipgpt_weight: float | None = None,
+    ) -> dict[str, Any]:
+        """Embeddings of a text or an interleaved query, and what the model understood.
+
+        Args:
+            text: see `query`.
+            segments: see `query`.
+            use_clipgpt: see `query`.
+            clipgpt_weight: see `query`.
+
+        Returns:
+            ``embedding`` to search with, ``image_embedding``, the guess at the picture, and ``caption``,
+            that guess read back.
+
+        Raises:
+            InputError: what cannot be encoded.
+            requests.RequestException: no answer, or not one of a back end.
+        """
+        _one_of(text=text, segments=segments)
+        if self.model is not None:
+            if use_clipgpt is False:
+                raise InputError("use_clipgpt", "cannot be False with model=, which has no CLIP beside it")
+            embedding, image_embedding = self._encode_here(text, segments, clipgpt_weight)
+            caption = self.model.caption([image_embedding])[0]
+            return {"embedding": embedding, "image_embedding": image_embedding, "caption": caption}
+        asked = {
+            "indice_name": self.indice_name,
+            "text": text,
+            "segments": segments,
+            "use_clipgpt": use_clipgpt,
+            "clipgpt_weight": clipgpt_weight,
+        }
+        return self._post(self._sibling("encode-service"), asked)
+
+    def _encode_here(
+        self, text: str | None, segments: Sequence[Mapping[str, Any]] | None, weight: float | None
+    ) -> tuple[list[float], list[float]]:
+        """Query embedding and image embedding, by the model of this client."""
+        assert self.model is not None
+        if weight not in (None, 1):
+            raise InputError("clipgpt_weight", "must be 1 with model=, which has no CLIP to blend with")
+        for segment in segments or []:
+            if not {"text", "embedding"} & set(segment):
+                raise InputError("segments", "may hold texts and embeddings with model=, which has no CLIP")
+        query, image = self.model.encode_both([text if segments is None else segments])  # type: ignore[list-item]
+        return query[0].tolist(), image[0].tolist()
+
+    def _knn_options(self) -> dict[str, Any]:
+        """What `ClipClient` sends with every query."""
+        names = (
+            "deduplicate",
+            "use_safety_model",
+            "use_violence_detector",
+            "indice_name",
+            "use_mclip",
+            "aesthetic_score",
+            "aesthetic_weight",
+            "modality",
+            "num_images",
+        )
+        return {name: getattr(self, name) for name in names} | {"num_result_ids": self.num_images}
+
+    def _sibling(self, service: str) -> str:
+        return urljoin(self.url.rstrip("/"), service)
+
+    def _post(self, url: str, body: Mapping[str, Any]) -> Any:
+        response = requests.post(url, data=json.dumps(body, default=_as_list), timeout=TIMEOUT_SECONDS)
+        if response.status_code in _ERRORS:
+            _raise_error(response)
+        response.raise_for_status()
+        return response.json()
+
+
+def _one_of(**alternatives: Any) -> None:
+    given = [name for name, value in alternatives.items() if not (value is None or _is_empty_text(value))]
+    if len(given) != 1:
+        field = given[1] if given else next(iter(alternatives))
+        raise InputError(field, f"give one of {', '.join(alternatives)}")
+
+
+def _is_empty_text(value: Any) -> bool:
+    return isinstance(value, str) and not value
+
+
+def _image_fields(image: str | None) -> dict[str, Any]:
+    """The request fields for an image given as a file or an url."""
+    if not image:
+        return {}
+    if image.startswith(("http://", "https://")):
+        return {"image_url": image}
+    if not Path(image).is_file():
+        raise InputError("image", f"there is no file {image}")
+    return {"image": base64.b64encode(Path(image).read_bytes()).decode("ascii")}
+
+
+def _as_list(value: Any) -> Any:
+    """Arrays, tensors and numbers of theirs as JSON takes them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+
+
+def _raise_error(response: requests.Response) -> None:
+    """Raises the error that a back end of ours explains; answers of others are left to the caller."""
+    try:
+        error = response.json()["error"]
+        field, message = error["field"], error["message"]
+    except (ValueError, TypeError, KeyError):
+        return
+    raise _ERRORS[response.status_code](field, message)

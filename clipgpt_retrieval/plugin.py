@@ -1,0 +1,216 @@
+"""The plugin seam: `enable`, `disable`, `status`, and the one import hook behind them.
+
+`enable` writes a single ``.pth`` file, so that every Python of the environment installs the hook when it
+starts. The hook waits for ``clip_retrieval.clip_back`` and replaces one symbol in it, ``clip_back``. This
+module is therefore imported by every Python start: at its head it imports nothing but `sys`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from pathlib import Path
+    from types import ModuleType
+    from typing import Any
+
+TARGET = "clip_retrieval.clip_back"
+
+PTH_NAME = "zz_clipgpt_retrieval.pth"
+"""Python reads .pth files in the order of their names: this one after those of editable installs."""
+
+# One line that begins with "import", as .pth files want it; silent once the package is uninstalled.
+PTH_LINE = (
+    'import sys; exec("try:\\n import clipgpt_retrieval.plugin as plugin\\n'
+    'except ImportError:\\n pass\\nelse:\\n plugin.install_import_hook()")\n'
+)
+
+
+def enable() -> str:
+    """Turns CLIP-GPT on for `clip-retrieval back` in this Python environment.
+
+    Returns:
+        What `status` says afterwards.
+
+    Raises:
+        ClipGptError: the environment's site-packages folder cannot be written.
+    """
+    import os
+
+    pth_file = _writable_site_folder() / PTH_NAME
+    # Written aside first: another Python that starts now must not read half a line.
+    aside = pth_file.with_name(f"{PTH_NAME}.{os.getpid()}")
+    aside.write_text(PTH_LINE, encoding="ascii")
+    aside.replace(pth_file)
+    return status()
+
+
+def disable() -> str:
+    """Gives clip-retrieval back as it was; does nothing where the plugin is not enabled.
+
+    Returns:
+        What `status` says afterwards.
+
+    Raises:
+        ClipGptError: the file that `enable` wrote may not be removed.
+    """
+    from clipgpt_retrieval.errors import ClipGptError
+
+    for pth_file in _enabled_files():
+        try:
+            pth_file.unlink()
+        except OSError as error:
+            raise ClipGptError(f"cannot remove {pth_file}: {error.strerror}") from error
+    return status()
+
+
+def status() -> str:
+    """One line: whether the plugin is enabled, by which file, and the versions involved."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def named(package: str) -> str:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            return f"{package} (not installed)"
+
+    packages = f"{named('clipgpt-retrieval')}, {named('clip-retrieval')}"
+    enabled = _enabled_files()
+    if not enabled:
+        return f"disabled ({packages})"
+    return f"enabled by {', '.join(map(str, enabled))} ({packages})"
+
+
+def install_import_hook() -> None:
+    """Makes the import of ``clip_retrieval.clip_back`` in this process end with our `clip_back` in it."""
+    if ClipBackFinder not in sys.meta_path:
+        sys.meta_path.insert(0, ClipBackFinder)
+
+
+class ClipBackFinder:
+    """A meta-path finder that answers for one module and leaves all others to those after it.
+
+    A plain class: importing `importlib.abc` to derive from would cost every Python start milliseconds.
+    """
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """The spec that the next finder has for `TARGET`, with a loader that also replaces the symbol."""
+        if name != TARGET:
+            return None
+        for finder in sys.meta_path:
+            if finder is ClipBackFinder or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                _replace_after_loading(spec)
+                return spec
+        return None
+
+
+def _replace_after_loading(spec: ModuleSpec) -> None:
+    loader: Any = spec.loader
+    load = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        load(module)
+        module.clip_back = with_clipgpt(module.clip_back)  # type: ignore[attr-defined]
+
+    # On the instance, which serves this module alone: everything else about the loader stays the stock one.
+    loader.exec_module = exec_module
+
+
+def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
+    """clip-retrieval's `clip_back` with our flags added to its own.
+
+    Args:
+        stock: upstream's function; it runs untouched whenever neither the flag ``clipgpt_model`` nor the
+            indices JSON names a clipgpt model.
+
+    Returns:
+        The function that takes its place. Its signature shows every flag, so `clip-retrieval back --help`
+        does; what the user can put right ends the program with one sentence.
+    """
+    import functools
+    import inspect
+
+    from clipgpt_retrieval.back.options import own_flags_help, own_parameters
+
+    stock_signature = inspect.signature(stock)
+    signature = stock_signature.replace(parameters=[*stock_signature.parameters.values(), *own_parameters()])
+
+    @functools.wraps(stock)
+    def clip_back(*args: Any, **kwargs: Any) -> None:
+        from clipgpt_retrieval.errors import ClipGptError
+
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        given = {name: value for name, value in bound.arguments.items() if value != signature.parameters[name].default}
+        try:
+            if _names_clipgpt_model(bound.arguments):
+                from clipgpt_retrieval.back.server import serve
+
+                return serve(**given)
+            _refuse_idle_flags(given)
+        except ClipGptError as error:
+            sys.exit(f"clip-retrieval back: {error}")
+        return stock(**given)
+
+    clip_back.__signature__ = signature  # type: ignore[attr-defined]
+    clip_back.__doc__ = f"{stock.__doc__ or ''}\n\n{own_flags_help()}"
+    return clip_back
+
+
+def _names_clipgpt_model(flags: dict[str, Any]) -> bool:
+    import json
+    from pathlib import Path
+
+    if flags["clipgpt_model"] is not None:
+        return True
+    try:
+        indices = json.loads(Path(flags["indices_paths"]).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # upstream says what is wrong with it
+    entries = indices.values() if isinstance(indices, dict) else []
+    return any(isinstance(entry, dict) and entry.get("clipgpt_model") for entry in entries)
+
+
+def _refuse_idle_flags(given: dict[str, Any]) -> None:
+    from clipgpt_retrieval.back.options import own_parameters
+    from clipgpt_retrieval.errors import InputError
+
+    for parameter in own_parameters():
+        if parameter.name in given:
+            raise InputError(
+                parameter.name,
+                "does nothing without a clipgpt model: give --clipgpt_model, or name one in the indices JSON",
+            )
+
+
+def _site_folders() -> list[Path]:
+    """Where this environment reads .pth files: its own site-packages, then the user's where that counts."""
+    import site
+    import sysconfig
+    from pathlib import Path
+
+    user = [Path(site.getusersitepackages())] if site.ENABLE_USER_SITE else []
+    return [Path(sysconfig.get_path("purelib")), *user]
+
+
+def _enabled_files() -> list[Path]:
+    return [folder / PTH_NAME for folder in _site_folders() if (folder / PTH_NAME).is_file()]
+
+
+def _writable_site_folder() -> Path:
+    import os
+
+    from clipgpt_retrieval.errors import ClipGptError
+
+    folders = _site_folders()
+    for folder in folders:
+        if os.access(folder, os.W_OK):
+            return folder
+    raise ClipGptError(f"cannot write to {folders[0]}: run enable with the rights to, or in a virtual environment")

@@ -1,0 +1,161 @@
+"""`ClipGptClient` asks our back end in its own words, and any stock one in stock words."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from clipgpt_retrieval.client import ClipGptClient
+from clipgpt_retrieval.errors import InputError, NotFoundError
+
+
+@pytest.fixture
+def client(back_url):
+    return ClipGptClient(f"{back_url}/knn-service", "demo", num_images=5, deduplicate=False)
+
+
+@pytest.fixture
+def local(back_url, clipgpt):
+    """A client that encodes by itself; the index it asks has no CLIP-GPT."""
+    return ClipGptClient(f"{back_url}/knn-service", "stock", num_images=5, model=clipgpt)
+
+
+def best(embeddings, query, count=5):
+    return np.argsort(-(embeddings @ query))[:count].tolist()
+
+
+def ids(results):
+    return [result["id"] for result in results]
+
+
+def run(program: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_it_imports_no_torch_and_no_clip_retrieval():
+    """A notebook that only asks a server waits for no 9 seconds of imports."""
+    program = "import sys, clipgpt_retrieval.client; print({'torch', 'faiss', 'clip_retrieval'} & set(sys.modules))"
+    assert run(program).strip() == "set()"
+
+
+@pytest.mark.slow
+def test_it_is_a_clip_client_whichever_is_imported_first():
+    program = """
+from clipgpt_retrieval.client import ClipGptClient
+import clip_retrieval.clip_client
+import clip_retrieval
+assert issubclass(ClipGptClient, clip_retrieval.clip_client.ClipClient)
+from clip_retrieval.clip_client import ClipClient
+assert ClipClient is clip_retrieval.clip_client.ClipClient
+"""
+    run(program)
+    run("import clip_retrieval\n" + program)
+
+
+def test_text_finds_what_clipgpt_points_at(client, clipgpt, embeddings):
+    results = client.query(text="a dog", caption_results=2)
+    assert ids(results) == best(embeddings, clipgpt.encode(["a dog"])[0])
+    assert [bool(result.get("clipgpt_caption") is not None) for result in results] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_stock_options_and_stock_queries(client, back_url, embeddings):
+    assert ids(client.query(embedding_input=embeddings[3])) == best(embeddings, embeddings[3])
+    from clip_retrieval.clip_client import ClipClient, Modality
+
+    stock = ClipClient(f"{back_url}/knn-service", "demo", num_images=5, deduplicate=False)
+    assert isinstance(client, ClipClient)
+    assert client.query(text="a dog") == stock.query(text="a dog")
+    texts = ClipGptClient(f"{back_url}/knn-service", "demo", modality=Modality.TEXT, num_images=2)
+    assert len(texts.query(text="a dog")) == 2
+
+
+def test_a_picture_from_a_file(client, tmp_path):
+    from PIL import Image
+
+    file = tmp_path / "picture.png"
+    Image.new("RGB", (40, 40), "teal").save(file)
+    assert len(client.query(image=str(file))) == 5
+    assert len(client.caption(image=str(file))) == 1
+    with pytest.raises(InputError, match=r"there is no file nowhere\.png"):
+        client.query(image="nowhere.png")
+
+
+def test_interleaved_queries_and_the_blend(client, clipgpt, embeddings):
+    segments = [{"embedding": embeddings[3]}, {"text": "at night"}]
+    assert ids(client.query(segments=segments)) == best(embeddings, clipgpt.encode([segments])[0])
+    by_id = [{"id": 3}, {"text": "at night"}]
+    assert client.query(segments=by_id) == client.query(segments=segments)
+    by_clip = client.query(text="a dog", use_clipgpt=False)
+    assert ids(client.query(text="a dog", clipgpt_weight=0)) == ids(by_clip)
+    assert ids(client.query(text="a dog")) != ids(by_clip)
+
+
+def test_captions(client, clipgpt, embeddings):
+    expected = clipgpt.caption(embeddings[[3, 4]])
+    by_id = client.caption(ids=[3, 4])
+    assert [item["id"] for item in by_id] == [3, 4]
+    assert [item["captions"][0]["text"] for item in by_id] == expected
+    by_embedding = client.caption(embeddings=embeddings[[3, 4]], num_captions=2)
+    assert [len(item["captions"]) for item in by_embedding] == [2, 2]
+
+
+def test_encode(client, clipgpt):
+    answer = client.encode(text="a dog")
+    np.testing.assert_allclose(answer["embedding"], clipgpt.encode(["a dog"])[0], atol=1e-6)
+    assert set(answer) == {"embedding", "image_embedding", "caption"}
+
+
+def test_what_the_server_refuses_is_raised_with_its_field(client):
+    with pytest.raises(NotFoundError, match="no item 300") as caught:
+        client.caption(ids=[300])
+    assert caught.value.field == "ids"
+    client.indice_name = "nowhere"
+    with pytest.raises(NotFoundError, match="demo, stock"):
+        client.query(text="a dog")
+
+
+@pytest.mark.parametrize("query", [{}, {"text": ""}, {"text": "a", "embedding_input": [1.0]}])
+def test_one_query_at_a_time(client, query):
+    with pytest.raises(InputError, match="give one of text, image, embedding_input, segments"):
+        client.query(**query)
+
+
+def test_an_answer_that_is_not_a_back_end_s(back_url):
+    import requests
+
+    with pytest.raises(requests.HTTPError):
+        ClipGptClient(f"{back_url}/nothing/knn-service", "demo").query(text="a dog")
+
+
+def test_with_a_model_of_its_own_it_needs_no_clipgpt_on_the_server(local, clipgpt, embeddings):
+    assert ids(local.query(text="a dog")) == best(embeddings, clipgpt.encode(["a dog"])[0])
+    segments = [{"embedding": embeddings[3]}, {"text": "at night"}]
+    assert ids(local.query(segments=segments)) == best(embeddings, clipgpt.encode([segments])[0])
+    assert len(local.query(text="a dog", use_clipgpt=False)) == 5
+    assert local.encode(text="a dog")["caption"] == clipgpt.caption(clipgpt.encode(["a dog"], space="image"))[0]
+    assert local.caption(embeddings=embeddings[:1])[0]["captions"][0]["text"] == clipgpt.caption(embeddings[:1])[0]
+
+
+def test_with_a_model_of_its_own_it_says_what_it_cannot_do(local):
+    for call in (
+        lambda: local.caption(ids=[3]),
+        lambda: local.query(text="a dog", caption_results=3),
+        lambda: local.query(text="a dog", clipgpt_weight=0.5),
+        lambda: local.query(segments=[{"id": 3}]),
+        lambda: local.encode(text="a dog", use_clipgpt=False),
+    ):
+        with pytest.raises(InputError, match="model="):
+            call()
+
+
+def test_a_model_by_its_path(back_url, clipgpt_path):
+    assert len(ClipGptClient(f"{back_url}/knn-service", "stock", model=clipgpt_path).query(text="a dog")) > 0

@@ -1,0 +1,360 @@
+"""`enable` gives plain `clip-retrieval back` our flags; `disable` gives clip-retrieval back as it was.
+
+Everything runs in a virtual environment of its own, so that a test that is killed changes nobody's.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sysconfig
+import time
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from clipgpt_retrieval import plugin
+
+REPOSITORY = Path(plugin.__file__).parents[1]
+
+FAKE_CLIP_BACK = '''
+def clip_back(indices_paths="indices_paths.json", port=1234):
+    """Stock."""
+    print("stock", indices_paths, port)
+def helper():
+    return "stock helper"
+'''
+
+
+class Environment:
+    """A virtual environment that also sees the packages of this one."""
+
+    def __init__(self, folder: Path, *, sees: list[str]) -> None:
+        venv.create(folder, symlinks=True)
+        self.folder = folder
+        self.python = str(folder / "bin" / "python")
+        [self.site_packages] = folder.glob("lib/python*/site-packages")
+        (self.site_packages / "parent.pth").write_text("\n".join(sees) + "\n")
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            list(command), capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        )
+
+    def plugin(self, action: str) -> str:
+        program = f"from clipgpt_retrieval import plugin; print(plugin.{action}())"
+        finished = self.run(self.python, "-c", program)
+        assert finished.returncode == 0, finished.stderr
+        return finished.stdout
+
+
+@pytest.fixture
+def environment(tmp_path) -> Environment:
+    """One in which clip-retrieval is a stand-in that loads at once."""
+    fake = tmp_path / "fake"
+    (fake / "clip_retrieval").mkdir(parents=True)
+    (fake / "clip_retrieval" / "__init__.py").write_text("from .clip_back import clip_back\n")
+    (fake / "clip_retrieval" / "clip_back.py").write_text(FAKE_CLIP_BACK)
+    return Environment(tmp_path / "venv", sees=[str(fake), str(REPOSITORY), sysconfig.get_path("purelib")])
+
+
+def files(environment: Environment) -> set[str]:
+    return {file.name for file in environment.site_packages.iterdir()}
+
+
+def test_enable_writes_one_file_and_disable_removes_it(environment):
+    before = files(environment)
+    assert environment.plugin("status").startswith("disabled (clipgpt-retrieval")
+    assert environment.plugin("enable").startswith(f"enabled by {environment.site_packages}")
+    environment.plugin("enable")
+    assert files(environment) - before == {plugin.PTH_NAME}
+    assert environment.plugin("status").startswith("enabled by")
+    assert environment.plugin("disable").startswith("disabled")
+    assert environment.plugin("disable").startswith("disabled")
+    assert files(environment) == before
+
+
+def test_the_file_is_read_after_those_of_editable_installs():
+    assert sorted(["__editable__.clipgpt_retrieval-0.1.0.pth", plugin.PTH_NAME])[-1] == plugin.PTH_NAME
+
+
+SHOW = """
+import inspect, clip_retrieval
+from clip_retrieval.clip_back import clip_back, helper
+assert clip_retrieval.clip_back is clip_back
+source = inspect.getsource(inspect.getmodule(helper))
+print(*inspect.signature(clip_back).parameters, helper(), "def helper" in source)
+"""
+
+
+def test_one_symbol_is_replaced(environment):
+    stock = environment.run(environment.python, "-c", SHOW).stdout
+    assert stock == "indices_paths port stock helper True\n"
+    environment.plugin("enable")
+    ours = "clipgpt_model clipgpt_weight load_clip host threads allow_private_image_urls"
+    assert environment.run(environment.python, "-c", SHOW).stdout == f"indices_paths port {ours} stock helper True\n"
+    environment.plugin("disable")
+    assert environment.run(environment.python, "-c", SHOW).stdout == stock
+
+
+def call(environment: Environment, arguments: str) -> subprocess.CompletedProcess:
+    return environment.run(
+        environment.python, "-c", f"from clip_retrieval.clip_back import clip_back; clip_back({arguments})"
+    )
+
+
+def test_without_a_model_the_stock_function_runs(environment, tmp_path):
+    environment.plugin("enable")
+    assert call(environment, "").stdout == "stock indices_paths.json 1234\n"
+    assert call(environment, "'a.json', port=3").stdout == "stock a.json 3\n"
+    indices = tmp_path / "indices.json"
+    indices.write_text('{"a": "folder", "b": {"indice_folder": "folder"}}')
+    assert call(environment, f"{str(indices)!r}").stdout == f"stock {indices} 1234\n"
+
+
+def test_a_flag_of_ours_without_a_model_is_refused(environment):
+    environment.plugin("enable")
+    finished = call(environment, "threads=3")
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("clip-retrieval back: threads: does nothing without a clipgpt model")
+    assert finished.stderr.count("\n") == 1
+
+
+def test_the_file_is_harmless_once_the_package_is_gone(tmp_path):
+    environment = Environment(tmp_path / "venv", sees=[])
+    (environment.site_packages / plugin.PTH_NAME).write_text(plugin.PTH_LINE)
+    finished = environment.run(environment.python, "-c", "print('fine')")
+    assert (finished.stdout, finished.stderr) == ("fine\n", "")
+
+
+def test_a_python_start_costs_less_than_three_milliseconds(environment, tmp_path):
+    environment.plugin("enable")
+    costs = []
+    for _ in range(7):
+        started = environment.run(
+            environment.python,
+            *("-X", "importtime", "-c", "pass"),
+            PYTHONDONTWRITEBYTECODE="",
+            PYTHONPYCACHEPREFIX=str(tmp_path / "pycache"),
+        )
+        [line] = [line for line in started.stderr.splitlines() if line.endswith("clipgpt_retrieval.plugin")]
+        costs.append(int(line.split("|")[1]))  # microseconds, with all that it imports
+    assert min(costs) < 3000
+
+
+def test_a_start_imports_nothing_heavy(environment):
+    environment.plugin("enable")
+    program = "import sys; print({'typing', 'pathlib', 'importlib.abc', 'json', 'inspect'} & set(sys.modules))"
+    assert environment.run(environment.python, "-I", "-c", program).stdout == "set()\n"
+
+
+# From here on with the real clip-retrieval, in processes and over sockets.
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory, clip_configs) -> Environment:
+    """An environment with clip-retrieval's own command, told of the tiny CLIP that stands for a real one."""
+    environment = Environment(
+        tmp_path_factory.mktemp("real") / "venv", sees=[str(REPOSITORY), sysconfig.get_path("purelib")]
+    )
+    command = environment.folder / "bin" / "clip-retrieval"
+    command.write_text(
+        f"#!{environment.python}\n"
+        f"import open_clip; open_clip.add_model_config({str(clip_configs)!r})\n"
+        "from clip_retrieval.cli import main; main()\n"
+    )
+    command.chmod(0o755)
+    return environment
+
+
+def clip_retrieval(environment: Environment, *arguments: str) -> list[str]:
+    return [str(environment.folder / "bin" / "clip-retrieval"), *arguments]
+
+
+@pytest.fixture(scope="module")
+def built_index(real, clip_collection, tmp_path_factory) -> Path:
+    """The collection as `clip-retrieval index` indexes it."""
+    folder = tmp_path_factory.mktemp("built") / "index"
+    folder.mkdir()
+    finished = real.run(*clip_retrieval(real, "index", str(clip_collection), str(folder), "--nb_cores=1"))
+    assert finished.returncode == 0, finished.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def back_flags(built_index, clip_model) -> list[str]:
+    """What makes `clip-retrieval back` serve that index without a network."""
+    indices = built_index.parent / "indices_paths.json"
+    indices.write_text(json.dumps({"demo": str(built_index)}))
+    return [
+        f"--indices_paths={indices}",
+        f"--clip_model={clip_model}",
+        "--enable_mclip_option=False",
+        "--provide_aesthetic_embeddings=False",
+        "--use_jit=False",
+    ]
+
+
+class Back:
+    """A `clip-retrieval back` process."""
+
+    def __init__(self, environment: Environment, *flags: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process = subprocess.Popen(
+            clip_retrieval(environment, "back", f"--port={self.port}", *flags),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        for _ in range(1200):
+            assert self.process.poll() is None, self.process.stdout.read()
+            try:
+                requests.get(f"{self.url}/indices-list", timeout=5)
+                return
+            except requests.ConnectionError:
+                time.sleep(0.1)
+        raise TimeoutError
+
+    def end(self, by: int = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(by)
+        output, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def backs(real, back_flags, clipgpt_path):
+    """(stock, ours): the same command, started before `enable` and after it."""
+    real.plugin("disable")
+    stock = Back(real, *back_flags)
+    stock.wait_until_ready()
+    real.plugin("enable")
+    ours = Back(real, *back_flags, f"--clipgpt_model={clipgpt_path}", "--host=127.0.0.1")
+    ours.wait_until_ready()
+    yield stock, ours
+    for back in (stock, ours):
+        if back.process.poll() is None:
+            back.end()
+
+
+def client(back: Back, **options):
+    from clip_retrieval.clip_client import ClipClient
+
+    return ClipClient(f"{back.url}/knn-service", "demo", num_images=8, deduplicate=False, **options)
+
+
+def post(back: Back, path: str, **body):
+    return requests.post(f"{back.url}{path}", json=body, timeout=60).json()
+
+
+@pytest.mark.slow
+def test_the_stock_client_gets_results_chosen_by_clipgpt(backs, clipgpt, embeddings):
+    stock, ours = backs
+    query = clipgpt.encode(["two giraffes next to a fence"])[0]
+    expected = np.argsort(-(embeddings @ query))[:8].tolist()
+    found = client(ours).query(text="two giraffes next to a fence")
+    assert [result["id"] for result in found] == expected
+    assert [result["caption"] for result in found] == [f"item {i}" for i in expected]
+    by_clip = client(stock).query(text="two giraffes next to a fence")
+    assert [result["id"] for result in by_clip] != expected
+
+
+@pytest.mark.slow
+def test_with_clipgpt_off_both_back_ends_answer_the_same(backs, embeddings, picture_file):
+    stock, ours = backs
+    common = {"indice_name": "demo", "modality": "image", "num_images": 5, "num_result_ids": 20}
+    for query in (
+        {"text": "a dog in the snow"},
+        {"text": "a dog", "deduplicate": True, "num_result_ids": 3000},
+        {"text": "a dog", "modality": "text"},
+        {"image": picture_file},
+        {"embedding_input": embeddings[3].tolist()},
+        {
+            "text": "a dog",
+            "aesthetic_score": "",
+            "aesthetic_weight": "0.5",
+            "image": None,
+            "use_mclip": False,
+        },
+    ):
+        request = {**common, **query}
+        expected = post(stock, "/knn-service", **request)
+        assert len(expected) >= 5
+        assert post(ours, "/knn-service", **request, use_clipgpt=False) == expected
+    metadata = {"ids": [5, 3, 5], "indice_name": "demo"}
+    assert post(ours, "/metadata", **metadata) == post(stock, "/metadata", **metadata)
+    for path in ("/indices-list", "/", "/config.json"):
+        of_stock, of_ours = (requests.get(back.url + path, timeout=60).text for back in (stock, ours))
+        assert of_ours.replace(str(ours.port), str(stock.port)) == of_stock
+
+
+@pytest.fixture(scope="module")
+def picture_file() -> str:
+    """A picture in base64."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(data, "PNG")
+    return base64.b64encode(data.getvalue()).decode()
+
+
+@pytest.mark.slow
+def test_the_client_with_its_own_model_needs_nothing_on_the_server(backs, clipgpt, embeddings):
+    from clipgpt_retrieval.client import ClipGptClient
+
+    stock, ours = backs
+    at_home = ClipGptClient(f"{stock.url}/knn-service", "demo", num_images=8, model=clipgpt)
+    at_ours = ClipGptClient(f"{ours.url}/knn-service", "demo", num_images=8)
+    ids = [[result["id"] for result in one.query(text="a dog")] for one in (at_home, at_ours)]
+    assert ids[0] == ids[1]
+    assert at_ours.caption(ids=[3])[0]["captions"][0]["text"] == clipgpt.caption(embeddings[[3]])[0]
+
+
+@pytest.mark.slow
+def test_help_shows_stock_flags_and_ours(backs, real):
+    shown = real.run(*clip_retrieval(real, "back", "--help"), PAGER="cat")
+    text = shown.stdout + shown.stderr
+    for flag in ("--indices_paths", "--clipgpt_model", "--load_clip", "--threads"):
+        assert flag in text
+    assert "clipgpt model that encodes text queries" in text
+
+
+@pytest.mark.slow
+def test_what_is_wrong_at_start_is_one_sentence(backs, real, back_flags):
+    finished = real.run(*clip_retrieval(real, "back", *back_flags, "--clipgpt_model=/nowhere"))
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1].startswith("clip-retrieval back: /nowhere")
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.slow
+def test_the_server_ends_when_told_to(backs):
+    _, ours = backs
+    status, output = ours.end()
+    assert status == 0, output
+    assert f"on http://127.0.0.1:{ours.port}" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_disable_gives_clip_retrieval_back_as_it_was(backs, real, back_flags):
+    stock, _ = backs
+    real.plugin("disable")
+    shown = real.run(*clip_retrieval(real, "back", "--help"), PAGER="cat")
+    assert "--indices_paths" in shown.stdout + shown.stderr
+    assert "clipgpt" not in shown.stdout + shown.stderr
+    again = Back(real, *back_flags)
+    again.wait_until_ready()
+    assert client(again).query(text="a dog") == client(stock).query(text="a dog")
+    again.end()
