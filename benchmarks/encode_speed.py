@@ -1,0 +1,73 @@
+"""Encoding by one forward pass against the notebook's procedure, on GPT-2 small's true shape with random weights.
+
+General-GPT's notebook calls ``generate`` for up to 50 new tokens with all hidden states kept and counts back from the
+end; the vector it takes is the hidden state at ``[CLIP OUT]``, which one forward pass gives. Prints the ratio of the
+medians, both in turn in one process.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from _paths import GPT2_BPE
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.training.backbone import load_tokenizer
+
+RUNS = 7
+TEXT = "A children's birthday party."
+
+
+def general_gpt_directory(folder: Path) -> None:
+    """A General-GPT directory of GPT-2 small's shape, its weights random."""
+    from clipgpt_retrieval.model.config import SPECIAL_TOKENS
+
+    tokenizer = load_tokenizer(str(GPT2_BPE))
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
+    tokenizer.pad_token = tokenizer.eos_token
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        general_gpt_directory(Path(folder))
+        engine = load(folder, device="cpu")
+    tokenizer, gpt = engine.sequences.tokenizer, engine.model.backbone
+
+    def notebook() -> torch.Tensor:
+        with torch.no_grad():
+            outputs = gpt.generate(
+                **tokenizer(f"Caption: [{TEXT}].", return_tensors="pt"),
+                return_dict_in_generate=True,
+                output_hidden_states=True,
+                max_new_tokens=50,
+                pad_token_id=tokenizer.eos_token_id,
+            )
+        return outputs["hidden_states"][-3][-1][:, -1]
+
+    def ours() -> object:
+        return engine.encode([TEXT])
+
+    notebook()
+    ours()
+    pairs = [(seconds(notebook), seconds(ours)) for _ in range(RUNS)]
+    theirs, own = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"notebook's procedure {theirs * 1e3:.0f} ms, one forward pass {own * 1e3:.0f} ms (medians of {RUNS})")
+    print(f"ratio: {statistics.median(b / a for a, b in pairs):.3f}")
+
+
+if __name__ == "__main__":
+    main()

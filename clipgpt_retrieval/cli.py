@@ -1,0 +1,185 @@
+"""The command line: ``clipgpt-retrieval train | back | enable | disable | status | encode | caption``."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from clipgpt_retrieval.errors import ClipGptError
+
+
+def train(
+    embeddings_folder: str,
+    output_folder: str,
+    recipe: str = "default",
+    backbone: str = "gpt2",
+    tokenizer: str | None = None,
+    clip_model: str = "ViT-B/32",
+    validation_fraction: float = 0.1,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> None:
+    """Fine-tunes a language model on embeddings and their captions.
+
+    Args:
+        embeddings_folder: what ``clip-retrieval inference`` wrote: img_emb/ and metadata/ with captions.
+        output_folder: where the clipgpt model goes; an interrupted run goes on from its last checkpoint.
+        recipe: default, frozen (no GPU needed) or general-gpt.
+        backbone: hub id, directory, .gguf file, or scratch:tiny / scratch:small.
+        tokenizer: directory or hub id; needed by scratch.
+        clip_model: the CLIP that made the embeddings.
+        validation_fraction: share of the pictures that is kept to measure on.
+        steps: optimiser steps, instead of the recipe's.
+        batch_size: pictures in a step, instead of the recipe's.
+        learning_rate: instead of the recipe's.
+        device: auto, cpu, cuda or mps.
+        seed: of the split, the weights and the order.
+    """
+    from clipgpt_retrieval.training.train import train as run
+
+    figures = run(
+        embeddings_folder,
+        output_folder,
+        recipe=recipe,
+        backbone=backbone,
+        tokenizer=tokenizer,
+        clip_model=clip_model,
+        validation_fraction=validation_fraction,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        device=device,
+        seed=seed,
+    )
+    print(f"{output_folder} holds the model. Held out: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+
+
+def encode(*texts: str, model: str, space: str = "query", output: str | None = None, device: str = "auto") -> None:
+    """Predicts the CLIP image embeddings of texts.
+
+    Args:
+        *texts: what to encode.
+        model: clipgpt model: directory, hub id or fsspec url.
+        space: query (to search with) or image (the guess at the picture).
+        output: an .npy file for the embeddings [n, clip_dim]; without it they are printed as JSON, one a line.
+        device: auto, cpu, cuda or mps.
+    """
+    from clipgpt_retrieval.engine import load
+    from clipgpt_retrieval.errors import InputError
+
+    if not texts:
+        raise InputError("texts", 'are missing: clipgpt-retrieval encode --model MODEL "two giraffes"')
+    embeddings = load(model, device=device).encode([str(text) for text in texts], space=space)
+    if output is None:
+        for embedding in embeddings:
+            print(json.dumps([round(float(number), 6) for number in embedding]))
+        return
+    from clipgpt_retrieval.storage import write_array
+
+    write_array(output, embeddings)
+    print(f"{output} holds {len(embeddings)} embeddings of {embeddings.shape[1]} numbers")
+
+
+def caption(
+    embeddings: str,
+    model: str,
+    rows: int | None = None,
+    num_captions: int = 1,
+    num_beams: int = 1,
+    max_new_tokens: int = 40,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    device: str = "auto",
+) -> None:
+    """Captions embeddings, one JSON line each.
+
+    Args:
+        embeddings: an .npy file [n, clip_dim], as clip-retrieval writes them.
+        model: clipgpt model: directory, hub id or fsspec url.
+        rows: only the first so many.
+        num_captions: captions for each.
+        num_beams: beams of the search.
+        max_new_tokens: longest caption, in tokens.
+        temperature: 0 takes the likeliest, above 0 samples.
+        top_p: sample among the likeliest tokens that hold this much probability.
+        device: auto, cpu, cuda or mps.
+    """
+    from tqdm import tqdm
+
+    from clipgpt_retrieval.engine import load
+    from clipgpt_retrieval.storage import read_array
+
+    vectors = read_array(embeddings)[:rows]
+    engine = load(model, device=device)
+    batch_size = 64
+    for start in tqdm(range(0, len(vectors), batch_size), unit="batch", disable=len(vectors) <= batch_size):
+        batch = engine.captions(
+            vectors[start : start + batch_size],
+            num_captions=num_captions,
+            num_beams=num_beams,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+        )
+        for row, captions in enumerate(batch, start):
+            found = [{"text": one.text, "logprob": round(one.logprob, 4)} for one in captions]
+            print(json.dumps({"id": row, "captions": found}, ensure_ascii=False))
+
+
+def enable() -> None:
+    """Turns the plugin on: plain `clip-retrieval back --clipgpt_model MODEL` then uses CLIP-GPT."""
+    from clipgpt_retrieval.plugin import enable as run
+
+    print(run())
+
+
+def disable() -> None:
+    """Turns the plugin off and gives clip-retrieval back as it was."""
+    from clipgpt_retrieval.plugin import disable as run
+
+    print(run())
+
+
+def status() -> None:
+    """Tells whether the plugin is on, and where."""
+    from clipgpt_retrieval.plugin import status as run
+
+    print(run())
+
+
+def _commands() -> dict[str, Callable[..., Any]]:
+    from clipgpt_retrieval.back import serve
+
+    return {
+        "back": serve,
+        "enable": enable,
+        "disable": disable,
+        "status": status,
+        "train": train,
+        "encode": encode,
+        "caption": caption,
+    }
+
+
+def main() -> None:
+    """Runs a command; what the user can put right is told in one line, with exit status 2."""
+    import fire
+
+    try:
+        fire.Fire(_commands(), name="clipgpt-retrieval")
+    except ClipGptError as error:
+        sys.exit(_fail(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str) -> int:
+    print(f"clipgpt-retrieval: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""The main job from end to end, with real parts: train, index, serve, query, caption.
+
+On the real embeddings of ``../shared/data`` where they are, else on a collection made up on the spot. Everything that
+it makes goes into ``demo_run/``; a second start serves what the first one made.
+
+    python examples/walk.py            # ends after the queries
+    python examples/walk.py --serve    # goes on serving http://127.0.0.1:1234 until stopped
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+sys.path.insert(0, str(Path(__file__).parent))
+from collection import make_collection
+
+HERE = Path(__file__).resolve().parent.parent
+RUN = HERE / "demo_run"
+SHARED = HERE.parent / "shared" / "data"
+BIN = Path(sys.executable).parent
+PORT = 1234
+REAL_QUERIES = ["two dogs play in the snow", "a child on a swing", "a man climbs a rock"]
+MADE_QUERIES = ["a red dog in the snow", "a blue boat by a lake", "a yellow cake on a table"]
+
+
+def main() -> None:
+    """Walks the whole way and prints what came back."""
+    RUN.mkdir(exist_ok=True)
+    folder, tokenizer, queries = find_collection()
+    model, index = RUN / "model", RUN / "index"
+    if not model.exists():
+        run("clipgpt-retrieval", "train", folder, model, *training_flags(folder, tokenizer))
+    if not index.exists():
+        run("clip-retrieval", "index", folder, index)
+    indices = RUN / "indices.json"
+    indices.write_text(json.dumps({"demo": str(index)}))
+    server = serve(indices, model)
+    try:
+        for query in queries:
+            show(query)
+        if "--serve" in sys.argv:
+            print(f"\nserving http://127.0.0.1:{PORT} until stopped (Ctrl-C)")
+            server.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def find_collection() -> tuple[Path, Path, list[str]]:
+    """The collection, the tokenizer to train with, and queries that suit it."""
+    real = SHARED / "flickr8k-clip-b32"
+    if real.is_dir():
+        return real, SHARED / "gpt2-bpe", REAL_QUERIES
+    made = RUN / "collection"
+    if not made.exists():
+        aside = RUN / "collection.part"
+        shutil.rmtree(aside, ignore_errors=True)
+        make_collection(aside)
+        aside.rename(made)
+    return made, made / "tokenizer", MADE_QUERIES
+
+
+def training_flags(folder: Path, tokenizer: Path) -> list[str]:
+    """A short training: a minute or two on two cores."""
+    steps = "120" if folder.name.startswith("flickr8k") else "200"
+    return [
+        *("--backbone", "scratch:tiny", "--tokenizer", str(tokenizer)),
+        *("--steps", steps, "--learning_rate", "2e-3"),
+    ]
+
+
+def serve(indices: Path, model: Path) -> subprocess.Popen:
+    """clip-retrieval's back end with CLIP-GPT; no CLIP weights are at hand here, and text queries need none."""
+    command = [
+        *(BIN / "clipgpt-retrieval", "back", "--indices_paths", indices, "--clipgpt_model", model),
+        *("--load_clip", "False", "--host", "127.0.0.1", "--port", str(PORT)),
+        *("--provide_aesthetic_embeddings", "False", "--enable_mclip_option", "False"),
+    ]
+    server = subprocess.Popen([str(part) for part in command])
+    for _ in range(240):
+        if server.poll() is not None:
+            sys.exit("the back end did not start: see above")
+        try:
+            requests.get(f"http://127.0.0.1:{PORT}/indices-list", timeout=1).raise_for_status()
+            return server
+        except requests.RequestException:
+            time.sleep(0.5)
+    server.terminate()
+    sys.exit("the back end did not answer within two minutes")
+
+
+def show(query: str) -> None:
+    """One query: what the model understood, and the best three with their own captions and the model's."""
+    from clipgpt_retrieval import ClipGptClient
+
+    client = ClipGptClient(
+        url=f"http://127.0.0.1:{PORT}/knn-service", indice_name="demo", num_images=3, aesthetic_score=""
+    )
+    print(f"\n{query!r} was understood as {client.encode(text=query)['caption']!r}")
+    for hit in client.query(text=query, caption_results=3):
+        print(f"  {hit['similarity']:.3f}  {hit['caption']!r}; CLIP-GPT says {hit['clipgpt_caption']!r}")
+
+
+def run(command: str, *arguments: object) -> None:
+    """Runs one of the two commands of this environment and shows it."""
+    words = [str(BIN / command), *map(str, arguments)]
+    print("$", " ".join([command, *words[1:]]), flush=True)
+    subprocess.run(words, check=True)
+
+
+if __name__ == "__main__":
+    main()
