@@ -21,6 +21,7 @@ from _paths import GPT2_BPE, flickr, smollm2
 VALIDATION_FRACTION = 0.2
 SEED = 0
 SHOWN = 20
+SCRATCH_STEPS = 330
 EQUAL_STEPS = 100
 
 
@@ -55,7 +56,13 @@ def show_captions(model: Path) -> None:
 def scratch(folder: Path) -> None:
     """The default recipe, a small GPT-2 of random weights with GPT-2's tokenizer."""
     model = folder / "scratch"
-    measured("default from scratch:small", model, backbone="scratch:small", tokenizer=str(GPT2_BPE))
+    measured(
+        "default from scratch:small",
+        model,
+        backbone="scratch:small",
+        tokenizer=str(GPT2_BPE),
+        steps=SCRATCH_STEPS,
+    )
     show_captions(model)
 
 

@@ -24,8 +24,9 @@ class ClipGptConfig(PretrainedConfig):
         readout_layers: the hidden states that clip_out reads, as transformers numbers them
             (0: the token embeddings; -1: the last layer after its norm).
         readout_pool: ``"last"`` reads the token [CLIP OUT]; ``"last_mean"`` reads the mean over the
-            sequence beside it.
-        readout_dropout: dropout on what clip_out reads, while training.
+            sequence beside it; ``"mean_each"`` reads the mean over each reading of the query.
+        query_repeats: how often a query is read. A causal model's states know nothing of what follows; on the
+            second reading they do (echo embeddings, Springer et al. 2024, arXiv:2402.15449).
         caption_from: where the embedding that is captioned comes in: ``"prefix"``, at the head of the sequence;
             ``"fusion"``, at the last hidden states, so that the sequence is the caption alone.
         fusion_width: inner width of the fusion.
@@ -51,7 +52,7 @@ class ClipGptConfig(PretrainedConfig):
         clip_out: str = "linear",
         readout_layers: tuple[int, ...] | list[int] = (-1,),
         readout_pool: str = "last",
-        readout_dropout: float = 0.0,
+        query_repeats: int = 1,
         caption_from: str = "prefix",
         fusion_width: int = 1024,
         fusion_dropout: float = 0.3,
@@ -67,7 +68,7 @@ class ClipGptConfig(PretrainedConfig):
         self.clip_out = clip_out
         self.readout_layers = list(readout_layers)
         self.readout_pool = readout_pool
-        self.readout_dropout = readout_dropout
+        self.query_repeats = query_repeats
         self.caption_from = caption_from
         self.fusion_width = fusion_width
         self.fusion_dropout = fusion_dropout

@@ -114,7 +114,10 @@ class ClipOut(nn.Module):
 
     def __init__(self, config: ClipGptConfig, hidden_size: int) -> None:
         super().__init__()
-        slices = len(config.readout_layers) * (2 if config.readout_pool == "last_mean" else 1)
+        of_each_layer = {"last": 1, "last_mean": 2, "mean_each": config.query_repeats}
+        if config.readout_pool not in of_each_layer:
+            raise ModelError(f"readout_pool {config.readout_pool!r} is unknown: choose {', '.join(of_each_layer)}")
+        slices = len(config.readout_layers) * of_each_layer[config.readout_pool]
         self.identity = config.clip_out == "identity"
         if self.identity and (slices != 1 or hidden_size != config.clip_dim):
             raise ModelError(
@@ -123,13 +126,12 @@ class ClipOut(nn.Module):
             )
         if not self.identity:
             self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
-            self.dropout = nn.Dropout(config.readout_dropout)
             self.project = nn.Linear(slices * hidden_size, config.clip_dim)
 
     def forward(self, states: Tensor) -> Tensor:  # [b, r, h]
         if self.identity:
             return states[:, 0]  # [b, d]
-        return self.project(self.dropout(self.normalised(states)).flatten(1))  # [b, d]
+        return self.project(self.normalised(states).flatten(1))  # [b, d]
 
     def normalised(self, states: Tensor) -> Tensor:
         """The states as the linear map reads them, ``[b, r, h]``: some layers' are hundreds of times others'."""
@@ -186,6 +188,7 @@ class ClipGptModel(PreTrainedModel):
     base_model_prefix = "clipgpt"
     supports_gradient_checkpointing = True
     image_mean: Tensor
+    image_map: Tensor
     image_beta: Tensor
     _supports_sdpa = True
 
@@ -199,9 +202,10 @@ class ClipGptModel(PreTrainedModel):
         self.clip_in = ClipIn(config, hidden_size)
         self.clip_out = ClipOut(config, hidden_size)
         self.clip_fusion = ClipFusion(config, hidden_size) if config.caption_from == "fusion" else None
-        # image embedding = normalised(image_mean + image_beta * direction of the query); a mean of zero makes
-        # both the same vector, as General-GPT has it.
+        # image embedding = normalised(image_mean + image_beta * query @ image_map); a mean of zero and the identity
+        # make both the same vector, as General-GPT has it.
         self.register_buffer("image_mean", torch.zeros(config.clip_dim))
+        self.register_buffer("image_map", torch.eye(config.clip_dim))
         self.register_buffer("image_beta", torch.ones(()))
         # The contrastive temperature, learned as in CLIP; nothing reads it after training.
         self.logit_scale = nn.Parameter(torch.tensor(LOGIT_SCALE_START))
@@ -302,10 +306,11 @@ class ClipGptModel(PreTrainedModel):
         last = layers[rows, :, ends]  # [b, l, h]
         if self.config.readout_pool == "last":
             return last
-        places = torch.arange(layers.shape[2], device=ends.device)  # [t]
-        mask = (places <= ends[:, None])[:, None, :, None].to(layers.dtype)  # [b, 1, t, 1]
-        mean = (layers * mask).sum(2) / mask.sum(2)  # [b, l, h]
-        return torch.cat([last, mean], dim=1)  # [b, 2 l, h]
+        if self.config.readout_pool == "last_mean":
+            return torch.cat([last, _mean_between(layers, ends * 0, ends + 1)], dim=1)  # [b, 2 l, h]
+        length = ends // self.config.query_repeats  # [b]
+        readings = [_mean_between(layers, length * i, length * (i + 1)) for i in range(self.config.query_repeats)]
+        return torch.cat(readings, dim=1)  # [b, repeats l, h]
 
     def query_states(self, ids: Tensor, attention_mask: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
         """The hidden states that :meth:`readout` needs: all layers', or the last one's where it reads no other."""
@@ -327,8 +332,8 @@ class ClipGptModel(PreTrainedModel):
     def as_prediction(self, direction: Tensor) -> Prediction:
         """Both vectors of what clip_out gave, float32 ``[b, d]``."""
         query = nn.functional.normalize(direction, dim=-1)
-        image = nn.functional.normalize(self.image_mean.float() + self.image_beta.float() * query, dim=-1)
-        return Prediction(query, image)
+        from_mean = self.image_beta.float() * query @ self.image_map.float()
+        return Prediction(query, nn.functional.normalize(self.image_mean.float() + from_mean, dim=-1))
 
     def fused(self, states: Tensor, embeddings: Tensor) -> Tensor:
         """Last-layer states ``[b, t, h]`` as the head reads them when ``[b, d]`` are captioned."""
@@ -373,6 +378,14 @@ class ClipGptModel(PreTrainedModel):
             (last,) = self.hidden_states(caption.ids, caption.mask, caption.embeddings)
             output.caption_loss = self.caption_loss(self.fused(last, caption.embeddings), caption.labels)
         return output
+
+
+def _mean_between(layers: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
+    """Mean of ``[b, l, t, h]`` over the places from ``starts`` to before ``ends``, ``[b]`` each: ``[b, l, h]``."""
+    places = torch.arange(layers.shape[2], device=layers.device)  # [t]
+    inside = (places >= starts[:, None]) & (places < ends[:, None])  # [b, t]
+    mask = inside[:, None, :, None].to(layers.dtype)  # [b, 1, t, 1]
+    return (layers * mask).sum(2) / mask.sum(2)
 
 
 def _backbone_config(config: ClipGptConfig) -> Any:

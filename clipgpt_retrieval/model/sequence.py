@@ -70,6 +70,7 @@ class SequenceFormat:
         )
         self._space = " " if config.spaces_around_special_tokens else ""
         self._prefix = [PLACEHOLDER] * config.prefix_length
+        self._repeats = config.query_repeats
         self._captions_from_prefix = config.caption_from == "prefix"
 
     def tokenize(self, text: str) -> list[int]:
@@ -117,8 +118,8 @@ class SequenceFormat:
                 ids += self.embedding_ids()
             else:
                 raise InputError("segments", f"has a segment {sorted(segment)}: each is a text or an embedding")
-        ids.append(self.clip_out)
-        return ClipGptSequence(ids, np.reshape(np.asarray(embeddings, np.float32), (-1, self.clip_dim)))
+        vectors = np.reshape(np.asarray(embeddings * self._repeats, np.float32), (-1, self.clip_dim))
+        return ClipGptSequence([*ids * self._repeats, self.clip_out], vectors)
 
     def _text_ids(self, text: str, follows: bool) -> list[int]:
         if not isinstance(text, str) or not text.strip():

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from tokenizers import decoders, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -68,8 +69,13 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
         return tokenizer
     # A GGUF file's tokenizer comes in the class of its architecture, which would rebuild it by that
     # architecture's own rules when it is read again; the plain class keeps it as it is.
+    backend = tokenizer.backend_tokenizer
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
+        # transformers joins the tokens before it turns them into bytes, which fails on a text that holds a token
+        # with a space in it, as our special tokens are.
+        backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer.backend_tokenizer,
+        tokenizer_object=backend,
         eos_token=tokenizer.eos_token,
         bos_token=tokenizer.bos_token,
     )

@@ -82,9 +82,10 @@ class Collator:
         )
 
     def caption_batch(self, rows: Sequence[tuple[np.ndarray, str]]) -> Batch:
-        """Captioned embeddings, labelled from the embedding's end on."""
+        """Captioned embeddings; the caption and its closing are labelled, the prompt is where it is said with them."""
         ids, mask = _padded([self.sequences.caption_ids(caption) for _, caption in rows])
-        given = len(self.sequences.captioned_ids())
+        prompt = self.sequences.captioned_ids() if self.encode_text_loss else self.sequences.caption_prompt_ids()
+        given = len(prompt)
         labels = ids.masked_fill(mask == 0, IGNORED)
         labels[:, :given] = IGNORED
         return Batch(ids, mask, _stack([embedding for embedding, _ in rows]), labels)

@@ -15,7 +15,7 @@ def set_image_mean(model: ClipGptModel, embeddings: np.ndarray, beta: float) -> 
 
 
 def fit_image_beta(model: ClipGptModel, queries: np.ndarray, images: np.ndarray) -> float:
-    """Sets beta so that ``normalised(mean + beta * query)`` is nearest to the pictures.
+    """Sets beta so that ``normalised(mean + beta * query @ map)`` is nearest to the pictures.
 
     Args:
         model: whose ``image_mean`` is set.
@@ -26,10 +26,10 @@ def fit_image_beta(model: ClipGptModel, queries: np.ndarray, images: np.ndarray)
     Returns:
         The mean cosine that it reaches.
     """
-    mean = model.image_mean.cpu().numpy()
+    mean, directions = model.image_mean.cpu().numpy(), queries @ model.image_map.cpu().numpy()
     cosines = []
     for beta in BETAS:
-        guesses = mean + beta * queries  # [n, d]
+        guesses = mean + beta * directions  # [n, d]
         guesses /= np.linalg.norm(guesses, axis=1, keepdims=True)
         cosines.append(float((guesses * images).sum(axis=1).mean()))
     model.image_beta.fill_(float(BETAS[int(np.argmax(cosines))]))

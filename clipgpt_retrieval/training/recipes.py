@@ -12,20 +12,20 @@ class Recipe:
     Attributes:
         name: as ``--recipe`` takes it.
         summary: one line for people.
-        clip_in: see ``ClipGptConfig``; so are the next five.
+        clip_in: see ``ClipGptConfig``; so are the next four.
         clip_out: ...
         prefix_length: ...
         readout_pool: ...
-        readout_dropout: ...
         readout_layers: fractions of the backbone's depth.
+        query_repeats: see ``ClipGptConfig``.
         caption_from: see ``ClipGptConfig``.
         freeze_backbone: hidden states are computed once; only what reads them is trained.
         contrastive: InfoNCE and cosine, else the mean squared error on raw embeddings.
         tasks: what a step does with a picture, see ``Collator``.
         encode_text_loss: also learn to say the query's own text and the tokens after it.
         embedding_norm: the norm of the embeddings that the model reads and, under the squared error, predicts.
-        steps: optimiser steps.
-        batch_size: pictures in a step; with a frozen backbone, its captions' tokens in a step as well.
+        steps: optimiser steps; with a frozen backbone those of the fusion, as all else has a closed form.
+        batch_size: pictures in a step; with a frozen backbone tokens.
         learning_rate: at its peak.
         warmup_steps: steps to that peak.
         schedule: how the rate falls after it, as transformers names it.
@@ -38,8 +38,8 @@ class Recipe:
     clip_out: str = "linear"
     prefix_length: int = 4
     readout_pool: str = "last_mean"
-    readout_dropout: float = 0.0
     readout_layers: tuple[float, ...] = (1.0,)
+    query_repeats: int = 1
     caption_from: str = "prefix"
     freeze_backbone: bool = False
     contrastive: bool = True
@@ -64,11 +64,12 @@ RECIPES = {
         Recipe(
             name="frozen",
             summary="the backbone stays as it is, its hidden states are computed once: minutes without a GPU",
-            freeze_backbone=True,
             prefix_length=1,
-            readout_dropout=0.5,
+            readout_pool="mean_each",
             readout_layers=tuple(step / 10 for step in range(11)),
+            query_repeats=2,
             caption_from="fusion",
+            freeze_backbone=True,
             steps=240,
             batch_size=1024,
             learning_rate=1e-3,

@@ -32,7 +32,7 @@ FIRST_BETA = 0.3
 
 FIGURES_BATCH = 64
 
-CHECKPOINTS = 8
+CHECKPOINTS = 5
 """How often a run is measured and saved on its way."""
 
 
@@ -116,7 +116,7 @@ def new_model(
         clip_out=recipe.clip_out,
         readout_layers=_layers(recipe, language_model),
         readout_pool=recipe.readout_pool,
-        readout_dropout=recipe.readout_dropout,
+        query_repeats=recipe.query_repeats,
         caption_from=recipe.caption_from,
         embedding_norm=recipe.embedding_norm,
     )

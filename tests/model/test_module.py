@@ -89,7 +89,30 @@ def test_absorbed_standardisation_changes_nothing_but_the_input():
     assert torch.allclose(model.clip_out(states), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{"clip_in": "identity"}, {"clip_out": "identity"}, {"clip_in": "cubic"}])
+def test_each_reading_of_a_query_has_its_own_mean():
+    model = network(readout_layers=[1, -1], readout_pool="mean_each", query_repeats=2)
+    none = torch.empty(0, 16)
+    ids = torch.tensor([[3, 4, 5, 3, 4, 5, 9], [7, 8, 7, 8, 9, 0, 0]])
+    mask = (ids != 0).long()
+    states = model.query_states(ids, mask, none)
+    read = model.readout(states, mask.sum(1) - 1)  # [2, 4, h]
+    assert torch.allclose(read[0, 0], states[1][0, :3].mean(0), atol=1e-6)
+    assert torch.allclose(read[0, 3], states[-1][0, 3:6].mean(0), atol=1e-6)
+    assert torch.allclose(read[1, 2], states[1][1, 2:4].mean(0), atol=1e-6)
+
+
+def test_the_image_map_turns_the_query_towards_pictures():
+    model = network()
+    model.image_mean.copy_(torch.randn(16))
+    model.image_map.copy_(torch.randn(16, 16))
+    prediction = model.as_prediction(torch.randn(3, 16))
+    expected = torch.nn.functional.normalize(model.image_mean + prediction.query @ model.image_map, dim=-1)
+    assert torch.allclose(prediction.image, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"readout_pool": "max"}, {"clip_in": "identity"}, {"clip_out": "identity"}, {"clip_in": "cubic"}]
+)
 def test_layers_that_do_not_fit_are_refused_in_a_sentence(settings):
-    with pytest.raises(ModelError, match="clip_"):
+    with pytest.raises(ModelError, match=r"clip_|readout_pool"):
         network(**settings)

@@ -15,7 +15,6 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.training.backbone import load_backbone, load_tokenizer
-from clipgpt_retrieval.training.recipes import RECIPES
 from clipgpt_retrieval.training.train import train
 
 SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
@@ -105,11 +104,12 @@ def test_a_killed_run_goes_on_where_it_was(collection, tmp_path):
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
     assert not output.exists()
-    (checkpoint, *_) = sorted(tmp_path.glob(".model.run-*/checkpoint-*"))
+    finished = [state.parent for state in tmp_path.glob(".model.run-*/checkpoint-*/trainer_state.json")]
+    checkpoint = max(finished, key=lambda folder: int(folder.name.split("-")[1]))
     second = run_in_process(collection, output, 64)
     told, _ = second.communicate(timeout=300)
     assert second.returncode == 0, told
-    assert f"goes on after step {checkpoint.name.split('-')[1]}" in told or "goes on after step" in told
+    assert f"goes on after step {checkpoint.name.split('-')[1]}" in told
     assert load(str(output), device="cpu").clip_dim == 64
 
 
@@ -181,9 +181,47 @@ def test_any_causal_language_model_serves_as_backbone(collection, tmp_path):
     gguf = next(Path(package.origin).parent.glob("*.gguf"))
     backbone, tokenizer = load_backbone(str(gguf))
     assert type(tokenizer) is PreTrainedTokenizerFast
-    assert tokenizer.decode(tokenizer("Caption: [a dog]. [CLIP OUT]")["input_ids"]) == "Caption: [a dog]. [CLIP OUT]"
+    query = "Caption: [a dog's 2 née toys]. [CLIP OUT]"
+    assert tokenizer.decode(tokenizer(query, add_special_tokens=False)["input_ids"]) == query
     tokenizer.save_pretrained(tmp_path)
     again = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     text = "Caption: [two giraffes' necks, 1 fence].[\\CLIP IN]"
     assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
-    assert backbone.config.model_type == "llama" and len(RECIPES["frozen"].readout_layers) == 9
+    assert backbone.config.model_type == "llama"
+
+
+@pytest.mark.slow
+def test_a_trained_general_gpt_is_read_where_its_own_procedure_reads_it(collection, tmp_path):
+    """The notebook generates until the end and counts three steps back: that state is what encode gives."""
+    import torch
+
+    folder = str(tmp_path / "model")
+    train(
+        str(collection),
+        folder,
+        recipe="general-gpt",
+        steps=250,
+        batch_size=32,
+        learning_rate=3e-3,
+        **scratch(collection),
+    )
+    engine = load(folder, device="cpu")
+    tokenizer, backbone = engine.sequences.tokenizer, engine.model.backbone
+    text = "a red dog in the snow"
+    prompt = torch.tensor([engine.sequences.tokenize(f"Caption: [{text}].")])
+    with torch.no_grad():
+        outputs = backbone.generate(
+            input_ids=prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=50,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+            return_dict_in_generate=True,
+            output_hidden_states=True,
+        )
+    said = tokenizer.decode(outputs.sequences[0, prompt.shape[1] :])
+    assert said == "[CLIP OUT][\\CLIP OUT].<|endoftext|>"
+    state = outputs.hidden_states[-3][-1][0, -1]
+    (encoded,) = engine.encode([text])
+    assert float(encoded @ (state / state.norm()).numpy()) >= 0.9999
