@@ -19,6 +19,9 @@ def train(
     steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    interleaved: str | None = None,
+    interleaved_weight: float = 0.5,
+    bf16: bool = False,
     device: str = "auto",
     seed: int = 0,
 ) -> None:
@@ -35,6 +38,10 @@ def train(
         steps: optimiser steps, instead of the recipe's.
         batch_size: pictures in a step, instead of the recipe's.
         learning_rate: instead of the recipe's.
+        interleaved: JSONL file of interleaved queries, {"segments": [{"clip": row}, {"text": ".."}], "target":
+            {"clip": row}} a line, with rows of the folder: learned beside the captions.
+        interleaved_weight: how many of them in a step for each picture of it.
+        bf16: compute in bfloat16, for GPUs and CPUs that are faster so.
         device: auto, cpu, cuda or mps.
         seed: of the split, the weights and the order.
     """
@@ -51,6 +58,9 @@ def train(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        interleaved=interleaved,
+        interleaved_weight=interleaved_weight,
+        bf16=bf16,
         device=device,
         seed=seed,
     )

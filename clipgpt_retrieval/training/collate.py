@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from clipgpt_retrieval.model.module import IGNORED, Batch
-from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.model.sequence import PLACEHOLDER, Segment, SequenceFormat
+from clipgpt_retrieval.training.interleaved import Interleaved
 from clipgpt_retrieval.training.pairs import Pairs
 
 
@@ -38,24 +39,40 @@ class Collator:
         tasks: ``"both"``: each picture is encoded and captioned; ``"draw"``: one of the two, drawn evenly;
             ``"encode"`` or ``"caption"``: that one.
         encode_text_loss: label the query's own text and the tokens after it as well.
-        seed: of the draw.
+        seed: of the draws.
+        interleaved: queries drawn into each step beside its pictures' captions.
+        interleaved_weight: how many of them for each picture.
     """
 
     sequences: SequenceFormat
     tasks: str
     encode_text_loss: bool
     seed: int
+    interleaved: Interleaved | None = None
+    interleaved_weight: float = 0.0
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
 
     def __call__(self, rows: Sequence[tuple[np.ndarray, str]]) -> dict[str, Any]:
-        """The keyword arguments of ``ClipGptModel.forward``, and ``targets`` float32 ``[b, d]``."""
+        """The keyword arguments of ``ClipGptModel.forward``, and those of the losses.
+
+        ``targets`` is float32 ``[b, d]``, the picture that each query asks for, and ``negatives`` ``[m, d]`` are the
+        pictures inside interleaved queries, which are none of theirs.
+        """
         to_encode, to_caption = self._share_out(list(rows))
+        queries: list[str | list[Segment]] = [caption for _, caption in to_encode]
+        targets = [embedding for embedding, _ in to_encode]
         batch: dict[str, Any] = {}
-        if to_encode:
-            batch["encode"] = self.encode_batch([caption for _, caption in to_encode])
-            batch["targets"] = _stack([embedding for embedding, _ in to_encode])
+        if self.interleaved is not None and to_encode:
+            count = round(len(to_encode) * self.interleaved_weight)
+            drawn = self._random.integers(len(self.interleaved), size=count)
+            queries += [self.interleaved.segments(row) for row in drawn]
+            targets += list(self.interleaved.pairs.embeddings[self.interleaved.targets[drawn]])
+            batch["negatives"] = torch.from_numpy(np.concatenate([self.interleaved.sources(row) for row in drawn]))
+        if queries:
+            batch["encode"] = self.encode_batch(queries)
+            batch["targets"] = _stack(targets)
         if to_caption:
             batch["caption"] = self.caption_batch(to_caption)
         return batch
@@ -68,17 +85,18 @@ class Collator:
             return encode, [row for row, head in zip(rows, heads, strict=True) if not head]
         return (rows if self.tasks != "caption" else []), (rows if self.tasks != "encode" else [])
 
-    def encode_batch(self, captions: Sequence[str]) -> Batch:
-        """Queries of plain text with their ``[CLIP OUT]``."""
-        queries = [self.sequences.query(caption).ids for caption in captions]
+    def encode_batch(self, queries: Sequence[str | Sequence[Segment]]) -> Batch:
+        """Texts and interleaved queries with their ``[CLIP OUT]``."""
+        sequences = [self.sequences.query(query) for query in queries]
         tail = self._closing() if self.encode_text_loss else []
-        ids, mask = _padded([query + tail for query in queries])
+        ids, mask = _padded([sequence.ids + tail for sequence in sequences])
+        unlabelled = (mask == 0) | (ids == PLACEHOLDER)
         return Batch(
             ids=ids,
             mask=mask,
-            embeddings=torch.empty(0, self.sequences.clip_dim),
-            labels=ids.masked_fill(mask == 0, IGNORED) if self.encode_text_loss else None,
-            ends=torch.tensor([len(query) - 1 for query in queries]),
+            embeddings=torch.from_numpy(np.concatenate([sequence.embeddings for sequence in sequences])),
+            labels=ids.masked_fill(unlabelled, IGNORED) if self.encode_text_loss else None,
+            ends=torch.tensor([len(sequence.ids) - 1 for sequence in sequences]),
         )
 
     def caption_batch(self, rows: Sequence[tuple[np.ndarray, str]]) -> Batch:

@@ -4,18 +4,27 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
+SAME_PICTURE = 1 - 1e-4
+"""From this cosine on two embeddings are one picture's."""
 
-def info_nce(queries: Tensor, targets: Tensor, logit_scale: Tensor) -> Tensor:
+
+def info_nce(queries: Tensor, targets: Tensor, logit_scale: Tensor, negatives: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE of CLIP (Radford et al. 2021, arXiv:2103.00020).
 
     Args:
         queries: ``[b, d]``, of any norm.
         targets: ``[b, d]``, unit norm; row i belongs to query i, all others are its negatives.
         logit_scale: scalar, the logarithm of one over the temperature.
+        negatives: ``[m, d]``, unit norm: further pictures that no query asks for, save those that are its target.
     """
-    logits = normalize(queries, dim=-1) @ targets.T * logit_scale.exp()  # [b, b]
+    unit, scale = normalize(queries, dim=-1), logit_scale.exp()
+    logits = unit @ targets.T * scale  # [b, b]
     right = torch.arange(len(logits), device=logits.device)
-    return (cross_entropy(logits, right) + cross_entropy(logits.T, right)) / 2
+    to_queries = cross_entropy(logits.T, right)
+    if negatives is not None and len(negatives):
+        further = (unit @ negatives.T * scale).masked_fill(targets @ negatives.T > SAME_PICTURE, float("-inf"))
+        logits = torch.cat([logits, further], dim=1)  # [b, b + m]
+    return (cross_entropy(logits, right) + to_queries) / 2
 
 
 def cosine_loss(predicted: Tensor, targets: Tensor) -> Tensor:

@@ -24,18 +24,25 @@ class Pairs:
         embeddings: float32 ``[n, clip_dim]``, unit norm.
         captions: n lists of at least one caption.
         embedding_norm: the mean L2 norm of the embeddings as the folder holds them.
+        rows: the folder's rows that each picture came from.
     """
 
     embeddings: np.ndarray
     captions: list[list[str]]
     embedding_norm: float
+    rows: list[list[int]]
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def subset(self, rows: np.ndarray) -> "Pairs":
         """The pairs of some rows, in their order."""
-        return Pairs(self.embeddings[rows], [self.captions[row] for row in rows], self.embedding_norm)
+        return Pairs(
+            self.embeddings[rows],
+            [self.captions[row] for row in rows],
+            self.embedding_norm,
+            [self.rows[row] for row in rows],
+        )
 
 
 def read_pairs(folder: str) -> Pairs:
@@ -56,13 +63,15 @@ def read_pairs(folder: str) -> Pairs:
         raise DataError(f"{folder}: img_emb/ and metadata/ cannot be read together: {error}") from error
     if not rows:
         raise DataError(f"{folder}: no row has both a caption and an embedding: nothing to learn from")
-    merged: dict[str, tuple[np.ndarray, list[str]]] = {}
-    for picture, embedding, captions in rows:
-        known = merged.setdefault(picture, (embedding, []))[1]
+    merged: dict[str, tuple[np.ndarray, list[str], list[int]]] = {}
+    for row, picture, embedding, captions in rows:
+        _, known, of_picture = merged.setdefault(picture, (embedding, [], []))
         known += [caption for caption in captions if caption not in known]
-    raw = np.stack([embedding for embedding, _ in merged.values()]).astype(np.float32)  # [n, d]
+        of_picture.append(row)
+    embeddings, captions_of, rows_of = zip(*merged.values(), strict=True)
+    raw = np.stack(embeddings).astype(np.float32)  # [n, d]
     norms = np.linalg.norm(raw, axis=1, keepdims=True)
-    return Pairs(raw / norms, [captions for _, captions in merged.values()], float(norms.mean()))
+    return Pairs(raw / norms, list(captions_of), float(norms.mean()), list(rows_of))
 
 
 def split_by_image(pairs: Pairs, validation_fraction: float, seed: int) -> tuple[Pairs, Pairs]:
@@ -82,7 +91,7 @@ def split_by_image(pairs: Pairs, validation_fraction: float, seed: int) -> tuple
     return pairs.subset(order[count:]), pairs.subset(order[:count])
 
 
-def _rows(folder: str) -> Iterable[tuple[str, np.ndarray, list[str]]]:
+def _rows(folder: str) -> Iterable[tuple[int, str, np.ndarray, list[str]]]:
     reader, columns = _open(folder)
     for start in range(0, reader.count, READ_BATCH):
         end = min(start + READ_BATCH, reader.count)
@@ -92,12 +101,12 @@ def _rows(folder: str) -> Iterable[tuple[str, np.ndarray, list[str]]]:
 
 def _usable_rows(
     embeddings: np.ndarray, metadata: pd.DataFrame, columns: list[str]
-) -> Iterable[tuple[str, np.ndarray, list[str]]]:
+) -> Iterable[tuple[int, str, np.ndarray, list[str]]]:
     norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
     for place, (embedding, row) in enumerate(zip(embeddings, metadata.to_dict("records"), strict=True)):
         captions = _captions(row, columns)
         if captions and np.isfinite(norms[place]) and norms[place] > 0:
-            yield str(row.get("image_path") or f"row {row['i']}"), embedding, captions
+            yield row["i"], str(row.get("image_path") or f"row {row['i']}"), embedding, captions
 
 
 def _captions(row: dict, columns: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from transformers.trainer_utils import get_last_checkpoint
 
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.checkpoint import save
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
@@ -23,6 +23,7 @@ from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.collate import Collator, PairDataset
 from clipgpt_retrieval.training.frozen import train_frozen
 from clipgpt_retrieval.training.image_space import fit_image_beta, set_image_mean
+from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
 from clipgpt_retrieval.training.pairs import Pairs, read_pairs, split_by_image
 from clipgpt_retrieval.training.recipes import Recipe, recipe_named
 from clipgpt_retrieval.training.trainer import ClipGptTrainer, validation_figures
@@ -34,6 +35,25 @@ FIGURES_BATCH = 64
 
 CHECKPOINTS = 5
 """How often a run is measured and saved on its way."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a run learns from and is measured on.
+
+    Attributes:
+        pairs: pictures to learn from.
+        validation: pictures to measure on.
+        interleaved: queries over the pictures to learn from, or None.
+        validation_interleaved: queries over those to measure on, or None.
+        interleaved_weight: interleaved queries in a step for each picture of it.
+    """
+
+    pairs: Pairs
+    validation: Pairs
+    interleaved: Interleaved | None
+    validation_interleaved: Interleaved | None
+    interleaved_weight: float
 
 
 def train(
@@ -48,6 +68,9 @@ def train(
     steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    interleaved: str | None = None,
+    interleaved_weight: float = 0.5,
+    bf16: bool = False,
     device: str = "auto",
     seed: int = 0,
 ) -> dict[str, float]:
@@ -66,6 +89,10 @@ def train(
         steps: instead of the recipe's.
         batch_size: instead of the recipe's.
         learning_rate: instead of the recipe's.
+        interleaved: a JSONL file of interleaved queries over the folder's rows, see
+            :mod:`~clipgpt_retrieval.training.interleaved`; they are learned beside the captions.
+        interleaved_weight: how many of them in a step for each picture of it.
+        bf16: compute in bfloat16 under autocast; the weights stay float32.
         device: ``"auto"`` or ``"cpu"``; Trainer finds the others by itself.
         seed: of the split, the new weights and the order.
 
@@ -80,15 +107,26 @@ def train(
     chosen = recipe_named(recipe) if isinstance(recipe, str) else recipe
     given: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
-    _check(chosen)
+    _check(chosen, interleaved, interleaved_weight)
     pairs = read_pairs(embeddings_folder)
     train_pairs, validation = split_by_image(pairs, validation_fraction, seed)
     print(f"{len(train_pairs)} pictures to learn from, {len(validation)} to measure on")
+    lessons = Lessons(train_pairs, validation, *_read_both(interleaved, train_pairs, validation), interleaved_weight)
     set_seed(seed)
     network, words = new_model(chosen, pairs, backbone, tokenizer, clip_model)
-    settings = [embeddings_folder, asdict(chosen), backbone, tokenizer, validation_fraction, seed]
+    settings = {
+        "embeddings_folder": embeddings_folder,
+        "validation_fraction": validation_fraction,
+        "interleaved": interleaved,
+        "interleaved_weight": interleaved_weight,
+        "recipe": asdict(chosen),
+        "backbone": backbone,
+        "tokenizer": tokenizer,
+        "bf16": bf16,
+        "seed": seed,
+    }
     run_folder = _run_folder(output_folder, settings)
-    figures = run(chosen, network, words, train_pairs, validation, run_folder, device, seed)
+    figures = run(chosen, network, words, lessons, run_folder, device, seed, bf16)
     save(network, words, output_folder, {"training.json": _record(settings, clip_model, len(pairs), figures)})
     shutil.rmtree(run_folder)
     return figures
@@ -127,40 +165,50 @@ def run(
     recipe: Recipe,
     network: ClipGptModel,
     words: PreTrainedTokenizerBase,
-    train_pairs: Pairs,
-    validation: Pairs,
+    lessons: Lessons,
     run_folder: Path,
     device: str,
     seed: int,
+    bf16: bool = False,
 ) -> dict[str, float]:
     """Trains ``network`` by ``recipe`` and returns its validation figures."""
     sequences = SequenceFormat(words, network.config)
     if recipe.contrastive:
-        set_image_mean(network, train_pairs.embeddings, FIRST_BETA)
-    collator = Collator(sequences, recipe.tasks, recipe.encode_text_loss, seed)
+        set_image_mean(network, lessons.pairs.embeddings, FIRST_BETA)
+    collator = Collator(
+        sequences, recipe.tasks, recipe.encode_text_loss, seed, lessons.interleaved, lessons.interleaved_weight
+    )
     if recipe.freeze_backbone:
-        train_frozen(network, sequences, train_pairs, recipe, run_folder, seed)
+        train_frozen(network, sequences, lessons.pairs, recipe, run_folder, seed)
     else:
-        _train_whole(recipe, network, collator, train_pairs, validation, _arguments(recipe, run_folder, device, seed))
+        _train_whole(recipe, network, collator, lessons, _arguments(recipe, run_folder, device, seed, bf16))
     if recipe.contrastive:
-        _fit_beta(network, words, validation)
-    return validation_figures(network, collator, validation, FIGURES_BATCH)
+        _fit_beta(network, words, lessons.validation)
+    return validation_figures(network, collator, lessons.validation, FIGURES_BATCH, lessons.validation_interleaved)
+
+
+def _read_both(
+    file: str | None, train_pairs: Pairs, validation: Pairs
+) -> tuple[Interleaved | None, Interleaved | None]:
+    """The interleaved queries to learn from and to measure on; one that has pictures on both sides is in neither."""
+    if file is None:
+        return None, None
+    to_learn = read_interleaved(file, train_pairs)
+    if not len(to_learn):
+        raise DataError(f"{file}: no query is about pictures to learn from: its rows must be those of img_emb/")
+    return to_learn, read_interleaved(file, validation)
 
 
 def _train_whole(
-    recipe: Recipe,
-    network: ClipGptModel,
-    collator: Collator,
-    train_pairs: Pairs,
-    validation: Pairs,
-    arguments: TrainingArguments,
+    recipe: Recipe, network: ClipGptModel, collator: Collator, lessons: Lessons, arguments: TrainingArguments
 ) -> None:
     trainer = ClipGptTrainer(
         recipe=recipe,
+        validation_interleaved=lessons.validation_interleaved,
         model=network,
         args=arguments,
-        train_dataset=PairDataset(train_pairs, arguments.seed),
-        eval_dataset=PairDataset(validation, arguments.seed),
+        train_dataset=PairDataset(lessons.pairs, arguments.seed),
+        eval_dataset=PairDataset(lessons.validation, arguments.seed),
         data_collator=collator,
     )
     last = get_last_checkpoint(arguments.output_dir)
@@ -169,12 +217,16 @@ def _train_whole(
     trainer.train(resume_from_checkpoint=last)
 
 
-def _check(recipe: Recipe) -> None:
+def _check(recipe: Recipe, interleaved: str | None, interleaved_weight: float) -> None:
     for field in ("steps", "batch_size"):
         if getattr(recipe, field) < 1:
             raise InputError(field, f"is {getattr(recipe, field)}, it must be at least 1")
     if recipe.learning_rate <= 0:
         raise InputError("learning_rate", f"is {recipe.learning_rate}, it must be above 0")
+    if interleaved is not None and (recipe.freeze_backbone or not recipe.contrastive):
+        raise InputError("interleaved", f"is not learned by the recipe {recipe.name}: take the recipe default")
+    if interleaved_weight <= 0:
+        raise InputError("interleaved_weight", f"is {interleaved_weight}, it must be above 0")
 
 
 def _layers(recipe: Recipe, language_model: PreTrainedModel) -> list[int]:
@@ -184,7 +236,7 @@ def _layers(recipe: Recipe, language_model: PreTrainedModel) -> list[int]:
     return [-1 if number == depth else number for number in numbers]
 
 
-def _run_folder(output_folder: str, settings: list[Any]) -> Path:
+def _run_folder(output_folder: str, settings: dict[str, Any]) -> Path:
     """Where checkpoints lie until the model is done: beside it, and another for each choice of settings."""
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     if is_url(output_folder):
@@ -198,7 +250,7 @@ def _run_folder(output_folder: str, settings: list[Any]) -> Path:
     return folder
 
 
-def _arguments(recipe: Recipe, run_folder: Path, device: str, seed: int) -> TrainingArguments:
+def _arguments(recipe: Recipe, run_folder: Path, device: str, seed: int, bf16: bool) -> TrainingArguments:
     every = max(1, recipe.steps // CHECKPOINTS)
     return TrainingArguments(
         output_dir=str(run_folder),
@@ -219,6 +271,7 @@ def _arguments(recipe: Recipe, run_folder: Path, device: str, seed: int) -> Trai
         dataloader_drop_last=True,
         remove_unused_columns=False,
         report_to="none",
+        bf16=bf16,
         use_cpu=device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available()),
         seed=seed,
     )
@@ -230,18 +283,12 @@ def _fit_beta(network: ClipGptModel, words: PreTrainedTokenizerBase, validation:
     fit_image_beta(network, queries, validation.embeddings)
 
 
-def _record(settings: list[Any], clip_model: str | None, pictures: int, figures: dict[str, float]) -> str:
-    folder, recipe, backbone, tokenizer, fraction, seed = settings
+def _record(settings: dict[str, Any], clip_model: str | None, pictures: int, figures: dict[str, float]) -> str:
     libraries = ("clipgpt-retrieval", "torch", "transformers")
     record = {
-        "embeddings_folder": folder,
+        **settings,
         "pictures": pictures,
-        "validation_fraction": fraction,
-        "recipe": recipe,
-        "backbone": backbone,
-        "tokenizer": tokenizer,
         "clip_model": clip_model,
-        "seed": seed,
         "validation": figures,
         "versions": {library: version(library) for library in libraries},
     }
