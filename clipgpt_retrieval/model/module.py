@@ -366,18 +366,19 @@ class ClipGptModel(PreTrainedModel):
             encode: queries that hold ``[CLIP OUT]`` at ``ends``.
             caption: captioned embeddings.
         """
-        output = ClipGptOutput()
+        # Made in one go: a ModelOutput does not know of fields that are set later when autocast converts it.
+        parts: dict[str, Tensor] = {}
         if encode is not None:
             states = self.query_states(encode.ids, encode.mask, encode.embeddings)
             assert encode.ends is not None
-            output.direction = self.clip_out(self.readout(states, encode.ends)).float()
+            parts["direction"] = self.clip_out(self.readout(states, encode.ends)).float()
             if encode.labels is not None:
-                output.encode_loss = self.caption_loss(states[-1], encode.labels)
+                parts["encode_loss"] = self.caption_loss(states[-1], encode.labels)
         if caption is not None:
             assert caption.labels is not None
             (last,) = self.hidden_states(caption.ids, caption.mask, caption.embeddings)
-            output.caption_loss = self.caption_loss(self.fused(last, caption.embeddings), caption.labels)
-        return output
+            parts["caption_loss"] = self.caption_loss(self.fused(last, caption.embeddings), caption.labels)
+        return ClipGptOutput(**parts)
 
 
 def _mean_between(layers: Tensor, starts: Tensor, ends: Tensor) -> Tensor:

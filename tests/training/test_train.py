@@ -47,6 +47,19 @@ def test_the_default_recipe_learns_both_ways(trained, collection):
 
 
 @pytest.mark.slow
+def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
+    folder = str(tmp_path / "model")
+    figures = train(
+        str(collection), folder, steps=120, batch_size=32, learning_rate=2e-3, bf16=True, **scratch(collection)
+    )
+    assert figures["R@10"] > 0.5, "chance is 0.125 in a gallery of 80"
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "model" / "model.safetensors", "np") as weights:
+        assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F32"}  # noqa: SIM118
+
+
+@pytest.mark.slow
 def test_the_image_embedding_is_nearer_to_pictures_than_the_query_is(trained, collection):
     engine = load(str(trained[0]), device="cpu")
     query, image = engine.encode_both(["a red dog in the snow", "a blue boat by a lake"])
