@@ -51,7 +51,7 @@ class Items:
         """Numbers in each embedding."""
         return self._index.d
 
-    def check(self, ids: Sequence[int], field: str = "ids") -> None:
+    def check(self, ids: Sequence[int] | np.ndarray, field: str = "ids") -> None:
         """Refuses ids that the index does not hold.
 
         Raises:
@@ -61,7 +61,7 @@ class Items:
             if not 0 <= item_id < len(self):
                 raise NotFoundError(field, f"no item {item_id}: this index holds ids 0 to {len(self) - 1}")
 
-    def embeddings(self, ids: Sequence[int], field: str = "ids") -> np.ndarray:
+    def embeddings(self, ids: Sequence[int] | np.ndarray, field: str = "ids") -> np.ndarray:
         """The embeddings of items, in any order and with repeats.
 
         Args:
@@ -213,7 +213,8 @@ class InvertedLists:
                 coarse = ((queries[:, None] - centroids) ** 2).sum(2)
         distances = np.empty((len(queries), count), np.float32)
         found = np.empty((len(queries), count), np.int64)
-        parameters = faiss.SearchParametersIVF(nprobe=keys.shape[1])
+        parameters: Any = faiss.SearchParametersIVF()
+        parameters.nprobe = keys.shape[1]
         self._ivf.search_preassigned_c(
             len(queries),
             faiss.swig_ptr(queries),

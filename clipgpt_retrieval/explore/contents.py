@@ -21,6 +21,10 @@ NUM_EXAMPLES_OPENED = 100
 NUM_SPREAD_ITEMS = 32
 """Items of a cluster that are read to tell its spread."""
 
+DISTINCTION = 0.5
+"""How far a centre is moved from its siblings' mean, in units of its distance. At 1, captions of real clusters turn
+into repetitions, as no picture lies there."""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -185,8 +189,8 @@ class Contents:
         ]
 
     def _captions(self, centres: np.ndarray) -> tuple[list[str], list[str]]:
-        """Captions of centres ``[k, d]``, and of the same moved as far again from where their siblings lie."""
-        away = unit_rows(2 * centres - centres.mean(0))
+        """Captions of centres ``[k, d]``, and of the same moved away from where their siblings lie."""
+        away = unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))
         captions = self._clipgpt.caption(np.concatenate([centres, away]))
         return captions[: len(centres)], captions[len(centres) :]
 

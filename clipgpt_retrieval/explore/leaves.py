@@ -1,6 +1,6 @@
 """The finest clusters of an index: the inverted lists that it already has, or k-means over a sample of its items."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -106,7 +106,7 @@ def weighted_kmeans(points: np.ndarray, weights: np.ndarray, count: int) -> tupl
         Centres ``[k, d]`` of unit norm, none of them empty, and the number of each point's centre ``[n]``.
     """
     points = np.ascontiguousarray(points, np.float32)
-    kmeans = faiss.Kmeans(points.shape[1], count, niter=20, seed=0, min_points_per_centroid=1)
+    kmeans: Any = faiss.Kmeans(points.shape[1], count, niter=20, seed=0, min_points_per_centroid=1)
     kmeans.train(points, weights=np.ascontiguousarray(weights, np.float32))
     _, labels = kmeans.index.search(points, 1)
     used, labels = np.unique(labels[:, 0], return_inverse=True)
