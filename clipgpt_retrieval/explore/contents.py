@@ -162,7 +162,7 @@ class Contents:
         if len(members) <= self.num_clusters:
             groups = [members[[i]] for i in range(len(members))]
         else:
-            _, labels = weighted_kmeans(leaves.centres[members], leaves.sizes[members], self.num_clusters)
+            _, labels = weighted_kmeans(leaves.centres[members], leaves.sizes[members], self.num_clusters, restarts=5)
             groups = [members[labels == label] for label in range(labels.max() + 1)]
         return sorted(groups, key=lambda group: -leaves.sizes[group].sum())
 

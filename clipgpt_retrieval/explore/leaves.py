@@ -99,14 +99,16 @@ def find_leaves(items: Items, num_clusters: int) -> Leaves:
     return SampledLeaves(items, num_clusters) if items.lists is None else ListLeaves(items.lists)
 
 
-def weighted_kmeans(points: np.ndarray, weights: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """K-means of points ``[n, d]`` that count ``weights [n]`` each.
+def weighted_kmeans(
+    points: np.ndarray, weights: np.ndarray, count: int, restarts: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """K-means of points ``[n, d]`` that count ``weights [n]`` each, the best of some restarts.
 
     Returns:
         Centres ``[k, d]`` of unit norm, none of them empty, and the number of each point's centre ``[n]``.
     """
     points = np.ascontiguousarray(points, np.float32)
-    kmeans: Any = faiss.Kmeans(points.shape[1], count, niter=20, seed=0, min_points_per_centroid=1)
+    kmeans: Any = faiss.Kmeans(points.shape[1], count, niter=20, nredo=restarts, seed=0, min_points_per_centroid=1)
     kmeans.train(points, weights=np.ascontiguousarray(weights, np.float32))
     _, labels = kmeans.index.search(points, 1)
     used, labels = np.unique(labels[:, 0], return_inverse=True)
