@@ -1,8 +1,8 @@
 """The table of contents of a large index costs what captioning its nodes costs.
 
 Builds an index of random clusters with a short training, maps it from disk in a fresh process, computes the root and
-every opened cluster, and prints time per node, the ratio to the part of it that is captioning (two captions a node), and the peak memory,
-before and after exploring: a GPT-2 at work is most of it.
+four opened clusters, and prints time per node, the ratio of all of it to the captioning in it (two captions a node),
+and the peak memory before and after exploring: a GPT-2 at work is most of it.
 
     python benchmarks/explore_scale.py 100000 IVF1024,SQ8
     python benchmarks/explore_scale.py 1000000 OPQ16,IVF4096_HNSW32,PQ16x8

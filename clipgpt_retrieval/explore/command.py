@@ -60,10 +60,11 @@ def explore(
         Walk(contents, clipgpt).run()
         return
     tree = _tree(contents, levels)
-    _print_contents(tree, str(index))
+    name = Path(index).resolve().name
+    _print_contents(tree, name)
     if output_folder is not None:
         asked = {"compare": compare, "sample": sample, "duplicates": duplicates, "outliers": outliers}
-        _write(output_folder, str(index), source, contents, clipgpt, tree, asked)
+        _write(output_folder, name, source, contents, clipgpt, tree, asked)
 
 
 def _tree(contents: Contents, levels: int) -> dict[str, Any]:

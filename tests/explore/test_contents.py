@@ -66,7 +66,9 @@ def test_clusters_hold_one_thing_each_and_add_up(kind, vectors, things, clipgpt,
     assert np.mean(pure) >= 0.8
     for cluster in clusters:
         nearest = vectors[cluster["example_ids"]] @ contents.centre(cluster["id"])
-        assert nearest.mean() > (0.6 if "32," in kind[:8] and kind[0] in "OP" else 0.85) and 0 < cluster["spread"] < 0.5
+        # Half of the dimensions are gone behind such a transform.
+        assert nearest.mean() > (0.6 if kind.startswith(("OPQ", "PCA")) else 0.85)
+        assert 0 < cluster["spread"] < 0.5
 
 
 @pytest.mark.parametrize("kind", ["IVF32,PQ16x4fs", "IDMap,Flat"])
