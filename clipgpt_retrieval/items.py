@@ -101,15 +101,20 @@ class Items:
         """The items nearest to each of ``[n, d]`` embeddings, as the index finds them.
 
         Returns:
-            Ids int64 ``[n, count]``, -1 where the index found fewer, and the index's own distances.
+            Ids int64 ``[n, count]``, -1 where the index found fewer, and embeddings float32 ``[n, count, d]`` of unit
+            norm, 0 where there is no id. No table of ids is needed for them.
         """
         queries = np.ascontiguousarray(embeddings, dtype=np.float32)
         count = min(count, len(self))
         if self.lists is None:
-            distances, ids = self._index.search(queries, count)
-            return ids, distances
-        places, distances = self.lists.search(queries, count)
-        return self.lists.ids_at(places), distances
+            _, keys = self._index.search(queries, count)
+            ids, read = keys, self.embeddings
+        else:
+            keys, _ = self.lists.search(queries, count)
+            ids, read = self.lists.ids_at(keys), self.lists.read_places
+        vectors = np.zeros((*keys.shape, self.dimension), np.float32)
+        vectors[keys >= 0] = unit_rows(read(keys[keys >= 0]))
+        return ids, vectors
 
     def _check_reconstructs(self) -> None:
         try:

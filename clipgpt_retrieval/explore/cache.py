@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -52,7 +53,8 @@ class Cache:
                 aside.replace(folder / f"{name}.json")
                 return
             except OSError:
-                aside.unlink(missing_ok=True)
+                with suppress(OSError):
+                    aside.unlink()
 
 
 def model_fingerprint(clipgpt: ClipGpt) -> str:

@@ -60,7 +60,7 @@ def explore(
         Walk(contents, clipgpt).run()
         return
     tree = _tree(contents, levels)
-    name = Path(index).resolve().name
+    name = Path(str(index)).resolve().name
     _print_contents(tree, name)
     if output_folder is not None:
         asked = {"compare": compare, "sample": sample, "duplicates": duplicates, "outliers": outliers}

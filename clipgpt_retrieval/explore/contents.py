@@ -112,10 +112,11 @@ class Contents:
         with self._lock:
             return self._centre(self._members(self._trail(cluster)))
 
-    def item_ids(self, cluster: str, count: int) -> np.ndarray:
-        """Ids of up to ``count`` items spread over a cluster."""
+    def some_items(self, cluster: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids ``[m]`` and embeddings ``[m, d]`` of up to ``count`` items spread over a cluster."""
         with self._lock:
-            return self._get_leaves().some_ids(self._members(self._trail(cluster)), count)
+            leaves, members = self._get_leaves(), self._members(self._trail(cluster))
+            return leaves.some_ids(members, count), leaves.members(members, count)
 
     def _trail(self, cluster: str | None) -> list[dict[str, Any]]:
         """The clusters from the root to the one asked for, that one last."""

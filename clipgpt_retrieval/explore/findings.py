@@ -1,5 +1,6 @@
 """What a sample of an index tells: its differences from another index, its near-duplicates, outliers, and itself."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ PROBED_ITEMS = 2_000
 
 DUPLICATE_COSINE = 0.97
 NUM_NEIGHBOURS = 10
+BATCH = 250
 MAX_ROWS = 100
 SIGNIFICANT = 3.0
 """Standard errors by which shares must differ to be told."""
@@ -79,46 +81,64 @@ def _verdict(found: list[int], errors: float) -> str:
     return f"only in the {name}" if found[1 - more] == 0 else f"more in the {name}"
 
 
-def neighbourhoods(items: Items) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A sample's ids ``[m]``, the ids of the neighbours of each ``[m, k]`` and their cosines ``[m, k]``.
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """A sample of an index and the neighbours of each item in it, which is none of its own.
 
-    A place without a neighbour has id -1 and cosine -1; no item is its own neighbour.
+    Attributes:
+        ids: of the sample, int64 ``[m]``.
+        embeddings: of the sample, float32 ``[m, d]``.
+        neighbours: ids, int64 ``[m, k]``; -1 where there is none.
+        cosines: to the neighbours, float32 ``[m, k]``; -1 where there is none.
     """
+
+    ids: np.ndarray
+    embeddings: np.ndarray
+    neighbours: np.ndarray
+    cosines: np.ndarray
+
+
+def neighbourhoods(items: Items) -> Neighbourhoods:
+    """Looks up the neighbours of a sample."""
+    from tqdm import tqdm
+
     ids, embeddings = items.sample(PROBED_ITEMS)
-    found, _ = items.nearest(embeddings, NUM_NEIGHBOURS + 1)
-    known, where = np.unique(found, return_inverse=True)
-    others = np.zeros((len(known), items.dimension), np.float32)
-    others[known >= 0] = items.embeddings(known[known >= 0])
-    cosines = np.empty(found.shape, np.float32)
-    for row in range(len(ids)):
-        cosines[row] = others[where.reshape(found.shape)[row]] @ embeddings[row]
-    missing = (found < 0) | (found == ids[:, None])
-    return ids, np.where(missing, -1, found), np.where(missing, -1, cosines)
+    found, cosines = [], []
+    for start in tqdm(range(0, len(ids), BATCH), desc="looking up neighbours", disable=None):
+        rows = embeddings[start : start + BATCH]
+        near, vectors = items.nearest(rows, NUM_NEIGHBOURS + 1)
+        found.append(near)
+        cosines.append(np.einsum("nkd,nd->nk", vectors, rows))
+    neighbours = np.concatenate(found)
+    missing = (neighbours < 0) | (neighbours == ids[:, None])
+    return Neighbourhoods(
+        ids, embeddings, np.where(missing, -1, neighbours), np.where(missing, -1, np.concatenate(cosines))
+    )
 
 
 def duplicates(items: Items, clipgpt: ClipGpt) -> tuple[Rows, float]:
     """Near-duplicates among a sample and its neighbours, and the share of the sample that has one."""
-    ids, found, cosines = neighbourhoods(items)
-    alike = cosines >= DUPLICATE_COSINE
+    near = neighbourhoods(items)
+    alike = near.cosines >= DUPLICATE_COSINE
     having = np.flatnonzero(alike.any(1))
-    groups = {tuple(sorted({int(ids[row]), *map(int, found[row][alike[row]])})): row for row in having}
+    groups = {tuple(sorted({int(near.ids[row]), *map(int, near.neighbours[row][alike[row]])})): row for row in having}
     largest = sorted(groups, key=lambda group: (-len(group), group))[:MAX_ROWS]
-    captions = clipgpt.caption(items.embeddings([group[0] for group in largest]))
+    captions = clipgpt.caption(near.embeddings[[groups[group] for group in largest]])
     rows = [
-        {"caption": caption, "ids": list(group), "cosine": float(cosines[groups[group]].max())}
+        {"caption": caption, "ids": list(group), "cosine": float(near.cosines[groups[group]].max())}
         for group, caption in zip(largest, captions, strict=True)
     ]
-    return rows, len(having) / len(ids)
+    return rows, len(having) / len(near.ids)
 
 
 def outliers(items: Items, clipgpt: ClipGpt) -> Rows:
     """The items of a sample with the least similar neighbours, the loneliest first."""
-    ids, _, cosines = neighbourhoods(items)
-    means = np.sort(cosines, axis=1)[:, -NUM_NEIGHBOURS:].mean(1)
+    near = neighbourhoods(items)
+    means = np.sort(near.cosines, axis=1)[:, -NUM_NEIGHBOURS:].mean(1)
     order = np.argsort(means, kind="stable")[:MAX_ROWS]
-    captions = clipgpt.caption(items.embeddings(ids[order]))
+    captions = clipgpt.caption(near.embeddings[order])
     return [
-        {"id": int(ids[row]), "caption": caption, "mean_cosine_to_neighbours": float(means[row])}
+        {"id": int(near.ids[row]), "caption": caption, "mean_cosine_to_neighbours": float(means[row])}
         for row, caption in zip(order, captions, strict=True)
     ]
 
@@ -129,8 +149,8 @@ def stratified_sample(contents: Contents, clipgpt: ClipGpt, count: int) -> Rows:
     rows = []
     for cluster, quota in zip(clusters, _quotas([one["size"] for one in clusters], count), strict=True):
         if quota:
-            ids = contents.item_ids(cluster["id"], quota)
-            captions = clipgpt.caption(contents.items.embeddings(ids))
+            ids, embeddings = contents.some_items(cluster["id"], quota)
+            captions = clipgpt.caption(embeddings)
             rows += [
                 {"id": int(item), "caption": caption, "cluster": cluster["id"], "cluster_caption": cluster["caption"]}
                 for item, caption in zip(ids, captions, strict=True)

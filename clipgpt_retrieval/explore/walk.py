@@ -53,9 +53,8 @@ class View:
 def look(contents: Contents, clipgpt: ClipGpt, embedding: np.ndarray) -> View:
     """What is around an embedding ``[d]``: its neighbours, and two standard deviations along their main axes."""
     items = contents.items
-    found, _ = items.nearest(embedding[None], NUM_NEIGHBOURHOOD)
-    ids = found[0][found[0] >= 0]
-    around = items.embeddings(ids)  # [m, d]
+    found, vectors = items.nearest(embedding[None], NUM_NEIGHBOURHOOD)
+    ids, around = found[0][found[0] >= 0], vectors[0][found[0] >= 0]  # [m], [m, d]
     mean = around.mean(0)
     _, scales, directions = np.linalg.svd(around - mean, full_matrices=False)
     count = min(NUM_AXES, int((scales > 1e-4).sum()))

@@ -118,6 +118,15 @@ def test_an_index_whose_lists_lie_beside_it(vectors, clipgpt, tmp_path):
     assert sum(c["size"] for c in Contents(source.items, source.file, clipgpt, 8).open()["clusters"]) == COUNT
 
 
+def test_beside_an_index_that_cannot_be_written_to_the_users_cache_serves(vectors, clipgpt, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = open_index(write_index(vectors, "IVF32,Flat", tmp_path / "index"))
+    (tmp_path / "index" / FOLDER_NAME).write_text("no folder can be made here")
+    before = Contents(source.items, source.file, clipgpt, 8).open()
+    monkeypatch.setattr(clipgpt, "caption", lambda *_: pytest.fail("captioned again"))
+    assert Contents(source.items, source.file, clipgpt, 8).open() == before
+
+
 def test_a_model_of_another_clip_is_named(vectors, clipgpt, tmp_path):
     index = faiss.IndexFlatIP(32)
     index.add(np.ascontiguousarray(vectors[:, :32]))
