@@ -107,13 +107,15 @@ class Items:
         queries = np.ascontiguousarray(embeddings, dtype=np.float32)
         count = min(count, len(self))
         if self.lists is None:
-            _, keys = self._index.search(queries, count)
-            ids, read = keys, self.embeddings
+            _, ids = self._index.search(queries, count)
+            found = ids >= 0
+            read = self.embeddings(ids[found])
         else:
-            keys, _ = self.lists.search(queries, count)
-            ids, read = self.lists.ids_at(keys), self.lists.read_places
-        vectors = np.zeros((*keys.shape, self.dimension), np.float32)
-        vectors[keys >= 0] = unit_rows(read(keys[keys >= 0]))
+            places, _ = self.lists.search(queries, count)
+            found = places >= 0
+            ids, read = self.lists.ids_at(places), unit_rows(self.lists.read_places(places[found]))
+        vectors = np.zeros((*ids.shape, self.dimension), np.float32)
+        vectors[found] = read
         return ids, vectors
 
     def _check_reconstructs(self) -> None:
