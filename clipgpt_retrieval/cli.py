@@ -162,6 +162,7 @@ def status() -> None:
 
 def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.back import serve
+    from clipgpt_retrieval.explore.command import explore
 
     return {
         "back": serve,
@@ -171,6 +172,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "train": train,
         "encode": encode,
         "caption": caption,
+        "explore": explore,
     }
 
 

@@ -231,6 +231,26 @@ class ClipGptClient(ClipClient):
         }
         return self._post(self._sibling("encode-service"), asked)
 
+    def explore(self, cluster: str | None = None, num_clusters: int | None = None) -> dict[str, Any]:
+        """What is in the index: its clusters with captions, or those of one cluster.
+
+        Args:
+            cluster: the id of a cluster to open; without one, the whole index.
+            num_clusters: the most clusters to show at once, 2 to 500.
+
+        Returns:
+            ``{"indice_name", "num_items", "cluster", "trail", "clusters", "example_ids"}``; each cluster has
+            ``id``, ``caption``, ``distinctive_caption``, ``size``, ``share``, ``spread``, ``position``,
+            ``example_ids`` and ``num_children``.
+
+        Raises:
+            InputError: an unknown cluster, or a number out of its bounds.
+            requests.RequestException: no answer, or not one of a back end of ours.
+        """
+        asked = {"indice_name": self.indice_name, "cluster": cluster, "num_clusters": num_clusters}
+        fields = {name: value for name, value in asked.items() if value is not None}
+        return _answer(requests.get(self._sibling("explore-service"), params=fields, timeout=TIMEOUT_SECONDS))
+
     def _encode_here(
         self, text: str | None, segments: Sequence[Mapping[str, Any]] | None, weight: float | None
     ) -> tuple[list[float], list[float]]:
@@ -264,10 +284,15 @@ class ClipGptClient(ClipClient):
 
     def _post(self, url: str, body: Mapping[str, Any]) -> Any:
         response = requests.post(url, data=json.dumps(body, default=_as_list), timeout=TIMEOUT_SECONDS)
-        if response.status_code in _ERRORS:
-            _raise_error(response)
-        response.raise_for_status()
-        return response.json()
+        return _answer(response)
+
+
+def _answer(response: requests.Response) -> Any:
+    """The JSON of an answer, or the error that it explains."""
+    if response.status_code in _ERRORS:
+        _raise_error(response)
+    response.raise_for_status()
+    return response.json()
 
 
 def _one_of(**alternatives: Any) -> None:

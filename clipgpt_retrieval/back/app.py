@@ -12,6 +12,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from clipgpt_retrieval.back.captions import CaptionService
 from clipgpt_retrieval.back.encode import EncodeService
+from clipgpt_retrieval.back.explore import ContentsShelf, ExploreService
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
@@ -48,5 +49,10 @@ def create_app(**flags: Any) -> Flask:
         (EncodeService, "/encode-service"),
     ):
         api.add_resource(service, path, resource_class_kwargs={"clip_resources": resources, "images": images})
+    api.add_resource(
+        ExploreService,
+        "/explore-service",
+        resource_class_kwargs={"clip_resources": resources, "images": images, "shelf": ContentsShelf()},
+    )
     CORS(app)
     return app

@@ -14,10 +14,10 @@ import faiss
 from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, dict_to_clip_options, load_clip_indices
 
 from clipgpt_retrieval import engine
-from clipgpt_retrieval.back.items import Items
 from clipgpt_retrieval.back.options import BackOptions, check_weight
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import DataError, InputError, ModelError, NotFoundError
+from clipgpt_retrieval.items import Items
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,12 +33,14 @@ class ClipGptResource(ClipResource):
         clipgpt: encodes and captions, or None where this index is served as stock.
         clipgpt_weight: CLIP-GPT's share in a text query where the request does not say.
         items: item ids to embeddings.
+        index_file: where the index of the items lies.
     """
 
     name: str
     clipgpt: ClipGpt | None
     clipgpt_weight: float
     items: Items
+    index_file: Path
 
     def needs_clipgpt(self, field: str) -> ClipGpt:
         """The clipgpt model.
@@ -94,7 +96,7 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
         ModelError: a clipgpt model that cannot be read or does not fit its index.
     """
     entries = _read_indices(options.indices_paths)
-    _check_folders(entries, options)
+    folders = _check_folders(entries, options)
     paths = {name: entry.get("clipgpt_model", options.clipgpt_model) for name, entry in entries.items()}
     models = {path: engine.load(path) for path in dict.fromkeys(paths.values()) if path}
     stock_resources = _load_stock_resources(options)
@@ -116,6 +118,7 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
             clipgpt=clipgpt,
             clipgpt_weight=_weight(entry, options) if clipgpt else options.clipgpt_weight,
             items=_items(name, index, stock.metadata_is_ordered_by_ivf),
+            index_file=folders[name] / ("text.index" if stock.image_index is None else "image.index"),
         )
     return resources
 
@@ -151,12 +154,16 @@ def _clip_options(options: BackOptions) -> ClipOptions:
     return ClipOptions(indice_folder="", columns_to_return=columns, **shared)
 
 
-def _check_folders(entries: dict[str, dict[str, Any]], options: BackOptions) -> None:
+def _check_folders(entries: dict[str, dict[str, Any]], options: BackOptions) -> dict[str, Path]:
+    """The folder of each index."""
+    folders = {}
     clip_options = _clip_options(options)
     for name, entry in entries.items():
         # As upstream does: what an entry sets also holds for the entries after it.
         clip_options = dict_to_clip_options(entry, clip_options)
         _check_folder(name, clip_options)
+        folders[name] = Path(clip_options.indice_folder)
+    return folders
 
 
 def _check_folder(name: str, clip_options: ClipOptions) -> None:

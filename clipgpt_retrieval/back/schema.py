@@ -16,6 +16,7 @@ from typing_extensions import Self
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from clipgpt_retrieval.errors import InputError, TooLargeError
+from clipgpt_retrieval.explore.contents import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUSTERS, MIN_NUM_CLUSTERS
 
 MAX_ITEMS = 1000
 """The most items that one request may have captioned."""
@@ -147,6 +148,13 @@ class CaptionRequest(IndexRequest):
         return self
 
 
+class ExploreRequest(IndexRequest):
+    """``GET /explore-service``: fields of the query string."""
+
+    cluster: str | None = None
+    num_clusters: Annotated[int, Field(ge=MIN_NUM_CLUSTERS, le=MAX_NUM_CLUSTERS)] = DEFAULT_NUM_CLUSTERS
+
+
 AnyRequest = TypeVar("AnyRequest", bound=Request)
 
 
@@ -163,6 +171,15 @@ def parse_request(kind: type[AnyRequest]) -> AnyRequest:
         raise TooLargeError("body", "has more bytes than this server takes") from error
     except (BadRequest, RecursionError) as error:
         raise InputError("body", "is not valid JSON") from error
+    return validated(kind, body)
+
+
+def validated(kind: type[AnyRequest], body: Any) -> AnyRequest:
+    """What a request holds as ``kind``.
+
+    Raises:
+        InputError: not what ``kind`` describes; names the first field at fault.
+    """
     try:
         return kind.model_validate(body)
     except ValidationError as error:

@@ -9,8 +9,8 @@ from clip_retrieval.ivf_metadata_ordering import get_old_to_new_mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipgpt_retrieval.back.items import Items
 from clipgpt_retrieval.errors import DataError, NotFoundError
+from clipgpt_retrieval.items import Items
 
 COUNT, DIM = 600, 32
 
@@ -115,8 +115,8 @@ def test_an_id_outside_the_index_is_named(built, kind, wrong):
 def test_threads_that_ask_at_once_compute_one_table(built, vectors, monkeypatch):
     items = Items(faiss.read_index(built("IVF16,Flat")))
     calls = []
-    compute = items._lists._compute_places
-    monkeypatch.setattr(items._lists, "_compute_places", lambda: calls.append(1) or compute())
+    compute = items.lists._compute_places
+    monkeypatch.setattr(items.lists, "_compute_places", lambda: calls.append(1) or compute())
     found = {}
     threads = [threading.Thread(target=lambda i=i: found.update({i: items.embeddings([i])})) for i in range(8)]
     for thread in threads:

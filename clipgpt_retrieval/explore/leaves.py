@@ -1,0 +1,121 @@
+"""The finest clusters of an index: the inverted lists that it already has, or k-means over a sample of its items."""
+
+from typing import Any, Protocol
+
+import faiss
+import numpy as np
+
+from clipgpt_retrieval.items import InvertedLists, Items, unit_rows
+
+SAMPLE_SIZE = 50_000
+"""The most items that are read to cluster an index that has no inverted lists."""
+
+MAX_LISTS_SEARCHED = 16
+MAX_LEAVES = 1024
+
+
+class Leaves(Protocol):
+    """The finest clusters of an index.
+
+    Attributes:
+        centres: float32 ``[k, d]``, unit norm.
+        sizes: int64 ``[k]``, items in each; 0 for one that is empty.
+    """
+
+    centres: np.ndarray
+    sizes: np.ndarray
+
+    def members(self, leaves: np.ndarray, count: int) -> np.ndarray:
+        """Embeddings of up to ``count`` items spread over some leaves, float32 ``[m, d]``."""
+
+    def nearest(self, leaves: np.ndarray, centre: np.ndarray, count: int) -> list[int]:
+        """Ids of up to ``count`` items of some leaves, the nearest to ``centre`` first."""
+
+    def some_ids(self, leaves: np.ndarray, count: int) -> np.ndarray:
+        """Ids of up to ``count`` items spread over some leaves."""
+
+
+class ListLeaves:
+    """The inverted lists of an IVF index. Finding them reads no item."""
+
+    def __init__(self, lists: InvertedLists) -> None:
+        self._lists = lists
+        self.centres = unit_rows(lists.centroids())
+        self.sizes = lists.sizes
+
+    def members(self, leaves: np.ndarray, count: int) -> np.ndarray:
+        """See `Leaves`."""
+        return unit_rows(self._lists.read_places(self._lists.places_of(leaves, count)))
+
+    def nearest(self, leaves: np.ndarray, centre: np.ndarray, count: int) -> list[int]:
+        """See `Leaves`; of a cluster of many lists the ones nearest to its centre are searched."""
+        order = np.argsort(-(self.centres[leaves] @ centre), kind="stable")[:MAX_LISTS_SEARCHED]
+        places, _ = self._lists.search(centre[None], count, lists=leaves[order])
+        return [int(item) for item in self._lists.ids_at(places[0]) if item >= 0]
+
+    def some_ids(self, leaves: np.ndarray, count: int) -> np.ndarray:
+        """See `Leaves`."""
+        return self._lists.ids_at(self._lists.places_of(leaves, count))
+
+
+class SampledLeaves:
+    """K-means over a sample; the sizes are those of the sample, scaled to the index."""
+
+    def __init__(self, items: Items, num_clusters: int) -> None:
+        self._items = items
+        self._ids, embeddings = items.sample(SAMPLE_SIZE)
+        count = min(max(int(len(items) ** 0.5), num_clusters), max(MAX_LEAVES, num_clusters), len(embeddings))
+        self.centres, self._labels = weighted_kmeans(embeddings, np.ones(len(embeddings)), count)
+        counts = np.bincount(self._labels, minlength=len(self.centres))
+        self.sizes = _scaled(counts, len(items))
+        self._closeness = (embeddings * self.centres[self._labels]).sum(1)
+
+    def members(self, leaves: np.ndarray, count: int) -> np.ndarray:
+        """See `Leaves`."""
+        return self._items.embeddings(self.some_ids(leaves, count))
+
+    def nearest(self, leaves: np.ndarray, centre: np.ndarray, count: int) -> list[int]:
+        """See `Leaves`; of the sampled items alone."""
+        rows = np.flatnonzero(np.isin(self._labels, leaves))
+        rows = rows[np.argsort(-self._closeness[rows], kind="stable")[: 20 * count]]
+        ids = self._ids[rows]
+        order = np.argsort(-(self._items.embeddings(ids) @ centre), kind="stable")
+        return [int(item) for item in ids[order[:count]]]
+
+    def some_ids(self, leaves: np.ndarray, count: int) -> np.ndarray:
+        """See `Leaves`."""
+        rows = np.flatnonzero(np.isin(self._labels, leaves))
+        kept = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64))
+        return self._ids[rows[kept]]
+
+
+def find_leaves(items: Items, num_clusters: int) -> Leaves:
+    """The finest clusters of an index.
+
+    Args:
+        items: of the index.
+        num_clusters: how many clusters will be shown at once: an index without lists is cut into at least so many.
+    """
+    return SampledLeaves(items, num_clusters) if items.lists is None else ListLeaves(items.lists)
+
+
+def weighted_kmeans(
+    points: np.ndarray, weights: np.ndarray, count: int, restarts: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """K-means of points ``[n, d]`` that count ``weights [n]`` each, the best of some restarts.
+
+    Returns:
+        Centres ``[k, d]`` of unit norm, none of them empty, and the number of each point's centre ``[n]``.
+    """
+    points = np.ascontiguousarray(points, np.float32)
+    kmeans: Any = faiss.Kmeans(points.shape[1], count, niter=20, nredo=restarts, seed=0, min_points_per_centroid=1)
+    kmeans.train(points, weights=np.ascontiguousarray(weights, np.float32))
+    _, labels = kmeans.index.search(points, 1)
+    used, labels = np.unique(labels[:, 0], return_inverse=True)
+    return unit_rows(kmeans.centroids[used]), labels
+
+
+def _scaled(counts: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers in the proportions of ``counts`` that add up to ``total``."""
+    ends = np.round(np.cumsum(counts) * (total / counts.sum())).astype(np.int64)
+    return np.diff(ends, prepend=0)

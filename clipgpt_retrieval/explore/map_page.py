@@ -1,0 +1,62 @@
+"""The map of an index: one HTML file that needs no network, and pictures of it for a paper."""
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+SHADES = "tab20"
+
+
+def write_page(tree: dict[str, Any], title: str, file: Path) -> None:
+    """Writes the interactive map: circles to hover and open, captions that keep clear of each other.
+
+    Args:
+        tree: ``{"num_items", "clusters"}``, where a cluster may hold its own ``clusters``.
+        title: of the page.
+        file: to write.
+    """
+    template = resources.files("clipgpt_retrieval.explore").joinpath("map.html").read_text(encoding="utf-8")
+    # "<" is escaped, so that no caption can close the script.
+    data = json.dumps({"title": title, **tree}, ensure_ascii=False).replace("<", "\\u003c")
+    file.write_text(template.replace("__DATA__", data), encoding="utf-8")
+
+
+def write_pictures(tree: dict[str, Any], title: str, files: list[Path]) -> None:
+    """Draws the first level of the tree; the ending of each file (``.png``, ``.svg``) says how."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    clusters = tree["clusters"]
+    figure, axes = pyplot.subplots(figsize=(11, 8))
+    colours = matplotlib.colormaps[SHADES]
+    for i, cluster in enumerate(clusters):
+        x, y = cluster["position"]
+        axes.scatter(x, y, s=60 + 6000 * cluster["share"], color=colours(i % 20), alpha=0.45, linewidths=0)
+    axes.set(title=title, xlim=(-0.08, 1.08), ylim=(-0.08, 1.08))
+    axes.axis("off")
+    figure.canvas.draw()
+    taken: list[Any] = []
+    for cluster in sorted(clusters, key=lambda one: -one["size"]):
+        _place_label(axes, cluster, taken)
+    for file in files:
+        figure.savefig(file, dpi=150, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def _place_label(axes: Any, cluster: dict[str, Any], taken: list[Any]) -> None:
+    """Writes a caption where it covers no other, or, where there is no such place, not at all."""
+    import textwrap
+
+    x, y = cluster["position"]
+    words = textwrap.fill(cluster["distinctive_caption"] or cluster["caption"], 26, max_lines=2, placeholder=" …")
+    label = axes.text(x, y, words.replace("$", r"\$"), fontsize=7, ha="center", va="center")
+    for shift in (0, 0.04, -0.04, 0.08, -0.08, 0.12, -0.12):
+        label.set_position((x, y + shift))
+        box = label.get_window_extent()
+        if not any(box.overlaps(other) for other in taken):
+            taken.append(box)
+            return
+    label.remove()

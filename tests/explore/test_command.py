@@ -1,0 +1,92 @@
+"""`clipgpt-retrieval explore`: what it leaves in its folder, and the walk in a real terminal."""
+
+import json
+import os
+import sys
+
+import pexpect
+import pytest
+
+from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.explore.command import explore
+
+TERMINAL = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "120", "TERM": "dumb"}
+
+
+@pytest.fixture(scope="module")
+def output(index_folder, clipgpt_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explored") / "out"
+    explore(
+        str(index_folder),
+        clipgpt_path,
+        str(folder),
+        num_clusters=6,
+        sample=10,
+        duplicates=True,
+        outliers=True,
+        compare=str(index_folder),
+    )
+    return folder
+
+
+def test_everything_asked_for_is_written(output):
+    names = {file.name for file in output.iterdir()}
+    reports = {
+        f"{name}.{end}"
+        for name in ("sample", "duplicates", "outliers", "compare")
+        for end in ("json", "parquet", "html")
+    }
+    assert names == reports | {"toc.json", "map.html", "map.png", "map.svg"}
+    tree = json.loads((output / "toc.json").read_text())
+    assert tree["num_items"] == 300 and len(tree["clusters"]) == 6
+    assert all(len(cluster.get("clusters", [])) == cluster["num_children"] for cluster in tree["clusters"])
+    rows = json.loads((output / "compare.json").read_text())["rows"]
+    assert {row["verdict"] for row in rows} == {"alike"}
+
+
+def test_the_map_needs_nothing_from_outside(output):
+    page = (output / "map.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert page.count("</script>") == 2
+
+
+def test_flags_that_cannot_be_are_named_before_anything_is_loaded(tmp_path):
+    with pytest.raises(InputError, match="output_folder"):
+        explore("nowhere", "nothing", sample=3)
+    with pytest.raises(InputError, match=r"output_folder.*there already"):
+        explore("nowhere", "nothing", str(tmp_path))
+
+
+def test_a_walk_goes_on_and_comes_back(index_folder, clipgpt_path):
+    command = ["-m", "clipgpt_retrieval.cli", "explore", str(index_folder), "--model", clipgpt_path, "--walk"]
+    terminal = pexpect.spawn(
+        sys.executable,
+        [*command, "--num_clusters", "6"],
+        env=os.environ | TERMINAL,
+        timeout=120,
+        encoding="utf-8",
+        dimensions=(60, 120),
+    )
+    terminal.expect("cluster .*caption")
+    terminal.expect("quit")
+    terminal.sendline("item 7")
+    terminal.expect("contents > item 7")
+    terminal.expect(r"7 +1\.00")  # the nearest item to item 7 is itself
+    terminal.expect("axis")
+    terminal.expect("quit")
+    terminal.sendline("+1")
+    terminal.expect("contents > item 7 > ")
+    terminal.expect("quit")
+    terminal.sendline("back")
+    terminal.expect(r"contents > item 7\r?\n")
+    terminal.expect("quit")
+    terminal.sendline("item 99999")
+    terminal.expect("no item 99999")
+    terminal.expect("quit")
+    terminal.sendline("cluster 2")
+    terminal.expect("contents > item 7 > cluster 2")
+    terminal.expect("quit")
+    terminal.sendline("quit")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0

@@ -1,0 +1,179 @@
+"""The table of contents tells the truth about every index type that is in use, and refuses the others in a sentence."""
+
+import shutil
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.explore import findings
+from clipgpt_retrieval.explore.cache import FOLDER_NAME
+from clipgpt_retrieval.explore.contents import Contents
+from clipgpt_retrieval.explore.findings import _quotas
+from clipgpt_retrieval.explore.source import open_index
+
+faiss.omp_set_num_threads(1)
+
+DIM, COUNT, THINGS = 64, 1500, 6
+
+# What autofaiss makes: flat, HNSW, IVF, and IVF with OPQ and PQ; and what else clip-retrieval is served with.
+KINDS = [
+    "Flat",
+    "HNSW15",
+    "IVF32,Flat",
+    "IVF32_HNSW8,Flat",
+    "OPQ16_32,IVF32_HNSW8,PQ16x4",
+    "PCA32,IVF16,Flat",
+    "IVF32,SQ8",
+    "SQ8",
+]
+
+
+@pytest.fixture(scope="module")
+def things() -> np.ndarray:
+    """Which of the six things each item is."""
+    return np.random.default_rng(3).integers(THINGS, size=COUNT)
+
+
+@pytest.fixture(scope="module")
+def vectors(things) -> np.ndarray:
+    """Clusters by construction, in a cone as CLIP's embeddings are."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(THINGS, DIM))[things] + 0.6 * random.normal(size=(COUNT, DIM)) + random.normal(size=DIM)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def write_index(vectors: np.ndarray, kind: str, folder) -> str:
+    index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    folder.mkdir(exist_ok=True)
+    faiss.write_index(index, str(folder / "image.index"))
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clusters_hold_one_thing_each_and_add_up(kind, vectors, things, clipgpt, tmp_path):
+    source = open_index(write_index(vectors, kind, tmp_path / "index"))
+    contents = Contents(source.items, source.file, clipgpt, THINGS)
+    clusters = contents.open()["clusters"]
+    assert sum(cluster["size"] for cluster in clusters) == COUNT
+    assert [cluster["size"] for cluster in clusters] == sorted((c["size"] for c in clusters), reverse=True)
+    pure = [len(set(things[cluster["example_ids"]])) == 1 for cluster in clusters]
+    assert np.mean(pure) >= 0.8
+    for cluster in clusters:
+        nearest = vectors[cluster["example_ids"]] @ contents.centre(cluster["id"])
+        # Half of the dimensions are gone behind such a transform.
+        assert nearest.mean() > (0.6 if kind.startswith(("OPQ", "PCA")) else 0.85)
+        assert 0 < cluster["spread"] < 0.5
+
+
+@pytest.mark.parametrize("kind", ["IVF32,PQ16x4fs", "IDMap,Flat"])
+def test_an_index_that_gives_no_vectors_back_is_refused_in_a_sentence(kind, vectors, tmp_path):
+    index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add_with_ids(vectors, np.arange(COUNT))
+    faiss.write_index(index, str(tmp_path / "image.index"))
+    with pytest.raises(DataError, match="cannot give its vectors back"):
+        open_index(str(tmp_path))
+
+
+def test_what_is_no_index_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(DataError, match="is no index"):
+        open_index(str(tmp_path / "nothing"))
+    (tmp_path / "image.index").write_bytes(b"not an index")
+    with pytest.raises(DataError, match="cannot be read as a faiss index"):
+        open_index(str(tmp_path))
+
+
+def test_example_ids_of_a_reordered_collection_are_the_new_ids(vectors, clipgpt, tmp_path):
+    """In the LAION layout an id that is not re-ordered shows another picture."""
+    from clip_retrieval.ivf_metadata_ordering import get_old_to_new_mapping
+
+    folder = write_index(vectors, "IVF32,Flat", tmp_path / "index")
+    plain = open_index(folder)
+    before = Contents(plain.items, plain.file, clipgpt, 8).open()["clusters"][0]["example_ids"]
+    mapping = get_old_to_new_mapping(faiss.read_index(f"{folder}/image.index"))
+    (tmp_path / "index" / "metadata_reordered.hdf5").touch()
+    shutil.rmtree(tmp_path / "index" / FOLDER_NAME)
+    moved = open_index(folder)
+    after = Contents(moved.items, moved.file, clipgpt, 8).open()["clusters"][0]["example_ids"]
+    assert after == list(mapping[before])
+
+
+def test_an_index_whose_lists_lie_beside_it(vectors, clipgpt, tmp_path):
+    index = faiss.index_factory(DIM, "IVF16,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    folder = tmp_path / "image.index"
+    folder.mkdir()
+    lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(folder / "merged_index.ivfdata"))
+    lists.merge_from(index.invlists, 0)
+    index.replace_invlists(lists, False)
+    faiss.write_index(index, str(folder / "populated.index"))
+    source = open_index(str(tmp_path))
+    assert sum(c["size"] for c in Contents(source.items, source.file, clipgpt, 8).open()["clusters"]) == COUNT
+
+
+def test_beside_an_index_that_cannot_be_written_to_the_users_cache_serves(vectors, clipgpt, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = open_index(write_index(vectors, "IVF32,Flat", tmp_path / "index"))
+    (tmp_path / "index" / FOLDER_NAME).write_text("no folder can be made here")
+    before = Contents(source.items, source.file, clipgpt, 8).open()
+    monkeypatch.setattr(clipgpt, "caption", lambda *_: pytest.fail("captioned again"))
+    assert Contents(source.items, source.file, clipgpt, 8).open() == before
+
+
+def test_a_model_of_another_clip_is_named(vectors, clipgpt, tmp_path):
+    index = faiss.IndexFlatIP(32)
+    index.add(np.ascontiguousarray(vectors[:, :32]))
+    faiss.write_index(index, str(tmp_path / "image.index"))
+    source = open_index(str(tmp_path))
+    with pytest.raises(InputError, match=r"model: reads embeddings of 64 numbers.*have 32"):
+        Contents(source.items, source.file, clipgpt)
+
+
+def test_what_one_collection_lacks_is_told(vectors, things, clipgpt, tmp_path):
+    """The comparison's one purpose: thing 2 was filtered out of the second."""
+    first = open_index(write_index(vectors[::2], "Flat", tmp_path / "first"))
+    kept = vectors[1::2][things[1::2] != 2]
+    second = open_index(write_index(kept, "IVF8,Flat", tmp_path / "second"))
+    rows = findings.compare(first.items, second.items, clipgpt, 3 * THINGS)
+    assert rows[0]["verdict"] == "only in the first"
+    assert set(things[::2][rows[0]["examples_first"]]) == {2}
+    lacking = [row for row in rows if row["verdict"] == "only in the first"]
+    assert sum(row["share_first"] for row in lacking) == pytest.approx((things[::2] == 2).mean(), abs=0.02)
+    assert not [row for row in rows if row["verdict"] == "only in the second"]
+
+
+def test_planted_duplicates_and_an_outlier_are_found(vectors, clipgpt, tmp_path):
+    stranger = -vectors.mean(0, keepdims=True)
+    planted = np.concatenate([vectors, vectors[:5], stranger / np.linalg.norm(stranger)])
+    items = open_index(write_index(planted, "Flat", tmp_path / "index")).items
+    rows, share = findings.duplicates(items, clipgpt)
+    assert sorted(row["ids"] for row in rows) == [[i, COUNT + i] for i in range(5)]
+    assert share == pytest.approx(10 / len(planted))
+    assert findings.outliers(items, clipgpt)[0]["id"] == COUNT + 5
+
+
+def test_the_sample_takes_each_cluster_in_its_share(vectors, clipgpt, tmp_path):
+    source = open_index(write_index(vectors, "IVF32,Flat", tmp_path / "index"))
+    contents = Contents(source.items, source.file, clipgpt, THINGS)
+    rows = findings.stratified_sample(contents, clipgpt, 60)
+    assert len(rows) == 60 and len({row["id"] for row in rows}) == 60
+    for cluster in contents.open()["clusters"]:
+        taken = sum(row["cluster"] == cluster["id"] for row in rows)
+        assert taken == pytest.approx(60 * cluster["share"], abs=1.5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sizes=st.lists(st.integers(1, 10**9), min_size=1, max_size=50), count=st.integers(0, 1000))
+def test_quotas_add_up_and_never_exceed_a_cluster(sizes, count):
+    quotas = _quotas(sizes, count)
+    assert sum(quotas) == min(count, sum(sizes))
+    assert all(0 <= quota <= size for quota, size in zip(quotas, sizes, strict=True))
+    if count >= len(sizes):
+        assert min(quotas) >= 1
