@@ -10,6 +10,7 @@ URL_PREFIX = "/clipgpt-front"
 
 # Relative, as the stock page names its own files: it then works behind a path prefix, too.
 TAGS = (
+    '<link rel="icon" href="assets/search.png">'
     f'<link rel="stylesheet" href="{URL_PREFIX[1:]}/page.css">'
     f'<script type="module" src="{URL_PREFIX[1:]}/main.js"></script>'
 )
@@ -20,7 +21,7 @@ def add_front_patch(app: Flask) -> None:
 
     Args:
         app: one to which clip-retrieval's ``add_static_endpoints`` was applied. A stock page that has no
-            ``</head>`` is served as it is, and the log says so.
+            ``<head>`` is served as it is, and the log says so.
     """
     app.register_blueprint(Blueprint("clipgpt_front", __name__, static_folder="static", static_url_path=URL_PREFIX))
     endpoint, _ = app.url_map.bind("localhost").match("/")
@@ -28,10 +29,11 @@ def add_front_patch(app: Flask) -> None:
         stock = app.ensure_sync(app.view_functions[endpoint])()
         stock.direct_passthrough = False
         page = stock.get_data(as_text=True)
-    if "</head>" not in page:
-        LOGGER.warning("clip-retrieval's front end has no </head>: it is served without CLIP-GPT's controls")
+    if "<head>" not in page:
+        LOGGER.warning("clip-retrieval's front end has no <head>: it is served without CLIP-GPT's controls")
         return
-    patched = page.replace("</head>", f"{TAGS}</head>", 1)
+    # Before the stock script: both are deferred, and ours has to have run when that one defines its element.
+    patched = page.replace("<head>", f"<head>{TAGS}", 1)
 
     def patched_page() -> Response:
         response = Response(patched, mimetype="text/html")

@@ -113,15 +113,21 @@ export function fromAddress(search, hash) {
  */
 function chipsFrom(texts, uploads) {
   const left = [...uploads];
-  /** @type {import("./chips.js").Chip[]} */
-  const chips = texts.flatMap((text) => {
-    if (text === "bar") return [{ kind: "bar" }];
-    if (text.startsWith("text:")) return [{ kind: "text", text: text.slice("text:".length) }];
-    if (text.startsWith("item:")) return idFrom(text.slice("item:".length)).map((id) => ({ kind: "item", id }));
-    const image = text === "upload" ? left.shift() : undefined;
-    return image ? [{ kind: "upload", image }] : [];
-  });
+  const chips = texts.flatMap((text) => chipFrom(text, left));
   return chips.filter(({ kind }) => kind === "bar").length === 1 ? chips : ONLY_BAR;
+}
+
+/**
+ * @param {string} text
+ * @param {string[]} uploads those not taken yet; an upload takes the first
+ * @returns {import("./chips.js").Chip[]} the chip, or none
+ */
+function chipFrom(text, uploads) {
+  if (text === "bar") return [{ kind: "bar" }];
+  if (text.startsWith("text:")) return [{ kind: "text", text: text.slice("text:".length) }];
+  if (text.startsWith("item:")) return idFrom(text.slice("item:".length)).map((id) => ({ kind: "item", id }));
+  const image = text === "upload" ? uploads.shift() : undefined;
+  return image ? [{ kind: "upload", image }] : [];
 }
 
 /** @param {import("./chips.js").Chip} chip */

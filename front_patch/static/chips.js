@@ -62,10 +62,17 @@ export function isPicture(chip) {
  * @returns {Segment[]}
  */
 export function segmentsOf(chips, barText) {
-  return chips.flatMap((chip) => {
-    if (chip.kind === "item") return [{ id: chip.id }];
-    if (chip.kind === "upload") return [{ image: chip.image }];
-    const text = (chip.kind === "bar" ? barText : chip.text).trim();
-    return text ? [{ text }] : [];
-  });
+  return chips.flatMap((chip) => segmentOf(chip, barText));
+}
+
+/**
+ * @param {Chip} chip
+ * @param {string} barText
+ * @returns {Segment[]} the segment, or none
+ */
+function segmentOf(chip, barText) {
+  if (chip.kind === "item") return [{ id: chip.id }];
+  if (chip.kind === "upload") return [{ image: chip.image }];
+  const text = (chip.kind === "bar" ? barText : chip.text).trim();
+  return text ? [{ text }] : [];
 }
