@@ -39,6 +39,7 @@ def add_front_patch(app: Flask) -> None:
         response = Response(patched, mimetype="text/html")
         response.cache_control.no_cache = True
         response.add_etag()
-        return response.make_conditional(request)
+        response.make_conditional(request)
+        return response
 
     app.view_functions[endpoint] = patched_page

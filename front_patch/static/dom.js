@@ -24,7 +24,7 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 /**
- * A button with words on it; `label` says more to a screen reader and as a tooltip.
+ * A button; `label` says more to a screen reader and as a tooltip, and repeats the words that stand on the button.
  *
  * @param {string} text
  * @param {(event: MouseEvent) => void} act

@@ -38,12 +38,12 @@ export class Panel {
       this.blend,
     );
     this.compare = button("Compare", () => this.#toggle("compare"), {
-      label: "The same query by CLIP and by CLIP-GPT, side by side",
+      label: "Compare: the same query by CLIP and by CLIP-GPT, side by side",
     });
-    this.explore = button("Explore", () => this.#toggle("explore"), { label: "What is in this index?" });
+    this.explore = button("Explore", () => this.#toggle("explore"), { label: "Explore: what is in this index?" });
     this.captionAll = button("Caption all visible", () => this.#captionAll());
     this.addText = button("+ text", () => this.#addText(), {
-      label: "Keep this text in the query and write another piece",
+      label: "+ text: keep this text in the query and write another piece",
     });
     const chooser = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": "A picture" });
     chooser.addEventListener("change", () => {
@@ -51,7 +51,7 @@ export class Panel {
       chooser.value = "";
     });
     this.addPicture = button("+ picture", () => chooser.click(), {
-      label: "Put a picture of your own into the query",
+      label: "+ picture: put one of your own into the query",
     });
     this.tools = h(
       "div",
