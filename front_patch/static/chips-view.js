@@ -34,6 +34,12 @@ export class ChipsView {
     if (focused !== null) this.#focus(focused);
   }
 
+  /** Ids mean other pictures in another index. */
+  forgetSources() {
+    this.sources = new Map();
+    this.drawn = "";
+  }
+
   /** @param {number[]} ids */
   async #loadSources(ids) {
     const { activity, backend, element } = this.patch;

@@ -6,6 +6,9 @@ import { queryFields } from "./query.js";
 
 const COUNT = 20;
 
+/** Near duplicates are taken out of as many. */
+const CANDIDATES = 400;
+
 /** @typedef {import("./backend.js").Item} Item */
 
 export class CompareView {
@@ -27,7 +30,7 @@ export class CompareView {
     }
     /** @type {(encoder: import("./query.js").Encoder) => Record<string, unknown>} */
     const fields = (encoder) => ({
-      ...patch.searchFields(COUNT, COUNT),
+      ...patch.searchFields(COUNT, CANDIDATES),
       use_mclip: false,
       ...queryFields({ ...query, encoder }, patch.features),
     });
@@ -46,7 +49,7 @@ export class CompareView {
    * @param {Item[]} byClipGpt
    */
   #show(byClip, byClipGpt) {
-    const { left, right, common } = compareHits(byClip, byClipGpt);
+    const { left, right, common } = compareHits(byClip.slice(0, COUNT), byClipGpt.slice(0, COUNT));
     this.element.replaceChildren(
       h("p", { class: "summary" }, `${common} of ${left.length} hits in common`),
       this.#column("CLIP", left, "CLIP-GPT"),

@@ -6,6 +6,8 @@ import { pictureSource } from "./stock.js";
 
 const EXAMPLES = 3;
 const NEIGHBOURS = 40;
+/** Near duplicates are taken out of as many. */
+const CANDIDATES = 400;
 const LABEL_HEIGHT = 16;
 const LONGEST_LABEL = 26;
 const LARGEST_RADIUS = 26;
@@ -52,7 +54,7 @@ export class ExploreView {
 
   /** @param {number} id */
   #neighbourFields(id) {
-    const fields = this.patch.searchFields(NEIGHBOURS, NEIGHBOURS);
+    const fields = this.patch.searchFields(NEIGHBOURS, CANDIDATES);
     return { ...fields, use_mclip: false, segments: [{ id }], use_clipgpt: false };
   }
 
@@ -63,8 +65,9 @@ export class ExploreView {
    */
   #show(place, items, neighbours) {
     const parts = [this.#trail(place, items)];
-    if (this.patch.near.length > 0) parts.push(this.#pictures("Pictures like this one", neighbours));
-    else {
+    if (this.patch.near.length > 0) {
+      parts.push(this.#pictures("Pictures like this one", neighbours.slice(0, NEIGHBOURS)));
+    } else {
       if (place.clusters.length > 0) parts.push(this.#overview(place, items));
       const examples = place.example_ids.flatMap((id) => items.get(id) ?? []);
       if (examples.length > 0) parts.push(this.#pictures("Pictures of this cluster", examples));

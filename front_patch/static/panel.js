@@ -76,6 +76,7 @@ export class Panel {
       patch.understood.element,
       this.tools,
       patch.activity.element,
+      this.settingsButton,
     );
   }
 

@@ -31,6 +31,9 @@ const SEARCH_SETTINGS = [
   "aestheticWeight",
 ];
 
+/** Characters of a picture that an address takes: a large one of a result is left out. */
+const LONGEST_IMAGE = 200_000;
+
 export class Patch {
   /**
    * @param {ClipFront} element the stock page
@@ -86,7 +89,7 @@ export class Patch {
       imageSearch: () => this.#searchPicture("image"),
       imageUrlSearch: () => this.#searchPicture("imageUrl"),
       redoSearch: () => this.refresh(),
-      callClip: (count = null) => this.backend.knn(this.#knnFields(count)),
+      callClip: (count = null) => this.#download(count),
       fetchMoreMetadata: (count) => this.#fetchMoreMetadata(count),
       setUrlParams: () => this.record(),
       updateImage: (file) => this.#upload(file, (image) => (this.element.image = image)),
@@ -128,7 +131,10 @@ export class Patch {
       this.#mount(root);
     }
     if (changed.has("backendHost")) this.#loadFeatures();
-    if (changed.has("currentIndex")) this.#useIndex();
+    if (changed.has("currentIndex")) {
+      if (changed.get("currentIndex") && !this.restoring) this.#forgetItems();
+      this.#useIndex();
+    }
     stock.updated.call(this.element, changed);
     if (SEARCH_SETTINGS.some((name) => changed.has(name))) this.#refreshWithoutText();
     this.show();
@@ -147,8 +153,8 @@ export class Patch {
     const link = document.createElement("link");
     Object.assign(link, { rel: "stylesheet", href: styles });
     root.append(link);
-    root.getElementById("searchLine")?.after(this.panel.element, this.compareView.element, this.exploreView.element);
-    root.getElementById("filter")?.before(this.panel.settingsButton);
+    root.getElementById("searchLine")?.after(this.panel.element);
+    root.getElementById("filter")?.after(this.compareView.element, this.exploreView.element);
   }
 
   #loadFeatures() {
@@ -168,6 +174,14 @@ export class Patch {
   #useIndex() {
     this.features = this.featuresOf(this.element.currentIndex);
     this.cards.forgetCaptions();
+    this.chipsView.forgetSources();
+  }
+
+  /** The ids and clusters of one index mean nothing in another. */
+  #forgetItems() {
+    this.chips = this.chips.filter(({ kind }) => kind !== "item");
+    this.cluster = "";
+    this.near = [];
   }
 
   /** Brings everything on the page in line with the state. */
@@ -246,6 +260,7 @@ export class Patch {
   /** A search that the user asked for, from the search bar and the chips. */
   searchText() {
     if (this.view === "explore") this.view = "search";
+    this.captioned = false;
     this.element.image = undefined;
     this.element.imageUrl = undefined;
     this.element.lastSearch = "text";
@@ -284,6 +299,7 @@ export class Patch {
     this.element.lastSearch = source;
     this.chips = ONLY_BAR;
     this.view = "search";
+    this.captioned = false;
     this.refresh();
   }
 
@@ -327,6 +343,23 @@ export class Patch {
     await this.element.updateComplete;
     if (this.captioned) this.cards.captionVisible();
     this.element.initialScroll();
+  }
+
+  /**
+   * The results as the stock page downloads them.
+   *
+   * @param {number | null} count
+   */
+  async #download(count) {
+    const fields = this.#knnFields(count);
+    const results = await this.activity.run(
+      "download",
+      "Collecting the results",
+      (signal) => this.backend.knn(fields, signal),
+      () => this.element.download(),
+    );
+    if (results === undefined) throw new Error("The results could not be collected.");
+    return results;
   }
 
   /**
@@ -388,6 +421,7 @@ export class Patch {
   changeEncoder(encoder, weight) {
     this.encoder = encoder;
     this.weight = weight;
+    this.captioned = false;
     this.refresh();
   }
 
@@ -421,7 +455,7 @@ export class Patch {
       query: element.text,
       useMclip: element.useMclip,
       imageUrl: element.imageUrl ?? "",
-      image: element.image ?? "",
+      image: (element.image ?? "").length <= LONGEST_IMAGE ? (element.image ?? "") : "",
       settings: Object.fromEntries(
         Object.entries(SETTINGS)
           .filter(([name, byDefault]) => values[name] !== byDefault)

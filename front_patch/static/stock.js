@@ -15,6 +15,7 @@
  * @property {(count?: number | null) => Promise<Item[]>} callClip
  * @property {(count?: number) => Promise<void>} fetchMoreMetadata
  * @property {() => Promise<void>} initialScroll
+ * @property {() => Promise<void>} download
  * @property {() => void} setUrlParams
  * @property {(file: File) => void} updateImage
  * @property {Item[]} images results: the first ones with their metadata, the others with their ids

@@ -11,7 +11,8 @@ const chip = fc.oneof(
   base64.map((image) => ({ kind: "upload", image })),
 );
 const bar = { kind: "bar" };
-const chips = fc.tuple(fc.array(chip, { maxLength: 5 }), fc.array(chip, { maxLength: 5 })).map(([a, b]) => [...a, bar, ...b]);
+const some = fc.array(chip, { maxLength: 5 });
+const chips = fc.tuple(some, some).map(([before, after]) => [...before, bar, ...after]);
 
 const settings = fc
   .record(

@@ -13,7 +13,8 @@ test("a hit is marked exactly where the other list has it, with its place there"
       assert.equal(compared.common, shared.length);
       for (const { hit, rank, otherRank } of compared.left) {
         assert.equal(left[rank - 1], hit);
-        assert.equal(otherRank === null ? undefined : right[otherRank - 1].id, shared.includes(hit) ? hit.id : undefined);
+        const there = otherRank === null ? undefined : right[otherRank - 1].id;
+        assert.equal(there, shared.includes(hit) ? hit.id : undefined);
       }
       assert.equal(compared.right.filter(({ otherRank }) => otherRank !== null).length, shared.length);
     }),

@@ -128,6 +128,21 @@ def front_url(front_app) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def other_front_url() -> Iterator[str]:
+    """The page alone, as `clip-retrieval front` serves it: another origin than that of any back end."""
+    from importlib import import_module
+
+    from flask import Flask
+
+    from clipgpt_retrieval.front_patch import add_front_patch
+
+    app = Flask("clip_front")
+    import_module("clip_retrieval.clip_front").add_static_endpoints(app)
+    add_front_patch(app)
+    yield from serve(app)
+
+
+@pytest.fixture(scope="session")
 def stock_back_url(shapes_indices, clip_model, offline_flags) -> str:
     """clip-retrieval's own back end, with the plugin off."""
     import socket
@@ -165,7 +180,8 @@ def serve(app: Any) -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture(scope="session")
+# Not longer than the module: while Playwright runs, nothing else in this thread can start an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("there is no chromium: apt-get install chromium")

@@ -1,8 +1,10 @@
 """The page in a real Chromium against a real back end: what a person clicks, types and sees."""
 
 import io
+import json
 import re
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,10 +29,15 @@ def search(page, text):
 
 @contextmanager
 def results_of(page):
-    """Waits for the results of what is done inside."""
-    with page.expect_response("**/knn-service"):
-        yield
-    page.locator("figure").first.wait_for()
+    """Waits until the page shows the results of what is done inside."""
+    page.evaluate("window.before = document.querySelector('clip-front')?.images")
+    yield
+    page.wait_for_function(
+        """() => {
+            const element = document.querySelector("clip-front");
+            return element?.images?.length > 0 && element.images !== window.before && !element.isUpdatePending;
+        }"""
+    )
 
 
 @contextmanager
@@ -216,6 +223,46 @@ def test_an_uploaded_picture_is_part_of_the_query_and_of_the_link(page, browser,
     other.close()
 
 
+def test_the_stock_image_search_is_part_of_the_link_too(page, browser, front_url):
+    open_page(page, front_url)
+    with results_of(page):
+        page.get_by_label("Picture to search with").set_input_files(
+            {"name": "mine.png", "mimeType": "image/png", "buffer": a_picture()}
+        )
+    found = shown_ids(page)
+    other = browser.new_page()
+    with results_of(other):
+        open_page(other, page.url)
+    assert shown_ids(other) == found
+    other.close()
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(page, front_url):
+    open_page(page, front_url)
+    page.locator("#clipgpt input[type=file]").set_input_files(
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    )
+    expect(page.get_by_role("alert")).to_contain_text("notes.txt is not a picture that this browser can read.")
+
+
+def test_results_are_downloaded_as_they_were_searched(page, front_url):
+    open_page(page, f"{front_url}/?encoder=clip")
+    search(page, "a red circle")
+    with sent_to(page, "/knn-service") as bodies, page.expect_download() as download:
+        page.get_by_role("button", name="Download the results as JSON").click()
+    assert bodies[0]["use_clipgpt"] is False
+    assert [hit["id"] for hit in json.loads(Path(download.value.path()).read_text())] == shown_ids(page)
+
+
+def test_another_index_forgets_the_pictures_of_this_one(page, front_url):
+    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
+    expect(page.locator(".chips li")).to_have_count(2)
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        page.get_by_label("Index", exact=True).select_option("plain")
+    assert bodies[0]["text"] == "at night"
+    assert "chip=" not in page.url
+
+
 def a_picture():
     data = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
@@ -242,11 +289,12 @@ def test_both_encoders_side_by_side(page, front_url):
     ids = [
         page.evaluate("(body) => fetch('/knn-service', {method: 'POST', body}).then((r) => r.json())", body)
         for body in (
-            '{"text": "a red circle", "num_images": 20, "use_clipgpt": false, "deduplicate": true}',
-            '{"text": "a red circle", "num_images": 20, "clipgpt_weight": 1, "deduplicate": true}',
+            '{"text": "a red circle", "num_result_ids": 400, "use_clipgpt": false, "deduplicate": true}',
+            '{"text": "a red circle", "num_result_ids": 400, "clipgpt_weight": 1, "deduplicate": true}',
         )
     ]
-    common = {hit["id"] for hit in ids[0]} & {hit["id"] for hit in ids[1]}
+    ids = [{hit["id"] for hit in hits[:20]} for hits in ids]
+    common = ids[0] & ids[1]
     expect(page.locator(".summary")).to_have_text(f"{len(common)} of {len(ids[0])} hits in common")
     for column in (0, 1):
         expect(columns.nth(column).locator("figure")).to_have_count(len(ids[column]))
@@ -480,6 +528,15 @@ def test_against_a_stock_back_end_the_page_hides_what_it_cannot_do(page, front_u
     expect(page.locator(".tools")).to_be_hidden()
     expect(page.locator(".card:visible")).to_have_count(0)
     assert not any("use_clipgpt" in body or "segments" in body for body in bodies)
+
+
+def test_a_page_of_another_origin_learns_what_our_back_end_can_do(page, other_front_url, front_url):
+    open_page(page, f"{other_front_url}/?back={front_url}")
+    search(page, "a red circle")
+    card(page, 0).get_by_label("Caption this picture").click()
+    expect(card(page, 0).locator(".caption")).to_be_visible()
+    page.get_by_role("button", name="Explore").click()
+    expect(page.locator(".point").first).to_be_visible()
 
 
 def test_the_stock_page_works_with_our_back_end(page, front_url, stock_back_url):
