@@ -30,7 +30,7 @@ export class CompareView {
     }
     /** @type {(encoder: import("./query.js").Encoder) => Record<string, unknown>} */
     const fields = (encoder) => ({
-      ...patch.searchFields(COUNT, CANDIDATES),
+      ...patch.results.searchFields(COUNT, CANDIDATES),
       use_mclip: false,
       ...queryFields({ ...query, encoder }, patch.features),
     });

@@ -54,7 +54,7 @@ export class ExploreView {
 
   /** @param {number} id */
   #neighbourFields(id) {
-    const fields = this.patch.searchFields(NEIGHBOURS, CANDIDATES);
+    const fields = this.patch.results.searchFields(NEIGHBOURS, CANDIDATES);
     return { ...fields, use_mclip: false, segments: [{ id }], use_clipgpt: false };
   }
 

@@ -9,7 +9,8 @@ import { ChipsView } from "./chips-view.js";
 import { CompareView } from "./compare-view.js";
 import { ExploreView } from "./explore-view.js";
 import { Panel } from "./panel.js";
-import { STOCK_FEATURES, defaultEncoder, kindOf, queryFields, readerOf } from "./query.js";
+import { STOCK_FEATURES, defaultEncoder, kindOf, readerOf } from "./query.js";
+import { Results } from "./results.js";
 import { makeAccessible, missingFromPage, syncControls } from "./stock.js";
 import { UnderstoodView } from "./understood.js";
 import { readPicture } from "./upload.js";
@@ -59,6 +60,7 @@ export class Patch {
     this.near = this.opened.near;
 
     this.activity = new Activity();
+    this.results = new Results(this);
     this.cards = new Cards(this);
     this.chipsView = new ChipsView(this);
     this.understood = new UnderstoodView(this);
@@ -89,8 +91,8 @@ export class Patch {
       imageSearch: () => this.#searchPicture("image"),
       imageUrlSearch: () => this.#searchPicture("imageUrl"),
       redoSearch: () => this.refresh(),
-      callClip: (count = null) => this.#download(count),
-      fetchMoreMetadata: (count) => this.#fetchMoreMetadata(count),
+      callClip: (count = null) => this.results.download(count),
+      fetchMoreMetadata: (count) => this.results.fetchMore(count),
       setUrlParams: () => this.record(),
       updateImage: (file) => this.#upload(file, (image) => (this.element.image = image)),
     };
@@ -217,46 +219,6 @@ export class Patch {
     return stockOnly || this.kind() === "stock-picture" ? null : readerOf(this.query());
   }
 
-  /**
-   * The fields of `/knn-service` for what the page shows.
-   *
-   * @param {number | null} count of results; null: as many as the stock page asks for
-   */
-  #knnFields(count = null) {
-    const { element } = this;
-    const asked =
-      this.kind() === "stock-picture"
-        ? { image: element.image ?? null, image_url: element.imageUrl ?? null }
-        : queryFields(this.query(), element.useMclip ? STOCK_FEATURES : this.features);
-    return { ...this.searchFields(count ?? element.numImages, count ?? element.numResultIds), ...asked };
-  }
-
-  /**
-   * The fields of `/knn-service` that say where and how to search, without what is searched.
-   *
-   * @param {number} count of results with metadata
-   * @param {number} idCount of results
-   */
-  searchFields(count, idCount) {
-    const { element } = this;
-    return {
-      text: null,
-      image: null,
-      image_url: null,
-      embedding_input: null,
-      modality: element.modality,
-      num_images: count,
-      indice_name: element.currentIndex,
-      num_result_ids: idCount,
-      use_mclip: element.useMclip,
-      deduplicate: element.hideDuplicateImages,
-      use_safety_model: element.safeMode,
-      use_violence_detector: element.removeViolence,
-      aesthetic_score: element.aestheticScore,
-      aesthetic_weight: element.aestheticWeight,
-    };
-  }
-
   /** A search that the user asked for, from the search bar and the chips. */
   searchText() {
     if (this.view === "explore") this.view = "search";
@@ -320,68 +282,8 @@ export class Patch {
       this.show();
       if (this.view === "explore") this.exploreView.load();
       else if (this.view === "compare") this.compareView.load();
-      else this.#search();
+      else this.results.load();
     });
-  }
-
-  async #search() {
-    if (this.kind() === "empty") {
-      this.element.images = [];
-      this.activity.stop("search");
-      this.understood.clear();
-      return;
-    }
-    this.understood.load();
-    const fields = this.#knnFields();
-    const results = await this.activity.run("search", "Searching", (signal) => this.backend.knn(fields, signal), () =>
-      this.refresh(),
-    );
-    if (results === undefined) return;
-    this.element.images = results;
-    this.element.lastMetadataId = Math.min(this.element.numImages, results.length) - 1;
-    this.activity.stop("more");
-    await this.element.updateComplete;
-    if (this.captioned) this.cards.captionVisible();
-    this.element.initialScroll();
-  }
-
-  /**
-   * The results as the stock page downloads them.
-   *
-   * @param {number | null} count
-   */
-  async #download(count) {
-    const fields = this.#knnFields(count);
-    const results = await this.activity.run(
-      "download",
-      "Collecting the results",
-      (signal) => this.backend.knn(fields, signal),
-      () => this.element.download(),
-    );
-    if (results === undefined) throw new Error("The results could not be collected.");
-    return results;
-  }
-
-  /**
-   * The metadata of the next results; the stock page asks for it while one scrolls.
-   *
-   * @param {number} [count]
-   */
-  async #fetchMoreMetadata(count = 40) {
-    const { element } = this;
-    const first = (element.lastMetadataId ?? element.images.length) + 1;
-    const ids = element.images.slice(first, first + count).map(({ id }) => id);
-    if (this.view !== "search" || this.activity.running.has("more") || ids.length === 0) return;
-    const items = await this.activity.run(
-      "more",
-      "Loading more results",
-      (signal) => this.backend.items(element.currentIndex, ids, signal),
-      () => this.#fetchMoreMetadata(count),
-    );
-    if (items === undefined) return;
-    const byId = new Map(items.map((item) => [item.id, item]));
-    element.images = element.images.map((item) => ({ ...byId.get(item.id), ...item }));
-    element.lastMetadataId = first + ids.length - 1;
   }
 
   /**

@@ -25,7 +25,7 @@ export class UnderstoodView {
       async (signal) => {
         const understood = await backend.encode(query, signal);
         if (understood.image_embedding === null) return { understood, similarity: null };
-        const fields = { ...patch.searchFields(1, 1), embedding_input: understood.image_embedding };
+        const fields = { ...patch.results.searchFields(1, 1), embedding_input: understood.image_embedding };
         // The threshold is one for pictures, of all the index.
         const unfiltered = { modality: "image", use_mclip: false, aesthetic_score: "", deduplicate: false };
         const [closest] = await backend.knn({ ...fields, ...unfiltered }, signal);
