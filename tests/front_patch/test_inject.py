@@ -32,7 +32,7 @@ def stock_page():
 def test_the_page_is_the_stock_one_with_our_files_named_before_its_script(front):
     page = front.get("/").text
     added = [tag for tag in re.findall(r"<[^>]+>", page) if "clipgpt-front" in tag or "icon" in tag]
-    assert page.index("clipgpt-front/main.js") < page.index("main.")
+    assert page.index('src="clipgpt-front/main.js"') < page.index('src="main.')
     for tag in added:
         page = page.replace(tag, "")
     assert page.replace("</script></script>", "</script>").replace("<head></script>", "<head>") == stock_page()
