@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 from clip_retrieval.clip_front import add_static_endpoints
-from clipgpt_retrieval.front_patch import add_front_patch
 from flask import Flask, Response, request
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from werkzeug.serving import make_server
+
+from clipgpt_retrieval.front_patch import add_front_patch
 
 RESULTS = 3000
 SHOWN = 40

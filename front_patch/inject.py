@@ -22,7 +22,7 @@ def add_front_patch(app: Flask) -> None:
     app.register_blueprint(Blueprint("clipgpt_front", __name__, static_folder=STATIC, static_url_path=URL_PREFIX))
     endpoint, _ = app.url_map.bind("localhost").match("/")
     with app.test_request_context("/"):
-        stock = app.make_response(app.view_functions[endpoint]())
+        stock = app.ensure_sync(app.view_functions[endpoint])()
         stock.direct_passthrough = False
         page = stock.get_data(as_text=True)
     if "<head>" not in page:

@@ -6,10 +6,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from clipgpt_retrieval.front_patch import add_front_patch
 from flask import Flask
 
 from clipgpt_retrieval import plugin
+from clipgpt_retrieval.front_patch import add_front_patch
 
 CLIP_FRONT = import_module("clip_retrieval.clip_front")
 
