@@ -18,11 +18,12 @@ export class Results {
       patch.understood.clear();
       return;
     }
-    patch.understood.load();
     const fields = this.#fields();
-    const results = await activity.run("search", "Searching", (signal) => patch.backend.knn(fields, signal), () =>
+    const found = activity.run("search", "Searching", (signal) => patch.backend.knn(fields, signal), () =>
       patch.refresh(),
     );
+    patch.understood.load(found);
+    const results = await found;
     if (results === undefined) return;
     element.images = results;
     element.lastMetadataId = Math.min(element.numImages, results.length) - 1;

@@ -3,6 +3,11 @@
 import { h } from "./dom.js";
 import { queryFields } from "./query.js";
 
+/** Among so many of the pictures closest to the image embedding the best hit is looked for. */
+const COMPARED = 1000;
+
+const UNFILTERED = { modality: "image", use_mclip: false, aesthetic_score: "", deduplicate: false };
+
 export class UnderstoodView {
   /** @param {import("./patch.js").Patch} patch */
   constructor(patch) {
@@ -10,28 +15,31 @@ export class UnderstoodView {
     this.element = h("p", { class: "understood", role: "status" });
   }
 
-  /** Reads the query back. */
-  async load() {
+  /**
+   * Reads the query back.
+   *
+   * @param {Promise<import("./backend.js").Item[] | undefined>} found what the search for it finds
+   */
+  async load(found) {
     const { patch } = this;
     const { activity, backend, features } = patch;
     const reader = patch.reader();
     if (reader === null || reader === "clip") return this.clear();
     const indice_name = patch.element.currentIndex;
     const query = { indice_name, ...queryFields(patch.query(), features) };
+    const everything = { ...patch.results.searchFields(1, COMPARED), ...UNFILTERED };
     this.element.classList.add("old");
     const answer = await activity.run(
       "understood",
       "Reading the query back",
       async (signal) => {
         const understood = await backend.encode(query, signal);
-        if (understood.image_embedding === null) return { understood, similarity: null };
-        const fields = { ...patch.results.searchFields(1, 1), embedding_input: understood.image_embedding };
-        // The threshold is one for pictures, of all the index.
-        const unfiltered = { modality: "image", use_mclip: false, aesthetic_score: "", deduplicate: false };
-        const [closest] = await backend.knn({ ...fields, ...unfiltered }, signal);
-        return { understood, similarity: closest?.similarity ?? null };
+        const { image_embedding } = understood;
+        if (image_embedding === null) return { understood, similarity: null };
+        const alike = await backend.knn({ ...everything, embedding_input: image_embedding }, signal);
+        return { understood, similarity: similarityTo((await found)?.[0], alike) };
       },
-      () => this.load(),
+      () => patch.refresh(),
     );
     if (answer !== undefined) this.#show(answer.understood, answer.similarity);
     return undefined;
@@ -44,7 +52,7 @@ export class UnderstoodView {
 
   /**
    * @param {import("./backend.js").Understood} understood
-   * @param {number | null} similarity of the image embedding to the closest picture of the index
+   * @param {number | null} similarity of the image embedding to the best hit
    */
   #show({ caption, min_similarity: least }, similarity) {
     this.element.classList.remove("old");
@@ -60,4 +68,18 @@ export class UnderstoodView {
         : `, best similarity ${best}`,
     );
   }
+}
+
+/**
+ * How like the image embedding the best hit is. The index was asked with the query embedding, which ranks best and
+ * looks like no picture: that similarity says nothing about whether there is a match.
+ *
+ * @param {import("./backend.js").Item | undefined} best
+ * @param {import("./backend.js").Item[]} alike the pictures closest to the image embedding
+ * @returns {number | null} of a best hit that is not among these, the similarity that it does not reach
+ */
+function similarityTo(best, alike) {
+  if (best === undefined || alike.length === 0) return null;
+  const found = alike.find(({ id }) => id === best.id) ?? alike[alike.length - 1];
+  return found.similarity ?? null;
 }
