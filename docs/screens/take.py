@@ -16,14 +16,7 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 DESKTOP, PHONE = (1280, 800), (390, 844)
 
-QUERY = "two giraffes next to a fence"
-PLACES = {
-    "search": {"query": QUERY, "encoder": "clip-gpt", "captioned": "true"},
-    "compare": {"query": QUERY, "view": "compare"},
-    "chips": {"query": "at night", "chip": ["item:3", "bar"]},
-    "explore": {"view": "explore"},
-    "near": {"view": "explore", "near": "3"},
-}
+PLACES = ("search", "compare", "chips", "explore", "near")
 SHOTS = [
     *((place, DESKTOP, "light", place) for place in PLACES),
     *((place, PHONE, "light", f"{place}-phone") for place in PLACES),
@@ -31,15 +24,22 @@ SHOTS = [
 ]
 
 
-def main(url: str) -> None:
+def main(url: str, query: str, change: str) -> None:
+    addresses = {
+        "search": {"query": query, "encoder": "clip-gpt", "captioned": "true"},
+        "compare": {"query": query, "view": "compare"},
+        "chips": {"query": change, "chip": ["item:3", "bar"]},
+        "explore": {"view": "explore"},
+        "near": {"view": "explore", "near": "3"},
+    }
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
         for place, (width, height), scheme, name in SHOTS:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-            page.goto(f"{url}/?{urlencode(PLACES[place], doseq=True)}")
+            page.goto(f"{url}/?{urlencode(addresses[place], doseq=True)}")
             page.locator("figure, .point").first.wait_for()
-            if "captioned" in PLACES[place]:
+            if "captioned" in addresses[place]:
                 page.locator(".caption:visible").first.wait_for()
             page.wait_for_load_state("networkidle")
             page.wait_for_timeout(500)
@@ -49,4 +49,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -9,6 +9,8 @@ const NEIGHBOURS = 40;
 /** Near duplicates are taken out of as many. */
 const CANDIDATES = 400;
 const LABEL_HEIGHT = 16;
+/** Room around the points, in per cent of the map. */
+const MARGIN = 6;
 const LONGEST_LABEL = 26;
 const LARGEST_RADIUS = 26;
 const SMALLEST_RADIUS = 7;
@@ -137,11 +139,11 @@ export class ExploreView {
    */
   #point(cluster, largest) {
     const radius = Math.max(SMALLEST_RADIUS, LARGEST_RADIUS * Math.sqrt(cluster.share / largest));
-    const [x, y] = cluster.position;
+    const [x, y] = cluster.position.map((part) => MARGIN + part * (100 - 2 * MARGIN));
     const point = button("", () => this.patch.visit(cluster.id), {
       class: "point",
       label: `${cluster.caption}, ${sizeOf(cluster)}`,
-      style: `left: ${x * 100}%; top: ${y * 100}%; --radius: ${radius}px`,
+      style: `left: ${x}%; top: ${y}%; --radius: ${radius}px`,
     });
     point.append(h("span", { class: "label" }, shortened(cluster.distinctive_caption ?? cluster.caption)));
     return point;
@@ -149,12 +151,12 @@ export class ExploreView {
 
   /** Shows as many labels as there is room for. */
   #chooseLabels() {
-    const { clientWidth, clientHeight } = this.map;
+    const { clientWidth } = this.map;
     if (clientWidth === 0) return;
     const points = /** @type {HTMLElement[]} */ ([...this.map.children]);
     const labelled = points.map((point, place) => ({
-      x: this.clusters[place].position[0] * clientWidth,
-      y: this.clusters[place].position[1] * clientHeight,
+      x: point.offsetLeft,
+      y: point.offsetTop,
       radius: point.offsetWidth / 2,
       width: /** @type {HTMLElement} */ (point.firstElementChild).offsetWidth,
       weight: this.clusters[place].size,

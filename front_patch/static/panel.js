@@ -75,8 +75,8 @@ export class Panel {
       patch.chipsView.element,
       patch.understood.element,
       this.tools,
-      patch.activity.element,
       this.settingsButton,
+      patch.activity.element,
     );
   }
 
