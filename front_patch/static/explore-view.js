@@ -153,16 +153,21 @@ export class ExploreView {
   #chooseLabels() {
     const { clientWidth } = this.map;
     if (clientWidth === 0) return;
+    // Labels may reach into the margin of the map, points do not.
+    const margin = parseFloat(getComputedStyle(this.map).marginLeft);
     const points = /** @type {HTMLElement[]} */ ([...this.map.children]);
     const labelled = points.map((point, place) => ({
-      x: point.offsetLeft,
+      x: point.offsetLeft + margin,
       y: point.offsetTop,
       radius: point.offsetWidth / 2,
       width: /** @type {HTMLElement} */ (point.firstElementChild).offsetWidth,
       weight: this.clusters[place].size,
     }));
-    const shown = chooseLabels(labelled, LABEL_HEIGHT, clientWidth);
-    points.forEach((point, place) => point.classList.toggle("labelled", shown[place]));
+    const sides = chooseLabels(labelled, LABEL_HEIGHT, clientWidth + 2 * margin);
+    points.forEach((point, place) => {
+      const side = sides[place];
+      point.className = side === null ? "point" : `point labelled ${side}`;
+    });
   }
 
   /**

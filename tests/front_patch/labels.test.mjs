@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { chooseLabels } from "../../front_patch/static/labels.js";
+import { chooseLabels, labelBox } from "../../front_patch/static/labels.js";
 
 const HEIGHT = 16;
 const ROOM = 400;
@@ -13,14 +13,17 @@ const point = fc.record({
   weight: fc.nat(),
 });
 
-const box = ({ x, y, radius, width }) => [x - width / 2, y + radius, x + width / 2, y + radius + HEIGHT];
+const box = (one, side) => {
+  const { left, top, right, bottom } = labelBox(one, HEIGHT, side);
+  return [left, top, right, bottom];
+};
 const overlap = ([l, t, r, b], [l2, t2, r2, b2]) => l < r2 && l2 < r && t < b2 && t2 < b;
 
 test("shown labels can be read: none lies on another or leaves the map", () => {
   fc.assert(
     fc.property(fc.array(point, { maxLength: 40 }), (points) => {
-      const shown = chooseLabels(points, HEIGHT, ROOM);
-      const boxes = points.filter((_, place) => shown[place]).map(box);
+      const sides = chooseLabels(points, HEIGHT, ROOM);
+      const boxes = points.flatMap((one, place) => (sides[place] ? [box(one, sides[place])] : []));
       boxes.forEach((one, at) => {
         assert.ok(one[0] >= 0 && one[2] <= ROOM);
         assert.ok(!boxes.slice(at + 1).some((other) => overlap(one, other)));
@@ -29,8 +32,14 @@ test("shown labels can be read: none lies on another or leaves the map", () => {
   );
 });
 
-test("of two that collide, the larger cluster is named", () => {
+test("of two that collide, the larger cluster is named under its point, the other where there is room", () => {
   const small = { x: 100, y: 100, radius: 8, width: 80, weight: 1 };
   const large = { x: 130, y: 102, radius: 8, width: 80, weight: 9 };
-  assert.deepEqual(chooseLabels([small, large], HEIGHT, ROOM), [false, true]);
+  assert.deepEqual(chooseLabels([small, large], HEIGHT, ROOM), ["above", "below"]);
+});
+
+test("a point at the edge is named on the side that has room, or not at all", () => {
+  const edge = { x: 10, y: 100, radius: 8, width: 80, weight: 1 };
+  assert.deepEqual(chooseLabels([edge], HEIGHT, ROOM), ["right"]);
+  assert.deepEqual(chooseLabels([edge], HEIGHT, 90), [null]);
 });
