@@ -81,12 +81,31 @@ def shapes_indices(tmp_path_factory, shapes_index) -> str:
 
 
 @pytest.fixture(scope="session")
-def front_app(shapes_indices, clipgpt_path, clip_model, offline_flags):
+def make_front_app(shapes_indices, clipgpt_path, clip_model, offline_flags):
+    """Makes the back end with its page."""
     from clipgpt_retrieval.back import create_app
 
-    app = create_app(indices_paths=shapes_indices, clipgpt_model=clipgpt_path, clip_model=clip_model, **offline_flags)
-    app.add_url_rule("/explore-service", "explore", explore)
+    flags = {"indices_paths": shapes_indices, "clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
+    return lambda: create_app(**flags)
+
+
+@pytest.fixture(scope="session")
+def front_app(make_front_app):
+    """The back end with a table of contents that a test can foretell."""
+    app = make_front_app()
+    rules = {rule.rule: rule.endpoint for rule in app.url_map.iter_rules()}
+    if "/explore-service" in rules:
+        app.view_functions[rules["/explore-service"]] = explore
+    else:
+        app.add_url_rule("/explore-service", "explore", explore)
     return app
+
+
+@pytest.fixture(scope="session")
+def exploring_url(make_front_app) -> Iterator[str]:
+    """The back end with its own explore service."""
+    pytest.importorskip("clipgpt_retrieval.back.explore", reason="this back end has no explore service yet")
+    yield from serve(make_front_app())
 
 
 def explore() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
@@ -323,6 +324,17 @@ def test_from_the_map_to_a_cluster_to_its_pictures_and_their_neighbours(page, fr
     trail.nth(1).get_by_role("button").click()
     expect(page.locator(".point")).to_have_count(3)
     expect(trail).to_have_count(2)
+
+
+def test_the_explore_service_s_own_answer_is_shown(page, exploring_url):
+    open_page(page, f"{exploring_url}/?view=explore")
+    page.locator(".point").first.wait_for()
+    answer = requests.get(f"{exploring_url}/explore-service", params={"indice_name": "shapes"}, timeout=60).json()
+    expect(page.locator(".point")).to_have_count(len(answer["clusters"]))
+    expect(page.locator(".contents li")).to_have_count(len(answer["clusters"]))
+    page.locator(".contents .title").first.click()
+    expect(page.get_by_label("Where you have been").locator("li")).to_have_count(2)
+    expect(page.locator(".pictures figure").first).to_be_visible()
 
 
 def test_back_and_forward_go_through_what_was_seen(page, front_url):
