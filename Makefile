@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint lint-front clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy front_patch
+
+# The front patch's own tools: node's test runner needs them, the served page does not.
+node_modules/.installed: package-lock.json
+	npm ci --silent
+	touch $@
+
+lint-front: node_modules/.installed
+	npm run --silent lint
 
 clean:
 	rm -rf $(VENV) build *.egg-info

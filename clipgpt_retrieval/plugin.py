@@ -1,8 +1,9 @@
 """The plugin seam: `enable`, `disable`, `status`, and the one import hook behind them.
 
 `enable` writes a single ``.pth`` file, so that every Python of the environment installs the hook when it
-starts. The hook waits for ``clip_retrieval.clip_back`` and replaces one symbol in it, ``clip_back``. This
-module is therefore imported by every Python start: at its head it imports nothing but `sys`.
+starts. The hook waits for the modules of clip-retrieval's two web commands, ``clip_back`` and ``clip_front``, and
+replaces in each the one function that the command runs. This module is therefore imported by every Python start:
+at its head it imports nothing but `sys`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
     from typing import Any
-
-TARGET = "clip_retrieval.clip_back"
 
 PTH_NAME = "zz_clipgpt_retrieval.pth"
 """Python reads .pth files in the order of their names: this one after those of editable installs."""
@@ -85,24 +84,24 @@ def status() -> str:
 
 
 def install_import_hook() -> None:
-    """Makes the import of ``clip_retrieval.clip_back`` in this process end with our `clip_back` in it."""
-    if ClipBackFinder not in sys.meta_path:
-        sys.meta_path.insert(0, ClipBackFinder)
+    """Makes the import of clip-retrieval's web commands in this process end with ours in their place."""
+    if CommandFinder not in sys.meta_path:
+        sys.meta_path.insert(0, CommandFinder)
 
 
-class ClipBackFinder:
-    """A meta-path finder that answers for one module and leaves all others to those after it.
+class CommandFinder:
+    """A meta-path finder that answers for the modules in `REPLACEMENTS` and leaves all others to those after it.
 
     A plain class: importing `importlib.abc` to derive from would cost every Python start milliseconds.
     """
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The spec that the next finder has for `TARGET`, with a loader that also replaces the symbol."""
-        if name != TARGET:
+        """The spec that the next finder has for the module, with a loader that also replaces the command."""
+        if name not in REPLACEMENTS:
             return None
         for finder in sys.meta_path:
-            if finder is ClipBackFinder or not hasattr(finder, "find_spec"):
+            if finder is CommandFinder or not hasattr(finder, "find_spec"):
                 continue
             spec = finder.find_spec(name, path, target)
             if spec is not None:
@@ -117,7 +116,8 @@ def _replace_after_loading(spec: ModuleSpec) -> None:
 
     def exec_module(module: ModuleType) -> None:
         load(module)
-        module.clip_back = with_clipgpt(module.clip_back)  # type: ignore[attr-defined]
+        command = spec.name.rpartition(".")[2]  # each of these modules is named for its command
+        setattr(module, command, REPLACEMENTS[spec.name](getattr(module, command)))
 
     # On the instance, which serves this module alone: everything else about the loader stays the stock one.
     loader.exec_module = exec_module
@@ -162,6 +162,38 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
     clip_back.__signature__ = signature  # type: ignore[attr-defined]
     clip_back.__doc__ = f"{stock.__doc__ or ''}\n\n{own_flags_help()}"
     return clip_back
+
+
+def with_front_patch(stock: Callable[..., None]) -> Callable[..., None]:
+    """clip-retrieval's `clip_front` with CLIP-GPT's controls added to the page that it serves.
+
+    Args:
+        stock: upstream's function; the one that takes its place has the same flags and port.
+    """
+    import functools
+
+    @functools.wraps(stock)
+    def clip_front(
+        default_backend: str | None = None, default_index: str | None = None, url_column: str = "url"
+    ) -> None:
+        from clip_retrieval.clip_front import add_static_endpoints
+        from flask import Flask
+
+        from clipgpt_retrieval.front_patch import add_front_patch
+
+        app = Flask("clip_front")
+        add_static_endpoints(app, default_backend, default_index, url_column)
+        add_front_patch(app)
+        app.run(host="0.0.0.0", port=1235, debug=False)
+
+    return clip_front
+
+
+REPLACEMENTS = {
+    "clip_retrieval.clip_back": with_clipgpt,
+    "clip_retrieval.clip_front": with_front_patch,
+}
+"""What makes our command of clip-retrieval's own, by the module that holds it."""
 
 
 def _names_clipgpt_model(flags: dict[str, Any]) -> bool:

@@ -158,9 +158,9 @@ def test_a_start_imports_nothing_heavy(environment):
 @pytest.fixture(scope="module")
 def real(tmp_path_factory, clip_configs) -> Environment:
     """An environment with clip-retrieval's own command, told of the tiny CLIP that stands for a real one."""
-    environment = Environment(
-        tmp_path_factory.mktemp("real") / "venv", sees=[str(REPOSITORY), sysconfig.get_path("purelib")]
-    )
+    # With the .pth files of this environment: they say where an editable install has its packages.
+    with_pth_files = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
+    environment = Environment(tmp_path_factory.mktemp("real") / "venv", sees=[str(REPOSITORY), with_pth_files])
     command = environment.folder / "bin" / "clip-retrieval"
     command.write_text(
         f"#!{environment.python}\n"
@@ -291,9 +291,33 @@ def test_with_clipgpt_off_both_back_ends_answer_the_same(backs, embeddings, pict
         assert post(ours, "/knn-service", **request, use_clipgpt=False) == expected
     metadata = {"ids": [5, 3, 5], "indice_name": "demo"}
     assert post(ours, "/metadata", **metadata) == post(stock, "/metadata", **metadata)
-    for path in ("/indices-list", "/", "/config.json"):
+    for path in ("/indices-list", "/config.json"):
         of_stock, of_ours = (requests.get(back.url + path, timeout=60).text for back in (stock, ours))
         assert of_ours.replace(str(ours.port), str(stock.port)) == of_stock
+
+
+@pytest.mark.slow
+def test_the_page_of_the_back_end_has_clipgpt_where_it_is_on(backs):
+    of_stock, of_ours = (requests.get(back.url, timeout=60).text for back in backs)
+    assert "clipgpt-front/main.js" not in of_stock
+    assert "clipgpt-front/main.js" in of_ours
+
+
+SERVE_FRONT = """
+from flask import Flask
+Flask.run = lambda app, **options: print("clipgpt-front" in app.test_client().get("/").text, options["port"])
+from clip_retrieval.cli import clip_front
+clip_front()
+"""
+
+
+@pytest.mark.slow
+def test_clip_retrieval_front_has_clipgpt_while_the_plugin_is_enabled(real):
+    real.plugin("enable")
+    assert real.run(real.python, "-c", SERVE_FRONT).stdout.endswith("True 1235\n")
+    real.plugin("disable")
+    assert real.run(real.python, "-c", SERVE_FRONT).stdout.endswith("False 1235\n")
+    real.plugin("enable")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from clip_retrieval.clip_back import IndicesList
 from clip_retrieval.clip_front import add_static_endpoints
 from flask import Flask
 from flask_cors import CORS
@@ -13,12 +12,14 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from clipgpt_retrieval.back.captions import CaptionService
 from clipgpt_retrieval.back.encode import EncodeService
 from clipgpt_retrieval.back.explore import ContentsShelf, ExploreService
+from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesList
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
 from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary
 from clipgpt_retrieval.back.options import BackOptions, takes_back_options
 from clipgpt_retrieval.back.resources import load_resources
+from clipgpt_retrieval.front_patch import add_front_patch
 
 MAX_BODY_BYTES = 64 * 2**20
 """Room for a few images in base64."""
@@ -38,10 +39,11 @@ def create_app(**flags: Any) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/metrics": make_wsgi_app()})  # type: ignore[method-assign]
     add_static_endpoints(app, options.default_backend, None, options.url_column)
+    add_front_patch(app)
 
     api = Api(app)
     api.add_resource(ClipGptMetricsSummary, "/metrics-summary")
-    api.add_resource(IndicesList, "/indices-list", resource_class_kwargs={"indices": list(resources)})
+    api.add_resource(AnnouncedIndicesList, "/indices-list", resource_class_kwargs={"clip_resources": resources})
     api.add_resource(CheckedMetadataService, "/metadata", resource_class_kwargs={"clip_resources": resources})
     for service, path in (
         (ClipGptKnnService, "/knn-service"),
@@ -54,5 +56,5 @@ def create_app(**flags: Any) -> Flask:
         "/explore-service",
         resource_class_kwargs={"clip_resources": resources, "images": images, "shelf": ContentsShelf()},
     )
-    CORS(app)
+    CORS(app, expose_headers=[FEATURES_HEADER])
     return app

@@ -12,6 +12,7 @@ from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
 from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, Segment
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.model.sequence import unit_embeddings
 
 
 class RequestEncoder:
@@ -44,7 +45,7 @@ class RequestEncoder:
         """
         if not self._wants_clipgpt(asked, use_mclip):
             if asked.text is None:
-                raise InputError("segments", "are encoded by CLIP-GPT, and this request or index has it off")
+                return self._lone_picture(asked.segments or []), None
             return self._clip_text(asked.text, use_mclip), None
         clipgpt = self._resource.needs_clipgpt("use_clipgpt" if asked.use_clipgpt else "segments")
         query = asked.text if asked.text is not None else self._segments(asked.segments or [])
@@ -81,6 +82,12 @@ class RequestEncoder:
             {"text": segment.text} if segment.text is not None else {"embedding": self._embedding(segment)}
             for segment in segments
         ]
+
+    def _lone_picture(self, segments: list[Segment]) -> np.ndarray:
+        """The embedding of a query that is one picture: its neighbours are found without CLIP-GPT."""
+        if len(segments) != 1 or segments[0].text is not None:
+            raise InputError("segments", "are encoded by CLIP-GPT, and this request or index has it off")
+        return unit_embeddings([self._embedding(segments[0])], self._resource.index_of("image").d)
 
     def _embedding(self, segment: Segment) -> Any:
         if segment.image is not None:

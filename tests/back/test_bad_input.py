@@ -54,6 +54,8 @@ CASES = [
     (KNN, {"segments": [{"image": "aGVsbG8="}]}, 400, "image"),
     (KNN, {"segments": [{"text": "a"}], "use_clipgpt": False}, 400, "segments"),
     (KNN, {"segments": [{"text": "a"}], "indice_name": "stock"}, 400, "segments"),
+    (KNN, {"segments": [{"id": 1}, {"id": 2}], "use_clipgpt": False}, 400, "segments"),
+    (KNN, {"segments": [{"embedding": [1, 2]}], "use_clipgpt": False}, 400, "embedding"),
     (CAPTION, {}, 400, "ids"),
     (CAPTION, {"ids": [1], "embeddings": [[1] * 64]}, 400, "embeddings"),
     (CAPTION, {"ids": [300]}, 404, "ids"),

@@ -104,6 +104,14 @@ def test_interleaved_segments(query, clipgpt, embeddings):
     assert ids(query(segments=segments)) == best(embeddings, expected)
 
 
+def test_a_lone_picture_finds_its_neighbours_without_clipgpt(query, picture_base64, clip_image, embeddings):
+    for indice_name in ("demo", "stock"):
+        of_item = query(segments=[{"id": 7}], use_clipgpt=False, indice_name=indice_name)
+        assert ids(of_item) == best(embeddings, embeddings[7])
+    upload = query(segments=[{"image": picture_base64}], use_clipgpt=False)
+    assert ids(upload) == best(embeddings, clip_image)
+
+
 def test_a_picture_as_segment_is_clip_s_embedding_of_it(query, picture_base64, clip_image, clipgpt, embeddings):
     expected = clipgpt.encode([[{"embedding": clip_image}, {"text": "in summer"}]])[0]
     found = query(segments=[{"image": picture_base64}, {"text": "in summer"}])

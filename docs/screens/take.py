@@ -1,0 +1,52 @@
+"""Takes the screenshots of docs/front.md from a running back end.
+
+clipgpt-retrieval demo &
+python docs/screens/take.py http://127.0.0.1:1234
+"""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+from urllib.parse import urlencode
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+HERE = Path(__file__).parent
+DESKTOP, PHONE = (1280, 800), (390, 844)
+
+PLACES = ("search", "compare", "chips", "explore", "near")
+SHOTS = [
+    *((place, DESKTOP, "light", place) for place in PLACES),
+    *((place, PHONE, "light", f"{place}-phone") for place in PLACES),
+    ("search", DESKTOP, "dark", "search-dark"),
+]
+
+
+def main(url: str, query: str, change: str) -> None:
+    addresses = {
+        "search": {"query": query, "encoder": "clip-gpt", "captioned": "true"},
+        "compare": {"query": query, "view": "compare"},
+        "chips": {"query": change, "chip": ["item:3", "bar"]},
+        "explore": {"view": "explore"},
+        "near": {"view": "explore", "near": "3"},
+    }
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        for place, (width, height), scheme, name in SHOTS:
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            page.goto(f"{url}/?{urlencode(addresses[place], doseq=True)}")
+            page.locator("figure, .point").first.wait_for()
+            if "captioned" in addresses[place]:
+                page.locator(".caption:visible").first.wait_for()
+            page.wait_for_load_state("networkidle")
+            page.wait_for_timeout(500)
+            Image.open(io.BytesIO(page.screenshot())).save(HERE / f"{name}.webp", quality=80, method=6)
+            page.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

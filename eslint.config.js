@@ -1,0 +1,18 @@
+import js from "@eslint/js";
+import globals from "globals";
+
+const rules = {
+  curly: ["error", "multi-line"],
+  eqeqeq: "error",
+  "max-len": ["error", { code: 120 }],
+  "no-var": "error",
+  "object-shorthand": "error",
+  "prefer-const": "error",
+};
+
+export default [
+  { ignores: [".venv", "build"] },
+  js.configs.recommended,
+  { files: ["front_patch/static/**/*.js"], languageOptions: { globals: globals.browser }, rules },
+  { files: ["tests/front_patch/**/*.mjs"], languageOptions: { globals: globals.node }, rules },
+];

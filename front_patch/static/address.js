@@ -1,0 +1,184 @@
+/**
+ * The state of the page in its address. What a server needs to know stands in the query string, as the stock page has
+ * it; uploaded pictures stand behind the `#`, which no server sees. Whatever is not as it should be is left at its
+ * default.
+ */
+
+import { ONLY_BAR } from "./chips.js";
+
+/**
+ * @typedef {"search" | "compare" | "explore"} View
+ *
+ * @typedef {object} PageState
+ * @property {string} back url of the back end; "" for the page's own
+ * @property {string} index
+ * @property {string} query what stands in the search bar
+ * @property {boolean} useMclip
+ * @property {string} imageUrl picture that is searched with, or ""
+ * @property {string} image the same, uploaded, in base64
+ * @property {Record<string, string | boolean>} settings the stock page's other settings that are not at their default
+ * @property {import("./query.js").Encoder | null} encoder null: the server's choice
+ * @property {number} weight CLIP-GPT's share in a blend
+ * @property {View} view
+ * @property {import("./chips.js").Chip[]} chips
+ * @property {boolean} captioned whether the visible results were captioned
+ * @property {string} cluster the opened cluster, "" for the whole index
+ * @property {number[]} near the pictures one has walked over from there
+ */
+
+/** The stock page's settings that are not in its address, with their defaults. */
+export const SETTINGS = Object.freeze({
+  modality: "image",
+  displayCaptions: true,
+  displayFullCaptions: false,
+  displaySimilarities: false,
+  safeMode: true,
+  removeViolence: true,
+  hideDuplicateUrls: true,
+  hideDuplicateImages: true,
+  aestheticScore: "",
+  aestheticWeight: "0.5",
+});
+
+export const DEFAULT_WEIGHT = 0.5;
+
+const OURS = ["encoder", "weight", "view", "chip", "captioned", "cluster", "near", ...Object.keys(SETTINGS)];
+
+/**
+ * @param {PageState} state
+ * @param {string} search the query string so far: what others put there stays
+ * @returns {string} query string and fragment
+ */
+export function toAddress(state, search) {
+  const parameters = new URLSearchParams(search);
+  const fragment = new URLSearchParams();
+  OURS.forEach((name) => parameters.delete(name));
+  /** @type {(name: string, value: string) => void} */
+  const set = (name, value) => (value === "" ? parameters.delete(name) : parameters.set(name, value));
+  set("query", state.query);
+  set("imageUrl", state.imageUrl);
+  set("back", state.back);
+  set("index", state.index);
+  parameters.set("useMclip", String(state.useMclip));
+  if (state.encoder !== null) parameters.set("encoder", state.encoder);
+  if (state.weight !== DEFAULT_WEIGHT) parameters.set("weight", String(state.weight));
+  if (state.view !== "search") parameters.set("view", state.view);
+  if (state.captioned) parameters.set("captioned", "true");
+  set("cluster", state.cluster);
+  set("near", state.near.join("."));
+  for (const [name, value] of Object.entries(state.settings)) parameters.set(name, String(value));
+  if (state.chips.length > 1) {
+    for (const chip of state.chips) {
+      parameters.append("chip", chipToText(chip));
+      if (chip.kind === "upload") fragment.append("upload", toUrlAlphabet(chip.image));
+    }
+  }
+  if (state.image !== "") fragment.set("image", toUrlAlphabet(state.image));
+  const hash = fragment.size ? `#${fragment}` : "";
+  return `?${parameters}${hash}`;
+}
+
+/**
+ * @param {string} search query string
+ * @param {string} hash fragment
+ * @returns {PageState}
+ */
+export function fromAddress(search, hash) {
+  const parameters = new URLSearchParams(search);
+  const fragment = new URLSearchParams(hash.replace(/^#/, ""));
+  /** @type {(name: string) => string} */
+  const get = (name) => parameters.get(name) ?? "";
+  return {
+    back: get("back"),
+    index: get("index"),
+    query: get("query"),
+    useMclip: get("useMclip") === "true",
+    imageUrl: get("imageUrl"),
+    image: fromUrlAlphabet(fragment.get("image") ?? ""),
+    settings: settingsFrom(parameters),
+    encoder: oneOf(get("encoder"), ["clip", "clip-gpt", "blend"]),
+    weight: shareFrom(get("weight")),
+    view: oneOf(get("view"), ["compare", "explore"]) ?? "search",
+    chips: chipsFrom(parameters.getAll("chip"), fragment.getAll("upload").map(fromUrlAlphabet)),
+    captioned: get("captioned") === "true",
+    cluster: get("cluster"),
+    near: get("near").split(".").flatMap(idFrom),
+  };
+}
+
+/**
+ * @param {string[]} texts
+ * @param {string[]} uploads
+ * @returns {import("./chips.js").Chip[]}
+ */
+function chipsFrom(texts, uploads) {
+  const left = [...uploads];
+  const chips = texts.flatMap((text) => chipFrom(text, left));
+  return chips.filter(({ kind }) => kind === "bar").length === 1 ? chips : ONLY_BAR;
+}
+
+/**
+ * @param {string} text
+ * @param {string[]} uploads those not taken yet; an upload takes the first
+ * @returns {import("./chips.js").Chip[]} the chip, or none
+ */
+function chipFrom(text, uploads) {
+  if (text === "bar") return [{ kind: "bar" }];
+  if (text.startsWith("text:")) return [{ kind: "text", text: text.slice("text:".length) }];
+  if (text.startsWith("item:")) return idFrom(text.slice("item:".length)).map((id) => ({ kind: "item", id }));
+  const image = text === "upload" ? uploads.shift() : undefined;
+  return image ? [{ kind: "upload", image }] : [];
+}
+
+/** @param {import("./chips.js").Chip} chip */
+function chipToText(chip) {
+  if (chip.kind === "item") return `item:${chip.id}`;
+  return chip.kind === "text" ? `text:${chip.text}` : chip.kind;
+}
+
+/** @param {URLSearchParams} parameters */
+function settingsFrom(parameters) {
+  /** @type {Record<string, string | boolean>} */
+  const settings = {};
+  for (const [name, byDefault] of Object.entries(SETTINGS)) {
+    const text = parameters.get(name);
+    if (text === null || text === String(byDefault)) continue;
+    settings[name] = typeof byDefault === "boolean" ? text === "true" : text;
+  }
+  return settings;
+}
+
+/**
+ * @template {string} Name
+ * @param {string} text
+ * @param {Name[]} names
+ * @returns {Name | null}
+ */
+function oneOf(text, names) {
+  return names.find((name) => name === text) ?? null;
+}
+
+/** @param {string} text */
+function shareFrom(text) {
+  const share = Number(text);
+  return text !== "" && share >= 0 && share <= 1 ? share : DEFAULT_WEIGHT;
+}
+
+/**
+ * @param {string} text
+ * @returns {number[]} the id, or none
+ */
+function idFrom(text) {
+  return /^\d{1,15}$/.test(text) ? [Number(text)] : [];
+}
+
+/** @param {string} base64 */
+function toUrlAlphabet(base64) {
+  return base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** @param {string} text */
+function fromUrlAlphabet(text) {
+  const base64 = text.replaceAll("-", "+").replaceAll("_", "/");
+  return base64.padEnd(Math.ceil(base64.length / 4) * 4, "=");
+}

@@ -1,0 +1,72 @@
+/** Which labels of a map can be shown without lying on each other. */
+
+/**
+ * @typedef {object} Labelled
+ * @property {number} x centre of the point, in pixels
+ * @property {number} y
+ * @property {number} radius of the point, in pixels
+ * @property {number} width of the label, in pixels
+ * @property {number} weight the heaviest point is labelled first
+ *
+ * @typedef {{left: number, right: number, top: number, bottom: number}} Box
+ */
+
+/** @typedef {"below" | "above" | "right" | "left"} Side of its point that a label stands on */
+
+/** @type {Side[]} the first one with room is taken */
+const SIDES = ["below", "above", "right", "left"];
+
+/**
+ * Chooses labels greedily. A label lies neither on another label nor on another point.
+ *
+ * @param {Labelled[]} points
+ * @param {number} height of a label, in pixels
+ * @param {number} room width of the map, in pixels
+ * @returns {(Side | null)[]} for each point, where its label stands; null where there is no room for it
+ */
+export function chooseLabels(points, height, room) {
+  /** @type {Box[]} */
+  const taken = [];
+  /** @type {(Side | null)[]} */
+  const sides = points.map(() => null);
+  const order = points.map((_, place) => place).sort((a, b) => points[b].weight - points[a].weight);
+  for (const place of order) {
+    const discs = points.filter((_, at) => at !== place).map(discBox);
+    for (const side of SIDES) {
+      const box = labelBox(points[place], height, side);
+      const outside = box.left < 0 || box.right > room;
+      if (outside || [...taken, ...discs].some((other) => overlap(box, other))) continue;
+      taken.push(box);
+      sides[place] = side;
+      break;
+    }
+  }
+  return sides;
+}
+
+/**
+ * @param {Labelled} point
+ * @param {number} height
+ * @param {Side} side
+ * @returns {Box}
+ */
+export function labelBox({ x, y, radius, width }, height, side) {
+  const away = { below: [0, radius + height / 2], above: [0, -radius - height / 2] };
+  const beside = { right: [radius + width / 2, 0], left: [-radius - width / 2, 0] };
+  const [right, down] = { ...away, ...beside }[side];
+  const [left, top] = [x + right - width / 2, y + down - height / 2];
+  return { left, right: left + width, top, bottom: top + height };
+}
+
+/** @param {Labelled} point */
+function discBox({ x, y, radius }) {
+  return { left: x - radius, right: x + radius, top: y - radius, bottom: y + radius };
+}
+
+/**
+ * @param {Box} a
+ * @param {Box} b
+ */
+function overlap(a, b) {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}

@@ -1,0 +1,157 @@
+/** clip-retrieval's own page: what of it the patch stands on. */
+
+/**
+ * The stock page's element, as far as the patch knows it.
+ *
+ * @typedef {object} StockParts
+ * @property {ShadowRoot} shadowRoot
+ * @property {(changed: Map<string, unknown>) => void} updated
+ * @property {(item: Item) => unknown} renderImage
+ * @property {() => Promise<void>} init
+ * @property {() => Promise<void> | void} textSearch
+ * @property {() => Promise<void> | void} imageSearch
+ * @property {() => Promise<void> | void} imageUrlSearch
+ * @property {() => Promise<void> | void} redoSearch
+ * @property {(count?: number | null) => Promise<Item[]>} callClip
+ * @property {(count?: number) => Promise<void>} fetchMoreMetadata
+ * @property {() => Promise<void>} initialScroll
+ * @property {() => Promise<void>} download
+ * @property {() => void} setUrlParams
+ * @property {(file: File) => void} updateImage
+ * @property {Item[]} images results: the first ones with their metadata, the others with their ids
+ * @property {string} text
+ * @property {string | undefined} image
+ * @property {string | undefined} imageUrl
+ * @property {string} backendHost
+ * @property {string} currentIndex
+ * @property {string} urlColumn
+ * @property {boolean} useMclip
+ * @property {string} modality
+ * @property {boolean} safeMode
+ * @property {boolean} removeViolence
+ * @property {boolean} hideDuplicateImages
+ * @property {string} aestheticScore
+ * @property {string} aestheticWeight
+ * @property {number} numImages
+ * @property {number} numResultIds
+ * @property {number | null} lastMetadataId
+ * @property {string} lastSearch
+ * @property {Promise<boolean>} updateComplete
+ *
+ * @typedef {HTMLElement & StockParts} ClipFront
+ * @typedef {import("./backend.js").Item} Item
+ */
+
+const METHODS = [
+  "updated",
+  "renderImage",
+  "init",
+  "textSearch",
+  "imageSearch",
+  "imageUrlSearch",
+  "redoSearch",
+  "callClip",
+  "fetchMoreMetadata",
+  "initialScroll",
+  "setUrlParams",
+  "updateImage",
+];
+
+const PROPERTIES = ["images", "image", "imageUrl", "text", "currentIndex", "backendHost", "modality", "useMclip"];
+
+const ELEMENTS = ["all", "searchLine", "searchBar", "filter", "products"];
+
+/**
+ * What the patch needs of the stock element's class and does not find.
+ *
+ * @param {CustomElementConstructor} stockClass
+ * @returns {string[]}
+ */
+export function missingFromClass(stockClass) {
+  const declared = /** @type {{properties?: object}} */ (stockClass).properties ?? {};
+  return [
+    ...METHODS.filter((name) => typeof stockClass.prototype[name] !== "function").map((name) => `method ${name}`),
+    ...PROPERTIES.filter((name) => !(name in declared)).map((name) => `property ${name}`),
+  ];
+}
+
+/**
+ * What the patch needs of the rendered page and does not find.
+ *
+ * @param {ShadowRoot} root
+ * @returns {string[]}
+ */
+export function missingFromPage(root) {
+  return ELEMENTS.filter((id) => root.getElementById(id) === null).map((id) => `element #${id}`);
+}
+
+/**
+ * Where the picture of an item is, or null where it has none.
+ *
+ * @param {Item} item
+ * @param {string} urlColumn
+ * @returns {string | null}
+ */
+export function pictureSource(item, urlColumn) {
+  const url = item[urlColumn];
+  if (typeof url === "string") return url;
+  return item.image === undefined ? null : `data:image/png;base64,${item.image}`;
+}
+
+/**
+ * Gives the stock page's bare inputs and clickable images names, roles and a place in the tab order.
+ *
+ * @param {ShadowRoot} root
+ */
+export function makeAccessible(root) {
+  root.getElementById("searchBar")?.setAttribute("aria-label", "Describe a picture");
+  root.getElementById("filechooser")?.setAttribute("aria-label", "Picture to search with");
+  root.getElementById("filechooser")?.setAttribute("tabindex", "-1");
+  const [backend, index] = root.querySelectorAll("#filter > input, #filter > select");
+  backend?.setAttribute("aria-label", "Backend url");
+  index?.setAttribute("aria-label", "Index");
+  root.querySelectorAll("#filter > img").forEach((image) => image.setAttribute("alt", "The picture searched with"));
+  for (const [selector, label] of [
+    ["#textSearch", "Search"],
+    ["#imageSearch", "Search with a picture of your own"],
+    ["#download", "Download the results as JSON"],
+    [".subTextSearch", "Search with this caption"],
+    [".subImageSearch", "Search with this picture"],
+  ]) {
+    for (const image of root.querySelectorAll(selector)) actAsButton(image, label);
+  }
+}
+
+/**
+ * @param {Element} image
+ * @param {string} label
+ */
+function actAsButton(image, label) {
+  if (image.getAttribute("role") === "button") return;
+  image.setAttribute("role", "button");
+  image.setAttribute("tabindex", "0");
+  image.setAttribute("alt", label);
+  image.setAttribute("title", label);
+  image.addEventListener("keydown", (event) => {
+    const { key } = /** @type {KeyboardEvent} */ (event);
+    if (key !== "Enter" && key !== " ") return;
+    event.preventDefault();
+    /** @type {HTMLElement} */ (image).click();
+  });
+}
+
+/**
+ * Brings what the settings show in line with what they are: the stock page sets attributes, which no longer count once
+ * a person has used a control, and going back in the history would leave them wrong.
+ *
+ * @param {ShadowRoot} root
+ */
+export function syncControls(root) {
+  for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (root.querySelectorAll("#filter [type=checkbox]"))) {
+    box.checked = box.hasAttribute("checked");
+  }
+  for (const select of root.querySelectorAll("select")) {
+    const chosen = [...select.options].find((option) => option.hasAttribute("selected"));
+    if (chosen) chosen.selected = true;
+  }
+}

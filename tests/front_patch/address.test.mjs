@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { SETTINGS, fromAddress, toAddress } from "../../front_patch/static/address.js";
+
+const base64 = fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => Buffer.from(bytes).toString("base64"));
+const id = fc.nat();
+const chip = fc.oneof(
+  id.map((number) => ({ kind: "item", id: number })),
+  fc.string().map((text) => ({ kind: "text", text })),
+  base64.map((image) => ({ kind: "upload", image })),
+);
+const bar = { kind: "bar" };
+const some = fc.array(chip, { maxLength: 5 });
+const chips = fc.tuple(some, some).map(([before, after]) => [...before, bar, ...after]);
+
+const settings = fc
+  .record(
+    Object.fromEntries(
+      Object.entries(SETTINGS).map(([name, byDefault]) => [
+        name,
+        typeof byDefault === "boolean" ? fc.constant(!byDefault) : fc.nat(9).map((digit) => `other ${digit}`),
+      ]),
+    ),
+    { requiredKeys: [] },
+  )
+  .map((given) => ({ ...given }));
+
+const state = fc.record({
+  back: fc.webUrl(),
+  index: fc.string(),
+  query: fc.string({ unit: "grapheme" }),
+  useMclip: fc.boolean(),
+  imageUrl: fc.option(fc.webUrl(), { nil: "" }),
+  image: fc.option(base64, { nil: "" }),
+  settings,
+  encoder: fc.option(fc.constantFrom("clip", "clip-gpt", "blend")),
+  weight: fc.integer({ min: 0, max: 20 }).map((steps) => steps / 20),
+  view: fc.constantFrom("search", "compare", "explore"),
+  chips,
+  captioned: fc.boolean(),
+  cluster: fc.string(),
+  near: fc.array(id, { maxLength: 4 }),
+});
+
+const read = (address) => {
+  const { search, hash } = new URL(address, "http://localhost/");
+  return fromAddress(search, hash);
+};
+
+test("a link shows the page it was copied from, whatever stood in the address before", () => {
+  fc.assert(
+    fc.property(state, state, (shown, before) => {
+      const address = toAddress(shown, new URL(toAddress(before, ""), "http://localhost/").search);
+      assert.deepEqual(JSON.parse(JSON.stringify(read(address))), JSON.parse(JSON.stringify(shown)));
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("no address breaks the page", () => {
+  const names = ["encoder", "weight", "view", "chip", "near", "cluster", "safeMode", "aestheticScore"];
+  const pairs = fc.array(fc.tuple(fc.constantFrom(...names), fc.string()));
+  fc.assert(
+    fc.property(pairs, fc.string(), (parameters, hash) => {
+      const found = fromAddress(`?${new URLSearchParams(parameters)}`, `#${hash}`);
+      assert.ok(found.weight >= 0 && found.weight <= 1);
+      assert.ok([null, "clip", "clip-gpt", "blend"].includes(found.encoder));
+      assert.equal(found.chips.filter(({ kind }) => kind === "bar").length, 1);
+    }),
+  );
+});
+
+test("uploaded pictures stay behind the #, which no server sees", () => {
+  const shown = { ...read("?"), chips: [{ kind: "upload", image: "c2VjcmV0" }, bar], image: "aGlkZGVu" };
+  const { search, hash } = new URL(toAddress(shown, ""), "http://localhost/");
+  assert.ok(!search.includes("c2VjcmV0") && !search.includes("aGlkZGVu"));
+  assert.ok(hash.includes("c2VjcmV0") && hash.includes("aGlkZGVu"));
+});
+
+test("what others put into the address stays", () => {
+  assert.match(toAddress(read("?query=a"), "?theirs=1&query=b"), /theirs=1&query=a/);
+});

@@ -1,0 +1,240 @@
+"""A real back end with pictures to look at, and a real Chromium to look with."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from flask import request
+from PIL import Image, ImageDraw
+
+CHROMIUM = shutil.which("chromium")
+COLOURS = ["red", "blue", "green", "orange", "purple", "black"]
+SHAPES = ["circle", "square", "triangle"]
+COPIES = 12
+PICTURES = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES for _ in range(COPIES)]
+
+
+def draw(caption: str, shift: int) -> Image.Image:
+    """A picture of what the caption says, a little different for each ``shift``."""
+    _, colour, shape = caption.split()
+    picture = Image.new("RGB", (96, 96), (250 - 4 * shift, 250, 240))
+    pen = ImageDraw.Draw(picture)
+    box = [18 + shift, 18, 74 + shift, 74]
+    if shape == "circle":
+        pen.ellipse(box, fill=colour)
+    elif shape == "square":
+        pen.rectangle(box, fill=colour)
+    else:
+        pen.polygon([(46 + shift, 14), (80, 78), (14 + shift, 78)], fill=colour)
+    return picture
+
+
+def embeddings_of(captions: list[str], dim: int) -> np.ndarray:
+    """Embeddings in which pictures of one colour and shape lie together, ``[n, dim]``."""
+    random = np.random.default_rng(0)
+    directions = {word: random.normal(size=dim) for word in [*COLOURS, *SHAPES]}
+    shared = random.normal(size=dim)
+    rows = np.stack([shared + sum(directions[word] for word in caption.split()[1:]) for caption in captions])
+    rows += random.normal(size=rows.shape) * 0.2
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def shapes_embeddings(clipgpt) -> np.ndarray:
+    """Of the drawn pictures."""
+    return embeddings_of(PICTURES, clipgpt.clip_dim)
+
+
+@pytest.fixture(scope="session")
+def shapes_index(tmp_path_factory, shapes_embeddings) -> Path:
+    """An index of 216 drawn pictures, laid out as `clip-retrieval index` lays them out."""
+    import faiss
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "metadata").mkdir()
+    paths = []
+    for number, caption in enumerate(PICTURES):
+        paths.append(str(folder / f"{number}.png"))
+        draw(caption, number % COPIES).save(paths[-1])
+    pd.DataFrame({"caption": PICTURES, "image_path": paths}).to_parquet(folder / "metadata" / "metadata_0.parquet")
+    index = faiss.IndexFlatIP(shapes_embeddings.shape[1])
+    index.add(shapes_embeddings)
+    faiss.write_index(index, str(folder / "image.index"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes_indices(tmp_path_factory, shapes_index) -> str:
+    """An indices JSON: `shapes` takes the model of the flag, `plain` has none."""
+    file = tmp_path_factory.mktemp("shapes_indices") / "indices_paths.json"
+    plain = {"indice_folder": str(shapes_index), "clipgpt_model": None}
+    file.write_text(json.dumps({"shapes": str(shapes_index), "plain": plain}))
+    return str(file)
+
+
+@pytest.fixture(scope="session")
+def make_front_app(shapes_indices, clipgpt_path, clip_model, offline_flags):
+    """Makes the back end with its page."""
+    from clipgpt_retrieval.back import create_app
+
+    flags = {"indices_paths": shapes_indices, "clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
+    return lambda: create_app(**flags)
+
+
+@pytest.fixture(scope="session")
+def front_app(make_front_app):
+    """The back end with a table of contents that a test can foretell."""
+    app = make_front_app()
+    rules = {rule.rule: rule.endpoint for rule in app.url_map.iter_rules()}
+    if "/explore-service" in rules:
+        app.view_functions[rules["/explore-service"]] = explore
+    else:
+        app.add_url_rule("/explore-service", "explore", explore)
+    return app
+
+
+@pytest.fixture(scope="session")
+def exploring_url(make_front_app) -> Iterator[str]:
+    """The back end with its own explore service."""
+    pytest.importorskip("clipgpt_retrieval.back.explore", reason="this back end has no explore service yet")
+    yield from serve(make_front_app())
+
+
+def explore() -> dict[str, Any]:
+    """Stands in for the explore service: the colours, and in each its shapes."""
+    opened = [word for word in request.args.get("cluster", "").split(".") if word]
+    inside = [number for number, caption in enumerate(PICTURES) if set(opened) <= set(caption.split())]
+    names = [COLOURS, SHAPES, []][len(opened)]
+    clusters = []
+    for place, name in enumerate(names):
+        ids = [number for number in inside if name in PICTURES[number].split()]
+        clusters.append(
+            {
+                "id": ".".join([*opened, name]),
+                "caption": f"{name} things",
+                "distinctive_caption": name,
+                "size": len(ids),
+                "share": len(ids) / len(PICTURES),
+                "spread": 0.1,
+                "position": [(place + 0.5) / len(names), 0.2 + 0.15 * (place % 4)],
+                "example_ids": ids[:6],
+                "num_children": 3 * (not opened),
+            }
+        )
+    trail = [{"id": ".".join(opened[: n + 1]), "caption": f"{opened[n]} things"} for n in range(len(opened))]
+    return {
+        "indice_name": request.args["indice_name"],
+        "num_items": len(PICTURES),
+        "cluster": ".".join(opened) or None,
+        "trail": trail,
+        "clusters": clusters,
+        "example_ids": inside[:12] if opened else [],
+    }
+
+
+@pytest.fixture(scope="session")
+def front_url(front_app) -> Iterator[str]:
+    """The back end with its page, on a real socket."""
+    yield from serve(front_app)
+
+
+@pytest.fixture(scope="session")
+def other_front_url() -> Iterator[str]:
+    """The page alone, as `clip-retrieval front` serves it: another origin than that of any back end."""
+    from importlib import import_module
+
+    from flask import Flask
+
+    from clipgpt_retrieval.front_patch import add_front_patch
+
+    app = Flask("clip_front")
+    import_module("clip_retrieval.clip_front").add_static_endpoints(app)
+    add_front_patch(app)
+    yield from serve(app)
+
+
+@pytest.fixture(scope="session")
+def stock_back_url(shapes_indices, clip_model, offline_flags) -> str:
+    """clip-retrieval's own back end, with the plugin off."""
+    import socket
+    from importlib import import_module
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    stock: Any = import_module("clip_retrieval.clip_back")
+    run = threading.Thread(
+        target=stock.clip_back,
+        kwargs={"indices_paths": shapes_indices, "port": port, "clip_model": clip_model, **offline_flags},
+        daemon=True,
+    )
+    run.start()
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        try:
+            requests.get(f"{url}/indices-list", timeout=5)
+            return url
+        except requests.ConnectionError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def serve(app: Any) -> Iterator[str]:
+    """Serves a WSGI app as long as the fixture that yields from this lives."""
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+
+
+# Not longer than the module: while Playwright runs, nothing else in this thread can start an event loop.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+                *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            ],
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator[Any]:
+    """A fresh page, 1280 pixels wide; the test fails on any console error that the stock page does not have."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(15_000)
+    opened.console_errors = []
+    opened.on("console", lambda message: note_error(opened.console_errors, message))
+    opened.on("pageerror", lambda error: opened.console_errors.append(str(error)))
+    yield opened
+    errors = opened.console_errors
+    context.close()
+    assert errors == []
+
+
+def note_error(errors: list[str], message: Any) -> None:
+    # The stock wheel misplaces two polyfill scripts and has no icon.
+    of_stock = ("webcomponents", "custom-elements-es5-adapter", "favicon.ico")
+    if message.type == "error" and not any(name in message.location["url"] for name in of_stock):
+        errors.append(f"{message.text} ({message.location['url']})")

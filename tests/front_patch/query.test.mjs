@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ONLY_BAR } from "../../front_patch/static/chips.js";
+import { STOCK_FEATURES, defaultEncoder, kindOf, queryFields, readerOf } from "../../front_patch/static/query.js";
+
+const ours = { clip: true, clipgpt: true, explore: true, weight: 1 };
+const query = (changes) => ({ text: "a dog", chips: ONLY_BAR, encoder: "clip-gpt", weight: 0.3, ...changes });
+const picture = [{ kind: "item", id: 7 }, { kind: "bar" }];
+
+test("the chosen encoder reads a text", () => {
+  assert.deepEqual(queryFields(query({}), ours), { text: "a dog", use_clipgpt: true, clipgpt_weight: 1 });
+  assert.deepEqual(queryFields(query({ encoder: "clip" }), ours), { text: "a dog", use_clipgpt: false });
+  const blend = { text: "a dog", use_clipgpt: true, clipgpt_weight: 0.3 };
+  assert.deepEqual(queryFields(query({ encoder: "blend" }), ours), blend);
+});
+
+test("a picture with a text is read by CLIP-GPT, as CLIP cannot", () => {
+  const fields = queryFields(query({ chips: picture, encoder: "clip" }), ours);
+  assert.deepEqual(fields, { segments: [{ id: 7 }, { text: "a dog" }], use_clipgpt: true, clipgpt_weight: 1 });
+});
+
+test("a picture alone is not read at all: its neighbours are wanted", () => {
+  const alone = query({ chips: picture, text: " " });
+  assert.equal(kindOf(alone), "picture");
+  assert.equal(readerOf(alone), null);
+  assert.deepEqual(queryFields(alone, ours), { segments: [{ id: 7 }], use_clipgpt: false });
+});
+
+test("a stock back end is sent nothing that it does not know", () => {
+  assert.deepEqual(queryFields(query({}), STOCK_FEATURES), { text: "a dog" });
+});
+
+test("without a choice the server's own weight decides", () => {
+  const encoders = [0, 0.4, 1].map((weight) => defaultEncoder({ ...ours, weight }));
+  assert.deepEqual(encoders, ["clip", "blend", "clip-gpt"]);
+});

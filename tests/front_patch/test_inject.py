@@ -1,0 +1,104 @@
+"""Where the patched page is served, and what becomes of the stock one."""
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from clipgpt_retrieval import plugin
+from clipgpt_retrieval.front_patch import add_front_patch
+
+CLIP_FRONT = import_module("clip_retrieval.clip_front")
+
+
+@pytest.fixture
+def front():
+    """clip-retrieval's front, with the patch."""
+    app = Flask("front")
+    CLIP_FRONT.add_static_endpoints(app, "http://localhost:1234")
+    add_front_patch(app)
+    return app.test_client()
+
+
+def stock_page():
+    app = Flask("stock")
+    CLIP_FRONT.add_static_endpoints(app)
+    return app.test_client().get("/").text
+
+
+def test_the_page_is_the_stock_one_with_our_files_named_before_its_script(front):
+    page = front.get("/").text
+    added = [tag for tag in re.findall(r"<[^>]+>", page) if "clipgpt-front" in tag or "icon" in tag]
+    assert page.index('src="clipgpt-front/main.js"') < page.index('src="main.')
+    for tag in added:
+        page = page.replace(tag, "")
+    assert page.replace("</script></script>", "</script>").replace("<head></script>", "<head>") == stock_page()
+
+
+def test_every_file_that_the_page_needs_is_served(front):
+    needed = re.findall(r'(?:href|src)="([^"]+)"', front.get("/").text)
+    seen = set()
+    while needed:
+        path = needed.pop()
+        if path in seen or "webcomponents" in path or "es5" in path:  # the stock wheel misplaces these two
+            continue
+        seen.add(path)
+        answer = front.get(f"/{path}")
+        assert answer.status_code == 200, path
+        if path.endswith(".js") and path.startswith("clipgpt-front"):
+            assert answer.mimetype == "text/javascript"
+            needed += [f"clipgpt-front/{name}" for name in re.findall(r'from "\./([^"]+)"', answer.text)]
+            needed += [f"clipgpt-front/{name}" for name in re.findall(r'URL\("\./([^"]+)"', answer.text)]
+    assert "clipgpt-front/shadow.css" in seen
+    assert "clipgpt-front/explore-view.js" in seen
+
+
+def test_a_browser_that_kept_the_stock_page_gets_the_patched_one(front):
+    app = Flask("stock")
+    CLIP_FRONT.add_static_endpoints(app)
+    kept = app.test_client().get("/")
+    headers = {"If-None-Match": kept.headers["ETag"], "If-Modified-Since": kept.headers["Last-Modified"]}
+    answer = front.get("/", headers=headers)
+    assert "clipgpt-front" in answer.text
+    assert front.get("/", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
+def test_a_stock_page_without_a_head_is_served_as_it_is(caplog):
+    app = Flask("front")
+    app.route("/")(lambda: app.response_class("<p>new front</p>"))
+    add_front_patch(app)
+    assert app.test_client().get("/").text == "<p>new front</p>"
+    assert "has no <head>" in caplog.text
+
+
+def test_clip_retrieval_front_serves_the_patched_page(monkeypatch):
+    served = []
+    monkeypatch.setattr(Flask, "run", lambda app, **options: served.append((app, options)))
+    CLIP_FRONT.clip_front("http://back:1", "mine", "link")
+    plugin.with_front_patch(CLIP_FRONT.clip_front)("http://back:1", "mine", "link")
+    (stock, stock_options), (ours, options) = served
+    assert options == stock_options
+    assert "clipgpt-front" in ours.test_client().get("/").text
+    config = [json.loads(app.test_client().get("/config.json").text) for app in (stock, ours)]
+    assert config[0] == config[1]
+
+
+def test_the_index_list_says_what_each_index_can_do(app):
+    answer = app.test_client().get("/indices-list", headers={"Origin": "http://elsewhere"})
+    assert answer.json == ["demo", "stock"]
+    features = json.loads(answer.headers["ClipGPT-Features"])
+    assert features == {
+        "demo": {"clip": True, "clipgpt": True, "explore": True, "weight": 1.0},
+        "stock": {"clip": True, "clipgpt": False, "explore": False, "weight": 1.0},
+    }
+    assert "ClipGPT-Features" in answer.headers["Access-Control-Expose-Headers"]
+
+
+def test_the_files_are_in_the_package_and_the_development_tools_are_not():
+    import clipgpt_retrieval.front_patch as package
+
+    static = Path(package.__file__).parent / "static"
+    assert {file.suffix for file in static.iterdir()} == {".js", ".css"}
