@@ -1,0 +1,93 @@
+"""The report as one HTML page that needs nothing else, no network either."""
+
+from importlib.resources import files
+from typing import Any
+
+from clipgpt_retrieval.evaluation.examples import Example
+from clipgpt_retrieval.evaluation.pictures import thumbnail
+from clipgpt_retrieval.evaluation.report import CLIP, CLIPGPT, Report
+from clipgpt_retrieval.evaluation.tables import headline, tables
+from clipgpt_retrieval.storage import write_text
+
+COLOURS = {CLIPGPT: "#0b6e4f", CLIP: "#b4540a"}
+CURVE_COLOURS = ["#0b6e4f", "#4c956c", "#7a5195", "#b4540a", "#2f4b7c"]
+CHART_CONFIG = {"displayModeBar": False, "responsive": True}
+
+
+def write_page(url: str, report: Report) -> None:
+    """Writes the page to a path or fsspec url."""
+    write_text(url, page(report))
+
+
+def page(report: Report) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    source = files("clipgpt_retrieval.evaluation").joinpath("page.html.j2").read_text("utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source).render(
+        report=report,
+        headline=headline(report),
+        tables={table.title: table for table in tables(report)},
+        charts=_charts(report),
+        pictures=_pictures(report),
+        plotly=get_plotlyjs(),
+    )
+
+
+def _charts(report: Report) -> dict[str, str]:
+    """The charts as HTML, by the title of the table that each stands under."""
+    charts = {"Retrieval": _recall_chart(report)}
+    if report.blend is not None:
+        charts["Best blend"] = _blend_chart(report)
+    return {
+        title: chart.to_html(full_html=False, include_plotlyjs=False, config=CHART_CONFIG)
+        for title, chart in charts.items()
+    }
+
+
+def _recall_chart(report: Report) -> Any:
+    chart = _chart("k", "R@k", "Share of the queries whose picture is among the first k")
+    for name, curve in report.curves.items():
+        k = list(range(1, min(len(curve), report.pictures) + 1))
+        chart.add_scatter(x=k, y=curve[: len(k)], name=name, mode="lines", line={"color": COLOURS[name], "width": 2.5})
+    chart.update_xaxes(type="log", tickvals=[1, 2, 5, 10, 20, 50, 100])
+    return chart
+
+
+def _blend_chart(report: Report) -> Any:
+    assert report.blend is not None
+    chart = _chart("clipgpt_weight: 0 is CLIP's text tower, 1 is CLIP-GPT", "figure", "Figures over clipgpt_weight")
+    for (name, curve), colour in zip(report.blend.curve.items(), CURVE_COLOURS, strict=True):
+        chart.add_scatter(x=report.blend.weights, y=curve, name=name, mode="lines", line={"color": colour, "width": 2})
+    chart.add_vline(x=report.blend.best_weight, line_dash="dot", line_color="#555", annotation_text="best")
+    return chart
+
+
+def _chart(x: str, y: str, title: str) -> Any:
+    import plotly.graph_objects as go
+
+    chart = go.Figure()
+    chart.update_layout(
+        title={"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left"},
+        template="plotly_white",
+        height=360,
+        margin={"l": 50, "r": 10, "t": 45, "b": 45},
+        legend={"orientation": "h", "y": -0.25},
+        font={"family": "system-ui, sans-serif", "color": "#1c2321"},
+    )
+    chart.update_xaxes(title=x)
+    chart.update_yaxes(title=y, rangemode="tozero")
+    return chart
+
+
+def _pictures(report: Report) -> dict[str, str]:
+    """The pictures of the best and worst queries that can be had, as ``data:`` addresses by name."""
+    names = {hit.picture for example in (*report.best, *report.worst) for hit in (example.asked_for, *_hits(example))}
+    shown = {name: thumbnail(name, report.collection) for name in sorted(names)}
+    return {name: data for name, data in shown.items() if data is not None}
+
+
+def _hits(example: Example) -> list:
+    return [hit for hits in example.hits.values() for hit in hits]
