@@ -1,8 +1,10 @@
 """The report as one HTML page that needs nothing else, no network either."""
 
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
+from clipgpt_retrieval.evaluation.blend import Blend
 from clipgpt_retrieval.evaluation.examples import Example
 from clipgpt_retrieval.evaluation.pictures import thumbnail
 from clipgpt_retrieval.evaluation.report import CLIP, CLIPGPT, Report
@@ -36,19 +38,32 @@ def page(report: Report) -> str:
     )
 
 
-def _charts(report: Report) -> dict[str, str]:
-    """The charts as HTML, by the title of the table that each stands under."""
-    charts = {"Retrieval": _recall_chart(report)}
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page.
+
+    Attributes:
+        title: what it shows.
+        html: plotly's.
+    """
+
+    title: str
+    html: str
+
+
+def _charts(report: Report) -> dict[str, Chart]:
+    """The charts by the title of the table that each stands under."""
+    charts = {"Retrieval": ("Share of the queries whose picture is among the first k", _recall_chart(report))}
     if report.blend is not None:
-        charts["Best blend"] = _blend_chart(report)
+        charts["Best blend"] = ("Figures over clipgpt_weight, on all pictures", _blend_chart(report.blend))
     return {
-        title: chart.to_html(full_html=False, include_plotlyjs=False, config=CHART_CONFIG)
-        for title, chart in charts.items()
+        under: Chart(title, chart.to_html(full_html=False, include_plotlyjs=False, config=CHART_CONFIG))
+        for under, (title, chart) in charts.items()
     }
 
 
 def _recall_chart(report: Report) -> Any:
-    chart = _chart("k", "R@k", "Share of the queries whose picture is among the first k")
+    chart = _chart("k", "R@k")
     for name, curve in report.curves.items():
         k = list(range(1, min(len(curve), report.pictures) + 1))
         chart.add_scatter(x=k, y=curve[: len(k)], name=name, mode="lines", line={"color": COLOURS[name], "width": 2.5})
@@ -56,24 +71,22 @@ def _recall_chart(report: Report) -> Any:
     return chart
 
 
-def _blend_chart(report: Report) -> Any:
-    assert report.blend is not None
-    chart = _chart("clipgpt_weight: 0 is CLIP's text tower, 1 is CLIP-GPT", "figure", "Figures over clipgpt_weight")
-    for (name, curve), colour in zip(report.blend.curve.items(), CURVE_COLOURS, strict=True):
-        chart.add_scatter(x=report.blend.weights, y=curve, name=name, mode="lines", line={"color": colour, "width": 2})
-    chart.add_vline(x=report.blend.best_weight, line_dash="dot", line_color="#555", annotation_text="best")
+def _blend_chart(blend: Blend) -> Any:
+    chart = _chart("clipgpt_weight: 0 is CLIP alone, 1 is CLIP-GPT", "figure")
+    for (name, curve), colour in zip(blend.curve.items(), CURVE_COLOURS, strict=True):
+        chart.add_scatter(x=blend.weights, y=curve, name=name, mode="lines", line={"color": colour, "width": 2})
+    chart.add_vline(x=blend.best_weight, line_dash="dot", line_color="#555", annotation_text="best")
     return chart
 
 
-def _chart(x: str, y: str, title: str) -> Any:
+def _chart(x: str, y: str) -> Any:
     import plotly.graph_objects as go
 
     chart = go.Figure()
     chart.update_layout(
-        title={"text": title, "font": {"size": 15}, "x": 0, "xanchor": "left"},
         template="plotly_white",
         height=360,
-        margin={"l": 50, "r": 10, "t": 45, "b": 45},
+        margin={"l": 50, "r": 10, "t": 15, "b": 45},
         legend={"orientation": "h", "y": -0.25},
         font={"family": "system-ui, sans-serif", "color": "#1c2321"},
     )
