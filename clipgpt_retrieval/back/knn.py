@@ -25,7 +25,7 @@ class ClipGptKnnService(KnnService):
 
     @FULL_KNN_REQUEST_TIME.time()
     def post(self) -> list[dict[str, Any]]:
-        """Answers the stock results from ``min_similarity`` on, the first ``caption_results`` with ``clipgpt_caption``."""
+        """Answers the stock results, none below ``min_similarity``, the first ones with ``clipgpt_caption``."""
         asked = parse_request(KnnRequest)
         resource = pick_resource(self.clip_resources, asked.indice_name)
         index = resource.index_of(asked.modality)

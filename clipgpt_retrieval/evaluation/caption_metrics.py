@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,13 +72,20 @@ class CaptionMetrics:
         bleu = Bleu(4).compute_score(self._references, said, verbose=0)[0]
         scores = {f"BLEU-{n}": float(value) for n, value in enumerate(bleu, 1)}
         if "METEOR" not in self.left_out:
-            scores["METEOR"] = _meteor(self._references, said)
+            scores["METEOR"] = float(self._meteor.compute_score(self._references, said)[0])
         scores["ROUGE-L"] = float(Rouge().compute_score(self._references, said)[0])
         cider, by_picture = Cider().compute_score(self._references, said)
         scores["CIDEr-D"] = float(cider)
         if "SPICE" not in self.left_out:
             scores["SPICE"] = _spice(self._references, said)
         return CaptionScores(scores, by_picture)
+
+    @cached_property
+    def _meteor(self) -> Any:
+        """Its process, which takes seconds to start."""
+        from pycocoevalcap.meteor.meteor import Meteor
+
+        return Meteor()
 
     def _tokenize(self, captions: list[list[str]]) -> Tokenized:
         if not self._java:
@@ -133,12 +142,6 @@ def _left_out(java: bool) -> dict[str, str]:
     folders = list(spec.submodule_search_locations or []) if spec else []
     parser = any(Path(folder, "lib", "stanford-corenlp-3.6.0.jar").is_file() for folder in folders)
     return {} if parser else {"SPICE": NO_PARSER}
-
-
-def _meteor(references: Tokenized, said: Tokenized) -> float:
-    from pycocoevalcap.meteor.meteor import Meteor
-
-    return float(Meteor().compute_score(references, said)[0])
 
 
 def _spice(references: Tokenized, said: Tokenized) -> float:

@@ -92,6 +92,12 @@ def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np
         embeddings, captions = _read_text_emb(folder.rstrip("/"))
     except (ValueError, OSError, KeyError) as error:
         raise DataError(f"{folder}: text_emb/ and metadata/ cannot be read together: {error}") from error
+    wanted = 1 + max(row for rows in collection.pairs.rows for row in rows)
+    if len(embeddings) < wanted:
+        raise DataError(
+            f"{folder}: text_emb/ has {len(embeddings)} rows where img_emb/ has {wanted} or more: both must come from "
+            "one run of clip-retrieval inference"
+        )
     row_of = {
         (picture, clean_caption(captions[row])): row
         for picture, rows in enumerate(collection.pairs.rows)
