@@ -28,6 +28,7 @@ def page(report: Report) -> str:
 
     source = files("clipgpt_retrieval.evaluation").joinpath("page.html.j2").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cell"] = _cell
     return environment.from_string(source).render(
         report=report,
         headline=headline(report),
@@ -36,6 +37,14 @@ def page(report: Report) -> str:
         pictures=_pictures(report),
         plotly=get_plotlyjs(),
     )
+
+
+def _cell(text: str) -> dict[str, str]:
+    """A cell's value and the interval behind it, which the page sets smaller."""
+    value, opening, interval = text.partition(" (")
+    if not opening or " to " not in interval:
+        return {"value": text, "interval": ""}
+    return {"value": value, "interval": f"({interval}"}
 
 
 @dataclass(frozen=True)

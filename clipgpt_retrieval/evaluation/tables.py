@@ -97,17 +97,15 @@ def _blend(report: Report) -> Table | None:
         return None
     return Table(
         "Best blend",
-        ["clipgpt_weight", *blend.figures, f"{CHOSEN_BY} less CLIP-GPT's", f"{CHOSEN_BY} less CLIP's"],
+        ["", f"clipgpt_weight {blend.best_weight}"],
         [
-            [
-                f"{blend.best_weight}",
-                *(_interval(name, figure) for name, figure in blend.figures.items()),
-                _difference(CHOSEN_BY, blend.against_clipgpt),
-                _difference(CHOSEN_BY, blend.against_clip),
-            ]
+            *([name, _interval(name, figure)] for name, figure in blend.figures.items()),
+            [f"{CHOSEN_BY} less CLIP-GPT's", _difference(CHOSEN_BY, blend.against_clipgpt)],
+            [f"{CHOSEN_BY} less CLIP's text tower's", _difference(CHOSEN_BY, blend.against_clip)],
         ],
-        f"Chosen by {CHOSEN_BY} on {blend.chosen_on:,} of the pictures and measured on the other "
-        f"{blend.measured_on:,}, in the whole gallery.",
+        f"The weight was chosen by {CHOSEN_BY} on {blend.chosen_on:,} of the pictures and measured on the other "
+        f"{blend.measured_on:,}, in the whole gallery. Against CLIP-GPT alone p {_p(blend.against_clipgpt)}, against "
+        f"CLIP's text tower p {_p(blend.against_clip)}.",
     )
 
 
@@ -135,15 +133,10 @@ def _karpathy(report: Report) -> Table | None:
         return None
     return Table(
         "Karpathy's test split",
-        ["protocol", "captions encoded by", *(f"text→image {k}" for k in SHARES), *(f"image→text {k}" for k in SHARES)],
+        ["", *(f"{one.protocol}, {one.encoder}" for one in report.karpathy)],
         [
-            [
-                one.protocol,
-                one.encoder,
-                *(f"{one.text_to_image[k]:.1f}" for k in SHARES),
-                *(f"{one.image_to_text[k]:.1f}" for k in SHARES),
-            ]
-            for one in report.karpathy
+            *([f"text to image {k}", *(f"{one.text_to_image[k]:.1f}" for one in report.karpathy)] for k in SHARES),
+            *([f"image to text {k}", *(f"{one.image_to_text[k]:.1f}" for one in report.karpathy)] for k in SHARES),
         ],
         "In per cent, five captions a picture, as papers print them; 1K is the mean over folds of 1,000 pictures.",
     )
