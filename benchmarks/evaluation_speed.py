@@ -30,9 +30,11 @@ def main() -> None:
     from clipgpt_retrieval.evaluation.captions import Captioned
     from clipgpt_retrieval.evaluation.collection import Collection
     from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
+    from clipgpt_retrieval.evaluation.karpathy import TestSet
     from clipgpt_retrieval.evaluation.measure import Evidence, measure
-    from clipgpt_retrieval.evaluation.page import write_page
+    from clipgpt_retrieval.evaluation.page import page
     from clipgpt_retrieval.evaluation.report import LeftOut
+    from clipgpt_retrieval.storage import write_text
     from clipgpt_retrieval.training.pairs import Pairs
 
     random = np.random.default_rng(0)
@@ -57,6 +59,8 @@ def main() -> None:
     captioned = Captioned(pairs, said, read_back, "made-up pictures", [])
     evidence = Evidence("made up", collection, encoded, captioned, LeftOut("interleaved queries", "made up"))
 
+    test_set = TestSet(np.arange(PICTURES), np.arange(len(asked)).reshape(PICTURES, CAPTIONS).tolist())
+
     with tempfile.TemporaryDirectory() as folder:
         index = faiss.index_factory(DIM, "IVF64,PQ32", faiss.METRIC_INNER_PRODUCT)
         index.train(gallery)
@@ -64,8 +68,8 @@ def main() -> None:
         faiss.write_index(index, str(Path(folder, "image.index")))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         started = time.monotonic()
-        report = measure(evidence, index=folder, karpathy=None, seed=0)
-        write_page(f"{folder}/evaluation.html", report)
+        report = measure(evidence, index=folder, test_set=test_set, seed=0)
+        write_text(f"{folder}/evaluation.html", page(report))
         minutes = (time.monotonic() - started) / 60
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     java = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20

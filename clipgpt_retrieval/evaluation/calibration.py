@@ -100,7 +100,7 @@ def measure_calibration(
         rejected.append(float((of_image.without_match[~chosen_on] < threshold).mean()))
     return Calibration(
         auc={name: _auc_figure(of_name, truths[name], seed) for name, of_name in hits.items()},
-        threshold=round(_threshold(of_image.with_match), 3),
+        threshold=round(max(0.0, _threshold(of_image.with_match)), 3),
         kept=float(np.mean(kept)),
         rejected=float(np.mean(rejected)),
     )

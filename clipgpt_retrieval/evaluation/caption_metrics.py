@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from clipgpt_retrieval.errors import DataError
-
 Tokenized = dict[int, list[str]]
 """By picture: its captions, lower case, words parted by spaces."""
 
@@ -49,14 +47,9 @@ class CaptionMetrics:
     Attributes:
         tokenizer: what parts the captions into words.
         left_out: reasons by metric for what cannot be had here.
-
-    Raises:
-        DataError: pycocoevalcap is not installed.
     """
 
     def __init__(self, references: list[list[str]]) -> None:
-        if find_spec("pycocoevalcap") is None:
-            raise DataError("caption metrics need pycocoevalcap: pip install 'clipgpt-retrieval[evaluation]'")
         self._java = java_works()
         self.tokenizer = "Penn Treebank" if self._java else "plain (letters and digits), as there is no Java"
         self.left_out = _left_out(self._java)

@@ -1,23 +1,30 @@
 """``clipgpt-retrieval evaluate``: is CLIP-GPT better than CLIP's own text tower here, and by how much?"""
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from clipgpt_retrieval.engine import ClipGpt, load
-from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
 from clipgpt_retrieval.evaluation.captions import caption_pictures
 from clipgpt_retrieval.evaluation.clip_text import ClipText
 from clipgpt_retrieval.evaluation.collection import Collection, read_collection
 from clipgpt_retrieval.evaluation.compose import Compose, measure_compose
 from clipgpt_retrieval.evaluation.encoders import encode_queries
+from clipgpt_retrieval.evaluation.faiss_index import check_index
+from clipgpt_retrieval.evaluation.karpathy import find_test_set
 from clipgpt_retrieval.evaluation.measure import Evidence, measure
-from clipgpt_retrieval.evaluation.page import write_page
+from clipgpt_retrieval.evaluation.page import page
 from clipgpt_retrieval.evaluation.report import LeftOut, Report
 from clipgpt_retrieval.model.checkpoint import set_min_similarity
 from clipgpt_retrieval.storage import write_text
-from clipgpt_retrieval.training.interleaved import read_interleaved
+from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
 
 FEWEST_PICTURES = 10
 """Below this a half of the gallery is no gallery."""
+
+
+NEEDED = ("jinja2", "plotly", "pycocoevalcap", "rich", "scipy")
+"""What the extra `evaluation` installs."""
 
 
 @dataclass(frozen=True)
@@ -66,27 +73,43 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
         DataError: a folder or file that cannot be read as what it should be.
         ModelError: the model cannot be loaded, or not written to.
     """
+    _check_installed()
     engine = load(model, device=settings.device)
     collection = read_collection(embeddings_folder, model)
     _check(engine, collection, model)
+    # Whatever is wrong with a file shall be told before the models start, who may take hours.
+    test_set = find_test_set(settings.karpathy, collection) if settings.karpathy else None
+    interleaved = read_interleaved(settings.interleaved, collection.pairs) if settings.interleaved else None
+    if settings.index:
+        check_index(settings.index, collection)
     clip = ClipText(settings.clip_model, str(engine.device)) if settings.clip_model else None
+    limit = settings.caption_pictures
     evidence = Evidence(
         model=model,
         collection=collection,
         encoded=encode_queries(engine, collection, clip, settings.clip_model),
-        captioned=caption_pictures(engine, collection, settings.caption_pictures)
-        if settings.caption_pictures
-        else None,
-        compose=_compose(settings, collection, engine, clip),
+        captioned=caption_pictures(engine, collection, limit) if limit else None,
+        compose=_compose(interleaved, engine, clip, settings.seed),
     )
-    report = measure(evidence, index=settings.index, karpathy=settings.karpathy, seed=settings.seed)
+    report = measure(evidence, index=settings.index, test_set=test_set, seed=settings.seed)
+    _write(report, output_folder)
     if settings.write_min_similarity:
         set_min_similarity(model, report.calibration.threshold)
         report = replace(report, min_similarity_written=report.calibration.threshold)
+        _write(report, output_folder)
+    return report
+
+
+def _check_installed() -> None:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise ClipGptError(f"evaluate needs {', '.join(missing)}: pip install 'clipgpt-retrieval[evaluation]'")
+
+
+def _write(report: Report, output_folder: str) -> None:
     folder = output_folder.rstrip("/")
     write_text(f"{folder}/evaluation.json", report.as_json())
-    write_page(f"{folder}/evaluation.html", report)
-    return report
+    write_text(f"{folder}/evaluation.html", page(report))
 
 
 def _check(engine: ClipGpt, collection: Collection, model: str) -> None:
@@ -102,10 +125,9 @@ def _check(engine: ClipGpt, collection: Collection, model: str) -> None:
         )
 
 
-def _compose(settings: Settings, collection: Collection, engine: ClipGpt, clip: ClipText | None) -> Compose | LeftOut:
-    if settings.interleaved is None:
+def _compose(interleaved: Interleaved | None, engine: ClipGpt, clip: ClipText | None, seed: int) -> Compose | LeftOut:
+    if interleaved is None:
         return LeftOut("interleaved queries", "no --interleaved was given")
-    interleaved = read_interleaved(settings.interleaved, collection.pairs)
     if not len(interleaved):
-        return LeftOut("interleaved queries", f"{settings.interleaved} has none whose pictures are all measured on")
-    return measure_compose(interleaved, engine, clip, settings.seed)
+        return LeftOut("interleaved queries", "the file has none whose pictures are all measured on")
+    return measure_compose(interleaved, engine, clip, seed)

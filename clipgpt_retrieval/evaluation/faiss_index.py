@@ -45,6 +45,22 @@ class IndexCost:
     self_found: float
 
 
+def check_index(index_folder: str, collection: Collection) -> None:
+    """Refuses what is no index of the collection's folder.
+
+    Raises:
+        DataError: no index there, or one that holds fewer items or embeddings of another length.
+    """
+    embeddings, rows = _whole_folder(collection)
+    needed = 1 + max(map(max, rows))
+    with _open_index(index_folder) as (index, _):
+        if index.ntotal < needed or index.d != embeddings.shape[1]:
+            raise DataError(
+                f"{index_folder}/image.index holds {index.ntotal} items of {index.d} numbers and the folder has "
+                f"{needed} or more of {embeddings.shape[1]}: give the index of this embeddings folder"
+            )
+
+
 def measure_index(
     index_folder: str,
     queries: np.ndarray,
@@ -62,19 +78,14 @@ def measure_index(
         seed: of the intervals.
 
     Raises:
-        DataError: no index there, or not one of this folder.
+        DataError: see :func:`check_index`.
     """
+    check_index(index_folder, collection)
     embeddings, rows = _whole_folder(collection)
     with _open_index(index_folder) as (index, size):
-        total = sum(map(len, rows))
-        picture_of = np.full(max(index.ntotal, max(map(max, rows)) + 1), -1)
+        picture_of = np.full(index.ntotal, -1)
         for picture, own in enumerate(rows):
             picture_of[own] = picture
-        if index.ntotal < total or index.d != embeddings.shape[1]:
-            raise DataError(
-                f"{index_folder}/image.index holds {index.ntotal} items of {index.d} numbers and the folder has "
-                f"{total} of {embeddings.shape[1]}: give the index of this embeddings folder"
-            )
         repeats = max(map(len, rows))
         found = _search(index, queries, DEPTH * repeats, picture_of)
         sample = np.random.default_rng(seed).permutation(len(embeddings))[:SELF_SEARCHES]

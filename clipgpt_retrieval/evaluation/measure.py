@@ -12,7 +12,7 @@ from clipgpt_retrieval.evaluation.compose import Compose
 from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
 from clipgpt_retrieval.evaluation.examples import best_and_worst
 from clipgpt_retrieval.evaluation.faiss_index import measure_index
-from clipgpt_retrieval.evaluation.karpathy import KarpathyFigures, find_test_set, measure_karpathy
+from clipgpt_retrieval.evaluation.karpathy import KarpathyFigures, TestSet, measure_karpathy
 from clipgpt_retrieval.evaluation.report import (
     CLIP,
     CLIPGPT,
@@ -47,13 +47,13 @@ class Evidence:
     compose: Compose | LeftOut
 
 
-def measure(evidence: Evidence, *, index: str | None, karpathy: str | None, seed: int) -> Report:
+def measure(evidence: Evidence, *, index: str | None, test_set: TestSet | str | None, seed: int) -> Report:
     """Measures everything that the evidence allows.
 
     Args:
         evidence: what the models gave.
         index: a clip-retrieval index folder of the collection's folder.
-        karpathy: one of Karpathy's split files.
+        test_set: Karpathy's test pictures, why they cannot be had, or None where nobody asked for them.
         seed: of resamples and halves.
     """
     collection, encoded = evidence.collection, evidence.encoded
@@ -68,7 +68,7 @@ def measure(evidence: Evidence, *, index: str | None, karpathy: str | None, seed
         left_out.append(LeftOut("CLIP's text tower on the other captions", f"{had}; give --clip_model"))
     if index is None:
         left_out.append(LeftOut("what the index costs", "no --index was given"))
-    found_karpathy = _karpathy(evidence, karpathy, left_out)
+    found_karpathy = _karpathy(evidence, test_set, left_out)
     caption_report = None if evidence.captioned is None else measure_captions(evidence.captioned, seed)
     if caption_report is None:
         left_out.append(LeftOut("captions", "--caption_pictures is 0"))
@@ -179,13 +179,9 @@ def _figures(places: np.ndarray, pictures: np.ndarray, seed: int) -> dict[str, F
     return {**means, "median rank": bootstrap.median(places + 1.0)}
 
 
-def _karpathy(evidence: Evidence, file: str | None, left_out: list[LeftOut]) -> list[KarpathyFigures]:
-    if file is None:
-        left_out.append(LeftOut("Karpathy's 1K and 5K", "no --karpathy was given"))
-        return []
-    test = find_test_set(file, evidence.collection)
-    if isinstance(test, str):
-        left_out.append(LeftOut("Karpathy's 1K and 5K", test))
+def _karpathy(evidence: Evidence, test: TestSet | str | None, left_out: list[LeftOut]) -> list[KarpathyFigures]:
+    if not isinstance(test, TestSet):
+        left_out.append(LeftOut("Karpathy's 1K and 5K", test or "no --karpathy was given"))
         return []
     encoded, gallery = evidence.encoded, evidence.collection.pairs.embeddings
     found = measure_karpathy(test, encoded.query, gallery, CLIPGPT)

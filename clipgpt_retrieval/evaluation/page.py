@@ -9,16 +9,10 @@ from clipgpt_retrieval.evaluation.examples import Example
 from clipgpt_retrieval.evaluation.pictures import thumbnail
 from clipgpt_retrieval.evaluation.report import CLIP, CLIPGPT, Report
 from clipgpt_retrieval.evaluation.tables import headline, tables
-from clipgpt_retrieval.storage import write_text
 
 COLOURS = {CLIPGPT: "#0b6e4f", CLIP: "#b4540a"}
 CURVE_COLOURS = ["#0b6e4f", "#4c956c", "#7a5195", "#b4540a", "#2f4b7c"]
 CHART_CONFIG = {"displayModeBar": False, "responsive": True}
-
-
-def write_page(url: str, report: Report) -> None:
-    """Writes the page to a path or fsspec url."""
-    write_text(url, page(report))
 
 
 def page(report: Report) -> str:

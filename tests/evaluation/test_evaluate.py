@@ -13,7 +13,7 @@ import pytest
 
 from clipgpt_retrieval import cli
 from clipgpt_retrieval.engine import load
-from clipgpt_retrieval.errors import DataError, InputError, ModelError
+from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
 from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
 from clipgpt_retrieval.evaluation.page import page
 from clipgpt_retrieval.evaluation.retrieval import recall_at
@@ -221,6 +221,20 @@ def test_what_cannot_be_evaluated_is_refused(folder, model, clip_collection, tmp
     with pytest.raises(ModelError, match="nowhere"):
         evaluate(str(folder), str(tmp_path / "nowhere"), str(tmp_path), Settings(device="cpu"))
     assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, monkeypatch):
+    (tmp_path / "wrong").write_text("{")
+    monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_both", lambda *_, **__: pytest.fail("too late"))
+    for flag in ("karpathy", "interleaved", "index"):
+        with pytest.raises(DataError):
+            evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", **{flag: str(tmp_path / "wrong")}))
+
+
+def test_a_missing_package_is_named(folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.NEEDED", ("plotly", "no_such_package"))
+    with pytest.raises(ClipGptError, match=r"needs no_such_package: pip install .clipgpt-retrieval\[evaluation\]"):
+        evaluate(str(folder), model, str(tmp_path), Settings(device="cpu"))
 
 
 def test_it_writes_to_any_file_system(folder, model):
