@@ -65,7 +65,7 @@ class CaptionMetrics:
         bleu = Bleu(4).compute_score(self._references, said, verbose=0)[0]
         scores = {f"BLEU-{n}": float(value) for n, value in enumerate(bleu, 1)}
         if "METEOR" not in self.left_out:
-            scores["METEOR"] = float(self._meteor.compute_score(self._references, said)[0])
+            scores["METEOR"] = self._meteor_score(said)
         scores["ROUGE-L"] = float(Rouge().compute_score(self._references, said)[0])
         cider, by_picture = Cider().compute_score(self._references, said)
         scores["CIDEr-D"] = float(cider)
@@ -79,6 +79,15 @@ class CaptionMetrics:
         from pycocoevalcap.meteor.meteor import Meteor
 
         return Meteor()
+
+    def _meteor_score(self, said: Tokenized) -> float:
+        try:
+            return float(self._meteor.compute_score(self._references, said)[0])
+        except BaseException:
+            # Its destructor waits for a lock that an interrupted run keeps: Ctrl-C would hang.
+            if self._meteor.lock.locked():
+                self._meteor.lock.release()
+            raise
 
     def _tokenize(self, captions: list[list[str]]) -> Tokenized:
         if not self._java:
