@@ -1,4 +1,4 @@
-"""The command line: ``clipgpt-retrieval train | back | enable | disable | status | encode | caption``."""
+"""The command line: ``clipgpt-retrieval train | evaluate | back | enable | disable | status | encode | caption``."""
 
 import json
 import sys
@@ -162,6 +162,7 @@ def status() -> None:
 
 def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.back import serve
+    from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
 
     return {
@@ -170,6 +171,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "disable": disable,
         "status": status,
         "train": train,
+        "evaluate": evaluate,
         "encode": encode,
         "caption": caption,
         "explore": explore,

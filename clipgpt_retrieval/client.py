@@ -117,6 +117,7 @@ class ClipGptClient(ClipClient):
         use_clipgpt: bool | None = None,
         clipgpt_weight: float | None = None,
         caption_results: int = 0,
+        min_similarity: float | None = None,
     ) -> list[dict[str, Any]]:
         """Searches the index with a text, an image, an embedding or an interleaved query.
 
@@ -129,6 +130,8 @@ class ClipGptClient(ClipClient):
             use_clipgpt: False encodes text with CLIP's own text tower.
             clipgpt_weight: CLIP-GPT's share in a text query, 0 to 1.
             caption_results: how many results get a ``clipgpt_caption``.
+            min_similarity: leave out what is less similar to the image embedding, or to an image or embedding that
+                was asked with; ``encode`` tells the model's own.
 
         Returns:
             The results as clip-retrieval's client returns them: ``id``, ``similarity`` and metadata.
@@ -144,6 +147,10 @@ class ClipGptClient(ClipClient):
                 raise InputError(
                     "caption_results", "needs a back end with CLIP-GPT: with model= no embeddings come back"
                 )
+            if min_similarity is not None:
+                raise InputError(
+                    "min_similarity", "needs a back end with CLIP-GPT: with model= no embeddings come back"
+                )
             if use_clipgpt is not False and (text or segments):
                 embedding = self._encode_here(text, segments, clipgpt_weight)[0]
                 return self._post(self.url, {**self._knn_options(), "embedding_input": embedding})
@@ -152,6 +159,7 @@ class ClipGptClient(ClipClient):
             "use_clipgpt": use_clipgpt,
             "clipgpt_weight": clipgpt_weight,
             "caption_results": caption_results or None,
+            "min_similarity": min_similarity,
         }
         given = {name: value for name, value in ours.items() if value is not None}
         return self._post(self.url, {**self._knn_options(), **query, **given})
@@ -208,8 +216,9 @@ class ClipGptClient(ClipClient):
             clipgpt_weight: see `query`.
 
         Returns:
-            ``embedding`` to search with, ``image_embedding``, the guess at the picture, and ``caption``,
-            that guess read back.
+            ``embedding`` to search with, ``image_embedding``, the guess at the picture, ``caption``, that guess
+            read back, and ``min_similarity``, the cosine to the image embedding below which nothing looks like what
+            was asked for, or None where nobody measured it.
 
         Raises:
             InputError: what cannot be encoded.
@@ -221,7 +230,12 @@ class ClipGptClient(ClipClient):
                 raise InputError("use_clipgpt", "cannot be False with model=, which has no CLIP beside it")
             embedding, image_embedding = self._encode_here(text, segments, clipgpt_weight)
             caption = self.model.caption([image_embedding])[0]
-            return {"embedding": embedding, "image_embedding": image_embedding, "caption": caption}
+            return {
+                "embedding": embedding,
+                "image_embedding": image_embedding,
+                "caption": caption,
+                "min_similarity": self.model.min_similarity,
+            }
         asked = {
             "indice_name": self.indice_name,
             "text": text,

@@ -110,6 +110,11 @@ class ClipGpt:
         """The CLIP that the model was trained for, as all_clip names it; None where nobody said."""
         return self.model.config.clip_model
 
+    @property
+    def min_similarity(self) -> float | None:
+        """The cosine to a query's image embedding below which a picture is no match; None where nobody measured it."""
+        return self.model.config.min_similarity
+
     def encode(self, queries: Sequence[Query], *, space: str = "query", batch_size: int = 64) -> np.ndarray:
         """Embeddings of texts or of runs of segments.
 

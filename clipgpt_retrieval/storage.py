@@ -106,3 +106,13 @@ def write_array(url: str, array: np.ndarray) -> None:
     with fs.open(aside, "wb") as file:
         np.save(file, array, allow_pickle=False)
     fs.mv(aside, path)
+
+
+def write_text(url: str, text: str) -> None:
+    """A text file, written aside and then moved into place; folders on the way are made."""
+    fs, path = fsspec.core.url_to_fs(url)
+    fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    aside = f"{path}.{uuid4().hex[:8]}.part"
+    with fs.open(aside, "w", encoding="utf-8") as file:
+        file.write(text)
+    fs.mv(aside, path)

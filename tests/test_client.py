@@ -111,7 +111,12 @@ def test_captions(client, clipgpt, embeddings):
 def test_encode(client, clipgpt):
     answer = client.encode(text="a dog")
     np.testing.assert_allclose(answer["embedding"], clipgpt.encode(["a dog"])[0], atol=1e-6)
-    assert set(answer) == {"embedding", "image_embedding", "caption"}
+    assert set(answer) == {"embedding", "image_embedding", "caption", "min_similarity"}
+
+
+def test_results_unlike_what_was_asked_for_are_left_out(client):
+    assert len(client.query(text="a dog", min_similarity=0)) > 0
+    assert client.query(text="a dog", min_similarity=1) == []
 
 
 def test_what_the_server_refuses_is_raised_with_its_field(client):
@@ -149,6 +154,7 @@ def test_with_a_model_of_its_own_it_says_what_it_cannot_do(local):
     for call in (
         lambda: local.caption(ids=[3]),
         lambda: local.query(text="a dog", caption_results=3),
+        lambda: local.query(text="a dog", min_similarity=0.5),
         lambda: local.query(text="a dog", clipgpt_weight=0.5),
         lambda: local.query(segments=[{"id": 3}]),
         lambda: local.encode(text="a dog", use_clipgpt=False),

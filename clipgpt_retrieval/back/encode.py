@@ -13,19 +13,27 @@ class EncodeService(Service):
     """``POST /encode-service``."""
 
     def post(self) -> dict[str, Any]:
-        """Answers ``{"embedding", "image_embedding", "caption"}``.
+        """Answers ``{"embedding", "image_embedding", "caption", "min_similarity"}``.
 
-        The caption is the image embedding read back. Where CLIP-GPT takes no part (``use_clipgpt`` false, or
-        an index without a model) both are null.
+        The caption is the image embedding read back, and min_similarity the cosine to the image embedding that the
+        model's evaluation proposes for "nothing here looks like that". Where CLIP-GPT takes no part (``use_clipgpt``
+        false, or an index without a model) these are null.
         """
         asked = parse_request(EncodeRequest)
         resource = pick_resource(self.clip_resources, asked.indice_name)
         embedding, image_embedding = RequestEncoder(resource, self.images).encode(asked)
         if image_embedding is None:
-            return {"embedding": embedding[0].tolist(), "image_embedding": None, "caption": None}
-        [caption] = caption_embeddings(resource.needs_clipgpt("indice_name"), image_embedding)
+            return {
+                "embedding": embedding[0].tolist(),
+                "image_embedding": None,
+                "caption": None,
+                "min_similarity": None,
+            }
+        clipgpt = resource.needs_clipgpt("indice_name")
+        [caption] = caption_embeddings(clipgpt, image_embedding)
         return {
             "embedding": embedding[0].tolist(),
             "image_embedding": image_embedding[0].tolist(),
             "caption": caption,
+            "min_similarity": clipgpt.min_similarity,
         }

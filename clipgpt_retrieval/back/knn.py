@@ -25,7 +25,7 @@ class ClipGptKnnService(KnnService):
 
     @FULL_KNN_REQUEST_TIME.time()
     def post(self) -> list[dict[str, Any]]:
-        """Answers the stock results, the first ``caption_results`` of them with ``clipgpt_caption``."""
+        """Answers the stock results, none below ``min_similarity``, the first ones with ``clipgpt_caption``."""
         asked = parse_request(KnnRequest)
         resource = pick_resource(self.clip_resources, asked.indice_name)
         index = resource.index_of(asked.modality)
@@ -34,8 +34,9 @@ class ClipGptKnnService(KnnService):
         if asked.embedding_input is not None and len(asked.embedding_input) != index.d:
             count = len(asked.embedding_input)
             raise InputError("embedding_input", f"has {count} numbers, this index takes {index.d}")
+        embedding, image_embedding = self._embeddings(resource, asked)
         results = self.query(
-            embedding_input=self._embedding(resource, asked),
+            embedding_input=embedding,
             modality=asked.modality,
             num_images=asked.num_images,
             # There are no more ids than items, and faiss makes room for as many as it is asked for.
@@ -46,18 +47,21 @@ class ClipGptKnnService(KnnService):
             use_violence_detector=asked.use_violence_detector,
             **_aesthetic(resource, asked),
         )
+        if asked.min_similarity is not None:
+            results = _similar_enough(resource, results, image_embedding, asked.min_similarity)
         return self._with_captions(resource, results, asked.caption_results)
 
-    def _embedding(self, resource: ClipGptResource, asked: KnnRequest) -> np.ndarray:
-        """What the index is asked with, float32 ``[d]``."""
+    def _embeddings(self, resource: ClipGptResource, asked: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the index is asked with, and the image embedding where CLIP-GPT made it, float32 ``[d]`` each."""
         encoder = RequestEncoder(resource, self.images)
         if asked.image is not None:
-            return encoder.image(asked.image)[0]
+            return encoder.image(asked.image)[0], None
         if asked.image_url is not None:
-            return encoder.image_url(asked.image_url)[0]
+            return encoder.image_url(asked.image_url)[0], None
         if asked.embedding_input is not None:
-            return np.asarray(asked.embedding_input, np.float32)
-        return encoder.encode(asked, use_mclip=asked.use_mclip)[0][0]
+            return np.asarray(asked.embedding_input, np.float32), None
+        query_embedding, image_embedding = encoder.encode(asked, use_mclip=asked.use_mclip)
+        return query_embedding[0], None if image_embedding is None else image_embedding[0]
 
     def _with_captions(
         self, resource: ClipGptResource, results: list[dict[str, Any]], count: int
@@ -69,6 +73,20 @@ class ClipGptKnnService(KnnService):
             for result, caption in zip(captioned, captions, strict=True):
                 result["clipgpt_caption"] = caption
         return results
+
+
+def _similar_enough(
+    resource: ClipGptResource, results: list[dict[str, Any]], image_embedding: np.ndarray | None, least: float
+) -> list[dict[str, Any]]:
+    """The results that look like what was asked for.
+
+    What CLIP-GPT encoded is compared by its image embedding, which lies where pictures lie, so that one threshold
+    serves every query; of other queries the similarity that was searched by counts.
+    """
+    if image_embedding is None or not results:
+        return [result for result in results if result["similarity"] >= least]
+    cosines = resource.items.embeddings([result["id"] for result in results]) @ image_embedding
+    return [result for result, cosine in zip(results, cosines, strict=True) if cosine >= least]
 
 
 def _aesthetic(resource: ClipGptResource, asked: KnnRequest) -> dict[str, Any]:

@@ -120,12 +120,15 @@ class KnnRequest(IndexRequest):
     use_clipgpt: bool | None = None
     clipgpt_weight: Annotated[float, Field(ge=0, le=1)] | None = None
     caption_results: Annotated[int, Field(ge=0, le=MAX_ITEMS)] = 0
+    min_similarity: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _has_one_query(self) -> Self:
         self._one_of("text", "image", "image_url", "embedding_input", "segments")
         if self.use_mclip and self.use_clipgpt:
             raise InputError("use_mclip", "and use_clipgpt exclude each other: set one of them")
+        if self.min_similarity is not None and self.modality != "image":
+            raise InputError("min_similarity", "is about pictures: ask with modality image, or without it")
         return self
 
 

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import fsspec
 import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -80,6 +82,40 @@ def load(
                 f"({', '.join(missing[:3])}): fetch or save the model again"
             )
     return model.eval(), tokenizer
+
+
+def read_document(path: str, name: str) -> str | None:
+    """The text of a file that lies beside a model's weights, or None where there is no such file.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    with _as_folder(path) as folder:
+        file = folder / name
+        return file.read_text() if file.is_file() else None
+
+
+def set_min_similarity(path: str, min_similarity: float) -> None:
+    """Writes ``min_similarity`` into a model's configuration; nothing else of the model is touched.
+
+    Args:
+        path: a directory or fsspec url that holds a clipgpt model.
+        min_similarity: a cosine to the image embedding, 0 to 1.
+
+    Raises:
+        ModelError: no model there that can be written to.
+    """
+    fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
+    file = f"{root}/config.json"
+    if not fs.exists(file):
+        raise ModelError(f"{path} has no config.json to write min_similarity to: give a directory or an fsspec url")
+    config = json.loads(fs.cat_file(file))
+    if config.get("model_type") != ClipGptConfig.model_type:
+        raise ModelError(f"{path} holds no clipgpt model, so its config has no place for min_similarity: convert it")
+    config["min_similarity"] = min_similarity
+    aside = f"{file}.{uuid4().hex[:8]}.part"
+    fs.pipe_file(aside, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+    fs.mv(aside, file)
 
 
 def _read_kind(folder: Path, path: str) -> str:

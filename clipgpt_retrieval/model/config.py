@@ -35,6 +35,8 @@ class ClipGptConfig(PretrainedConfig):
             raw CLIP outputs, an index holds unit vectors: these are rescaled on the way in.
         spaces_around_special_tokens: whether the prompt's spaces beside a special token are tokens of their own.
             transformers dropped them before 4.34 (the seed's notebook ran on 4.27) and keeps them since.
+        min_similarity: where nothing in a collection reaches this cosine to the image embedding of a query, nothing
+            there looks like what was asked for; None where nobody measured it.
 
     With ``clip_in`` and ``clip_out`` the identity, the last layer and one prefix vector this is the model of
     General-GPT's notebook ``CLIP_GPT_COCO.ipynb``.
@@ -58,6 +60,7 @@ class ClipGptConfig(PretrainedConfig):
         fusion_dropout: float = 0.3,
         embedding_norm: float = 1.0,
         spaces_around_special_tokens: bool = False,
+        min_similarity: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone_config = backbone_config or {"model_type": "gpt2"}
@@ -74,5 +77,6 @@ class ClipGptConfig(PretrainedConfig):
         self.fusion_dropout = fusion_dropout
         self.embedding_norm = embedding_norm
         self.spaces_around_special_tokens = spaces_around_special_tokens
+        self.min_similarity = min_similarity
         kwargs.setdefault("tie_word_embeddings", self.backbone_config.get("tie_word_embeddings", True))
         super().__init__(**kwargs)

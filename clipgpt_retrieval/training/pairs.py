@@ -1,5 +1,6 @@
 """Embeddings with their captions, as ``clip-retrieval inference`` leaves them in a folder."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -25,12 +26,14 @@ class Pairs:
         captions: n lists of at least one caption.
         embedding_norm: the mean L2 norm of the embeddings as the folder holds them.
         rows: the folder's rows that each picture came from.
+        names: what each picture is called: its ``image_path``, else its row.
     """
 
     embeddings: np.ndarray
     captions: list[list[str]]
     embedding_norm: float
     rows: list[list[int]]
+    names: list[str]
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -42,7 +45,14 @@ class Pairs:
             [self.captions[row] for row in rows],
             self.embedding_norm,
             [self.rows[row] for row in rows],
+            [self.names[row] for row in rows],
         )
+
+    def fingerprint(self) -> str:
+        """The same for the same pictures in the same order, wherever their folder stands."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.embeddings).tobytes())
+        digest.update("\n".join(self.names).encode(errors="surrogatepass"))
+        return digest.hexdigest()[:16]
 
 
 def read_pairs(folder: str) -> Pairs:
@@ -71,7 +81,7 @@ def read_pairs(folder: str) -> Pairs:
     embeddings, captions_of, rows_of = zip(*merged.values(), strict=True)
     raw = np.stack(embeddings).astype(np.float32)  # [n, d]
     norms = np.linalg.norm(raw, axis=1, keepdims=True)
-    return Pairs(raw / norms, list(captions_of), float(norms.mean()), list(rows_of))
+    return Pairs(raw / norms, list(captions_of), float(norms.mean()), list(rows_of), list(merged))
 
 
 def split_by_image(pairs: Pairs, validation_fraction: float, seed: int) -> tuple[Pairs, Pairs]:

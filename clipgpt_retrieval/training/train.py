@@ -127,7 +127,7 @@ def train(
     }
     run_folder = _run_folder(output_folder, settings)
     figures = run(chosen, network, words, lessons, run_folder, device, seed, bf16)
-    save(network, words, output_folder, {"training.json": _record(settings, clip_model, len(pairs), figures)})
+    save(network, words, output_folder, {"training.json": _record(settings, clip_model, pairs, figures)})
     shutil.rmtree(run_folder)
     return figures
 
@@ -283,11 +283,12 @@ def _fit_beta(network: ClipGptModel, words: PreTrainedTokenizerBase, validation:
     fit_image_beta(network, queries, validation.embeddings)
 
 
-def _record(settings: dict[str, Any], clip_model: str | None, pictures: int, figures: dict[str, float]) -> str:
+def _record(settings: dict[str, Any], clip_model: str | None, pairs: Pairs, figures: dict[str, float]) -> str:
     libraries = ("clipgpt-retrieval", "torch", "transformers")
     record = {
         **settings,
-        "pictures": pictures,
+        "pictures": len(pairs),
+        "fingerprint": pairs.fingerprint(),
         "clip_model": clip_model,
         "validation": figures,
         "versions": {library: version(library) for library in libraries},

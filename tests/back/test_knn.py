@@ -139,6 +139,31 @@ def test_the_text_index(query, clipgpt, clip_collection):
     assert ids(query(text="a dog", modality="text")) == best(texts, clipgpt.encode(["a dog"])[0])
 
 
+def test_what_looks_unlike_the_image_embedding_is_left_out(query, clipgpt, embeddings):
+    """The similarity shown is to the query embedding; the threshold is about how the picture looks."""
+    everything = query(text="a dog")
+    cosines = embeddings[ids(everything)] @ clipgpt.encode(["a dog"], space="image")[0]
+    least = float(np.median(np.clip(cosines, 0, 1)))
+    found = query(text="a dog", min_similarity=least, caption_results=2)
+    assert ids(found) == [item for item, cosine in zip(ids(everything), cosines, strict=True) if cosine >= least]
+    assert 0 < len(found) < len(everything)
+    assert [result["similarity"] for result in found] == [r["similarity"] for r in everything if r["id"] in ids(found)]
+    assert all("clipgpt_caption" in result for result in found[:2])
+
+
+def test_other_queries_are_held_to_the_similarity_itself(query, embeddings):
+    assert ids(query(embedding_input=embeddings[42].tolist(), min_similarity=0.999)) == [42]
+    by_clip = query(text="a dog", use_clipgpt=False)
+    least = by_clip[4]["similarity"]
+    assert query(text="a dog", use_clipgpt=False, min_similarity=least) == [
+        result for result in by_clip if result["similarity"] >= least
+    ]
+
+
+def test_nothing_may_be_left(query):
+    assert query(text="a dog", min_similarity=1, caption_results=5) == []
+
+
 def test_the_first_results_are_captioned(query, clipgpt, embeddings):
     results = query(text="a dog", caption_results=3)
     assert [r.get("clipgpt_caption") for r in results] == clipgpt.caption(embeddings[ids(results)[:3]]) + [None] * 7

@@ -61,6 +61,7 @@ def test_encode_by_clip_alone_has_nothing_to_read_back(http):
     answer = post(http, "/encode-service", text="a dog", use_clipgpt=False)
     assert np.linalg.norm(answer["embedding"]) == pytest.approx(1, abs=1e-5)
     assert answer["image_embedding"] is None
+    assert answer["min_similarity"] is None
     assert answer["caption"] is None
 
 

@@ -129,3 +129,28 @@ def test_a_model_of_another_kind_is_refused(copy):
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError):
         load(str(copy))
+
+
+def test_min_similarity_is_written_beside_untouched_weights(copy, clipgpt_path):
+    weights = (copy / "model.safetensors").stat()
+    checkpoint.set_min_similarity(str(copy), 0.61)
+    assert (copy / "model.safetensors").stat() == weights
+    assert load(str(copy)).min_similarity == 0.61
+    assert load(clipgpt_path).min_similarity is None
+    assert not list(copy.glob("*.part"))
+
+
+def test_min_similarity_goes_into_clipgpt_models_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ModelError, match="convert it"):
+        checkpoint.set_min_similarity(str(tmp_path), 0.5)
+    with pytest.raises(ModelError, match="give a directory or an fsspec url"):
+        checkpoint.set_min_similarity("some/hub-id", 0.5)
+
+
+def test_a_document_beside_the_weights(copy, clipgpt_path):
+    (copy / "training.json").write_text("{}")
+    assert (
+        checkpoint.read_document(str(copy), "training.json"),
+        checkpoint.read_document(clipgpt_path, "training.json"),
+    ) == ("{}", None)

@@ -1,0 +1,85 @@
+"""What an evaluation costs beside the models: 5,000 pictures, 25,000 captions, two encoders.
+
+Embeddings and captions are made up, so that no model runs; everything that follows the models does: retrieval both
+ways, blends, tests, calibration, an index, Karpathy's protocol, caption metrics (with Java where there is one), the
+page. Prints the minutes and the peak memory of this process, and of the largest of its children (Java).
+
+    python benchmarks/evaluation_speed.py
+"""
+
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+PICTURES, CAPTIONS, DIM = 5000, 5, 512
+WORDS = ["red", "blue", "dog", "cat", "man", "woman", "runs", "sits", "on", "the", "beach", "street", "ball", "with"]
+MINUTES, GIGABYTES = 2.0, 2.0
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def main() -> None:
+    import faiss
+
+    from clipgpt_retrieval.evaluation.captions import Captioned
+    from clipgpt_retrieval.evaluation.collection import Collection
+    from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
+    from clipgpt_retrieval.evaluation.karpathy import TestSet
+    from clipgpt_retrieval.evaluation.measure import Evidence, measure
+    from clipgpt_retrieval.evaluation.page import page
+    from clipgpt_retrieval.evaluation.report import LeftOut
+    from clipgpt_retrieval.storage import write_text
+    from clipgpt_retrieval.training.pairs import Pairs
+
+    random = np.random.default_rng(0)
+
+    def sentence(i: int, j: int) -> str:
+        return f"a {' '.join(random.choice(WORDS, 9))} {i} {j}"
+
+    def near(rows: np.ndarray, noise: float) -> np.ndarray:
+        return unit(rows + random.standard_normal(rows.shape, np.float32) * np.float32(noise / DIM**0.5))
+
+    gallery = unit(random.standard_normal((PICTURES, DIM), np.float32) + 1)
+    captions = [[sentence(i, j) for j in range(CAPTIONS)] for i in range(PICTURES)]
+    rows = [[i] for i in range(PICTURES)]
+    pairs = Pairs(gallery, captions, 1.0, rows, [f"{i}.jpg" for i in range(PICTURES)])
+    collection = Collection("made up", pairs, None, "all", PICTURES)
+    asked = gallery[collection.truth]
+    clip = ClipQueries(np.arange(len(asked)), near(asked, 2.5), "made up")
+    encoded = Encoded(near(asked, 2.0), near(asked, 0.5), clip)
+    said = {"CLIP-GPT": [sentence(i, 9) for i in range(PICTURES)]}
+    said |= {name: [of_picture[0] for of_picture in captions] for name in ("nearest caption", "a true caption")}
+    read_back = {name: (near(gallery, 2.0), near(gallery, 0.5)) for name in said}
+    captioned = Captioned(pairs, said, read_back, "made-up pictures", [])
+    evidence = Evidence("made up", collection, encoded, captioned, LeftOut("interleaved queries", "made up"))
+
+    test_set = TestSet(np.arange(PICTURES), np.arange(len(asked)).reshape(PICTURES, CAPTIONS).tolist())
+
+    with tempfile.TemporaryDirectory() as folder:
+        index = faiss.index_factory(DIM, "IVF64,PQ32", faiss.METRIC_INNER_PRODUCT)
+        index.train(gallery)
+        index.add(gallery)
+        faiss.write_index(index, str(Path(folder, "image.index")))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        started = time.monotonic()
+        report = measure(evidence, index=folder, test_set=test_set, seed=0)
+        write_text(f"{folder}/evaluation.html", page(report))
+        minutes = (time.monotonic() - started) / 60
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    java = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"{PICTURES:,} pictures, {len(asked):,} captions: {minutes:.2f} minutes, the bound is {MINUTES}")
+    print(
+        f"peak memory {peak:.2f} GB ({before:.2f} before it began), the bound is {GIGABYTES}; largest child {java:.2f}"
+    )
+    if minutes > MINUTES or peak > GIGABYTES:
+        sys.exit("over its bound")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""What is evaluated: the pictures that the model has not seen, their captions, and CLIP's embeddings of them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.model.checkpoint import read_document
+from clipgpt_retrieval.model.sequence import clean_caption
+from clipgpt_retrieval.storage import is_url
+from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, read_pairs, split_by_image
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Pictures to evaluate on.
+
+    Attributes:
+        folder: where they came from.
+        pairs: the pictures and their captions.
+        trained_on: the folder's other pictures, where the model learned from them, else None.
+        part: in words, which pictures of the folder these are and why.
+        total: pictures in the folder.
+    """
+
+    folder: str
+    pairs: Pairs
+    trained_on: Pairs | None
+    part: str
+    total: int
+
+    @property
+    def texts(self) -> list[str]:
+        """Every caption of every picture, in the pictures' order: the queries."""
+        return [caption for captions in self.pairs.captions for caption in captions]
+
+    @property
+    def truth(self) -> np.ndarray:
+        """int64 ``[n]``: the picture that each query asks for."""
+        return np.repeat(np.arange(len(self.pairs)), [len(captions) for captions in self.pairs.captions])
+
+
+def read_collection(folder: str, model: str) -> Collection:
+    """The pictures of a folder that a model may be measured on.
+
+    Of the folder that the model was trained on these are the held-out ones, of another folder all.
+
+    Args:
+        folder: what ``clip-retrieval inference`` wrote, with captions.
+        model: path of the clipgpt model, whose ``training.json`` tells what it was trained on.
+
+    Raises:
+        DataError: the folder cannot be read, or it changed since the training so that nobody can tell which of its
+            pictures were held out.
+    """
+    pairs = read_pairs(folder)
+    record = _training_record(model)
+    if record is None:
+        return Collection(folder, pairs, None, "all, as the model does not say what it was trained on", len(pairs))
+    if not _same_folder(folder, pairs, record):
+        return Collection(folder, pairs, None, "all, as the model was trained on another folder", len(pairs))
+    if record.get("pictures") != len(pairs):
+        raise DataError(
+            f"{folder} has {len(pairs)} pictures with captions and had {record.get('pictures')} when the model was "
+            "trained on it: nobody can tell now which were held out; give the folder as it was, or another one"
+        )
+    trained_on, held_out = split_by_image(pairs, record["validation_fraction"], record["seed"])
+    part = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on the others"
+    return Collection(folder, held_out, trained_on, part, len(pairs))
+
+
+def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np.ndarray] | None:
+    """CLIP's embeddings of the captions, where ``clip-retrieval inference`` left them in ``text_emb/``.
+
+    That command embeds the column ``caption`` alone, so pictures with several captions have one of them there.
+
+    Returns:
+        The queries that have one, int64 ``[m]``, and their embeddings, float32 ``[m, d]`` of unit norm; None where
+        the folder has no ``text_emb/`` or none of its rows is a query.
+
+    Raises:
+        DataError: ``text_emb/`` and ``metadata/`` do not go together.
+    """
+    import fsspec
+
+    fs, root = fsspec.core.url_to_fs(folder.rstrip("/"))
+    if not fs.isdir(f"{root}/text_emb"):
+        return None
+    try:
+        embeddings, captions = _read_text_emb(folder.rstrip("/"))
+    except (ValueError, OSError, KeyError) as error:
+        raise DataError(f"{folder}: text_emb/ and metadata/ cannot be read together: {error}") from error
+    wanted = 1 + max(row for rows in collection.pairs.rows for row in rows)
+    if len(embeddings) < wanted:
+        raise DataError(
+            f"{folder}: text_emb/ has {len(embeddings)} rows where img_emb/ has {wanted} or more: both must come from "
+            "one run of clip-retrieval inference"
+        )
+    row_of = {
+        (picture, clean_caption(captions[row])): row
+        for picture, rows in enumerate(collection.pairs.rows)
+        for row in rows
+        if isinstance(captions[row], str)
+    }
+    found = [
+        (query, row_of[picture, text])
+        for query, (picture, text) in enumerate(zip(collection.truth.tolist(), collection.texts, strict=True))
+        if (picture, text) in row_of
+    ]
+    if not found:
+        return None
+    queries, rows = np.array(found).T
+    kept = embeddings[rows].astype(np.float32)
+    return queries, kept / np.linalg.norm(kept, axis=1, keepdims=True)
+
+
+def _read_text_emb(folder: str) -> tuple[np.ndarray, list[str]]:
+    from embedding_reader import EmbeddingReader
+
+    reader = EmbeddingReader(
+        embeddings_folder=f"{folder}/text_emb",
+        metadata_folder=f"{folder}/metadata",
+        meta_columns=["caption"],
+        file_format="parquet_npy",
+    )
+    batches = list(reader(batch_size=READ_BATCH, show_progress=False))
+    captions = [caption for _, metadata in batches for caption in metadata["caption"]]
+    return np.concatenate([embeddings for embeddings, _ in batches]), captions
+
+
+def _training_record(model: str) -> dict | None:
+    document = read_document(model, "training.json")
+    try:
+        return None if document is None else json.loads(document)
+    except ValueError as error:
+        raise DataError(f"{model}: training.json is not valid JSON: {error}") from None
+
+
+def _same_folder(folder: str, pairs: Pairs, record: dict) -> bool:
+    """Whether the model was trained on this folder, be it under another name by now."""
+    trained_on = str(record.get("embeddings_folder"))
+    if record.get("fingerprint") == pairs.fingerprint():
+        return True
+    if is_url(folder) or is_url(trained_on):
+        return folder.rstrip("/") == trained_on.rstrip("/")
+    return Path(folder).resolve() == Path(trained_on).resolve()

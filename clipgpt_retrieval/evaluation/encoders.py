@@ -1,0 +1,79 @@
+"""What the models make of the queries: the costly part of an evaluation, done once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.evaluation.clip_text import ClipText
+from clipgpt_retrieval.evaluation.collection import Collection, text_embeddings
+
+PART = 512
+"""Queries between two steps of the progress bar."""
+
+
+@dataclass(frozen=True)
+class ClipQueries:
+    """CLIP's text embeddings of queries.
+
+    Attributes:
+        queries: which of the collection's queries have one, int64 ``[m]``.
+        embeddings: float32 ``[m, d]``, unit norm.
+        origin: in words, where they came from.
+    """
+
+    queries: np.ndarray
+    embeddings: np.ndarray
+    origin: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All queries of a collection, encoded.
+
+    Attributes:
+        query: CLIP-GPT's query embeddings, float32 ``[n, d]``.
+        image: CLIP-GPT's image embeddings, float32 ``[n, d]``.
+        clip: CLIP's text embeddings, or None where there are none.
+    """
+
+    query: np.ndarray
+    image: np.ndarray
+    clip: ClipQueries | None
+
+
+def encode_queries(engine: ClipGpt, collection: Collection, clip: ClipText | None, clip_model: str | None) -> Encoded:
+    """Encodes every caption by CLIP-GPT, and by CLIP: ``clip`` where one is given, else from ``text_emb/``.
+
+    Raises:
+        InputError: that CLIP makes embeddings of another length.
+    """
+    texts = collection.texts
+    parts = [
+        engine.encode_both(texts[start : start + PART])
+        for start in tqdm(range(0, len(texts), PART), "CLIP-GPT", unit="part", disable=len(texts) <= PART)
+    ]
+    query, image = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Encoded(query, image, _clip_queries(collection, clip, clip_model))
+
+
+def _clip_queries(collection: Collection, clip: ClipText | None, clip_model: str | None) -> ClipQueries | None:
+    if clip is not None:
+        embeddings = clip.encode(collection.texts)
+        _check_dimension(embeddings, collection, "clip_model", f"{clip_model} makes")
+        return ClipQueries(np.arange(len(embeddings)), embeddings, f"{clip_model}, loaded")
+    found = text_embeddings(collection.folder, collection)
+    if found is None:
+        return None
+    _check_dimension(found[1], collection, "embeddings_folder", "text_emb/ holds")
+    return ClipQueries(*found, "the folder's text_emb/")
+
+
+def _check_dimension(embeddings: np.ndarray, collection: Collection, field: str, who: str) -> None:
+    found, wanted = embeddings.shape[1], collection.pairs.embeddings.shape[1]
+    if found != wanted:
+        raise InputError(
+            field, f"{who} embeddings of {found} numbers and img_emb/ holds {wanted}: both must be of one CLIP"
+        )

@@ -1,0 +1,162 @@
+"""What an index costs: the same queries in the same collection, exactly and through faiss."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.evaluation.collection import Collection
+from clipgpt_retrieval.evaluation.retrieval import CHUNK, scores
+from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure, PictureBootstrap
+from clipgpt_retrieval.storage import local_folder
+
+DEPTH = 100
+"""Pictures that are looked at for each query; a right one beyond them counts as not found."""
+
+SELF_SEARCHES = 200
+"""Embeddings that are looked up themselves, to see whether the index holds this folder's rows."""
+
+
+@dataclass(frozen=True)
+class IndexCost:
+    """Figures through a faiss index beside those of an exact search.
+
+    Attributes:
+        index: its faiss class.
+        bytes_per_item: of the index file.
+        gallery: pictures that are searched: all of the folder, as the index holds them all.
+        exact: mean scores of the exact search.
+        through_index: mean scores of the index.
+        cost: nDCG@10 through the index less the exact one.
+        same_first_10: mean share of the exact search's first ten pictures that the index finds, too.
+        self_found: share of pictures that come among the first ten when they are searched with their own embedding.
+    """
+
+    index: str
+    bytes_per_item: float
+    gallery: int
+    exact: dict[str, Figure]
+    through_index: dict[str, Figure]
+    cost: Comparison
+    same_first_10: float
+    self_found: float
+
+
+def check_index(index_folder: str, collection: Collection) -> None:
+    """Refuses what is no index of the collection's folder.
+
+    Raises:
+        DataError: no index there, or one that holds fewer items or embeddings of another length.
+    """
+    embeddings, rows = _whole_folder(collection)
+    needed = 1 + max(map(max, rows))
+    with _open_index(index_folder) as (index, _):
+        if index.ntotal < needed or index.d != embeddings.shape[1]:
+            raise DataError(
+                f"{index_folder}/image.index holds {index.ntotal} items of {index.d} numbers and the folder has "
+                f"{needed} or more of {embeddings.shape[1]}: give the index of this embeddings folder"
+            )
+
+
+def measure_index(
+    index_folder: str,
+    queries: np.ndarray,
+    truth: np.ndarray,
+    collection: Collection,
+    seed: int,
+) -> IndexCost:
+    """Asks ``image.index`` of a clip-retrieval index folder, as it is served.
+
+    Args:
+        index_folder: directory or fsspec url.
+        queries: float32 ``[n, d]``.
+        truth: the picture of the collection that each query asks for, int ``[n]``.
+        collection: its whole folder is what the index holds.
+        seed: of the intervals.
+
+    Raises:
+        DataError: see :func:`check_index`.
+    """
+    check_index(index_folder, collection)
+    embeddings, rows = _whole_folder(collection)
+    with _open_index(index_folder) as (index, size):
+        picture_of = np.full(index.ntotal, -1)
+        for picture, own in enumerate(rows):
+            picture_of[own] = picture
+        repeats = max(map(len, rows))
+        found = _search(index, queries, DEPTH * repeats, picture_of)
+        sample = np.random.default_rng(seed).permutation(len(embeddings))[:SELF_SEARCHES]
+        itself = _search(index, embeddings[sample], 10 * repeats, picture_of)
+        name, per_item = type(index).__name__, size / index.ntotal
+    exact = _exact(queries, embeddings)
+    bootstrap = PictureBootstrap(truth, seed)
+    exact_scores, index_scores = (scores(_places(hits, truth)) for hits in (exact, found))
+    kept = ("R@1", "R@5", "R@10", "nDCG@10")
+    return IndexCost(
+        index=name,
+        bytes_per_item=per_item,
+        gallery=len(embeddings),
+        exact={figure: bootstrap.mean(exact_scores[figure]) for figure in kept},
+        through_index={figure: bootstrap.mean(index_scores[figure]) for figure in kept},
+        cost=bootstrap.compare(index_scores["nDCG@10"], exact_scores["nDCG@10"]),
+        same_first_10=float(
+            np.mean([len(set(a[:10]) & set(b[:10])) / len(a[:10]) for a, b in zip(exact, found, strict=True)])
+        ),
+        self_found=float(np.mean([picture in hits[:10] for picture, hits in zip(sample, itself, strict=True)])),
+    )
+
+
+@contextmanager
+def _open_index(folder: str) -> Iterator[tuple[Any, int]]:
+    """The index of a folder and the size of its file in bytes."""
+    import faiss
+
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(local_folder(folder)) / "image.index"
+            index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+        except (RuntimeError, OSError) as error:
+            raise DataError(f"{folder}/image.index cannot be read as a faiss index: {error}") from error
+        yield index, file.stat().st_size
+
+
+def _whole_folder(collection: Collection) -> tuple[np.ndarray, list[list[int]]]:
+    """Embeddings and rows of all pictures of the folder, those of the collection first."""
+    parts = [part for part in (collection.pairs, collection.trained_on) if part is not None]
+    return np.concatenate([part.embeddings for part in parts]), [rows for part in parts for rows in part.rows]
+
+
+def _search(index: Any, queries: np.ndarray, depth: int, picture_of: np.ndarray) -> list[list[int]]:
+    """The pictures that each query finds, best first; several rows of one picture count once."""
+    hits = []
+    for start in range(0, len(queries), CHUNK):
+        ids = index.search(queries[start : start + CHUNK], min(depth, index.ntotal))[1]  # [c, depth]
+        for of_query in ids:
+            pictures = picture_of[of_query[of_query >= 0]]
+            hits.append(list(dict.fromkeys(pictures[pictures >= 0].tolist()))[:DEPTH])
+    return hits
+
+
+def _exact(queries: np.ndarray, embeddings: np.ndarray) -> list[list[int]]:
+    """The first pictures of each query by an exact search."""
+    depth = min(DEPTH, len(embeddings))
+    hits: list[list[int]] = []
+    for start in range(0, len(queries), CHUNK):
+        similarities = queries[start : start + CHUNK] @ embeddings.T  # [c, g]
+        first = np.argpartition(-similarities, depth - 1, axis=1)[:, :depth]
+        order = np.argsort(-np.take_along_axis(similarities, first, axis=1), axis=1, kind="stable")
+        hits += np.take_along_axis(first, order, axis=1).tolist()
+    return hits
+
+
+def _places(hits: list[list[int]], wanted: np.ndarray) -> np.ndarray:
+    """The rank of each query's picture among its hits; infinity where it is not among them."""
+    return np.array(
+        [
+            of_query.index(picture) if picture in of_query else np.inf
+            for of_query, picture in zip(hits, wanted, strict=True)
+        ]
+    )

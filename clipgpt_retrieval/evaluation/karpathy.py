@@ -1,0 +1,158 @@
+"""The 1K and 5K figures that papers print, on the test pictures of Karpathy's split."""
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Annotated
+
+import fsspec
+import numpy as np
+from pydantic import BaseModel, Field, ValidationError
+
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.evaluation.collection import Collection
+from clipgpt_retrieval.evaluation.retrieval import caption_ranks, ranks, scores
+from clipgpt_retrieval.model.sequence import clean_caption
+
+FOLD = 1000
+CAPTIONS = 5
+"""Captions of a picture that count; COCO has a sixth or seventh for some."""
+
+
+class Sentence(BaseModel):
+    """A caption."""
+
+    raw: str
+
+
+class SplitImage(BaseModel):
+    """A picture of the file."""
+
+    filename: str
+    split: str
+    sentences: Annotated[list[Sentence], Field(min_length=1)]
+
+
+class SplitFile(BaseModel):
+    """``dataset_coco.json`` and its siblings, as far as they are read."""
+
+    images: list[SplitImage]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The test pictures of the split, in the file's order.
+
+    Attributes:
+        pictures: their places in the collection, int64 ``[t]``.
+        queries: their captions' places among the collection's queries, five for each picture at most.
+    """
+
+    pictures: np.ndarray
+    queries: list[list[int]]
+
+
+@dataclass(frozen=True)
+class KarpathyFigures:
+    """R@1/5/10 in per cent, as papers print them.
+
+    Attributes:
+        protocol: ``"1K"`` is the mean over folds of 1,000 pictures, ``"5K"`` all test pictures of COCO.
+        encoder: what encoded the captions.
+        pictures: test pictures.
+        text_to_image: per cent by R@k.
+        image_to_text: per cent by R@k; the best of a picture's captions counts.
+    """
+
+    protocol: str
+    encoder: str
+    pictures: int
+    text_to_image: dict[str, float]
+    image_to_text: dict[str, float]
+
+
+def find_test_set(file: str, collection: Collection) -> TestSet | str:
+    """The test pictures of the split in the collection, or why they are not all there.
+
+    Pictures are known by their file name.
+
+    Args:
+        file: path or fsspec url of ``dataset_coco.json``, ``dataset_flickr30k.json``, ...
+        collection: what is evaluated.
+
+    Raises:
+        DataError: the file cannot be read as such.
+    """
+    wanted = [image for image in _read(file).images if image.split == "test"]
+    place_of = {PurePosixPath(name).name: place for place, name in enumerate(collection.pairs.names)}
+    missing = sum(image.filename not in place_of for image in wanted)
+    if missing or not wanted:
+        why = "learned from or absent" if collection.trained_on is not None else "absent"
+        return f"{missing} of the {len(wanted)} test pictures are {why}, so no figure is comparable with a paper's"
+    starts = np.concatenate([[0], np.cumsum([len(captions) for captions in collection.pairs.captions])])
+    query_of = {
+        (picture, text): int(starts[picture]) + place
+        for picture, captions in enumerate(collection.pairs.captions)
+        for place, text in enumerate(captions)
+    }
+    pictures = [place_of[image.filename] for image in wanted]
+    texts = [
+        list(dict.fromkeys(clean_caption(sentence.raw) for sentence in image.sentences[:CAPTIONS])) for image in wanted
+    ]
+    keys = [[(picture, text) for text in of_picture] for picture, of_picture in zip(pictures, texts, strict=True)]
+    unknown = sum(key not in query_of for of_picture in keys for key in of_picture)
+    if unknown:
+        return f"{unknown} captions of the test pictures are not those of the folder's metadata"
+    return TestSet(np.array(pictures), [[query_of[key] for key in of_picture] for of_picture in keys])
+
+
+def measure_karpathy(test: TestSet, queries: np.ndarray, gallery: np.ndarray, encoder: str) -> list[KarpathyFigures]:
+    """Figures over all test pictures, and the mean over folds of 1,000 where there are several.
+
+    Args:
+        test: see :func:`find_test_set`.
+        queries: embeddings of all the collection's queries, float32 ``[n, d]``.
+        gallery: embeddings of all its pictures, float32 ``[g, d]``.
+        encoder: what encoded the queries.
+    """
+    count = len(test.pictures)
+    found = [_measured(_protocol(count), [range(count)], test, queries, gallery, encoder)]
+    folds = [range(start, start + FOLD) for start in range(0, count - FOLD + 1, FOLD)]
+    if len(folds) > 1:
+        found.append(_measured("1K", folds, test, queries, gallery, encoder))
+    return found
+
+
+def _protocol(count: int) -> str:
+    return f"{count // 1000}K" if count % 1000 == 0 else str(count)
+
+
+def _measured(
+    protocol: str, folds: list[range], test: TestSet, queries: np.ndarray, gallery: np.ndarray, encoder: str
+) -> KarpathyFigures:
+    to_image, to_text = [], []
+    for fold in folds:
+        pictures = gallery[test.pictures[fold.start : fold.stop]]
+        asked = queries[[query for place in fold for query in test.queries[place]]]
+        truth = np.repeat(np.arange(len(fold)), [len(test.queries[place]) for place in fold])
+        to_image.append(_per_cent(ranks(asked, pictures, truth)))
+        to_text.append(_per_cent(caption_ranks(asked, pictures, truth)))
+    mean = [{name: float(np.mean([one[name] for one in each])) for name in each[0]} for each in (to_image, to_text)]
+    return KarpathyFigures(protocol, encoder, len(test.pictures), *mean)
+
+
+def _per_cent(places: np.ndarray) -> dict[str, float]:
+    scored = scores(places)
+    return {name: 100 * float(scored[name].mean()) for name in ("R@1", "R@5", "R@10")}
+
+
+def _read(file: str) -> SplitFile:
+    try:
+        with fsspec.open(file, "r", encoding="utf-8") as source:
+            return SplitFile.model_validate(json.load(source))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise DataError(f"{file} is not one of Karpathy's split files: {where}: {fault['msg']}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error

@@ -1,0 +1,128 @@
+"""What an evaluation found, as it goes into ``evaluation.json``, onto the terminal and onto the page."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clipgpt_retrieval.evaluation.blend import Blend
+from clipgpt_retrieval.evaluation.calibration import Calibration
+from clipgpt_retrieval.evaluation.captions import CaptionReport
+from clipgpt_retrieval.evaluation.compose import Compose
+from clipgpt_retrieval.evaluation.examples import Example
+from clipgpt_retrieval.evaluation.faiss_index import IndexCost
+from clipgpt_retrieval.evaluation.karpathy import KarpathyFigures
+from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure
+
+CLIPGPT = "CLIP-GPT"
+CLIP = "CLIP's text tower"
+IMAGE_EMBEDDING = "CLIP-GPT, image embedding"
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Retrieval figures of one encoder.
+
+    Attributes:
+        direction: ``"text to image"`` or ``"image to text"``.
+        encoder: what encoded the captions.
+        queries: how many were asked.
+        figures: R@1, R@5, R@10, MRR, nDCG@10 and the median rank, counted from 1.
+    """
+
+    direction: str
+    encoder: str
+    queries: int
+    figures: dict[str, Figure]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two encoders compared on the same queries.
+
+    Attributes:
+        first: an encoder.
+        second: another.
+        figure: what is compared.
+        comparison: the first less the second.
+    """
+
+    first: str
+    second: str
+    figure: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What could not be measured.
+
+    Attributes:
+        what: the figures.
+        why: the reason, and what would help.
+    """
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one evaluation found; what is None or empty is among ``left_out``.
+
+    Attributes:
+        model: path of the clipgpt model.
+        collection: the embeddings folder.
+        part: in words, which of its pictures were measured on.
+        pictures: how many.
+        captions: how many queries they make.
+        clip: in words, where CLIP's text embeddings came from, or None.
+        seed: of resamples and halves.
+        retrieval: figures by direction and encoder.
+        curves: R@1 to R@100 by encoder, on the queries that all encoders have.
+        differences: encoders compared.
+        blend: figures over clipgpt_weight.
+        index: what the index costs.
+        karpathy: the figures that papers print.
+        caption_report: captions.
+        calibration: whether similarities tell a match from none.
+        compose: interleaved queries.
+        best: the queries that CLIP-GPT does best on.
+        worst: those that it does worst on.
+        min_similarity_written: the threshold that went into the model's config, or None.
+        left_out: what is missing, with the reason.
+    """
+
+    model: str
+    collection: str
+    part: str
+    pictures: int
+    captions: int
+    clip: str | None
+    seed: int
+    retrieval: list[Retrieved]
+    curves: dict[str, list[float]]
+    differences: list[Difference]
+    blend: Blend | None
+    index: IndexCost | None
+    karpathy: list[KarpathyFigures]
+    caption_report: CaptionReport | None
+    calibration: Calibration
+    compose: Compose | None
+    best: list[Example]
+    worst: list[Example]
+    min_similarity_written: float | None
+    left_out: list[LeftOut]
+
+    def as_json(self) -> str:
+        """The report as JSON; its keys are the attributes' names."""
+        return json.dumps(_finite(asdict(self)), indent=2, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

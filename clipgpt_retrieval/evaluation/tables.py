@@ -1,0 +1,239 @@
+"""The report as tables of text, for the terminal and for the page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from clipgpt_retrieval.evaluation.blend import CHOSEN_BY
+from clipgpt_retrieval.evaluation.report import Report
+from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure
+
+SHARES = ("R@1", "R@5", "R@10")
+IN_HUNDREDTHS = (*SHARES, "CIDEr-D")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        title: what it shows.
+        columns: headings; the first column names the row.
+        rows: as many texts as there are columns each.
+        note: how to read it.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+def tables(report: Report) -> list[Table]:
+    """All tables that the report has figures for."""
+    made = [
+        _retrieval(report),
+        _differences(report),
+        _blend(report),
+        _index(report),
+        _karpathy(report),
+        *_captions(report),
+        _calibration(report),
+        _compose(report),
+        _left_out(report),
+    ]
+    return [table for table in made if table is not None]
+
+
+def headline(report: Report) -> str:
+    """The answer in a sentence or two."""
+    first = report.retrieval[0].figures
+    said = f"CLIP-GPT puts the right picture among the first ten for {_share(first['R@10'].value)} of the queries"
+    if not report.differences:
+        return f"{said}. There was no CLIP text tower to compare it with."
+    [on_first_10] = [one.comparison for one in report.differences if one.figure == "R@10"]
+    points = 100 * on_first_10.difference.value
+    verdict = f"{abs(points):.1f} points {'more' if points > 0 else 'fewer'} than CLIP's own text tower"
+    certain = "" if on_first_10.p_value < 0.05 else ", which chance alone could do"
+    return f"{said}, {verdict} on the same queries (p {_p(on_first_10)}){certain}."
+
+
+def _retrieval(report: Report) -> Table:
+    names = [*SHARES, "MRR", "nDCG@10", "median rank"]
+    return Table(
+        "Retrieval",
+        ["", *(f"{one.encoder}, {one.direction}" for one in report.retrieval)],
+        [
+            ["queries", *(f"{one.queries:,}" for one in report.retrieval)],
+            *([name, *(_interval(name, one.figures[name]) for one in report.retrieval)] for name in names),
+        ],
+        f"A gallery of {report.pictures:,} pictures, searched exactly; R@k in per cent. In parentheses the 95 % "
+        "bootstrap interval over pictures. Every caption is a query; from image to text the best of a picture's own "
+        "captions counts.",
+    )
+
+
+def _differences(report: Report) -> Table | None:
+    if not report.differences:
+        return None
+    return Table(
+        "Is the difference real?",
+        ["figure", "compared", "difference", "p"],
+        [
+            [
+                one.figure,
+                f"{one.first} less {one.second}",
+                _difference(one.figure, one.comparison),
+                _p(one.comparison),
+            ]
+            for one in report.differences
+        ],
+        "The same queries by both encoders; p by a paired sign-flip permutation test over pictures, two-sided.",
+    )
+
+
+def _blend(report: Report) -> Table | None:
+    blend = report.blend
+    if blend is None:
+        return None
+    return Table(
+        "Best blend",
+        ["", f"clipgpt_weight {blend.best_weight}"],
+        [
+            *([name, _interval(name, figure)] for name, figure in blend.figures.items()),
+            [f"{CHOSEN_BY} less CLIP-GPT's", _difference(CHOSEN_BY, blend.against_clipgpt)],
+            [f"{CHOSEN_BY} less CLIP's text tower's", _difference(CHOSEN_BY, blend.against_clip)],
+        ],
+        f"The weight was chosen by {CHOSEN_BY} on {blend.chosen_on:,} of the pictures and measured on the other "
+        f"{blend.measured_on:,}, in the whole gallery. Against CLIP-GPT alone p {_p(blend.against_clipgpt)}, against "
+        f"CLIP's text tower p {_p(blend.against_clip)}.",
+    )
+
+
+def _index(report: Report) -> Table | None:
+    index = report.index
+    if index is None:
+        return None
+    return Table(
+        "What the index costs",
+        ["search", *index.exact],
+        [
+            ["exact", *(_interval(name, figure) for name, figure in index.exact.items())],
+            [index.index, *(_interval(name, figure) for name, figure in index.through_index.items())],
+        ],
+        f"Both search all {index.gallery:,} pictures of the folder. {index.bytes_per_item:,.0f} bytes an item. nDCG@10 "
+        f"changes by {_difference('nDCG@10', index.cost)}, p {_p(index.cost)}. Of the exact search's first ten the "
+        f"index finds {_share(index.same_first_10)}; {_share(index.self_found)} of the pictures are among the first "
+        "ten for their own embedding"
+        + ("." if index.self_found > 0.5 else ", so its items may not be this folder's rows, or nprobe is too low."),
+    )
+
+
+def _karpathy(report: Report) -> Table | None:
+    if not report.karpathy:
+        return None
+    return Table(
+        "Karpathy's test split",
+        ["", *(f"{one.protocol}, {one.encoder}" for one in report.karpathy)],
+        [
+            *([f"text to image {k}", *(f"{one.text_to_image[k]:.1f}" for one in report.karpathy)] for k in SHARES),
+            *([f"image to text {k}", *(f"{one.image_to_text[k]:.1f}" for one in report.karpathy)] for k in SHARES),
+        ],
+        "In per cent, five captions a picture, as papers print them; 1K is the mean over folds of 1,000 pictures.",
+    )
+
+
+def _captions(report: Report) -> Iterable[Table]:
+    found = report.caption_report
+    if found is None:
+        return
+    metrics = list(next(iter(found.scores.values())))
+    yield Table(
+        "Captions",
+        ["captions by", *metrics],
+        [[name, *(f"{100 * of_name[m]:.1f}" for m in metrics)] for name, of_name in found.scores.items()],
+        f"{found.pictures:,} pictures, in hundredths as papers print them; tokenizer: {found.tokenizer}. The nearest "
+        f"caption is that of the most similar of {found.nearest_among}. Generating changes "
+        f"CIDEr-D by {_difference('CIDEr-D', found.worth_generating)}, p {_p(found.worth_generating)}.",
+    )
+    kinds = list(next(iter(found.diversity.values())))
+    yield Table(
+        "How varied the captions are",
+        ["captions by", *kinds],
+        [[name, *(_plain(of_name[kind]) for kind in kinds)] for name, of_name in found.diversity.items()],
+        "distinct-1 and -2: different words and pairs of words over all of them; different: different captions over "
+        "all; vocabulary: different words; length: mean words; new: share not word for word among captions learned.",
+    )
+    yield Table(
+        "Round trip: captions read back",
+        ["captions by", "cosine to the picture", "finds it first", "among the first ten"],
+        [
+            [name, f"{trip.cosine:.3f}", _share(trip.recall_at_1), _share(trip.recall_at_10)]
+            for name, trip in found.round_trip.items()
+        ],
+        "The cosine is that of the caption's image embedding; the caption of another picture shows where chance lies.",
+    )
+
+
+def _calibration(report: Report) -> Table:
+    found = report.calibration
+    return Table(
+        "Is there anything to find?",
+        ["similarity of the best hit to", "area under the curve"],
+        [[name, _interval("AUC", figure)] for name, figure in found.auc.items()],
+        "Half of the pictures are taken out of the gallery: captions of these have no match. 0.5 is a coin, 1 never "
+        f"errs. Proposed min_similarity: {found.threshold}, a cosine to the image embedding. So chosen on other "
+        f"pictures, it keeps {_share(found.kept)} of the queries with a match and rejects "
+        f"{_share(found.rejected)} of those without"
+        + (
+            "; it was written into the model's config."
+            if report.min_similarity_written is not None
+            else ". --write_min_similarity True writes it into the model's config."
+        ),
+    )
+
+
+def _compose(report: Report) -> Table | None:
+    found = report.compose
+    if found is None:
+        return None
+    return Table(
+        "Interleaved queries",
+        ["asked with", *SHARES],
+        [[name, *(_interval(k, figures[k]) for k in SHARES)] for name, figures in found.figures.items()],
+        f"{found.queries:,} queries in a gallery of {found.gallery:,} pictures, without each query's own. With the "
+        f"pictures R@10 changes by {_difference('R@10', found.against_text)} against the text alone, p "
+        f"{_p(found.against_text)}.",
+    )
+
+
+def _left_out(report: Report) -> Table | None:
+    if not report.left_out:
+        return None
+    return Table("Left out", ["what", "why"], [[one.what, one.why] for one in report.left_out])
+
+
+def _interval(name: str, figure: Figure) -> str:
+    if name in IN_HUNDREDTHS:
+        return f"{100 * figure.value:.1f} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
+    if name == "median rank":
+        return f"{figure.value:g} ({figure.low:g} to {figure.high:g})"
+    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+
+
+def _difference(name: str, comparison: Comparison) -> str:
+    found = comparison.difference
+    scale, digits = (100, 1) if name in IN_HUNDREDTHS else (1, 3)
+    value, low, high = (f"{scale * number:+.{digits}f}" for number in (found.value, found.low, found.high))
+    return f"{value} ({low} to {high})"
+
+
+def _p(comparison: Comparison) -> str:
+    return "< 0.001" if comparison.p_value < 0.001 else f"{comparison.p_value:.3f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"

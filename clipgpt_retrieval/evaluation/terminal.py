@@ -1,0 +1,31 @@
+"""The report on the terminal."""
+
+import re
+
+from clipgpt_retrieval.evaluation.report import Report
+from clipgpt_retrieval.evaluation.tables import headline, tables
+
+INTERVAL = re.compile(r" \(([-+]?\d)")
+"""Where a cell breaks, so that tables fit into 80 columns."""
+
+
+def show(report: Report) -> None:
+    """Prints the tables of a report."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"\n[bold]{escape(report.model)}[/] on {escape(report.collection)}: {report.part}")
+    console.print(escape(headline(report)))
+    for table in tables(report):
+        # Texts of models and files may hold square brackets, which rich would read as styles.
+        shown = Table(title=table.title, title_justify="left", title_style="bold", caption_justify="left")
+        shown.caption = escape(table.note) or None
+        for place, column in enumerate(table.columns):
+            text_column = place == 0 or table.title == "Left out"
+            shown.add_column(escape(column), justify="left" if text_column else "right", overflow="fold")
+        for row in table.rows:
+            shown.add_row(*(escape(INTERVAL.sub(r"\n(\1", cell)) for cell in row))
+        console.print()
+        console.print(shown)

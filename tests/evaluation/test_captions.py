@@ -1,0 +1,76 @@
+"""Caption metrics are pycocoevalcap's own, with Java and without; the baseline never answers for itself."""
+
+import numpy as np
+import pytest
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+from clipgpt_retrieval.evaluation.caption_metrics import CaptionMetrics, diversity, java_works, plain_words
+from clipgpt_retrieval.evaluation.captions import nearest_captions
+from clipgpt_retrieval.training.pairs import Pairs
+
+REFERENCES = [
+    ["A black dog runs through the snow.", "Two dogs, one black, playing in snow"],
+    ["A child's red ball on the beach", "The kid plays with a ball."],
+    ["A man rides a bike down a street.", "Somebody cycles (fast) in town!"],
+]
+SAID = ["a black dog in the snow", "a child playing with a ball on the beach", "-"]
+
+
+def by_hand(references: dict, said: dict) -> dict[str, float]:
+    bleu = Bleu(4).compute_score(references, said, verbose=0)[0]
+    return {
+        **{f"BLEU-{n}": value for n, value in enumerate(bleu, 1)},
+        "ROUGE-L": Rouge().compute_score(references, said)[0],
+        "CIDEr-D": Cider().compute_score(references, said)[0],
+    }
+
+
+@pytest.mark.skipif(not java_works(), reason="there is no Java here")
+def test_with_java_they_are_what_papers_print():
+    references, said = (
+        PTBTokenizer().tokenize({i: [{"caption": text} for text in texts] for i, texts in enumerate(of_all)})
+        for of_all in (REFERENCES, [[caption] for caption in SAID])
+    )
+    metrics = CaptionMetrics(REFERENCES)
+    found = metrics.score(SAID)
+    expected = {**by_hand(references, said), "METEOR": Meteor().compute_score(references, said)[0]}
+    assert {name: found.scores[name] for name in expected} == pytest.approx(expected)
+    assert found.by_picture.mean() == pytest.approx(found.scores["CIDEr-D"])
+    assert set(metrics.left_out) == {"SPICE"} - set(found.scores)
+
+
+def test_without_java_bleu_and_cider_remain_and_the_rest_is_said(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    metrics = CaptionMetrics(REFERENCES)
+    found = metrics.score(SAID)
+    references = {i: [plain_words(text) for text in texts] for i, texts in enumerate(REFERENCES)}
+    said = {i: [plain_words(text)] for i, text in enumerate(SAID)}
+    assert found.scores == pytest.approx(by_hand(references, said))
+    assert set(metrics.left_out) == {"METEOR", "SPICE"}
+    assert "Java" in metrics.left_out["METEOR"]
+    assert "Java" in metrics.tokenizer
+
+
+def test_plain_words():
+    assert plain_words("A child's red-ball, (2) 'quoted' née_x!") == "a child's red ball 2 quoted née x"
+
+
+def test_diversity():
+    figures = diversity(["a dog", "A dog.", "a black cat"], known=["a dog!"])
+    assert figures == pytest.approx(
+        {"distinct-1": 4 / 7, "distinct-2": 3 / 4, "different": 2 / 3, "vocabulary": 4, "length": 7 / 3, "new": 1 / 3}
+    )
+    assert "new" not in diversity(["a dog"], known=[])
+
+
+@pytest.mark.parametrize("leave_out_self", [True, False])
+def test_the_nearest_caption(leave_out_self):
+    vectors = np.eye(3, dtype=np.float32)[[0, 0, 1]] + np.array([[0, 0, 0], [0, 0.1, 0], [0, 0, 0.1]], np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    known = Pairs(vectors, [["zero", "nil"], ["one"], ["two"]], 1.0, [[0], [1], [2]], ["0", "1", "2"])
+    found = nearest_captions(vectors[:2], known, leave_out_self)
+    assert found == (["one", "zero"] if leave_out_self else ["zero", "one"])

@@ -1,0 +1,245 @@
+"""The whole command: tables, a JSON file and a page that say the same, and what they leave out with the reason."""
+
+import json
+import re
+import shutil
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from clipgpt_retrieval import cli
+from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
+from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
+from clipgpt_retrieval.evaluation.page import page
+from clipgpt_retrieval.evaluation.retrieval import recall_at
+from clipgpt_retrieval.evaluation.tables import tables
+from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SECTIONS = ["retrieval", "differences", "blend", "index", "karpathy", "caption_report", "calibration", "compose"]
+
+
+@pytest.fixture(scope="module")
+def index_folder(folder, tmp_path_factory) -> str:
+    target = tmp_path_factory.mktemp("index")
+    images = np.load(folder / "img_emb" / "img_emb_0.npy").astype(np.float32)
+    index = faiss.IndexFlatIP(images.shape[1])
+    index.add(images)
+    faiss.write_index(index, str(target / "image.index"))
+    return str(target)
+
+
+@pytest.fixture(scope="module")
+def files(folder, tmp_path_factory) -> dict[str, str]:
+    """A split file and interleaved queries over the held-out pictures."""
+    target = tmp_path_factory.mktemp("files")
+    held_out = split_by_image(read_pairs(str(folder)), 0.2, 0)[1]
+    images = [
+        {"filename": name, "split": "test", "sentences": [{"raw": text} for text in captions]}
+        for name, captions in zip(held_out.names, held_out.captions, strict=True)
+    ]
+    (target / "split.json").write_text(json.dumps({"images": images}))
+    rows = [of_picture[0] for of_picture in held_out.rows]
+    lines = [
+        json.dumps({"segments": [{"clip": a}, {"text": "at night"}], "target": {"clip": b}}) for a, b in pairwise(rows)
+    ]
+    (target / "interleaved.jsonl").write_text("\n".join(lines))
+    return {"karpathy": str(target / "split.json"), "interleaved": str(target / "interleaved.jsonl")}
+
+
+@pytest.fixture(scope="module")
+def output(folder, model, clip_model, index_folder, files, tmp_path_factory) -> Path:
+    """Where the command with every flag wrote, and beside it what it printed."""
+    target = tmp_path_factory.mktemp("output")
+    own_model = shutil.copytree(model, target / "model")
+    arguments = {
+        "model": own_model,
+        "output_folder": target / "report",
+        "clip_model": clip_model,
+        "index": index_folder,
+    }
+    flags = [f"--{name}={value}" for name, value in {**arguments, **files}.items()]
+    with pytest.MonkeyPatch.context() as patch, open(target / "printed.txt", "w") as printed:  # noqa: PTH123
+        patch.setattr(sys, "argv", ["clipgpt-retrieval", "evaluate", str(folder), *flags, "--device=cpu"])
+        patch.setattr(sys, "stdout", printed)
+        patch.setenv("COLUMNS", "100")
+        cli.main()
+    return target
+
+
+@pytest.fixture(scope="module")
+def found(output) -> dict:
+    return json.loads((output / "report" / "evaluation.json").read_text())
+
+
+def test_everything_that_the_data_allows_is_measured(found):
+    assert all(found[section] for section in SECTIONS)
+    assert {one["what"] for one in found["left_out"]} <= {"SPICE", "METEOR"}
+    assert found["part"].startswith("the 80 held out of 400")
+    assert (found["pictures"], found["captions"]) == (80, 240)
+
+
+def test_the_figures_are_those_of_a_plain_computation_on_the_held_out_part(found, folder, model, clip_model):
+    from clipgpt_retrieval.evaluation.clip_text import ClipText
+
+    held_out = split_by_image(read_pairs(str(folder)), 0.2, 0)[1]
+    texts = [text for captions in held_out.captions for text in captions]
+    truth = np.repeat(np.arange(80), 3)
+    encoders = {
+        "CLIP-GPT": load(model, device="cpu").encode(texts),
+        "CLIP's text tower": ClipText(clip_model, "cpu").encode(texts),
+    }
+    measured = {one["encoder"]: one["figures"] for one in found["retrieval"] if one["direction"] == "text to image"}
+    for name, queries in encoders.items():
+        for figure, value in recall_at(queries, held_out.embeddings, truth).items():
+            # The JSON figure may differ by a tie or two, as similarities are summed in another order there.
+            assert measured[name][figure]["value"] == pytest.approx(value, abs=0.01)
+
+
+def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
+    printed = (output / "printed.txt").read_text()
+    html = (output / "report" / "evaluation.html").read_text()
+    for title in ("Retrieval", "Is the difference real?", "Best blend", "What the index costs", "Karpathy", "Captions"):
+        assert title in printed
+        assert title in html
+    for one in found["left_out"]:
+        assert one["what"] in printed
+        assert one["what"] in html
+    assert "80 held out of 400" in " ".join(printed.split())
+
+
+def test_the_page_shows_pictures_and_asks_the_network_for_nothing(output, found):
+    html = (output / "report" / "evaluation.html").read_text()
+    assert not re.search(r'(?:src|href)="(?!data:)', html[html.rindex("<main>") :])
+    asked = {example["asked_for"]["picture"] for example in found["best"] + found["worst"]}
+    hits = {h["picture"] for e in found["best"] + found["worst"] for of_one in e["hits"].values() for h in of_one}
+    shown = {name for name in asked | hits if int(name.split(".")[0]) < 20}
+    assert len(set(re.findall(r'src="(data:image/jpeg;base64,[^"]+)"', html))) == len(shown)
+    assert set(found["best"][0]["hits"]) == {"CLIP-GPT", "CLIP's text tower"}
+
+
+def test_best_and_worst_are_so(found):
+    for example in found["best"] + found["worst"]:
+        for encoder, hits in example["hits"].items():
+            place = example["places"][encoder]
+            assert [hit["right"] for hit in hits] == [place == 1, place == 2, place == 3]
+    gains = [e["places"]["CLIP's text tower"] / e["places"]["CLIP-GPT"] for e in found["best"]]
+    losses = [e["places"]["CLIP's text tower"] / e["places"]["CLIP-GPT"] for e in found["worst"]]
+    assert gains == sorted(gains, reverse=True)
+    assert min(gains) >= max(losses)
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no /usr/bin/chromium: apt-get install chromium")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_opens_in_a_browser_without_a_complaint(output, width):
+    playwright = pytest.importorskip("playwright.sync_api")
+    complaints, requests = [], []
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url.split(":")[0]))
+        tab.goto((output / "report" / "evaluation.html").as_uri())
+        tab.wait_for_selector(".js-plotly-plot .main-svg")
+        assert tab.evaluate("document.querySelectorAll('.js-plotly-plot').length") == 2
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        browser.close()
+    assert complaints == []
+    assert set(requests) <= {"file", "data", "blob"}
+
+
+def test_with_little_data_it_says_what_is_missing(collection, model, tmp_path):
+    report = evaluate(str(collection), model, str(tmp_path), Settings(device="cpu", caption_pictures=0))
+    left_out = {one.what: one.why for one in report.left_out}
+    assert "--clip_model" in left_out["CLIP's text tower, blends and their comparison"]
+    assert "--index" in left_out["what the index costs"]
+    assert "--karpathy" in left_out["Karpathy's 1K and 5K"]
+    assert "--interleaved" in left_out["interleaved queries"]
+    assert "--caption_pictures" in left_out["captions"]
+    assert report.blend is report.index is report.caption_report is report.compose is None
+    assert [table.title for table in tables(report)] == ["Retrieval", "Is there anything to find?", "Left out"]
+    assert "Best blend" not in page(report)
+
+
+def test_clip_s_own_embeddings_of_a_part_are_compared_on_that_part(folder, model, tmp_path):
+    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_pictures=0))
+    assert report.clip == "the folder's text_emb/"
+    queries = {(one.encoder, one.direction): one.queries for one in report.retrieval}
+    assert queries["CLIP's text tower", "text to image"] == queries["CLIP-GPT, the same queries", "text to image"] == 80
+    assert queries["CLIP-GPT", "text to image"] == 240
+    assert any("80 of the 240 captions" in one.why for one in report.left_out)
+    [at_1] = [one for one in report.retrieval if one.encoder == "CLIP's text tower"]
+    assert at_1.figures["R@1"].value > 0.5
+
+
+def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_path):
+    own = Path(shutil.copytree(model, tmp_path / "model"))
+    before = {file.name: file.read_bytes() for file in own.iterdir()}
+    settings = Settings(device="cpu", caption_pictures=0)
+    assert evaluate(str(folder), str(own), str(tmp_path / "a"), settings).min_similarity_written is None
+    assert {file.name: file.read_bytes() for file in own.iterdir()} == before
+    asked = Settings(device="cpu", caption_pictures=0, write_min_similarity=True)
+    report = evaluate(str(folder), str(own), str(tmp_path / "b"), asked)
+    after = {file.name: file.read_bytes() for file in own.iterdir()}
+    assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
+    engine = load(str(own), device="cpu")
+    assert engine.min_similarity == report.calibration.threshold == report.min_similarity_written
+    np.testing.assert_array_equal(engine.encode(["a red dog"]), load(model, device="cpu").encode(["a red dog"]))
+
+
+def test_captions_that_look_like_markup_stay_text(folder, model, tmp_path):
+    from dataclasses import replace
+
+    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_pictures=0))
+    hostile = replace(report.best[0], query="<script>alert(1)</script> [bold]")
+    assert "<script>alert" not in page(replace(report, best=[hostile]))
+
+
+def test_what_cannot_be_evaluated_is_refused(folder, model, clip_collection, tmp_path):
+    with pytest.raises(DataError, match="1 pictures are too few"):
+        evaluate(str(clip_collection), model, str(tmp_path), Settings(device="cpu"))
+    with pytest.raises(InputError, match="clip_model"):
+        evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", clip_model="no-such-clip"))
+    with pytest.raises(InputError, match="caption_pictures"):
+        Settings(caption_pictures=-1)
+    with pytest.raises(ModelError, match="nowhere"):
+        evaluate(str(folder), str(tmp_path / "nowhere"), str(tmp_path), Settings(device="cpu"))
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, monkeypatch):
+    (tmp_path / "wrong").write_text("{")
+    monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_both", lambda *_, **__: pytest.fail("too late"))
+    for flag in ("karpathy", "interleaved", "index"):
+        with pytest.raises(DataError):
+            evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", **{flag: str(tmp_path / "wrong")}))
+
+
+def test_a_missing_package_is_named(folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.NEEDED", ("plotly", "no_such_package"))
+    with pytest.raises(ClipGptError, match=r"needs no_such_package: pip install .clipgpt-retrieval\[evaluation\]"):
+        evaluate(str(folder), model, str(tmp_path), Settings(device="cpu"))
+
+
+def test_it_writes_to_any_file_system(folder, model):
+    import fsspec
+
+    evaluate(str(folder), model, "memory://reports/first", Settings(device="cpu", caption_pictures=0))
+    names = fsspec.filesystem("memory").ls("/reports/first", detail=False)
+    assert sorted(name.rsplit("/", 1)[1] for name in names) == ["evaluation.html", "evaluation.json"]

@@ -1,0 +1,97 @@
+"""1K and 5K as papers count them: five captions a picture, folds in the file's order, nothing learned from."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.evaluation import karpathy
+from clipgpt_retrieval.evaluation.collection import Collection
+from clipgpt_retrieval.evaluation.karpathy import find_test_set, measure_karpathy
+from clipgpt_retrieval.evaluation.retrieval import caption_ranks, recall_at
+from clipgpt_retrieval.training.pairs import Pairs
+
+COUNT, DIM = 40, 8
+RANDOM = np.random.default_rng(0)
+GALLERY = RANDOM.normal(size=(COUNT, DIM)).astype(np.float32)
+GALLERY /= np.linalg.norm(GALLERY, axis=1, keepdims=True)
+CAPTIONS = [[f"caption {j} of {i}" for j in range(6)] for i in range(COUNT)]
+NAMES = [f"val2014/{i}.jpg" for i in range(COUNT)]
+
+
+@pytest.fixture
+def collection() -> Collection:
+    pairs = Pairs(GALLERY, CAPTIONS, 1.0, [[i] for i in range(COUNT)], NAMES)
+    return Collection("folder", pairs, None, "all", COUNT)
+
+
+@pytest.fixture
+def queries(collection) -> np.ndarray:
+    noisy = GALLERY[collection.truth] + np.random.default_rng(1).normal(size=(COUNT * 6, DIM)) * 0.4
+    return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def split_file(tmp_path) -> str:
+    """Thirty test pictures, the last first, and ten of training."""
+    images = [
+        {
+            "filename": f"{i}.jpg",
+            "filepath": "val2014",
+            "split": "test" if i >= 10 else "train",
+            "sentences": [{"raw": text, "tokens": text.split()} for text in CAPTIONS[i]],
+        }
+        for i in reversed(range(COUNT))
+    ]
+    (tmp_path / "dataset.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    return str(tmp_path / "dataset.json")
+
+
+def test_figures_over_all_and_over_folds(collection, queries, split_file, monkeypatch):
+    monkeypatch.setattr(karpathy, "FOLD", 10)
+    test = find_test_set(split_file, collection)
+    assert test.pictures.tolist() == list(reversed(range(10, COUNT)))
+    whole, folds = measure_karpathy(test, queries, GALLERY, "CLIP-GPT")
+    assert (whole.protocol, whole.pictures, folds.protocol) == ("30", 30, "1K")
+
+    def by_hand(pictures: list[int]) -> tuple[dict, float]:
+        asked = queries[[6 * picture + j for picture in pictures for j in range(5)]]
+        truth = np.repeat(np.arange(len(pictures)), 5)
+        to_text = (caption_ranks(asked, GALLERY[pictures], truth) < 5).mean()
+        return recall_at(asked, GALLERY[pictures], truth), float(to_text)
+
+    to_image, to_text = by_hand(test.pictures.tolist())
+    assert whole.text_to_image == pytest.approx({name: 100 * value for name, value in to_image.items()})
+    assert whole.image_to_text["R@5"] == pytest.approx(100 * to_text)
+    parts = [by_hand(test.pictures[start : start + 10].tolist())[0] for start in (0, 10, 20)]
+    assert folds.text_to_image["R@1"] == pytest.approx(100 * np.mean([part["R@1"] for part in parts]))
+
+
+def test_five_thousand_pictures_are_5k(collection, queries, split_file):
+    test = find_test_set(split_file, collection)
+    many = replace(test, pictures=np.tile(test.pictures, 34)[:1000], queries=(test.queries * 34)[:1000])
+    assert [one.protocol for one in measure_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["1K"]
+
+
+def test_test_pictures_that_were_learned_from_are_not_measured(collection, split_file):
+    part = collection.pairs.subset(np.arange(5, 35))
+    rest = collection.pairs.subset(np.array([0]))
+    why = find_test_set(split_file, replace(collection, pairs=part, trained_on=rest))
+    assert why.startswith("5 of the 30 test pictures are learned from or absent")
+
+
+def test_other_captions_are_not_measured(collection, split_file):
+    pairs = replace(collection.pairs, captions=[[text + "!" for text in texts] for texts in CAPTIONS])
+    assert find_test_set(split_file, replace(collection, pairs=pairs)).startswith("150 captions")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [("{", "cannot be read"), ("{}", "images: Field required"), ('{"images": [{"split": "test"}]}', "images.0")],
+)
+def test_another_file_is_refused(collection, tmp_path, content, why):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(DataError, match=why):
+        find_test_set(str(tmp_path / "dataset.json"), collection)
