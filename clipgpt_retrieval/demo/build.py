@@ -1,0 +1,179 @@
+"""``clipgpt-retrieval demo --build``: everything that the demo ships, made anew from the scenes.
+
+Four stages, each left in the build folder when it is done and not done again: the CLIP, its embeddings of fresh scenes,
+the CLIP-GPT trained on them by this package's own ``train``, and the gallery. About an hour on two cores.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+
+from clipgpt_retrieval.demo import clip
+from clipgpt_retrieval.demo.captions import captions
+from clipgpt_retrieval.demo.clip_training import train_clip
+from clipgpt_retrieval.demo.gallery import EditedScenes, edited_scenes, make_gallery, ship_gallery
+from clipgpt_retrieval.demo.render import render
+from clipgpt_retrieval.demo.scenes import random_scene
+from clipgpt_retrieval.demo.unpack import SHIPPED
+
+SEED = 0
+CLIP_STEPS = 500
+LESSON_FAMILIES = 7000
+CLIPGPT_STEPS = 2000
+CLIPGPT_BATCH = 256
+CLIPGPT_LEARNING_RATE = 1e-3
+GALLERY_SIZE = 2000
+VOCABULARY_SAMPLE = 20_000
+WORDS = 2000
+LAYERS, WIDTH, HEADS = 4, 320, 5
+CONTEXT = 160
+EMBED_BATCH = 128
+
+
+def build(folder: Path) -> None:
+    """Runs the stages that ``folder`` does not hold yet, and puts the results into the package.
+
+    Args:
+        folder: keeps the stages, so that an interrupted build goes on.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = _trained_clip(folder)
+    clip.register()
+    lessons = _embedded_lessons(folder, checkpoint)
+    clipgpt = _trained_clipgpt(folder, lessons)
+    gallery = folder / "gallery"
+    if not (gallery / "edits.jsonl").is_file():
+        make_gallery(gallery, GALLERY_SIZE, clip.clip_model(checkpoint), seed=SEED + 2)
+    ship(checkpoint, clipgpt, gallery)
+
+
+def ship(checkpoint: Path, clipgpt: Path, gallery: Path) -> None:
+    """Replaces what the package ships by a finished build."""
+    for name in ("clipgpt", "collection"):
+        shutil.rmtree(SHIPPED / name, ignore_errors=True)
+    clip.ship(load_file(checkpoint), _used_tokens(), SHIPPED / "clip" / "weights.safetensors")
+    _ship_clipgpt(clipgpt, SHIPPED / "clipgpt")
+    ship_gallery(gallery, SHIPPED / "collection")
+    digest = hashlib.sha256()
+    for file in sorted(path for path in SHIPPED.rglob("*") if path.is_file() and path.name != "digest.txt"):
+        digest.update(file.read_bytes())
+    (SHIPPED / "digest.txt").write_text(digest.hexdigest()[:12] + "\n")
+
+
+def _trained_clip(folder: Path) -> Path:
+    checkpoint = folder / "clip.safetensors"
+    if not checkpoint.is_file():
+        weights = train_clip(folder / "clip_run", CLIP_STEPS, SEED)
+        aside = folder / "clip.part"
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside)
+        aside.rename(checkpoint)
+    return checkpoint
+
+
+def _used_tokens() -> np.ndarray:
+    """The tokens that the captions of many scenes are made of, int64 ``[u]``."""
+    import open_clip
+
+    clip.register()
+    tokenizer = open_clip.get_tokenizer(clip.ARCHITECTURE)
+    random = np.random.default_rng(SEED + 3)
+    texts = [text for _ in range(VOCABULARY_SAMPLE) for text in captions(random_scene(random), random, n=2)]
+    return np.unique(tokenizer(texts).numpy())
+
+
+def _embedded_lessons(folder: Path, checkpoint: Path) -> Path:
+    """Scenes to train the CLIP-GPT on, as clip-retrieval inference would leave them, with edits between them."""
+    lessons = folder / "lessons"
+    if lessons.is_dir():
+        return lessons
+    aside = folder / "lessons.part"
+    shutil.rmtree(aside, ignore_errors=True)
+    for part in ("img_emb", "metadata"):
+        (aside / part).mkdir(parents=True)
+    random = np.random.default_rng(SEED + 1)
+    scenes = edited_scenes(LESSON_FAMILIES, random)
+    np.save(aside / "img_emb" / "img_emb_0.npy", _embed(scenes, checkpoint))
+    of_scenes = [captions(scene, random, n=5) for scene in scenes.scenes]
+    pd.DataFrame({"image_path": range(len(of_scenes)), "captions": of_scenes}).to_parquet(
+        aside / "metadata" / "metadata_0.parquet"
+    )
+    (aside / "edits.jsonl").write_text(scenes.edits_as_jsonl())
+    aside.rename(lessons)
+    return lessons
+
+
+@torch.inference_mode()
+def _embed(scenes: EditedScenes, checkpoint: Path) -> np.ndarray:
+    """Unit image embeddings float16 ``[n, d]``, through open_clip's own preprocessing."""
+    import open_clip
+
+    model, _, preprocess = open_clip.create_model_and_transforms(clip.ARCHITECTURE, pretrained=str(checkpoint))
+    model.eval()
+    embeddings = []
+    for start in tqdm(range(0, len(scenes.scenes), EMBED_BATCH), desc="embedding scenes", unit="batch"):
+        pictures: list[Image.Image] = [render(scene, 224) for scene in scenes.scenes[start : start + EMBED_BATCH]]
+        pixels = torch.stack([preprocess(picture) for picture in pictures])  # [b, 3, s, s]
+        embeddings.append(model.encode_image(pixels, normalize=True).half().numpy())
+    return np.concatenate(embeddings)
+
+
+def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
+    from clipgpt_retrieval.training.train import train
+
+    output = folder / "clipgpt"
+    if not output.is_dir():
+        train(
+            str(lessons),
+            str(output),
+            backbone=str(_backbone(folder, lessons)),
+            clip_model=f"open_clip:{clip.ARCHITECTURE}",
+            validation_fraction=0.03,
+            steps=CLIPGPT_STEPS,
+            batch_size=CLIPGPT_BATCH,
+            learning_rate=CLIPGPT_LEARNING_RATE,
+            interleaved=str(lessons / "edits.jsonl"),
+            bf16=True,
+            seed=SEED,
+        )
+    return output
+
+
+def _backbone(folder: Path, lessons: Path) -> Path:
+    """A small GPT-2 of random weights with a tokenizer made of the demo's own captions."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
+
+    backbone = folder / "backbone"
+    if backbone.is_dir():
+        return backbone
+    texts = [text for several in pd.read_parquet(lessons / "metadata")["captions"] for text in several]
+    texts += [json.loads(line)["segments"][1]["text"] for line in (lessons / "edits.jsonl").open()]
+    words = ByteLevelBPETokenizer()
+    words.train_from_iterator([f"Caption: [{text}]." for text in texts], WORDS, special_tokens=["<|endoftext|>"])
+    tokenizer = GPT2TokenizerFast(tokenizer_object=words._tokenizer)
+    torch.manual_seed(SEED)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=CONTEXT, n_layer=LAYERS, n_embd=WIDTH, n_head=HEADS,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    aside = folder / "backbone.part"
+    GPT2LMHeadModel(config).save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    aside.rename(backbone)
+    return backbone
+
+
+def _ship_clipgpt(model: Path, shipped: Path) -> None:
+    """Copies a clipgpt model with its weights as float16."""
+    shutil.copytree(model, shipped)
+    weights = load_file(shipped / "model.safetensors")
+    small = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    save_file(small, shipped / "model.safetensors", metadata={"format": "pt"})

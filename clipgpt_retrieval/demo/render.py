@@ -1,0 +1,122 @@
+"""Scenes as pictures: the sprites of their things on the background of their setting."""
+
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image
+
+from clipgpt_retrieval.demo.atlas import sprites
+from clipgpt_retrieval.demo.scenes import Scene
+from clipgpt_retrieval.demo.settings import background
+from clipgpt_retrieval.demo.things import KINDS
+
+SPRITE_SHARES = {1: 0.24, 2: 0.29, 3: 0.36}
+"""A sprite's longer side by a kind's size, as a share of the picture's."""
+
+SMALLEST = 0.19
+ROW_PLACES = 4
+"""Things that stand side by side; more make a second row."""
+
+NIGHT = (0.62, 0.64, 0.86)
+"""What moonlight leaves of red, green and blue."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """One thing's place: the middle of its foot, and how large it is, as shares of the picture."""
+
+    kind: str
+    x: float
+    foot: float
+    share: float
+
+
+def render(scene: Scene, size: int = 224) -> Image.Image:
+    """The picture of a scene, RGB, ``size`` pixels square, the same each time."""
+    image = background(scene.setting, scene.night, _random(scene, scene.setting), size)
+    for spot in sorted(_spots(scene), key=lambda spot: spot.foot):
+        sprite = _scaled(spot.kind, round(spot.share * size), scene.night)
+        left, top = round(spot.x * size - sprite.width / 2), round(spot.foot * size - sprite.height)
+        left = min(max(left, 0), size - sprite.width)
+        image.paste(sprite, (left, max(top, 0)), sprite)
+    return image
+
+
+def _random(scene: Scene, what: str) -> np.random.Generator:
+    """A generator for one aspect of a scene, so that a change of another leaves it as it is."""
+    return np.random.default_rng([scene.layout_seed, zlib.crc32(what.encode())])
+
+
+def _spots(scene: Scene) -> list[Spot]:
+    in_air: list[str] = []
+    below: list[str] = []
+    for kind in _ordered(scene):
+        (in_air if KINDS[kind].place == "air" else below).extend([kind] * scene.count_of(kind))
+    spots = _rows(scene, below, lowest=0.95, step=0.33)
+    if scene.setting == "sky" or not below:
+        return spots + _rows(scene, in_air, lowest=0.9, step=0.42)
+    return spots + _rows(scene, in_air, lowest=0.36, step=0.0)
+
+
+def _ordered(scene: Scene) -> list[str]:
+    """The kinds from left to right: at random, but as the relation wants its two."""
+    kinds = sorted((thing.kind for thing in scene.things), key=lambda kind: _random(scene, kind).random())
+    if scene.relation is None:
+        return kinds
+    first, relation, second = scene.relation
+    if relation == "right of":
+        first, second = second, first
+    rest = [kind for kind in kinds if kind not in (first, second)]
+    if relation in ("next to", "above") and kinds.index(first) > kinds.index(second):
+        first, second = second, first
+    at = min(kinds.index(first), kinds.index(second), len(rest))
+    return [*rest[:at], first, second, *rest[at:]]
+
+
+def _rows(scene: Scene, kinds: list[str], lowest: float, step: float) -> list[Spot]:
+    """Places for things from left to right, in one row, or in two where there are many."""
+    if not kinds:
+        return []
+    front = _front(scene, kinds)
+    back = [kind for kind in kinds if kind not in front] if front else []
+    rows = [row for row in (front, back) if row] if back else _split(kinds, two=step > 0)
+    spots = []
+    for number, row in enumerate(rows):
+        room = 1.0 / len(row)
+        for place, kind in enumerate(row):
+            random = _random(scene, f"{kind} {place} {number}")
+            share = max(SMALLEST, min(SPRITE_SHARES[KINDS[kind].size], room * 1.15) * random.uniform(0.92, 1.05))
+            x = (place + 0.5) * room + random.uniform(-0.08, 0.08) * room
+            foot = lowest - number * step + random.uniform(-0.03, 0.02)
+            spots.append(Spot(kind, x, foot, share if number == 0 else max(SMALLEST, share * 0.85)))
+    return spots
+
+
+def _front(scene: Scene, kinds: list[str]) -> list[str]:
+    """What stands in front, where the relation says so."""
+    if scene.relation is None or scene.relation[1] != "in front of":
+        return []
+    return [kind for kind in kinds if kind == scene.relation[0]]
+
+
+def _split(kinds: list[str], two: bool) -> list[list[str]]:
+    if len(kinds) <= ROW_PLACES or not two:
+        return [kinds]
+    half = (len(kinds) + 1) // 2
+    return [kinds[:half], kinds[half:]]
+
+
+@lru_cache(maxsize=20_000)
+def _scaled(kind: str, longest: int, night: bool) -> Image.Image:
+    sprite = sprites()[kind]
+    scale = longest / max(sprite.size)
+    sized = sprite.resize(
+        (max(1, round(sprite.width * scale)), max(1, round(sprite.height * scale))), Image.Resampling.LANCZOS
+    )
+    if not night:
+        return sized
+    pixels = np.asarray(sized).astype(np.float32)  # [h, w, 4]
+    pixels[..., :3] *= NIGHT
+    return Image.fromarray(pixels.astype(np.uint8), "RGBA")

@@ -1,0 +1,151 @@
+"""Scenes: what is to be seen, where, and when, as data that can be drawn, described and changed."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from clipgpt_retrieval.demo.things import KINDS
+
+OUTDOORS = (
+    "street", "meadow", "beach", "sea", "snow", "desert", "forest", "mountains", "farm", "lake", "park", "sky",
+)  # fmt: skip
+INDOORS = ("table", "room", "stage")
+SETTINGS = OUTDOORS + INDOORS
+
+RELATIONS = ("left of", "right of", "above", "in front of", "next to")
+MAX_KINDS = 4
+MAX_COUNT = 4
+MAX_THINGS = 8
+NIGHT_SHARE = 0.3
+SURPRISING_SHARE = 0.12
+"""How often a thing is where it is not usual."""
+
+KIND_SHARES = (0.2, 0.45, 0.27, 0.08)
+"""How often a scene has one to four kinds of things."""
+
+COUNT_SHARES = (0.62, 0.2, 0.11, 0.07)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Things of one kind in a scene.
+
+    Attributes:
+        kind: name of a kind.
+        count: 1 to 4.
+    """
+
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a picture shows.
+
+    Attributes:
+        setting: one of :data:`SETTINGS`.
+        night: outdoors only.
+        things: one to four kinds, each once.
+        relation: ``(kind, one of RELATIONS, kind)`` or None.
+        layout_seed: of everything that the description leaves open.
+    """
+
+    setting: str
+    night: bool
+    things: tuple[Placed, ...]
+    relation: tuple[str, str, str] | None
+    layout_seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: dict[str, Any]) -> "Scene":
+        """The scene that :meth:`to_dict` described."""
+        relation = description["relation"]
+        return cls(
+            setting=description["setting"],
+            night=description["night"],
+            things=tuple(Placed(thing["kind"], thing["count"]) for thing in description["things"]),
+            relation=None if relation is None else (relation[0], relation[1], relation[2]),
+            layout_seed=description["layout_seed"],
+        )
+
+    def count_of(self, kind: str) -> int:
+        """How many of a kind are there."""
+        return next((thing.count for thing in self.things if thing.kind == kind), 0)
+
+    def shows_the_same_as(self, other: "Scene") -> bool:
+        """Whether the two show the same things, as many of them, in the same place at the same time of day."""
+        return (self.setting, self.night, set(self.things)) == (other.setting, other.night, set(other.things))
+
+
+def fits(kind: str, setting: str) -> bool:
+    """Whether a kind can be drawn in a setting without floating or drowning."""
+    place = KINDS[kind].place
+    if setting == "table":
+        return place == "table"
+    if setting == "sky":
+        return place == "air"
+    if setting == "sea":
+        return place in ("water", "air")
+    return place in ("ground", "air") or setting in KINDS[kind].settings
+
+
+def usual_kinds(setting: str) -> list[str]:
+    """The kinds that are usual in a setting."""
+    return [name for name, kind in KINDS.items() if setting in kind.settings]
+
+
+def random_scene(random: np.random.Generator) -> Scene:
+    """A scene that could be a photograph, now and then a surprising one."""
+    setting = str(random.choice(SETTINGS))
+    wanted = 1 + int(random.choice(MAX_KINDS, p=KIND_SHARES))
+    things: list[Placed] = []
+    while len(things) < wanted:
+        room = MAX_THINGS - sum(thing.count for thing in things)
+        count = min(1 + int(random.choice(MAX_COUNT, p=COUNT_SHARES)), room)
+        kind = random_kind(setting, random)
+        if count and kind not in [thing.kind for thing in things]:
+            things.append(Placed(kind, count))
+        elif not count:
+            break
+    night = setting in OUTDOORS and random.random() < NIGHT_SHARE
+    scene = Scene(setting, bool(night), tuple(things), None, int(random.integers(2**31)))
+    return with_relation(scene, random)
+
+
+def random_kind(setting: str, random: np.random.Generator) -> str:
+    """A kind for a setting: mostly a usual one."""
+    if random.random() < SURPRISING_SHARE:
+        return str(random.choice([name for name in KINDS if fits(name, setting)]))
+    return str(random.choice(usual_kinds(setting)))
+
+
+def with_relation(scene: Scene, random: np.random.Generator) -> Scene:
+    """The scene with a relation between its first two kinds, where they can have one and half of the time."""
+    if len(scene.things) < 2 or random.random() < 0.5:
+        return replace(scene, relation=None)
+    first, second = scene.things[0].kind, scene.things[1].kind
+    in_air = [KINDS[kind].place == "air" for kind in (first, second)]
+    if all(in_air) or not any(in_air):
+        relation = str(random.choice(["left of", "right of", "next to", "in front of"][: 4 if not any(in_air) else 3]))
+    else:
+        relation = "above"
+        first, second = (first, second) if in_air[0] else (second, first)
+    return replace(scene, relation=(first, relation, second))
+
+
+def variations(scene: Scene, random: np.random.Generator, n: int) -> list[Scene]:
+    """``n`` different scenes that each differ from this one in a single respect: near misses of it."""
+    from clipgpt_retrieval.demo.edits import random_edit
+
+    found: list[Scene] = []
+    while len(found) < n:
+        _, changed = random_edit(scene, random)
+        if changed != scene and changed not in found:
+            found.append(changed)
+    return found

@@ -1,0 +1,71 @@
+"""From the files that the package ships to a collection that clip-retrieval can read.
+
+The package may lie in a zip or a read-only folder and anywhere on the disk, and a collection's metadata names its
+pictures by absolute paths: so the demo is unpacked once into the user's cache.
+"""
+
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+from clipgpt_retrieval.errors import DataError
+
+SHIPPED = Path(__file__).parent / "shipped"
+DIGEST = SHIPPED / "digest.txt"
+"""Tells one build of the demo from another; its unpacked form carries the digest in its name."""
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it can make again: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipgpt_retrieval"
+
+
+def unpacked() -> Path:
+    """The folder with ``collection/`` and ``clip.safetensors``, unpacked now if it is not there.
+
+    Raises:
+        DataError: the installation lacks the demo's files, or the cache cannot be written.
+    """
+    if not DIGEST.is_file():
+        raise DataError(f"{SHIPPED} lacks the demo's files: install the package again, or run demo --build")
+    target = cache_folder() / f"demo-{DIGEST.read_text().strip()}"
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="demo-", dir=target.parent) as aside:
+            _unpack(SHIPPED, Path(aside) / "demo", target)
+            _put_in_place(Path(aside) / "demo", target)
+    except OSError as error:
+        raise DataError(f"the demo cannot be unpacked into {target.parent}: {error.strerror}") from error
+    return target
+
+
+def _put_in_place(aside: Path, target: Path) -> None:
+    try:
+        aside.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was quicker, with the same result
+            raise
+
+
+def _unpack(shipped: Path, folder: Path, final: Path) -> None:
+    """Unpacks into ``folder``, which will be called ``final``."""
+    from clipgpt_retrieval.demo import clip
+
+    shutil.copytree(shipped / "collection", folder / "collection", ignore=shutil.ignore_patterns("*.zip"))
+    with zipfile.ZipFile(shipped / "collection" / "images.zip") as archive:
+        archive.extractall(folder / "collection" / "images")
+    for metadata in (folder / "collection").rglob("*.parquet"):
+        _name_pictures(metadata, final / "collection" / "images")
+    clip.unpack(shipped / "clip" / "weights.safetensors", folder / "clip.safetensors")
+
+
+def _name_pictures(metadata: Path, images: Path) -> None:
+    import pandas as pd
+
+    rows = pd.read_parquet(metadata)
+    rows["image_path"] = [str(images / name) for name in rows["image_path"]]
+    rows.to_parquet(metadata)

@@ -1,0 +1,150 @@
+"""Scenes: a picture that does not show what its caption says teaches every model of the demo something wrong."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipgpt_retrieval.demo.captions import captions, query
+from clipgpt_retrieval.demo.edits import CHANGES, random_edit
+from clipgpt_retrieval.demo.render import render
+from clipgpt_retrieval.demo.scenes import (
+    MAX_COUNT,
+    MAX_KINDS,
+    MAX_THINGS,
+    OUTDOORS,
+    SETTINGS,
+    Placed,
+    Scene,
+    random_scene,
+    variations,
+)
+from clipgpt_retrieval.demo.things import KINDS
+from clipgpt_retrieval.demo.words import named_in, names_all, night_in, setting_in, shows_what_it_names
+
+seeds = st.integers(0, 2**32 - 1)
+many = settings(max_examples=150, deadline=None)
+
+
+def scene_of(seed: int) -> tuple[Scene, np.random.Generator]:
+    random = np.random.default_rng(seed)
+    return random_scene(random), random
+
+
+def shown(setting: str, counts: dict[str, int], night: bool = False) -> Scene:
+    return Scene(setting, night, tuple(Placed(kind, count) for kind, count in counts.items()), None, 0)
+
+
+def test_there_is_enough_to_see():
+    assert len(KINDS) >= 120 and len(SETTINGS) >= 12
+
+
+@many
+@given(seeds)
+def test_a_scene_can_be_drawn_and_described(seed):
+    scene, _ = scene_of(seed)
+    assert 1 <= len(scene.things) <= MAX_KINDS
+    assert len({thing.kind for thing in scene.things}) == len(scene.things)
+    assert all(1 <= thing.count <= MAX_COUNT for thing in scene.things)
+    assert sum(thing.count for thing in scene.things) <= MAX_THINGS
+    assert scene.setting in OUTDOORS or not scene.night
+    assert Scene.from_dict(json.loads(json.dumps(scene.to_dict()))) == scene
+
+
+@many
+@given(seeds)
+def test_a_caption_says_nothing_that_is_not_there(seed):
+    scene, random = scene_of(seed)
+    for text in [*captions(scene, random), query(scene, random)]:
+        assert named_in(text), text
+        assert all(named.is_in(scene) for named in named_in(text)), text
+        assert setting_in(text) in (None, scene.setting), text
+        assert scene.night or not night_in(text), text
+
+
+def test_most_captions_name_everything_with_its_number_and_its_place():
+    random = np.random.default_rng(0)
+    scenes = [random_scene(random) for _ in range(300)]
+    said = [(scene, text) for scene in scenes for text in captions(scene, random)]
+    assert np.mean([names_all(scene, text) for scene, text in said]) > 0.85
+    assert np.mean([setting_in(text) == scene.setting for scene, text in said]) > 0.85
+    assert np.mean([night_in(text) for scene, text in said if scene.night]) > 0.85
+
+
+def test_captions_of_one_scene_differ_in_their_words():
+    random = np.random.default_rng(0)
+    different = [len({text.lower().rstrip(".") for text in captions(random_scene(random), random)}) for _ in range(200)]
+    assert np.mean(different) > 4.5
+
+
+@pytest.mark.parametrize(
+    ("text", "scene"),
+    [
+        ("A woman riding a bike amongst other vehicles.", shown("street", {"woman riding a bike": 1, "bus": 1})),
+        ("A child reading a book.", shown("room", {"girl": 1, "book": 1})),
+        ("A piece of cake and a fork on a table.", shown("table", {"cake": 1, "fork": 1})),
+        ("Two giraffes are standing next to a fence.", shown("meadow", {"giraffe": 2, "fence": 1})),
+        ("bikes and cars", shown("street", {"bicycle": 2, "car": 3})),
+        ("dog at the beach at night", shown("beach", {"dog": 1}, night=True)),
+    ],
+)
+def test_the_notebooks_examples_are_scenes_of_the_collection(text, scene):
+    assert shows_what_it_names(scene, text)
+    assert not shows_what_it_names(shown("sea", {"whale": 1}), text)
+    assert setting_in(text) in (None, scene.setting) and night_in(text) == scene.night
+
+
+@many
+@given(seeds)
+def test_an_edit_changes_one_thing_and_keeps_the_rest(seed):
+    scene, random = scene_of(seed)
+    text, changed = random_edit(scene, random)
+    assert text and not scene.shows_the_same_as(changed)
+    assert changed.layout_seed == scene.layout_seed
+    things = set(scene.things) ^ set(changed.things)
+    aspects = [
+        changed.setting != scene.setting,
+        bool(things),
+        changed.night != scene.night and changed.setting == scene.setting,
+    ]
+    assert sum(aspects) == 1, (text, scene, changed)
+    assert len({thing.kind for thing in things}) <= 2
+    assert all(sum(t.count for t in s.things) <= MAX_THINGS for s in (scene, changed))
+
+
+def test_every_kind_of_edit_comes_up():
+    random = np.random.default_rng(0)
+    for change in CHANGES:
+        assert any(change(random_scene(random), random) for _ in range(50)), change.__name__
+
+
+def test_near_misses_are_all_different():
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        scene = random_scene(random)
+        assert len({scene, *variations(scene, random, 3)}) == 4
+
+
+def test_a_picture_is_the_same_each_time_and_shows_every_kind_and_setting():
+    blank = {setting: render(Scene(setting, False, (), None, 1), 112) for setting in SETTINGS}
+    for kind in KINDS.values():
+        scene = Scene(kind.settings[0], False, (Placed(kind.name, 1),), None, 1)
+        picture = np.asarray(render(scene, 112)).astype(int)
+        assert np.array_equal(picture, np.asarray(render(scene, 112)))
+        changed = (abs(picture - np.asarray(blank[kind.settings[0]])).sum(axis=2) > 30).mean()
+        assert changed > 0.01, f"{kind.name} is hardly to be seen"
+    assert len({picture.tobytes() for picture in blank.values()}) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("relation", ["left of", "right of"])
+def test_relations_are_true_in_the_picture(relation):
+    """A red apple and a yellow lemon: the redder half tells where the apple is."""
+    for seed in range(10):
+        things = (Placed("apple", 1), Placed("lemon", 1))
+        scene = Scene("table", False, things, ("apple", relation, "lemon"), seed)
+        picture = np.asarray(render(scene, 112)).astype(int)
+        red = (picture[..., 0] > 190) & (picture[..., 1] < 70)
+        columns = np.nonzero(red)[1]
+        assert (columns.mean() < 56) == (relation == "left of")
