@@ -36,7 +36,7 @@ class Spot:
 def render(scene: Scene, size: int = 224) -> Image.Image:
     """The picture of a scene, RGB, ``size`` pixels square, the same each time."""
     image = background(scene.setting, scene.night, _random(scene, scene.setting), size)
-    for spot in sorted(_spots(scene), key=lambda spot: spot.foot):
+    for spot in sorted(spots(scene), key=lambda spot: spot.foot):
         sprite = _scaled(spot.kind, round(spot.share * size), scene.night)
         left, top = round(spot.x * size - sprite.width / 2), round(spot.foot * size - sprite.height)
         left = min(max(left, 0), size - sprite.width)
@@ -49,7 +49,8 @@ def _random(scene: Scene, what: str) -> np.random.Generator:
     return np.random.default_rng([scene.layout_seed, zlib.crc32(what.encode())])
 
 
-def _spots(scene: Scene) -> list[Spot]:
+def spots(scene: Scene) -> list[Spot]:
+    """Where every single thing of a scene stands, lies or flies."""
     in_air: list[str] = []
     below: list[str] = []
     for kind in _ordered(scene):
@@ -81,7 +82,7 @@ def _rows(scene: Scene, kinds: list[str], lowest: float, step: float) -> list[Sp
         return []
     front = _front(scene, kinds)
     back = [kind for kind in kinds if kind not in front] if front else []
-    rows = [row for row in (front, back) if row] if back else _split(kinds, two=step > 0)
+    rows = [row for row in (front, back) if row] if back else _split(scene, kinds, two=step > 0)
     spots = []
     for number, row in enumerate(rows):
         room = 1.0 / len(row)
@@ -101,11 +102,19 @@ def _front(scene: Scene, kinds: list[str]) -> list[str]:
     return [kind for kind in kinds if kind == scene.relation[0]]
 
 
-def _split(kinds: list[str], two: bool) -> list[list[str]]:
+def _split(scene: Scene, kinds: list[str], two: bool) -> list[list[str]]:
+    """One row or two; what the relation sets side by side stays in one of them, or else runs through both."""
     if len(kinds) <= ROW_PLACES or not two:
         return [kinds]
     half = (len(kinds) + 1) // 2
-    return [kinds[:half], kinds[half:]]
+    related = set() if scene.relation is None else {scene.relation[0], scene.relation[2]}
+    if not related or not related <= set(kinds):
+        return [kinds[:half], kinds[half:]]
+    places = [place for place, kind in enumerate(kinds) if kind in related]
+    if len(places) > half:
+        return [kinds[::2], kinds[1::2]]
+    start = min(places[0], len(kinds) - half)
+    return [kinds[start : start + half], kinds[:start] + kinds[start + half :]]
 
 
 @lru_cache(maxsize=20_000)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clipgpt_retrieval.demo.captions import captions, query
 from clipgpt_retrieval.demo.edits import CHANGES, random_edit
-from clipgpt_retrieval.demo.render import render
+from clipgpt_retrieval.demo.render import render, spots
 from clipgpt_retrieval.demo.scenes import (
     MAX_COUNT,
     MAX_KINDS,
@@ -148,3 +148,14 @@ def test_relations_are_true_in_the_picture(relation):
         red = (picture[..., 0] > 190) & (picture[..., 1] < 70)
         columns = np.nonzero(red)[1]
         assert (columns.mean() < 56) == (relation == "left of")
+
+
+@pytest.mark.parametrize("relation", ["left of", "right of"])
+def test_relations_stay_true_where_many_things_need_two_rows(relation):
+    for seed in range(100):
+        apples, lemons = (1 + int(count) for count in np.random.default_rng(seed).integers(MAX_COUNT, size=2))
+        things = (Placed("apple", apples), Placed("vase", 1), Placed("lemon", lemons))
+        x = {kind: [] for kind in ("apple", "lemon", "vase")}
+        for spot in spots(Scene("table", False, things, ("apple", relation, "lemon"), seed)):
+            x[spot.kind].append(spot.x)
+        assert (np.mean(x["apple"]) < np.mean(x["lemon"])) == (relation == "left of"), (seed, things)
