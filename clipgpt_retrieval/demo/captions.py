@@ -29,12 +29,13 @@ DAY_PHRASES = ("during the day", "in daylight", "by day")
 
 PARTICIPLES = {
     "person": ("standing", "posing"),
-    "rider": ("in motion", "on the move"),
+    "mover": ("seen", "pictured"),
     "animal": ("standing", "resting"),
     "vehicle": ("parked", "standing"),
     "air": ("flying", "floating"),
     "water": ("in the water", "swimming"),
     "boat": ("in the water", "floating"),
+    "upright": ("standing",),
     "thing": ("lying", "placed"),
 }
 RELATION_WORDS = {
@@ -194,12 +195,15 @@ def _where(scene: Scene, random: np.random.Generator) -> str:
 
 
 def _manner(kind: Kind) -> str:
+    if kind.section == "people":
+        # The largest ride, ski or swim, as some of their words say already.
+        return "mover" if kind.size == 3 else "person"
     if kind.place == "water" and kind.section == "vehicles":
         return "boat"
     if kind.place in ("air", "water"):
         return kind.place
-    if kind.section == "people":
-        return "rider" if "ing" in kind.name.split()[-1] or " riding " in kind.name else "person"
+    if kind.section == "nature and place":
+        return "upright"
     return {"animals": "animal", "vehicles": "vehicle"}.get(kind.section, "thing")
 
 

@@ -73,6 +73,13 @@ def test_most_captions_name_everything_with_its_number_and_its_place():
     assert np.mean([night_in(text) for scene, text in said if scene.night]) > 0.85
 
 
+def test_captions_say_only_once_what_somebody_does():
+    random = np.random.default_rng(0)
+    scene = shown("sea", {"swimmer": 1})
+    for text in (text for _ in range(200) for text in captions(scene, random)):
+        assert text.count("swimming") <= 1, text
+
+
 def test_captions_of_one_scene_differ_in_their_words():
     random = np.random.default_rng(0)
     different = [len({text.lower().rstrip(".") for text in captions(random_scene(random), random)}) for _ in range(200)]
