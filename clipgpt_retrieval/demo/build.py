@@ -25,6 +25,7 @@ from clipgpt_retrieval.demo.scenes import random_scene
 from clipgpt_retrieval.demo.unpack import SHIPPED
 
 SEED = 0
+GALLERY_SEED = SEED + 2
 CLIP_STEPS = 500
 LESSON_FAMILIES = 7000
 CLIPGPT_STEPS = 2000
@@ -51,7 +52,7 @@ def build(folder: Path) -> None:
     clipgpt = _trained_clipgpt(folder, lessons)
     gallery = folder / "gallery"
     if not (gallery / "edits.jsonl").is_file():
-        make_gallery(gallery, GALLERY_SIZE, clip.clip_model(checkpoint), seed=SEED + 2)
+        make_gallery(gallery, GALLERY_SIZE, clip.clip_model(checkpoint), seed=GALLERY_SEED)
     ship(checkpoint, clipgpt, gallery)
 
 

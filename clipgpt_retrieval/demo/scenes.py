@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from clipgpt_retrieval.demo.things import KINDS
+from clipgpt_retrieval.demo.things import KINDS, TOGETHER
 
 OUTDOORS = (
     "street", "meadow", "beach", "sea", "snow", "desert", "forest", "mountains", "farm", "lake", "park", "sky",
@@ -20,6 +20,9 @@ MAX_THINGS = 8
 NIGHT_SHARE = 0.3
 SURPRISING_SHARE = 0.12
 """How often a thing is where it is not usual."""
+
+TOGETHER_SHARE = 0.45
+"""How often a scene is about things that belong together."""
 
 KIND_SHARES = (0.2, 0.45, 0.27, 0.08)
 """How often a scene has one to four kinds of things."""
@@ -102,13 +105,15 @@ def usual_kinds(setting: str) -> list[str]:
 
 def random_scene(random: np.random.Generator) -> Scene:
     """A scene that could be a photograph, now and then a surprising one."""
-    setting = str(random.choice(SETTINGS))
-    wanted = 1 + int(random.choice(MAX_KINDS, p=KIND_SHARES))
+    setting, kinds = str(random.choice(SETTINGS)), []
+    if random.random() < TOGETHER_SHARE:
+        setting, *kinds = TOGETHER[int(random.integers(len(TOGETHER)))]
+    wanted = max(len(kinds), 1 + int(random.choice(MAX_KINDS, p=KIND_SHARES)))
     things: list[Placed] = []
     while len(things) < wanted:
         room = MAX_THINGS - sum(thing.count for thing in things)
         count = min(1 + int(random.choice(MAX_COUNT, p=COUNT_SHARES)), room)
-        kind = random_kind(setting, random)
+        kind = kinds[len(things)] if len(things) < len(kinds) else random_kind(setting, random)
         if count and kind not in [thing.kind for thing in things]:
             things.append(Placed(kind, count))
         elif not count:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipgpt_retrieval.demo import build
 from clipgpt_retrieval.demo.captions import captions, query
 from clipgpt_retrieval.demo.edits import CHANGES, random_edit
+from clipgpt_retrieval.demo.gallery import EDITS_OF_EACH, edited_scenes
 from clipgpt_retrieval.demo.render import render, spots
 from clipgpt_retrieval.demo.scenes import (
     MAX_COUNT,
@@ -18,10 +20,11 @@ from clipgpt_retrieval.demo.scenes import (
     SETTINGS,
     Placed,
     Scene,
+    fits,
     random_scene,
     variations,
 )
-from clipgpt_retrieval.demo.things import KINDS
+from clipgpt_retrieval.demo.things import KINDS, TOGETHER
 from clipgpt_retrieval.demo.words import named_in, names_all, night_in, setting_in, shows_what_it_names
 
 seeds = st.integers(0, 2**32 - 1)
@@ -101,6 +104,40 @@ def test_the_notebooks_examples_are_scenes_of_the_collection(text, scene):
     assert shows_what_it_names(scene, text)
     assert not shows_what_it_names(shown("sea", {"whale": 1}), text)
     assert setting_in(text) in (None, scene.setting) and night_in(text) == scene.night
+
+
+@pytest.fixture(scope="module")
+def gallery() -> list[Scene]:
+    """The scenes of the gallery that is built."""
+    random = np.random.default_rng(build.GALLERY_SEED)
+    return edited_scenes(build.GALLERY_SIZE // (1 + EDITS_OF_EACH), random).scenes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A woman riding a bike amongst other vehicles.",
+        "A child reading a book.",
+        "A piece of cake and a fork on a table.",
+        "Two giraffes are standing next to a fence.",
+        "kid with a book",
+        "bikes and cars",
+        "birthday cake with candles",
+        "dog at the beach at night",
+    ],
+)
+def test_the_gallery_has_a_picture_to_answer_with(gallery, text):
+    """No model finds what the collection does not hold."""
+    assert any(
+        all(named.is_in(scene) for named in named_in(text))
+        and setting_in(text) in (None, scene.setting)
+        and (scene.night or not night_in(text))
+        for scene in gallery
+    )
+
+
+def test_things_that_belong_together_can_be_drawn_together():
+    assert all(fits(kind, setting) for setting, *kinds in TOGETHER for kind in kinds)
 
 
 @many
