@@ -13,7 +13,7 @@ import numpy as np
 from clipgpt_retrieval.engine import ClipGpt
 
 FOLDER_NAME = ".clipgpt_explore"
-FORMAT = 1
+FORMAT = 2
 """Raised where what is cached changes its meaning."""
 
 

@@ -1,4 +1,4 @@
-"""The finest clusters of an index: the inverted lists that it already has, or k-means over a sample of its items."""
+"""The finest clusters of an index: its inverted lists where it has enough, else k-means over a sample of its items."""
 
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ import numpy as np
 from clipgpt_retrieval.items import InvertedLists, Items, unit_rows
 
 SAMPLE_SIZE = 50_000
-"""The most items that are read to cluster an index that has no inverted lists."""
+"""The most items that are read to cluster an index whose inverted lists do not suffice."""
 
 MAX_LISTS_SEARCHED = 16
 MAX_LEAVES = 1024
@@ -94,9 +94,12 @@ def find_leaves(items: Items, num_clusters: int) -> Leaves:
 
     Args:
         items: of the index.
-        num_clusters: how many clusters will be shown at once: an index without lists is cut into at least so many.
+        num_clusters: how many clusters will be shown at once. An index with fewer lists that hold something, such as
+            the IVF1 that autofaiss makes of small collections, is cut anew, as one without lists is.
     """
-    return SampledLeaves(items, num_clusters) if items.lists is None else ListLeaves(items.lists)
+    if items.lists is None or np.count_nonzero(items.lists.sizes) < num_clusters:
+        return SampledLeaves(items, num_clusters)
+    return ListLeaves(items.lists)
 
 
 def weighted_kmeans(

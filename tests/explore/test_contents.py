@@ -1,7 +1,9 @@
 """The table of contents tells the truth about every index type that is in use, and refuses the others in a sentence."""
 
+import logging
 import shutil
 
+import autofaiss
 import faiss
 import numpy as np
 import pytest
@@ -69,6 +71,35 @@ def test_clusters_hold_one_thing_each_and_add_up(kind, vectors, things, clipgpt,
         # Half of the dimensions are gone behind such a transform.
         assert nearest.mean() > (0.6 if kind.startswith(("OPQ", "PCA")) else 0.85)
         assert 0 < cluster["spread"] < 0.5
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("kind", ["Flat", "IVF1,Flat", "IVF24,Flat", "HNSW15", "Pad72,IVF16_HNSW8,PQ12x4"])
+def test_what_autofaiss_itself_makes_has_a_table_of_contents(kind, metric, vectors, things, clipgpt, tmp_path):
+    """Its factory is not faiss's: it sets other quantizers, and maps a small collection as a single list."""
+    autofaiss.build_index(
+        vectors,
+        index_path=str(tmp_path / "image.index"),
+        index_infos_path=str(tmp_path / "infos.json"),
+        index_key=kind,
+        metric_type=metric,
+        nb_cores=1,
+        verbose=logging.ERROR,
+    )
+    source = open_index(str(tmp_path))
+    clusters = Contents(source.items, source.file, clipgpt, THINGS).open()["clusters"]
+    assert len(clusters) == THINGS
+    assert sum(cluster["size"] for cluster in clusters) == COUNT
+    assert np.mean([len(set(things[cluster["example_ids"]])) == 1 for cluster in clusters]) >= 0.8
+
+
+def test_an_index_of_fewer_lists_than_clusters_is_cut_anew(vectors, things, clipgpt, tmp_path):
+    source = open_index(write_index(vectors, "IVF3,Flat", tmp_path / "index"))
+    contents = Contents(source.items, source.file, clipgpt, THINGS)
+    clusters = contents.open()["clusters"]
+    assert len(clusters) == THINGS
+    shown = np.concatenate([contents.some_items(cluster["id"], COUNT)[0] for cluster in clusters])
+    assert sorted(shown) == list(range(COUNT))
 
 
 @pytest.mark.parametrize("kind", ["IVF32,PQ16x4fs", "IDMap,Flat"])
