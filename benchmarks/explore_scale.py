@@ -6,6 +6,7 @@ and the peak memory before and after exploring: a GPT-2 at work is most of it.
 
     python benchmarks/explore_scale.py 100000 IVF1024,SQ8
     python benchmarks/explore_scale.py 1000000 OPQ16,IVF4096_HNSW32,PQ16x8
+    python benchmarks/explore_scale.py 10000000 OPQ16,IVF16384_HNSW32,PQ16x8
 """
 
 import json
