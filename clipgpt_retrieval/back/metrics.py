@@ -7,6 +7,7 @@ from prometheus_client import Histogram
 
 CLIPGPT_ENCODE_TIME = Histogram("clipgpt_encode_time", "Time spent encoding a query with CLIP-GPT")
 CLIPGPT_CAPTION_TIME = Histogram("clipgpt_caption_time", "Time spent captioning embeddings with CLIP-GPT")
+HTTP_TIME = Histogram("clipgpt_http_time", "Time until a request is answered", ["path", "status"])
 
 
 class ClipGptMetricsSummary(MetricsSummary):

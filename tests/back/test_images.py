@@ -10,6 +10,7 @@ from PIL import Image
 
 from clipgpt_retrieval.back import images
 from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
 
 
@@ -125,10 +126,9 @@ def test_an_answer_that_is_no_picture(web):
         ImageReader(allow_private_urls=True).from_url(f"{web}/large")
 
 
-def test_an_answer_without_end_is_cut_off(web, monkeypatch):
-    monkeypatch.setattr(images, "MAX_IMAGE_BYTES", 1000)
+def test_an_answer_without_end_is_cut_off(web):
     with pytest.raises(TooLargeError):
-        ImageReader(allow_private_urls=True).from_url(f"{web}/large")
+        ImageReader(allow_private_urls=True, limits=Limits(max_image_bytes=1000)).from_url(f"{web}/large")
 
 
 def test_a_picture_cut_short(picture):
