@@ -19,6 +19,7 @@ from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
 from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary
+from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions, takes_back_options
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
 from clipgpt_retrieval.back.resources import load_resources
@@ -46,6 +47,7 @@ def create_app(**flags: Any) -> Flask:
     if options.required_api_key is not None:
         require_api_key(app, options.required_api_key)
     app.add_url_rule("/metrics", view_func=_metrics)
+    add_description(app, needs_key=options.required_api_key is not None)
     add_static_endpoints(app, options.default_backend, None, options.url_column)
     add_front_patch(app)
 
