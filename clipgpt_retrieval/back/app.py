@@ -39,7 +39,7 @@ def create_app(**flags: Any) -> Flask:
     resources = load_resources(options)
     images = ImageReader(allow_private_urls=options.allow_private_image_urls, limits=options.limits)
 
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.extensions[STOPPING] = threading.Event()
     options.limits.apply(app)
     log_requests(app)

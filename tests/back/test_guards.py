@@ -1,5 +1,6 @@
 """What stands around the services: the key, origins, limits, ids, logs and answers to failures."""
 
+import io
 import json
 import logging
 import sys
@@ -200,15 +201,14 @@ def test_an_id_that_could_forge_a_log_is_replaced(http, given):
 
 
 @pytest.fixture
-def log_lines(monkeypatch, capsys):
+def log_lines(monkeypatch):
     """Reads what `log_as_json` writes."""
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(root, "level", root.level)
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
     log_as_json()
-    [handler] = root.handlers
-    handler.setStream(sys.stderr)
-    return lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
 
 
 def test_each_request_is_one_line_of_json(http, log_lines):
