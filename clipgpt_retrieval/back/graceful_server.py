@@ -86,6 +86,8 @@ class GracefulServer:
         max_body_bytes: int,
         shutdown_seconds: float,
     ) -> None:
+        # It warns of every request that waits for a thread.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._stopping = stopping
         self._shutdown_seconds = shutdown_seconds
         self._sockets: dict[int, Any] = {}

@@ -66,8 +66,6 @@ def log_as_json() -> None:
         )
     )
     handler.addFilter(_with_request_id)
-    # It warns of every request that waits for a thread, and the metrics tell that better.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_what_was_accepted_is_answered(serve):
         one.sendall(b"b")
     for one in sockets:
         one.settimeout(30)
-        answer = b"".join(iter(lambda one=one: one.recv(4096), b""))
+        answer = b"".join(iter(partial(one.recv, 4096), b""))
         assert answer.startswith(b"HTTP/1.1 200"), answer
         assert answer.endswith(b"done")
         one.close()
@@ -84,7 +85,7 @@ def test_under_load_every_request_is_answered_or_not_accepted(serve):
                 return answered
             with connection:
                 connection.sendall(b"POST /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-                answer = b"".join(iter(lambda: connection.recv(4096), b""))
+                answer = b"".join(iter(partial(connection.recv, 4096), b""))
             assert answer.endswith(b"done"), answer
             answered += 1
         raise AssertionError("the server did not stop")
