@@ -6,7 +6,10 @@ mapped into memory: all workers share one copy of the index and of the models.
 
 import json
 import os
+import tempfile
 
+# Where the workers' metrics meet; /metrics, whichever worker answers it, is of all of them.
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="clipgpt-metrics-"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # else each worker computes with as many threads as there are cores
 
 bind = os.environ.get("CLIPGPT_BIND", "0.0.0.0:1234")
@@ -25,3 +28,10 @@ def on_starting(server):
     from clipgpt_retrieval.back.request_log import log_as_json
 
     log_as_json()
+
+
+def child_exit(server, worker):
+    """Takes the gauges of a worker that is gone out of the metrics."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)

@@ -5,7 +5,6 @@ from typing import Any
 
 from clip_retrieval.clip_front import add_static_endpoints
 from flask import Flask, request
-from prometheus_client import make_wsgi_app
 from werkzeug.wrappers import Response
 
 from clipgpt_retrieval.back.access import allow_origins, require_api_key
@@ -18,7 +17,7 @@ from clipgpt_retrieval.back.health import Health, Ready
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
-from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary
+from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary, metrics_app
 from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions, takes_back_options
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
@@ -76,4 +75,4 @@ def create_app(**flags: Any) -> Flask:
 
 def _metrics() -> Response:
     """Prometheus's own page, as a view, so that it is logged and guarded as all others are."""
-    return Response.from_app(make_wsgi_app(), request.environ)
+    return Response.from_app(metrics_app(), request.environ)
