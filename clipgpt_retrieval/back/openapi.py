@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from flask import Flask, render_template
 from pydantic import TypeAdapter
@@ -70,10 +70,12 @@ def describe(*, needs_key: bool) -> dict[str, Any]:
     Args:
         needs_key: requests must carry the api key.
     """
-    types = [one for op in OPERATIONS for one in (op.body, op.query, op.answer) if not (one is None or _is_text(one))]
-    inputs = [(kind.__name__, "validation", TypeAdapter(kind)) for kind in types if hasattr(kind, "model_fields")]
-    outputs = [(str(kind), "serialization", TypeAdapter(kind)) for kind in (*types, Failure)]
-    schemas, definitions = TypeAdapter.json_schemas([*inputs, *outputs], ref_template=_REFS)
+    requests = [op.body for op in OPERATIONS if op.body is not None]
+    answers = [op.answer for op in OPERATIONS if not _is_text(op.answer)]
+    adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
+    adapters += [(kind.__name__, "validation", TypeAdapter(kind)) for kind in requests]
+    adapters += [(str(kind), "serialization", TypeAdapter(kind)) for kind in (*answers, Failure)]
+    schemas, definitions = TypeAdapter.json_schemas(adapters, ref_template=_REFS)
     of_type = {name: schema for (name, _), schema in schemas.items()}
     components: dict[str, Any] = {"schemas": definitions.get("$defs", {})}
     document: dict[str, Any] = {

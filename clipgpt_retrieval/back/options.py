@@ -64,7 +64,8 @@ class BackOptions:
     )
     api_key: str | None = _own(
         None,
-        "services answer only requests that carry this key, as Authorization: Bearer KEY or X-API-Key: KEY. Without "
+        "services answer only requests that carry this key, as X-API-Key: KEY, as Authorization: Bearer KEY, or as the "
+        "password of basic authentication, which a browser asks for and an url can hold (http://key:KEY@host). Without "
         f"the flag, the environment's {API_KEY_VARIABLE}, which no list of processes shows.",
     )
     cors_origins: str | Sequence[str] = _own(
