@@ -1,5 +1,8 @@
 """Whatever goes wrong is answered as ``{"error": {"field", "message"}}``, and never with the server's insides."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, jsonify
 from flask_restful import Api
 from werkzeug.exceptions import HTTPException
@@ -13,11 +16,11 @@ _FIELDS = {404: "path", 405: "method"}
 
 
 class JsonErrorsApi(Api):
-    """flask-restful's Api, which would answer errors in a format of its own."""
+    """flask-restful's Api, which would answer errors in a format of its own, and fails on a broken Host header."""
 
-    def handle_error(self, error: Exception) -> Response:
-        """Answers what a resource raised."""
-        return failure_response(error)
+    def error_router(self, original_handler: Callable[[Exception], Any], e: Exception) -> Any:
+        """Leaves every error to the app."""
+        return original_handler(e)
 
 
 def answer_failures(app: Flask) -> None:

@@ -182,6 +182,12 @@ def test_a_failure_tells_its_id_and_nothing_else(broken, caplog):
     assert "swordfish" in caplog.text
 
 
+@pytest.mark.parametrize("path", ["/health", "/nowhere"])
+def test_a_host_that_is_no_name(http, path):
+    response = http.get(path, headers={"Host": "a..b" + "c" * 70})
+    assert response.status_code < 500
+
+
 def test_a_redirect_stays_one(broken):
     response = broken.get("/moved")
     assert response.status_code == 302
