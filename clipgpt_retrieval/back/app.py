@@ -18,6 +18,7 @@ from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
 from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary
 from clipgpt_retrieval.back.options import BackOptions, takes_back_options
+from clipgpt_retrieval.back.request_time import limit_time
 from clipgpt_retrieval.back.resources import load_resources
 from clipgpt_retrieval.front_patch import add_front_patch
 
@@ -37,6 +38,7 @@ def create_app(**flags: Any) -> Flask:
 
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    limit_time(app, options.request_seconds)
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/metrics": make_wsgi_app()})  # type: ignore[method-assign]
     add_static_endpoints(app, options.default_backend, None, options.url_column)
     add_front_patch(app)

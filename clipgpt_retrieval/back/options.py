@@ -57,6 +57,12 @@ class BackOptions:
         False, "True lets image_url reach this machine and its private network: for trusted users only."
     )
 
+    request_seconds: float = _own(60.0, "longest that a request may take; then it is answered 503.")
+    max_waiting_rows: int = _own(
+        4096, "texts and embeddings that may wait to be encoded or captioned; requests beyond are answered 503."
+    )
+    cache_mb: float = _own(64.0, "megabytes for encoded texts and captions of each clipgpt model; 0 keeps none.")
+
     def __post_init__(self) -> None:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
             raise InputError("clipgpt_model", "needs a directory, hub id or fsspec url")
@@ -64,8 +70,12 @@ class BackOptions:
         for name in ("load_clip", "allow_private_image_urls"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(name, f"is {getattr(self, name)!r}: write True or False")
-        if not isinstance(self.threads, int) or self.threads < 1:
-            raise InputError("threads", f"is {self.threads!r}: give a number from 1 up")
+        for name in ("threads", "max_waiting_rows"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(name, f"is {value!r}: give a number from 1 up")
+        _check_number("request_seconds", self.request_seconds, "seconds, above 0", above=0)
+        _check_number("cache_mb", self.cache_mb, "megabytes, 0 or more", least=0)
 
 
 def check_weight(weight: Any) -> float:
@@ -77,6 +87,12 @@ def check_weight(weight: Any) -> float:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
         raise InputError("clipgpt_weight", f"is {weight!r}: give a number from 0 to 1")
     return float(weight)
+
+
+def _check_number(flag: str, value: Any, expected: str, *, least: float = 0, above: float = -1) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not (least <= value < float("inf") and value > above):
+        raise InputError(flag, f"is {value!r}: give {expected}")
 
 
 def _own_fields() -> list[Field]:

@@ -23,7 +23,14 @@ def serve(**flags: Any) -> None:
 
     app = create_app(**flags)
     try:
-        server = create_server(app, host=options.host, port=options.port, threads=options.threads)
+        server = create_server(
+            app,
+            host=options.host,
+            port=options.port,
+            threads=options.threads,
+            # Reading on while a request is worked on is how waitress notices that its client has gone.
+            channel_request_lookahead=1,
+        )
     except OSError as error:
         raise InputError("port", f"cannot listen on {options.host}:{options.port}: {error.strerror}") from error
     if threading.current_thread() is threading.main_thread():

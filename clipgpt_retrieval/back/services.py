@@ -8,11 +8,11 @@ from flask_restful import Resource
 
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.resources import ClipGptResource
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.errors import BusyError, InputError
 
 
 def answers_input_errors(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns an `InputError` into its status and ``{"error": {"field", "message"}}``."""
+    """Turns an `InputError` into its status and ``{"error": {"field", "message"}}``, a `BusyError` into 503."""
 
     @wraps(method)
     def answer(*args: Any, **kwargs: Any) -> Any:
@@ -20,6 +20,9 @@ def answers_input_errors(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(*args, **kwargs)
         except InputError as error:
             return {"error": {"field": error.field, "message": error.message}}, error.status
+        except BusyError as error:
+            body = {"error": {"field": None, "message": error.message}}
+            return body, 503, {"Retry-After": str(error.retry_after)}
 
     return answer
 

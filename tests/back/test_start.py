@@ -46,6 +46,9 @@ def test_every_stock_flag_is_there_with_its_default(function):
         "host",
         "threads",
         "allow_private_image_urls",
+        "request_seconds",
+        "max_waiting_rows",
+        "cache_mb",
     }
     assert all(f"{name}:" in function.__doc__ for name in own)
 
@@ -58,6 +61,9 @@ def test_every_stock_flag_is_there_with_its_default(function):
         ({"clipgpt_weight": "half"}, "clipgpt_weight"),
         ({"load_clip": "false"}, "load_clip"),
         ({"threads": 0}, "threads"),
+        ({"request_seconds": "long"}, "request_seconds"),
+        ({"max_waiting_rows": 0}, "max_waiting_rows"),
+        ({"cache_mb": -1}, "cache_mb"),
     ],
 )
 def test_a_flag_that_cannot_be_meant(flags, field):
