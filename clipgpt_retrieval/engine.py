@@ -1,6 +1,7 @@
 """The engine: texts and segments to embeddings, embeddings to captions, batched, on any device."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,21 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCrit
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.captioner import Captioner
+from clipgpt_retrieval.model.greedy import generate_greedy
 from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.packed import has_bfloat16_units, pack_linear_layers
 from clipgpt_retrieval.model.sequence import ClipGptSequence, Segment, SequenceFormat, unit_embeddings
 
 Query = str | Sequence[Segment]
 """A text, or a run of segments."""
+
+
+MIN_BFLOAT16_WEIGHTS = 50_000_000
+"""Models of fewer weights are as quick in float32 on a CPU."""
+
+MIN_BFLOAT16_COSINE = 0.999
+
+SAMPLE_TEXTS = ["a dog", "Two giraffes are standing next to a fence.", "a red double-decker bus in London, at night"]
 
 
 def no_pause() -> None:
@@ -256,6 +267,10 @@ class ClipGpt:
         """Generated ids ``[b * num_captions, t]``, closed by a stop id where there was room for one."""
         prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
         vectors = self.model.embed(prompt.expand(len(embeddings), -1), embeddings)  # [b, p, h]
+        if settings.is_greedy:
+            stops = torch.tensor(self._stop_ids, device=self.device)
+            longest = min(settings.max_new_tokens, self._room(len(prompt)))
+            return generate_greedy(self.model, vectors, embeddings, stops, longest, pause)
         return self._captioner.generate(
             inputs_embeds=vectors,
             attention_mask=torch.ones(vectors.shape[:2], dtype=torch.long, device=self.device),
@@ -299,7 +314,8 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
     Args:
         path: a directory, an fsspec url or a hub id.
         device: see :class:`ClipGpt`.
-        dtype: see :class:`ClipGpt`.
+        dtype: see :class:`ClipGpt`; ``"auto"`` also takes bfloat16 on CPUs that multiply it in hardware, for large
+            models whose embeddings keep a cosine of 0.999 to float32's on sample texts.
 
     Returns:
         The engine.
@@ -308,7 +324,22 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
         ModelError: nothing there, a file missing or cut short, or another kind of model.
         InputError: an unknown device or dtype.
     """
-    return ClipGpt(*checkpoint.load(path), device=device, dtype=dtype)
+    model, tokenizer = checkpoint.load(path)
+    engine = ClipGpt(model, tokenizer, device=device, dtype=dtype)
+    return _in_bfloat16(engine) if dtype == "auto" and _pays_in_bfloat16(engine) else engine
+
+
+def _pays_in_bfloat16(engine: ClipGpt) -> bool:
+    large = sum(weight.numel() for weight in engine.model.parameters()) >= MIN_BFLOAT16_WEIGHTS
+    return large and engine.device.type == "cpu" and has_bfloat16_units()
+
+
+def _in_bfloat16(engine: ClipGpt) -> ClipGpt:
+    """The engine in bfloat16, or as it is where sample texts show that this model needs float32."""
+    half = ClipGpt(deepcopy(engine.model), engine.sequences.tokenizer, device="cpu", dtype="bfloat16")
+    pack_linear_layers(half.model.backbone.base_model)
+    cosines = np.einsum("snd,snd->sn", half.encode_both(SAMPLE_TEXTS), engine.encode_both(SAMPLE_TEXTS))
+    return half if cosines.min() >= MIN_BFLOAT16_COSINE else engine
 
 
 def _device(name: str) -> torch.device:

@@ -104,7 +104,8 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
     stock_resources = _load_stock_resources(options)
     resources = {}
     for name, entry in entries.items():
-        clipgpt = models[paths[name]] if paths[name] else None
+        path = paths[name]
+        clipgpt = models[path] if path else None
         stock = stock_resources[name]
         if clipgpt is not None:
             _check_dimension(name, stock, f"clipgpt model {paths[name]}", clipgpt.clip_dim)
