@@ -338,6 +338,8 @@ def _in_bfloat16(engine: ClipGpt) -> ClipGpt:
     """The engine in bfloat16, or as it is where sample texts show that this model needs float32."""
     half = ClipGpt(deepcopy(engine.model), engine.sequences.tokenizer, device="cpu", dtype="bfloat16")
     pack_linear_layers(half.model.backbone.base_model)
+    for name in ("image_mean", "image_map", "image_beta"):  # read as float32 in every call
+        setattr(half.model, name, getattr(engine.model, name))
     cosines = np.einsum("snd,snd->sn", half.encode_both(SAMPLE_TEXTS), engine.encode_both(SAMPLE_TEXTS))
     return half if cosines.min() >= MIN_BFLOAT16_COSINE else engine
 
