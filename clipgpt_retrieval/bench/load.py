@@ -1,8 +1,10 @@
 """Load from many clients at once, by locust."""
 
+import json
 import time
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clipgpt_retrieval.errors import DataError, InputError
@@ -103,8 +105,10 @@ def measure(load: Load, texts: Iterator[str]) -> Latencies:
 
     Raises:
         InputError: locust is not installed.
-        DataError: the back end gave not one good answer.
+        DataError: there is no back end, or it gave not one good answer.
     """
+    if load.indice_name is None:  # a stock back end needs a name
+        load = replace(load, indice_name=_first_index(load.host))
     environment = _environment(load, texts)
     started = time.monotonic()
     _run(environment, load)
@@ -122,6 +126,14 @@ def measure(load: Load, texts: Iterator[str]) -> Latencies:
         slowest=total.max_response_time / 1e3,
         errors=errors,
     )
+
+
+def _first_index(host: str) -> str:
+    try:
+        with urllib.request.urlopen(f"{host}/indices-list", timeout=30) as answer:
+            return json.load(answer)[0]
+    except (OSError, ValueError, LookupError) as error:
+        raise DataError(f"{host} lists no indices ({error}): is it the address of a back end?") from error
 
 
 def _environment(load: Load, texts: Iterator[str]) -> Any:

@@ -22,7 +22,7 @@ def bench(*flags: str) -> subprocess.CompletedProcess:
 def test_answers_are_counted_as_the_back_end_counts_them(back_url):
     name = "full_knn_request_time_count"
     before = REGISTRY.get_sample_value(name)
-    ran = bench("--url", f"{back_url}/knn-service", "--concurrency", "4", "--seconds", "2", "--indice_name", "demo")
+    ran = bench("--url", f"{back_url}/knn-service", "--concurrency", "4", "--seconds", "2")
     assert ran.returncode == 0, ran.stderr
     told = int(ran.stdout.split(" answers")[0])
     asked = REGISTRY.get_sample_value(name) - before
@@ -34,6 +34,12 @@ def test_nothing_but_errors_is_said_in_a_sentence(back_url):
     ran = bench("--url", back_url, "--concurrency", "2", "--seconds", "1", "--indice_name", "nowhere")
     assert ran.returncode == 2
     assert "gave no good answer" in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_no_back_end_is_said_in_a_sentence():
+    ran = bench("--url", "http://127.0.0.1:9", "--seconds", "1")
+    assert ran.returncode == 2
+    assert "lists no indices" in ran.stderr and "Traceback" not in ran.stderr
 
 
 def test_made_up_texts_come_once_each():
