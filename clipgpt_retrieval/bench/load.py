@@ -1,6 +1,7 @@
 """Load from many clients at once, by locust."""
 
 import json
+import math
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -145,7 +146,7 @@ def _environment(load: Load, texts: Iterator[str]) -> Any:
         raise InputError("bench", "needs locust: pip install 'clipgpt-retrieval[bench]'") from error
     headers = {} if load.api_key is None else {"X-API-Key": load.api_key}
 
-    class Client(FastHttpUser):  # type: ignore[misc]
+    class Client(FastHttpUser):
         host = load.host
 
         @task
@@ -162,8 +163,8 @@ def _run(environment: Any, load: Load) -> None:
     runner = environment.create_local_runner()
     runner.start(load.concurrency, spawn_rate=load.concurrency)
     end = time.monotonic() + load.seconds
-    with tqdm(total=round(load.seconds), unit="s", leave=False, disable=load.seconds <= 2) as progress:
+    with tqdm(total=math.ceil(load.seconds), unit="s", leave=False, disable=load.seconds <= 2) as progress:
         while time.monotonic() < end:
             gevent.sleep(min(1.0, max(0.0, end - time.monotonic())))
-            progress.update(min(1, progress.total - progress.n))
+            progress.update(1)
     runner.quit()

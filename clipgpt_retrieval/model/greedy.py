@@ -68,7 +68,7 @@ def likeliest_tokens(model: ClipGptModel, states: Tensor) -> Tensor:
     rows, tokens = torch.nonzero(logits >= top - top.abs() / 64, as_tuple=True)  # [n] each
     exact = (model.head_weight[tokens].float() * states[rows].float()).sum(-1)  # [n]
     bias = model.get_output_embeddings().bias
-    if bias is not None:
+    if isinstance(bias, Tensor):
         exact = exact + bias[tokens].float()
     best = torch.full((len(states),), -torch.inf, device=states.device).scatter_reduce(0, rows, exact, "amax")
     is_best = exact == best[rows]
