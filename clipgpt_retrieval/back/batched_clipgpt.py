@@ -73,7 +73,8 @@ class BatchedClipGpt(ClipGpt):
         return self._captioned.answer([_key(vector, how) for vector in rows], rows, ask)
 
     def _encode_batch(self, sequences: list[ClipGptSequence], pause: Pause) -> list[np.ndarray]:
-        return list(super().encode_sequences(sequences).swapaxes(0, 1))
+        both = super().encode_sequences(sequences)
+        return [both[:, row].copy() for row in range(len(sequences))]  # a view would keep the whole batch in memory
 
     def _caption_batch(
         self, settings: Generation, scored: bool, vectors: list[np.ndarray], pause: Pause

@@ -1,11 +1,15 @@
 """Many requests at once get what each would get alone, from one model that remembers what it was asked."""
 
+import json
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+from waitress.server import create_server
 
 from clipgpt_retrieval.back import create_app
 from clipgpt_retrieval.back.batched_clipgpt import BatchedClipGpt
@@ -111,3 +115,21 @@ def test_the_services_answer_many_at_once(http, clipgpt, app):
     page = http.get("/metrics").text
     for name in ("clipgpt_batch_rows", "clipgpt_queue_time", "clipgpt_cache_lookups", "clipgpt_waiting_rows"):
         assert name in page
+
+
+def test_a_client_that_leaves_stops_costing(app):
+    """Over a real socket, and the server that `back` runs."""
+    server = create_server(app, host="127.0.0.1", port=0, channel_request_lookahead=1)
+    threading.Thread(target=server.run, daemon=True).start()
+    body = json.dumps({"indice_name": "demo", "ids": list(range(300)), "num_beams": 20, "max_new_tokens": 100})
+    head = f"POST /caption-service HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+    left = figure("clipgpt_given_up_total", reason="client_left")
+    with socket.create_connection(("127.0.0.1", server.effective_port)) as client:
+        client.sendall((head + body).encode())
+        time.sleep(0.5)
+    end = time.monotonic() + 20
+    while figure("clipgpt_given_up_total", reason="client_left") == left:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    server.close()
+    assert figure("clipgpt_waiting_rows") == 0
