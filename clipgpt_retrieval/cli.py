@@ -162,6 +162,7 @@ def status() -> None:
 
 def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.back import serve
+    from clipgpt_retrieval.bench.command import bench
     from clipgpt_retrieval.demo.command import demo
     from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
@@ -177,6 +178,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "encode": encode,
         "caption": caption,
         "explore": explore,
+        "bench": bench,
     }
 
 

@@ -21,6 +21,7 @@ from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary, metrics_app
 from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions, takes_back_options
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
+from clipgpt_retrieval.back.request_time import limit_time
 from clipgpt_retrieval.back.resources import load_resources
 from clipgpt_retrieval.front_patch import add_front_patch
 
@@ -43,6 +44,7 @@ def create_app(**flags: Any) -> Flask:
     options.limits.apply(app)
     log_requests(app)
     answer_failures(app)
+    limit_time(app, options.request_seconds)
     if options.required_api_key is not None:
         require_api_key(app, options.required_api_key)
     app.add_url_rule("/metrics", view_func=_metrics)

@@ -99,6 +99,8 @@ class GracefulServer:
             host=host,
             port=port,
             threads=threads,
+            # Reading on while a request is worked on is how waitress notices that its client has gone.
+            channel_request_lookahead=1,
             # waitress refuses what has as many bytes as it is told, not what has more.
             max_request_body_size=max_body_bytes + 1,
         )

@@ -80,6 +80,12 @@ class BackOptions:
     max_image_bytes: int = _own(Limits.max_image_bytes, "largest image, sent or fetched.")
     max_image_pixels: int = _own(Limits.max_image_pixels, "most pixels of an image.")
 
+    request_seconds: float = _own(60.0, "longest that a request may take; then it is answered 503.")
+    max_waiting_rows: int = _own(
+        4096, "texts and embeddings that may wait to be encoded or captioned; requests beyond are answered 503."
+    )
+    cache_mb: float = _own(64.0, "megabytes for encoded texts and captions of each clipgpt model; 0 keeps none.")
+
     def __post_init__(self) -> None:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
             raise InputError("clipgpt_model", "needs a directory, hub id or fsspec url")
@@ -87,11 +93,13 @@ class BackOptions:
         for name in ("load_clip", "allow_private_image_urls"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(name, f"is {getattr(self, name)!r}: write True or False")
-        for name in ("threads", *_LIMITS):
+        for name in ("threads", "max_waiting_rows", *_LIMITS):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(name, f"is {value!r}: give a number from 1 up")
-        check_seconds("shutdown_seconds", self.shutdown_seconds)
+        for name in ("shutdown_seconds", "request_seconds"):
+            _check_number(name, getattr(self, name), "seconds, above 0", above=0)
+        _check_number("cache_mb", self.cache_mb, "megabytes, 0 or more", least=0)
 
     @property
     def limits(self) -> Limits:
@@ -111,15 +119,6 @@ class BackOptions:
         return [str(origin).strip() for origin in listed]
 
 
-def check_seconds(flag: str, seconds: Any) -> None:
-    """Checks a flag that is a time.
-
-    Raises:
-        InputError: not a number above 0.
-    """
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
-        raise InputError(flag, f"is {seconds!r}: give seconds, above 0")
-
 
 def check_weight(weight: Any) -> float:
     """The weight of CLIP-GPT as a float.
@@ -130,6 +129,12 @@ def check_weight(weight: Any) -> float:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
         raise InputError("clipgpt_weight", f"is {weight!r}: give a number from 0 to 1")
     return float(weight)
+
+
+def _check_number(flag: str, value: Any, expected: str, *, least: float = 0, above: float = -1) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not (least <= value < float("inf") and value > above):
+        raise InputError(flag, f"is {value!r}: give {expected}")
 
 
 def _own_fields() -> list[Field]:

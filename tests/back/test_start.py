@@ -52,6 +52,9 @@ def test_every_stock_flag_is_there_with_its_default(function):
         "cors_origins",
         "shutdown_seconds",
         *(limit.name for limit in fields(Limits)),
+        "request_seconds",
+        "max_waiting_rows",
+        "cache_mb",
     }
     assert all(f"{name}:" in function.__doc__ for name in own)
 
@@ -67,6 +70,9 @@ def test_every_stock_flag_is_there_with_its_default(function):
         ({"max_items": 0}, "max_items"),
         ({"max_body_bytes": "1G"}, "max_body_bytes"),
         ({"shutdown_seconds": 0}, "shutdown_seconds"),
+        ({"request_seconds": "long"}, "request_seconds"),
+        ({"max_waiting_rows": 0}, "max_waiting_rows"),
+        ({"cache_mb": -1}, "cache_mb"),
     ],
 )
 def test_a_flag_that_cannot_be_meant(flags, field):
