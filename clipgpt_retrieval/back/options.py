@@ -119,7 +119,6 @@ class BackOptions:
         return [str(origin).strip() for origin in listed]
 
 
-
 def check_weight(weight: Any) -> float:
     """The weight of CLIP-GPT as a float.
 
