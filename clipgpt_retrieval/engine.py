@@ -94,7 +94,7 @@ class ClipGpt:
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        self.device = _device(device)
+        self.device = torch_device(device)
         self.model = model.to(self.device, _dtype(dtype, self.device)).eval()
         self.sequences = SequenceFormat(tokenizer, model.config)
         self._captioner = Captioner(self.model)
@@ -259,7 +259,12 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
     return ClipGpt(*checkpoint.load(path), device=device, dtype=dtype)
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """The device of that name; ``"auto"`` is cuda, else mps, else cpu.
+
+    Raises:
+        InputError: it is not to be had here.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

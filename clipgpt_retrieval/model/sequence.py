@@ -94,6 +94,14 @@ class SequenceFormat:
         """The whole of a captioned embedding, as training reads it."""
         return self._captioned(CAPTION_OPENING + caption + CAPTION_CLOSING)
 
+    def text_opening_ids(self) -> list[int]:
+        """The opening of a caption of no picture."""
+        return self.tokenize(CAPTION_OPENING)
+
+    def text_ids(self, text: str) -> list[int]:
+        """A caption of no picture, as training reads it for the language alone."""
+        return self.tokenize(CAPTION_OPENING + text + CAPTION_CLOSING)
+
     def _captioned(self, text: str) -> list[int]:
         given = self.captioned_ids()
         return given + self.tokenize((self._space if given else "") + text)

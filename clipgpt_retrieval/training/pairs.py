@@ -48,6 +48,11 @@ class Pairs:
             [self.names[row] for row in rows],
         )
 
+    def sample(self, row: int, draw: int) -> tuple[np.ndarray, str]:
+        """A picture's embedding and one of its captions, which ``draw`` chooses."""
+        captions = self.captions[row]
+        return self.embeddings[row], captions[draw % len(captions)]
+
     def fingerprint(self) -> str:
         """The same for the same pictures in the same order, wherever their folder stands."""
         digest = hashlib.sha256(np.ascontiguousarray(self.embeddings).tobytes())

@@ -24,6 +24,8 @@ class Recipe:
         tasks: what a step does with a picture, see ``Collator``.
         encode_text_loss: also learn to say the query's own text and the tokens after it.
         embedding_norm: the norm of the embeddings that the model reads and, under the squared error, predicts.
+        embedding_noise: noise on the embeddings that are captioned, as a share of their own spread (CapDec, Nukrai et
+            al. 2022, arXiv:2211.00575): captions then also fit embeddings that an index has compressed.
         steps: optimiser steps; with a frozen backbone those of the fusion, as all else has a closed form.
         batch_size: pictures in a step; with a frozen backbone tokens.
         learning_rate: at its peak.
@@ -46,6 +48,7 @@ class Recipe:
     tasks: str = "both"
     encode_text_loss: bool = False
     embedding_norm: float = 1.0
+    embedding_noise: float = 0.0
     steps: int = 1000
     batch_size: int = 64
     learning_rate: float = 5e-4
@@ -72,6 +75,7 @@ RECIPES = {
             query_repeats=2,
             caption_from="fusion",
             freeze_backbone=True,
+            embedding_noise=0.5,
             steps=240,
             batch_size=1024,
             learning_rate=1e-3,

@@ -1,0 +1,63 @@
+"""``clipgpt-retrieval train``."""
+
+
+def train(
+    embeddings_folder: str,
+    output_folder: str,
+    recipe: str = "default",
+    backbone: str = "gpt2",
+    tokenizer: str | None = None,
+    clip_model: str = "ViT-B/32",
+    validation_fraction: float = 0.1,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    interleaved: str | None = None,
+    interleaved_weight: float = 0.5,
+    texts: str | None = None,
+    texts_weight: float = 0.5,
+    embedding_noise: float | None = None,
+    micro_batch: int | None = None,
+    bf16: bool = False,
+    device: str = "auto",
+    measure_every: int | None = None,
+    save_every: int | None = None,
+    keep: str = "last",
+    wandb: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Fine-tunes a language model on embeddings and their captions.
+
+    Args:
+        embeddings_folder: what ``clip-retrieval inference`` wrote: img_emb/ and metadata/ with captions.
+        output_folder: where the clipgpt model goes; an interrupted run goes on from its last checkpoint.
+        recipe: default, frozen (no GPU needed) or general-gpt.
+        backbone: hub id, directory, .gguf file, or scratch:tiny / scratch:small.
+        tokenizer: directory or hub id; needed by scratch.
+        clip_model: the CLIP that made the embeddings.
+        validation_fraction: share of the pictures that is kept to measure on.
+        steps: optimiser steps, instead of the recipe's.
+        batch_size: pictures in a step, instead of the recipe's.
+        learning_rate: instead of the recipe's.
+        interleaved: JSONL file of interleaved queries, {"segments": [{"clip": row}, {"text": ".."}], "target":
+            {"clip": row}} a line, with rows of the folder: learned beside the captions.
+        interleaved_weight: how many of them in a step for each picture of it.
+        texts: file of captions without pictures, a line each: the language is learned from them too.
+        texts_weight: how many of them in a step for each picture of it.
+        embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a
+            compressed index.
+        micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.
+        bf16: compute in bfloat16, for GPUs and CPUs that are faster so.
+        device: auto, cpu, cuda or mps.
+        measure_every: steps between two measurements, instead of a fifth of the run.
+        save_every: steps between two checkpoints, instead of a fifth of the run and at most 500.
+        keep: last or best: which weights become the model.
+        wandb: project of Weights & Biases to show the run in, beside TensorBoard.
+        seed: of the split, the weights and the order.
+    """
+    settings = dict(locals())
+    from clipgpt_retrieval.training.train import train as run
+
+    figures = run(**settings)
+    if figures:
+        print(f"{output_folder} holds the model. Held out: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
