@@ -1,4 +1,4 @@
-"""The command line: ``clipgpt-retrieval train | evaluate | back | enable | disable | status | encode | caption``."""
+"""The command line: every command of ``clipgpt-retrieval``."""
 
 import json
 import sys
@@ -105,6 +105,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.back import serve
     from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
+    from clipgpt_retrieval.model.command import convert
     from clipgpt_retrieval.training.command import train
 
     return {
@@ -117,6 +118,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "encode": encode,
         "caption": caption,
         "explore": explore,
+        "convert": convert,
     }
 
 

@@ -111,6 +111,11 @@ class ClipGpt:
         return self.model.config.clip_model
 
     @property
+    def encodes(self) -> bool:
+        """Whether the model encodes queries; else it captions only, as a ClipCap does."""
+        return self.model.encodes
+
+    @property
     def min_similarity(self) -> float | None:
         """The cosine to a query's image embedding below which a picture is no match; None where nobody measured it."""
         return self.model.config.min_similarity
@@ -139,6 +144,8 @@ class ClipGpt:
         """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`."""
         if isinstance(queries, str):
             raise InputError("queries", "is one text: give a list of texts")
+        if not self.encodes:
+            raise InputError("text", "this model only captions: let CLIP's own text tower encode")
         sequences = [self._checked(self.sequences.query(query)) for query in queries]
         both = np.empty((2, len(sequences), self.clip_dim), np.float32)  # [2, n, d]
         for rows in _batches(sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)), batch_size):
