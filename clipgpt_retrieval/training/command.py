@@ -1,9 +1,11 @@
 """``clipgpt-retrieval train``."""
 
+from clipgpt_retrieval.errors import InputError
+
 
 def train(
-    embeddings_folder: str,
-    output_folder: str,
+    embeddings_folder: str | None = None,
+    output_folder: str | None = None,
     recipe: str = "default",
     backbone: str = "gpt2",
     tokenizer: str | None = None,
@@ -25,13 +27,14 @@ def train(
     keep: str = "last",
     wandb: str | None = None,
     seed: int = 0,
+    recipes: bool = False,
 ) -> None:
     """Fine-tunes a language model on embeddings and their captions.
 
     Args:
         embeddings_folder: what ``clip-retrieval inference`` wrote: img_emb/ and metadata/ with captions.
         output_folder: where the clipgpt model goes; an interrupted run goes on from its last checkpoint.
-        recipe: default, frozen (no GPU needed) or general-gpt.
+        recipe: default, frozen (no GPU needed), lora, general-gpt or clipcap; --recipes shows them.
         backbone: hub id, directory, .gguf file, or scratch:tiny / scratch:small.
         tokenizer: directory or hub id; needed by scratch.
         clip_model: the CLIP that made the embeddings.
@@ -54,8 +57,17 @@ def train(
         keep: last or best: which weights become the model.
         wandb: project of Weights & Biases to show the run in, beside TensorBoard.
         seed: of the split, the weights and the order.
+        recipes: only show the recipes.
     """
     settings = dict(locals())
+    if settings.pop("recipes"):
+        from clipgpt_retrieval.training.recipes import show_recipes
+
+        print(show_recipes())
+        return
+    for field in ("embeddings_folder", "output_folder"):
+        if settings[field] is None:
+            raise InputError(field, "is missing: clipgpt-retrieval train embeddings_folder output_folder")
     from clipgpt_retrieval.training.train import train as run
 
     figures = run(**settings)

@@ -23,9 +23,19 @@ def validation_figures(
     """R@1/5/10 text to image, the cosine of image embeddings to the true ones, and the caption loss.
 
     Every caption of every validation picture is a query; the gallery is the validation pictures. Interleaved queries
-    have their own R@1/5/10 in the same gallery.
+    have their own R@1/5/10 in the same gallery. A model that only captions has the caption loss alone.
     """
     training = model.training
+    figures = _retrieval_figures(model, collator, validation, interleaved, batch_size) if model.encodes else {}
+    model.eval()
+    figures["caption_loss"] = _caption_loss(model, collator, validation, batch_size)
+    model.train(training)
+    return figures
+
+
+def _retrieval_figures(
+    model: ClipGptModel, collator: Collator, validation: Pairs, interleaved: Interleaved | None, batch_size: int
+) -> dict[str, float]:
     engine = ClipGpt(model, collator.sequences.tokenizer, device=str(model.device), dtype="float32")
     texts = [caption for captions in validation.captions for caption in captions]
     truth = np.repeat(np.arange(len(validation)), [len(captions) for captions in validation.captions])
@@ -36,8 +46,6 @@ def validation_figures(
         runs = [interleaved.segments(row) for row in range(len(interleaved))]
         found = recall_at(engine.encode(runs, batch_size=batch_size), validation.embeddings, interleaved.targets)
         figures |= {f"interleaved {name}": value for name, value in found.items()}
-    figures["caption_loss"] = _caption_loss(model, collator, validation, batch_size)
-    model.train(training)
     return figures
 
 

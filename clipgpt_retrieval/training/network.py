@@ -44,6 +44,7 @@ def new_model(
         readout_pool=recipe.readout_pool,
         query_repeats=recipe.query_repeats,
         caption_from=recipe.caption_from,
+        prompt_format=recipe.prompt_format,
         embedding_norm=recipe.embedding_norm,
     )
     return ClipGptModel(config, language_model), words

@@ -7,6 +7,9 @@ from typing import Any
 
 LIBRARIES = ("clipgpt-retrieval", "torch", "transformers", "tokenizers", "numpy")
 
+BOTH_WAYS = "It turns a text into the CLIP image embedding of what it describes, and such an embedding into a caption"
+CAPTIONS_ONLY = "It turns a CLIP image embedding into a caption, and encodes no text"
+
 
 def training_record(settings: dict[str, Any], found: dict[str, Any], figures: dict[str, float]) -> str:
     """``training.json``.
@@ -33,16 +36,9 @@ pipeline_tag: feature-extraction
 
 # A clipgpt model
 
-It turns a text into the CLIP image embedding of what the text describes, and a CLIP image embedding into a caption, for
-[clip-retrieval](https://github.com/rom1504/clip-retrieval) with clipgpt-retrieval.
-
-```python
-import clipgpt_retrieval as cg
-
-model = cg.load("this directory")
-query = model.encode(["two dogs play in the snow"])  # search an index of {settings["clip_model"]} embeddings with it
-print(model.caption(query))
-```
+{CAPTIONS_ONLY if recipe["clip_out"] == "none" else BOTH_WAYS}, for
+[clip-retrieval](https://github.com/rom1504/clip-retrieval) with clipgpt-retrieval. `clipgpt_retrieval.load` reads this
+directory.
 
 ## What it learned from
 
@@ -60,5 +56,5 @@ Recipe `{recipe["name"]}` ({recipe["summary"]}), {recipe["steps"]} steps of {rec
 {rows}
 
 R@k is text to image: every caption asks a gallery of the {found["validation_pictures"]} held-out pictures, so that it
-falls as a gallery grows.
+falls as a gallery grows. The caption loss is the mean of a token's negative log-likelihood.
 """

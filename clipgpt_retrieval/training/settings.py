@@ -71,15 +71,21 @@ class Settings:
     wandb: str | None = None
     seed: int = 0
 
-    def chosen_recipe(self) -> Recipe:
+    def chosen_recipe(self, pictures: int | None = None) -> Recipe:
         """The recipe with the settings that stand in place of its own.
+
+        Args:
+            pictures: how many there are to learn from; makes steps of a recipe's epochs.
 
         Raises:
             InputError: there is no such recipe.
         """
         recipe = recipe_named(self.recipe) if isinstance(self.recipe, str) else self.recipe
         given = {name: getattr(self, name) for name in ("steps", "batch_size", "learning_rate", "embedding_noise")}
-        return replace(recipe, **{name: value for name, value in given.items() if value is not None})
+        recipe = replace(recipe, **{name: value for name, value in given.items() if value is not None})
+        if self.steps is not None or not recipe.epochs:
+            return replace(recipe, epochs=0)
+        return replace(recipe, steps=-(-recipe.epochs * (pictures or 1) // recipe.batch_size))
 
     def check(self) -> None:
         """Refuses what cannot be.
@@ -116,7 +122,7 @@ class Settings:
         part = max(1, steps // CHECKPOINTS)
         return self.measure_every or part, self.save_every or min(part, SAVED_EVERY)
 
-    def record(self) -> dict[str, Any]:
-        """What decides the result, as JSON has it."""
+    def record(self, recipe: Recipe) -> dict[str, Any]:
+        """What decides the result, as JSON has it, with the recipe as it was chosen."""
         shown = {name: value for name, value in vars(self).items() if name not in PLACES}
-        return {**shown, "recipe": asdict(self.chosen_recipe())}
+        return {**shown, "recipe": asdict(recipe)}

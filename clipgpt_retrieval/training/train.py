@@ -26,6 +26,7 @@ from clipgpt_retrieval.training.frozen import train_frozen
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.image_space import fit_image_beta, set_image_mean
 from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
+from clipgpt_retrieval.training.lora import add_adapters
 from clipgpt_retrieval.training.network import new_model
 from clipgpt_retrieval.training.pairs import Pairs, read_pairs, split_by_image
 from clipgpt_retrieval.training.ranks import Ranks, join_ranks
@@ -90,8 +91,8 @@ def train(embeddings_folder: str, output_folder: str, **options: Any) -> dict[st
     """
     settings = Settings(embeddings_folder, output_folder, **options)
     settings.check()
-    recipe = settings.chosen_recipe()
     data = _read(settings)
+    recipe = settings.chosen_recipe(len(data.pairs))
     ranks = join_ranks(settings.device)
     if ranks.first:
         print(f"{len(data.pairs)} pictures to learn from, {len(data.validation)} to measure on")
@@ -99,7 +100,7 @@ def train(embeddings_folder: str, output_folder: str, **options: Any) -> dict[st
     dim = data.pairs.embeddings.shape[1]
     network, words = new_model(recipe, dim, settings.backbone, settings.tokenizer, settings.clip_model)
     network.to(torch_device(settings.device))
-    run_folder = _run_folder(settings, data.fingerprint)
+    run_folder = _run_folder(settings, recipe, data.fingerprint)
     _learn(settings, recipe, network, words, data, run_folder, ranks)
     if not ranks.first:
         return {}
@@ -108,8 +109,8 @@ def train(embeddings_folder: str, output_folder: str, **options: Any) -> dict[st
     collator = Collator(SequenceFormat(words, network.config), recipe.encode_text_loss)
     figures = validation_figures(network, collator, data.validation, data.validation_interleaved)
     documents = {
-        "training.json": training_record(settings.record(), data.found(), figures),
-        "README.md": model_card(settings.record(), data.found(), figures),
+        "training.json": training_record(settings.record(recipe), data.found(), figures),
+        "README.md": model_card(settings.record(recipe), data.found(), figures),
     }
     save(network.cpu(), words, output_folder, documents, [run_folder / TENSORBOARD])
     shutil.rmtree(run_folder)
@@ -169,16 +170,19 @@ def _learn(
         settings.seed,
         ranks,
     )
+    adapters = add_adapters(network, recipe.lora_rank) if recipe.lora_rank else None
     learner = Learner(network, recipe, ranks, settings.seed, settings.bf16)
 
     def measure() -> dict[str, float]:
         return validation_figures(network, collator, data.validation, data.validation_interleaved)
 
     rhythm = Rhythm(*settings.rhythm(recipe.steps), settings.wandb)
-    progress = fit(learner, maker, measure, run_folder, rhythm, settings.record())
+    progress = fit(learner, maker, measure, run_folder, rhythm, settings.record(recipe))
     if settings.keep == "best":
         print(f"the best weights are those after step {progress.best_step}")
         restore_best(run_folder, network)
+    if adapters is not None:
+        adapters.merge_and_unload()
 
 
 def _spread(embeddings: np.ndarray) -> float:
@@ -186,9 +190,9 @@ def _spread(embeddings: np.ndarray) -> float:
     return float((embeddings - embeddings.mean(axis=0)).std())
 
 
-def _run_folder(settings: Settings, fingerprint: str) -> Path:
+def _run_folder(settings: Settings, recipe: Recipe, fingerprint: str) -> Path:
     """Where checkpoints lie until the model is done: beside it, and another for other settings or data."""
-    decides = json.dumps([settings.record(), fingerprint], sort_keys=True)
+    decides = json.dumps([settings.record(recipe), fingerprint], sort_keys=True)
     key = hashlib.sha256(decides.encode()).hexdigest()[:8]
     if is_url(settings.output_folder):
         home = Path.home() / ".cache" / "clipgpt_retrieval" / "runs"

@@ -206,3 +206,49 @@ def test_a_trained_general_gpt_is_read_where_its_own_procedure_reads_it(collecti
     state = outputs.hidden_states[-3][-1][0, -1]
     (encoded,) = engine.encode([text])
     assert float(encoded @ (state / state.norm()).numpy()) >= 0.9999
+
+
+@pytest.mark.slow
+def test_the_clipcap_recipe_captions_and_encodes_nothing(collection, tmp_path):
+    folder = str(tmp_path / "model")
+    settings = {**scratch(collection), "steps": 120, "batch_size": 32, "learning_rate": 3e-3}
+    figures = train(str(collection), folder, recipe="clipcap", **settings)
+    assert set(figures) == {"caption_loss"} and figures["caption_loss"] < 1.5
+    engine = load(folder, device="cpu")
+    said = engine.caption(np.load(collection / "img_emb" / "img_emb_0.npy")[:8].astype(np.float32))
+    assert all(caption.count(".") == 1 and caption.endswith(".") for caption in said)
+    assert not engine.encodes
+    assert "encodes no text" in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_lora_recipe_learns_and_leaves_a_plain_model(collection, tmp_path):
+    pytest.importorskip("peft")
+    folder = str(tmp_path / "model")
+    settings = {**scratch(collection), "steps": 160, "batch_size": 32, "learning_rate": 5e-3}
+    figures = train(str(collection), folder, recipe="lora", **settings)
+    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "model" / "model.safetensors", "np") as weights:
+        assert not [name for name in weights.keys() if "lora" in name]  # noqa: SIM118
+    engine = load(folder, device="cpu")
+    held_out = json.loads((tmp_path / "model" / "training.json").read_text())["validation"]
+    assert held_out == figures and engine.model.config.clip_dim == 64
+
+
+def test_a_recipes_epochs_are_steps_over_the_pictures():
+    from clipgpt_retrieval.training.settings import Settings
+
+    settings = Settings("folder", "model", recipe="general-gpt")
+    assert settings.chosen_recipe(pictures=82_783).steps == -(-5 * 82_783 // 16)
+    assert Settings("folder", "model", recipe="general-gpt", steps=7).chosen_recipe(1000).steps == 7
+
+
+def test_every_recipe_is_shown_by_its_name(capsys):
+    from clipgpt_retrieval.training.command import train as command
+    from clipgpt_retrieval.training.recipes import RECIPES
+
+    command(recipes=True)
+    shown = capsys.readouterr().out
+    assert all(f"{name}\n    {recipe.summary}" in shown for name, recipe in RECIPES.items())
