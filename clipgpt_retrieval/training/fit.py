@@ -62,7 +62,7 @@ def fit(
         DataError: there is nothing to read.
     """
     network, recipe, ranks = learner.network, learner.recipe, learner.ranks
-    optimizer = _optimizer(network, recipe)
+    optimizer = new_optimizer(network, recipe)
     schedule = get_scheduler(
         recipe.schedule, optimizer, min(recipe.warmup_steps, recipe.steps // 5), num_training_steps=recipe.steps
     )
@@ -102,7 +102,7 @@ def fit(
     return progress
 
 
-def _optimizer(network: ClipGptModel, recipe: Recipe) -> torch.optim.Optimizer:
+def new_optimizer(network: ClipGptModel, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, fused; biases, norms and the temperature do not decay."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
