@@ -1,5 +1,6 @@
 """What a run is started with."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,7 +22,8 @@ class Settings:
     """The settings of a run, as ``clipgpt-retrieval train`` takes them.
 
     Attributes:
-        embeddings_folder: see :func:`~clipgpt_retrieval.training.pairs.read_pairs`.
+        embeddings_folder: what clip-retrieval inference wrote, see :mod:`~clipgpt_retrieval.training.pairs`; several
+            folders, or a brace pattern, are mixed.
         output_folder: directory or fsspec url of the model to write.
         recipe: its name, or a recipe of one's own.
         backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`.
@@ -31,6 +33,10 @@ class Settings:
         steps: instead of the recipe's.
         batch_size: instead of the recipe's.
         learning_rate: instead of the recipe's.
+        captions: COCO's captions or a split file of Karpathy's instead of the metadata's captions, joined by file name;
+            the file's split then replaces ``validation_fraction``.
+        stream: read the folders a window at a time, so that memory does not grow with them.
+        weights: how much of a step comes of each folder; by default as much as it has of all pictures.
         interleaved: a JSONL file of interleaved queries over the folder's rows, see
             :mod:`~clipgpt_retrieval.training.interleaved`; they are learned beside the captions.
         interleaved_weight: how many of them in a step for each picture of it.
@@ -47,7 +53,7 @@ class Settings:
         seed: of the split, the new weights, the order, dropout and noise.
     """
 
-    embeddings_folder: str
+    embeddings_folder: str | Sequence[str]
     output_folder: str
     recipe: str | Recipe = "default"
     backbone: str = "gpt2"
@@ -57,6 +63,9 @@ class Settings:
     steps: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    captions: str | None = None
+    stream: bool = False
+    weights: float | Sequence[float] | None = None
     interleaved: str | None = None
     interleaved_weight: float = 0.5
     texts: str | None = None
@@ -108,6 +117,8 @@ class Settings:
                 raise InputError(name, f"is {number}, it must be above 0")
         if recipe.embedding_noise < 0:
             raise InputError("embedding_noise", f"is {recipe.embedding_noise}, it must be 0 or more")
+        if self.stream and recipe.freeze_backbone:
+            raise InputError("stream", f"is not for the recipe {recipe.name}, which keeps the states of every caption")
         if self.texts is not None and recipe.freeze_backbone:
             raise InputError(
                 "texts", f"are not learned by the recipe {recipe.name}, whose language model stays as it is"
@@ -116,6 +127,22 @@ class Settings:
             raise InputError("keep", f"is {self.keep!r}, it must be 'last' or 'best'")
         if self.interleaved is not None and (recipe.freeze_backbone or not recipe.contrastive):
             raise InputError("interleaved", f"is not learned by the recipe {recipe.name}: take the recipe default")
+
+    def mixture(self, sizes: Sequence[int]) -> list[float]:
+        """The weight of each folder.
+
+        Args:
+            sizes: pictures of each.
+
+        Raises:
+            InputError: there are more or fewer weights than folders, or one is not above 0.
+        """
+        if self.weights is None:
+            return [float(size) for size in sizes]
+        given = [self.weights] if isinstance(self.weights, int | float) else list(self.weights)
+        if len(given) != len(sizes) or min(given) <= 0:
+            raise InputError("weights", f"are {given}: give a number above 0 for each of the {len(sizes)} folders")
+        return [float(weight) for weight in given]
 
     def rhythm(self, steps: int) -> tuple[int, int]:
         """Steps between two measurements, and between two checkpoints, of a run of so many."""

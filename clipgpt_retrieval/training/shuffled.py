@@ -102,7 +102,8 @@ class Shuffled:
 
     def _turn_over(self, rows: int) -> None:
         self._empty_turns = 0 if rows else self._empty_turns + 1
-        if self._empty_turns == len(self.windows):
+        # Wherever it begins, a run of so many windows holds a whole epoch.
+        if self._empty_turns == 2 * len(self.windows):
             raise DataError(f"{self.windows.name}: no row can be learned from")
         self._epoch, self._turn = self._following()
         self._place, self._window = 0, None
