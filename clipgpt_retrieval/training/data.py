@@ -106,12 +106,13 @@ class Data:
 
     def found(self) -> dict[str, Any]:
         """What it turned out to be, for the record."""
+        several = {"folders": self.folders} if self.streamed or len(self.folders) > 1 else {}
         return {
+            **several,
             "pictures": self.pictures + len(self.validation),
             "validation_pictures": len(self.validation),
             "clip_dim": self.clip_dim,
             "fingerprint": self.fingerprint,
-            "folders": self.folders,
             "split": self.split.kind,
         }
 
