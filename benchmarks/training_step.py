@@ -2,8 +2,8 @@
 
 The notebook's ``train_lm`` builds one sequence at a time, lays the embedding into it, pads nothing and runs the model
 once for each, with all hidden states and the logits of every token; the losses are summed and learned from once a
-batch. It is written out here from the notebook's description, not copied. Ours is the general-gpt recipe: the same two tasks, the same
-draw between them, the same losses and optimiser, in batches.
+batch. It is written out here from the notebook's description, not copied. Ours is the general-gpt recipe: the same two
+tasks, the same draw between them, the same losses and optimiser, in batches.
 
 Both run in processes of their own, in turn, on the same captions and on one thread; the medians of the steps' times on
 the processor are compared, which other work on the machine does not change, and the most memory that a process had.

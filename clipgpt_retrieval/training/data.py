@@ -109,7 +109,7 @@ class Data:
         several = {"folders": self.folders} if self.streamed or len(self.folders) > 1 else {}
         return {
             **several,
-            "pictures": self.pictures + len(self.validation),
+            "pictures": sum(self.sizes),
             "validation_pictures": len(self.validation),
             "clip_dim": self.clip_dim,
             "fingerprint": self.fingerprint,

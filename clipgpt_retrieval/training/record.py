@@ -42,8 +42,8 @@ directory.
 
 ## What it learned from
 
-{found["pictures"]} pictures of `{settings["embeddings_folder"]}`, of which {found["validation_pictures"]} were held
-out; embeddings of {settings["clip_model"]}, {found["clip_dim"]} numbers each. It knows no pictures and captions but
+{found["pictures"]} pictures with captions of `{settings["embeddings_folder"]}`, of which {found["validation_pictures"]} were measured
+on and not learned from; embeddings of {settings["clip_model"]}, {found["clip_dim"]} numbers each. It knows no pictures and captions but
 these, with their errors, gaps and prejudices, and those of its backbone `{settings["backbone"]}`.
 
 Recipe `{recipe["name"]}` ({recipe["summary"]}), {recipe["steps"]} steps of {recipe["batch_size"]}, seed
