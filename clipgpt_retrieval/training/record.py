@@ -42,9 +42,10 @@ directory.
 
 ## What it learned from
 
-{found["pictures"]} pictures with captions of `{settings["embeddings_folder"]}`, of which {found["validation_pictures"]} were measured
-on and not learned from; embeddings of {settings["clip_model"]}, {found["clip_dim"]} numbers each. It knows no pictures and captions but
-these, with their errors, gaps and prejudices, and those of its backbone `{settings["backbone"]}`.
+{found["pictures"]} pictures with captions, of `{settings["embeddings_folder"]}`;
+{found["validation_pictures"]} of them were not learned from but measured on. Embeddings of {settings["clip_model"]},
+{found["clip_dim"]} numbers each. It knows no pictures and captions but these, with their errors, gaps and prejudices,
+and what its backbone `{settings["backbone"]}` knows.
 
 Recipe `{recipe["name"]}` ({recipe["summary"]}), {recipe["steps"]} steps of {recipe["batch_size"]}, seed
 {settings["seed"]}. `training.json` beside this file has every setting and version.
