@@ -38,7 +38,8 @@ class Watch:
         Raises:
             TrainingError: a loss or a gradient is not finite, or the loss has doubled since the run began.
         """
-        advice = f"start again with a lower --learning_rate; what was saved after step {saved} is sound"
+        kept = f"the checkpoint of step {saved} is sound" if saved else "no checkpoint was saved yet"
+        advice = f"start again with a lower --learning_rate; {kept}"
         for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise TrainingError(f"step {step}: the {name} loss is {loss}: {advice}")

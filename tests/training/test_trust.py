@@ -111,9 +111,7 @@ def test_the_best_weights_can_be_kept(collection, tmp_path):
 
 def test_divergence_stops_the_run_and_says_where(collection, tmp_path):
     settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu"}
-    with pytest.raises(
-        TrainingError, match=r"step \d+: .*lower --learning_rate; what was saved after step \d+ is sound"
-    ):
+    with pytest.raises(TrainingError, match=r"step \d+: .*lower --learning_rate; (no|the) checkpoint"):
         train(str(collection), str(tmp_path / "model"), **settings, steps=99, batch_size=8, learning_rate=1e30)
     assert not (tmp_path / "model").exists()
 
