@@ -126,7 +126,7 @@ class ClipGpt:
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        self.device = _device(device)
+        self.device = torch_device(device)
         self.model = model.to(self.device, _dtype(dtype, self.device)).eval()
         self.sequences = SequenceFormat(tokenizer, model.config)
         self._captioner = Captioner(self.model)
@@ -141,6 +141,11 @@ class ClipGpt:
     def clip_model(self) -> str | None:
         """The CLIP that the model was trained for, as all_clip names it; None where nobody said."""
         return self.model.config.clip_model
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the model encodes queries; else it captions only, as a ClipCap does."""
+        return self.model.encodes
 
     @property
     def min_similarity(self) -> float | None:
@@ -171,6 +176,8 @@ class ClipGpt:
         """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`."""
         if isinstance(queries, str):
             raise InputError("queries", "is one text: give a list of texts")
+        if not self.encodes:
+            raise InputError("text", "this model only captions: let CLIP's own text tower encode")
         sequences = [self._checked(self.sequences.query(query)) for query in queries]
         both = self.encode_sequences(sequences, batch_size=batch_size)
         return both[0], both[1]
@@ -344,7 +351,12 @@ def _in_bfloat16(engine: ClipGpt) -> ClipGpt:
     return half if cosines.min() >= MIN_BFLOAT16_COSINE else engine
 
 
-def _device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
+    """The device of that name; ``"auto"`` is cuda, else mps, else cpu.
+
+    Raises:
+        InputError: it is not to be had here.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -63,3 +63,7 @@ class ModelError(ClipGptError):
 
 class DataError(ClipGptError):
     """A folder of embeddings, captions or an index cannot be read as what it should be."""
+
+
+class TrainingError(ClipGptError):
+    """A training that cannot go on: its numbers are no numbers any more, or lead nowhere."""

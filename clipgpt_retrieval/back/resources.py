@@ -45,6 +45,11 @@ class ClipGptResource(ClipResource):
     items: Items
     index_file: Path
 
+    @property
+    def encodes(self) -> bool:
+        """Whether CLIP-GPT encodes queries here: there is a model, and it does not caption only."""
+        return self.clipgpt is not None and self.clipgpt.encodes
+
     def needs_clipgpt(self, field: str) -> ClipGpt:
         """The clipgpt model.
 
@@ -110,6 +115,8 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
         stock = stock_resources[name]
         if clipgpt is not None:
             _check_dimension(name, stock, f"clipgpt model {paths[name]}", clipgpt.clip_dim)
+            if not clipgpt.encodes:
+                LOGGER.warning("%s only captions, so text queries of index %s use CLIP", paths[name], name)
         if stock.model is not None:
             _check_dimension(name, stock, "the CLIP of --clip_model", _clip_dim(stock))
         if stock.metadata_is_ordered_by_ivf:
