@@ -1,0 +1,129 @@
+"""Readers: what a collection consists of, and the rows of one unit of it."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import fsspec
+import numpy as np
+
+from clipgpt_retrieval.bulk.job import CAPTION, Job, Unit
+from clipgpt_retrieval.errors import DataError
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of rows that makes a unit; see :class:`Unit` for its fields."""
+
+    start: int
+    stop: int
+    byte_range: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one input file.
+
+    Attributes:
+        values: texts (anything but a non-empty text is unusable), or embeddings ``[n, d]`` of any float type.
+        metadata: a pyarrow table of n rows to hand on, or None.
+    """
+
+    values: list[Any] | np.ndarray
+    metadata: Any
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def slice(self, start: int, length: int) -> "Rows":
+        """Rows from ``start`` on, ``length`` at most."""
+        metadata = None if self.metadata is None else self.metadata.slice(start, length)
+        return Rows(self.values[start : start + length], metadata)
+
+
+class Reader(Protocol):
+    """One format of collections.
+
+    Attributes:
+        files: the input files in their order, as paths in ``fs``.
+        fs: their file system.
+    """
+
+    fs: Any
+    files: list[str]
+
+    def spans(self, file: str, size: int) -> list[Span]:
+        """The rows of a file, ``size`` together.
+
+        Raises:
+            DataError: the file cannot be read as what it should be.
+        """
+
+    def read(self, unit: Unit) -> Rows:
+        """The rows of a unit.
+
+        Raises:
+            DataError: the file cannot be read as what it should be.
+        """
+
+
+def open_reader(job: Job) -> Reader:
+    """The reader for a job's collection; of its files only the names are looked at.
+
+    Raises:
+        DataError: nothing there that can be read.
+    """
+    return _embeddings_reader(job) if job.task == CAPTION else _texts_reader(job)
+
+
+def even_spans(count: int, size: int) -> list[Span]:
+    """``count`` rows, ``size`` together, the last of them fewer."""
+    return [Span(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _embeddings_reader(job: Job) -> Reader:
+    fs, root = fsspec.core.url_to_fs(job.source.rstrip("/"))
+    folder = f"{root}/img_emb" if fs.isdir(f"{root}/img_emb") else root
+    if files := _files(fs, folder, ".npy"):
+        from clipgpt_retrieval.bulk.npy_reader import NpyReader
+
+        return NpyReader(fs, files, _files(fs, f"{root}/metadata", ".parquet") if folder != root else [])
+    if files := [] if _is_index(fs, root) else _files(fs, root, ".parquet"):
+        from clipgpt_retrieval.bulk.parquet_reader import ParquetEmbeddingsReader
+
+        return ParquetEmbeddingsReader(fs, files, job.column)
+    if _is_index(fs, root):
+        from clipgpt_retrieval.bulk.index_reader import IndexReader
+
+        return IndexReader(fs, root)
+    raise DataError(
+        f"{job.source} holds no embeddings: give a folder of .npy or parquet files, one such file, or a faiss index"
+    )
+
+
+def _texts_reader(job: Job) -> Reader:
+    fs, root = fsspec.core.url_to_fs(job.source.rstrip("/"))
+    found = {suffix: _files(fs, root, suffix) for suffix in (".parquet", ".jsonl", ".txt")}
+    kinds = [suffix for suffix, files in found.items() if files]
+    if len(kinds) != 1:
+        told = f"files of several kinds ({', '.join(kinds)})" if kinds else "no .parquet, .jsonl or .txt file"
+        raise DataError(f"{job.source} holds {told}: give a file, or a folder of files of one kind")
+    if kinds == [".parquet"]:
+        from clipgpt_retrieval.bulk.parquet_reader import ParquetTextsReader
+
+        return ParquetTextsReader(fs, found[".parquet"], job.column)
+    from clipgpt_retrieval.bulk.lines_reader import JsonLinesReader, LinesReader
+
+    if kinds == [".jsonl"]:
+        return JsonLinesReader(fs, found[".jsonl"], job.column)
+    return LinesReader(fs, found[".txt"])
+
+
+def _files(fs: Any, root: str, suffix: str) -> list[str]:
+    """The file ``root`` itself, or the files of a folder, sorted; those with the suffix."""
+    return sorted(file for file in fs.find(root) if file.endswith(suffix))
+
+
+def _is_index(fs: Any, root: str) -> bool:
+    if root.endswith(".index"):
+        return fs.exists(root)
+    return any(fs.exists(f"{root}/{name}") for name in ("image.index", "text.index", "populated.index"))
