@@ -20,13 +20,13 @@ class IndexReader:
     Args:
         fs: the file system.
         root: an index file, or a folder as clip-retrieval index leaves it.
+        file: the index file.
     """
 
-    def __init__(self, fs: Any, root: str) -> None:
+    def __init__(self, fs: Any, root: str, file: str) -> None:
         self.fs = fs
+        self.files = [file]
         self._root = root
-        names = [f"{root}/{name}" for name in ("image.index", "text.index", "populated.index")]
-        self.files = [root] if root.endswith(".index") else [name for name in names if fs.exists(name)][:1]
 
     def spans(self, file: str, size: int) -> list[Span]:
         return even_spans(len(self._items), size)

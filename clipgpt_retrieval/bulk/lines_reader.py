@@ -39,7 +39,7 @@ class LinesReader:
                 last = block[-1:]
         lines += last != b"\n"
         starts = [start for start in starts if start < position]
-        ends = [*starts[1:], position]
+        ends = [*starts[1:], position][: len(starts)]
         return [
             Span(part * size, min((part + 1) * size, lines), (start, end))
             for part, (start, end) in enumerate(zip(starts, ends, strict=True))

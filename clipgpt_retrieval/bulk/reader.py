@@ -9,6 +9,9 @@ import numpy as np
 from clipgpt_retrieval.bulk.job import CAPTION, Job, Unit
 from clipgpt_retrieval.errors import DataError
 
+INDEX_NAMES = ("image.index", "text.index", "populated.index", ".index")
+"""How an index file's name ends, the first found first."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -80,21 +83,35 @@ def even_spans(count: int, size: int) -> list[Span]:
     return [Span(start, min(start + size, count)) for start in range(0, count, size)]
 
 
+def list_files(fs: Any, root: str) -> list[str]:
+    """What lies in a folder, sorted, or the file ``root`` itself; nothing where there is neither.
+
+    ``ls`` raises where a file system does not answer; ``find``, ``isdir`` and ``exists`` take that for an absence.
+    """
+    try:
+        return sorted(fs.ls(root, detail=False))
+    except FileNotFoundError:
+        return []
+
+
 def _embeddings_reader(job: Job) -> Reader:
     fs, root = fsspec.core.url_to_fs(job.source.rstrip("/"))
-    folder = f"{root}/img_emb" if fs.isdir(f"{root}/img_emb") else root
-    if files := _files(fs, folder, ".npy"):
+    listed = list_files(fs, root)
+    folders = {path.rsplit("/", 1)[-1] for path in listed}
+    arrays = _ending(list_files(fs, f"{root}/img_emb") if "img_emb" in folders else listed, ".npy")
+    if arrays:
         from clipgpt_retrieval.bulk.npy_reader import NpyReader
 
-        return NpyReader(fs, files, _files(fs, f"{root}/metadata", ".parquet") if folder != root else [])
-    if files := [] if _is_index(fs, root) else _files(fs, root, ".parquet"):
-        from clipgpt_retrieval.bulk.parquet_reader import ParquetEmbeddingsReader
-
-        return ParquetEmbeddingsReader(fs, files, job.column)
-    if _is_index(fs, root):
+        beside = list_files(fs, f"{root}/metadata") if {"img_emb", "metadata"} <= folders else []
+        return NpyReader(fs, arrays, _ending(beside, ".parquet"))
+    if indexes := [path for name in INDEX_NAMES for path in _ending(listed, name)]:
         from clipgpt_retrieval.bulk.index_reader import IndexReader
 
-        return IndexReader(fs, root)
+        return IndexReader(fs, root, indexes[0])
+    if tables := _ending(listed, ".parquet"):
+        from clipgpt_retrieval.bulk.parquet_reader import ParquetEmbeddingsReader
+
+        return ParquetEmbeddingsReader(fs, tables, job.column)
     raise DataError(
         f"{job.source} holds no embeddings: give a folder of .npy or parquet files, one such file, or a faiss index"
     )
@@ -102,7 +119,8 @@ def _embeddings_reader(job: Job) -> Reader:
 
 def _texts_reader(job: Job) -> Reader:
     fs, root = fsspec.core.url_to_fs(job.source.rstrip("/"))
-    found = {suffix: _files(fs, root, suffix) for suffix in (".parquet", ".jsonl", ".txt")}
+    listed = list_files(fs, root)
+    found = {suffix: _ending(listed, suffix) for suffix in (".parquet", ".jsonl", ".txt")}
     kinds = [suffix for suffix, files in found.items() if files]
     if len(kinds) != 1:
         told = f"files of several kinds ({', '.join(kinds)})" if kinds else "no .parquet, .jsonl or .txt file"
@@ -118,12 +136,5 @@ def _texts_reader(job: Job) -> Reader:
     return LinesReader(fs, found[".txt"])
 
 
-def _files(fs: Any, root: str, suffix: str) -> list[str]:
-    """The file ``root`` itself, or the files of a folder, sorted; those with the suffix."""
-    return sorted(file for file in fs.find(root) if file.endswith(suffix))
-
-
-def _is_index(fs: Any, root: str) -> bool:
-    if root.endswith(".index"):
-        return fs.exists(root)
-    return any(fs.exists(f"{root}/{name}") for name in ("image.index", "text.index", "populated.index"))
+def _ending(paths: list[str], end: str) -> list[str]:
+    return [path for path in paths if path.endswith(end)]

@@ -52,7 +52,7 @@ class SlurmDistributor:
             f"--ntasks-per-node={self._tasks_per_node}",
             *shlex.split(self._args),
         ]
-        directives = "\n".join(f"#SBATCH {flag}" for flag in flags)
+        directives = "\n".join(f"#SBATCH {shlex.quote(flag)}" for flag in flags)
         command = shlex.join([sys.executable, "-m", "clipgpt_retrieval.bulk.slurm_worker", units_url])
         return f"""#!/bin/bash
 {directives}

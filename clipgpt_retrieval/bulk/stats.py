@@ -10,6 +10,7 @@ from uuid import uuid4
 import fsspec
 
 from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.reader import list_files
 from clipgpt_retrieval.bulk.writer import STATS
 from clipgpt_retrieval.storage import write_text
 
@@ -78,5 +79,5 @@ def read_stats(output_folder: str, run_name: str = "") -> list[dict[str, Any]]:
     """The statistics of all workers of a run, or of all runs."""
     fs, root = fsspec.core.url_to_fs(output_folder)
     fs.invalidate_cache()
-    files = [file for file in fs.find(f"{root}/{STATS}") if file.endswith(".json")]
+    files = [file for file in list_files(fs, f"{root}/{STATS}") if file.endswith(".json")]
     return [json.loads(fs.cat_file(file)) for file in files if file.rsplit("/", 1)[-1].startswith(run_name)]

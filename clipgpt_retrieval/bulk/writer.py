@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from clipgpt_retrieval.bulk.job import ENCODE, Job
 from clipgpt_retrieval.bulk.mapper import Mapped
+from clipgpt_retrieval.bulk.reader import list_files
 from clipgpt_retrieval.storage import new_file
 
 EMBEDDINGS = "img_emb"
@@ -54,7 +55,7 @@ def prepare(job: Job) -> None:
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     for part in (*([EMBEDDINGS] if job.task == ENCODE else []), METADATA, STATS):
         fs.makedirs(f"{root}/{part}", exist_ok=True)
-        for file in fs.find(f"{root}/{part}"):
+        for file in list_files(fs, f"{root}/{part}"):
             if file.endswith(".part"):
                 fs.rm(file)
 
@@ -62,7 +63,7 @@ def prepare(job: Job) -> None:
 def done_units(fs: Any, root: str) -> set[str]:
     """The names of the units whose files are complete."""
     opening, end = f"{METADATA}_", ".parquet"
-    names = (file.rsplit("/", 1)[-1] for file in fs.find(f"{root}/{METADATA}"))
+    names = (file.rsplit("/", 1)[-1] for file in list_files(fs, f"{root}/{METADATA}"))
     return {name[len(opening) : -len(end)] for name in names if name.startswith(opening) and name.endswith(end)}
 
 
