@@ -70,7 +70,7 @@ def encode(
         settings={"space": space},
         batch_size=_positive("batch_size", batch_size),
         device=device,
-        retries=retries,
+        retries=_whole("retries", retries, 0),
     )
     _run(job, distribution_strategy, slurm_nodes, slurm_tasks_per_node, slurm_args)
 
@@ -123,7 +123,7 @@ def caption(
     """
     if model is None:
         raise InputError("model", "is missing: give a clipgpt model")
-    generation = {
+    generation: dict[str, Any] = {
         "num_captions": num_captions,
         "num_beams": num_beams,
         "max_new_tokens": max_new_tokens,
@@ -151,7 +151,7 @@ def caption(
         settings=generation,
         batch_size=_positive("batch_size", batch_size),
         device=device,
-        retries=retries,
+        retries=_whole("retries", retries, 0),
     )
     _run(job, distribution_strategy, slurm_nodes, slurm_tasks_per_node, slurm_args)
 
@@ -185,8 +185,12 @@ def _folder(output_folder: str | None) -> str:
 
 
 def _positive(field: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(field, f"is {value}, it must be a whole number of at least 1")
+    return _whole(field, value, 1)
+
+
+def _whole(field: str, value: int, least: int) -> int:
+    if not isinstance(value, int) or value < least:
+        raise InputError(field, f"is {value}, it must be a whole number of at least {least}")
     return value
 
 

@@ -41,7 +41,9 @@ class PysparkDistributor:
             ) from None
         # Without this, executors take whatever python3 is first on their path, not the environment of this process.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        session = SparkSession.getActiveSession() or SparkSession.builder.appName("clipgpt-retrieval").getOrCreate()
+        # Its own bar counts tasks and would write over ours, which counts rows.
+        builder = SparkSession.builder.appName("clipgpt-retrieval").config("spark.ui.showConsoleProgress", "false")
+        session = SparkSession.getActiveSession() or builder.getOrCreate()
         context = session.sparkContext
         tasks = min(len(units), TASKS_PER_SLOT * context.defaultParallelism)
         context.parallelize(units, tasks).foreachPartition(partial(_work_on_task, run))

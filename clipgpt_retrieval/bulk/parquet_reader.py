@@ -20,7 +20,8 @@ def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
         DataError: no parquet file, or one with fewer rows.
     """
     with _opened(fs, file) as parquet:
-        groups, first, counted = [], 0, 0
+        groups: list[int] = []
+        first = counted = 0
         for group in range(parquet.metadata.num_row_groups):
             count = parquet.metadata.row_group(group).num_rows
             if counted < stop and counted + count > start:

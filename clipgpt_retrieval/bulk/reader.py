@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import fsspec
-import numpy as np
 
 from clipgpt_retrieval.bulk.job import CAPTION, Job, Unit
 from clipgpt_retrieval.errors import DataError
@@ -27,11 +26,12 @@ class Rows:
     """Rows of one input file.
 
     Attributes:
-        values: texts (anything but a non-empty text is unusable), or embeddings ``[n, d]`` of any float type.
+        values: a list of texts (anything but a non-empty text is unusable), or an array of embeddings ``[n, d]`` of
+            any float type.
         metadata: a pyarrow table of n rows to hand on, or None.
     """
 
-    values: list[Any] | np.ndarray
+    values: Any
     metadata: Any
 
     def __len__(self) -> int:
