@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import fsspec
+from tqdm import tqdm
 
 from clipgpt_retrieval.bulk.job import Job, Unit
 from clipgpt_retrieval.bulk.reader import Reader, Span
@@ -97,7 +98,9 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
 
     begun = {name.split("_")[0] for name in done}
     with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-        files = list(pool.map(planned, range(len(reader.files))))
+        looked_at = pool.map(planned, range(len(reader.files)))
+        bar = tqdm(looked_at, total=len(reader.files), unit="file", desc="plan", disable=None, delay=2, leave=False)
+        files = list(bar)
     plan = Plan(files, done)
     strangers = done - {unit.name for unit in plan.units()}
     if strangers:

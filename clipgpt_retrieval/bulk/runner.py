@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from clipgpt_retrieval.bulk.job import Job, Unit
 from clipgpt_retrieval.bulk.mapper import Mapper
@@ -41,7 +42,7 @@ class Runner:
                 rows = coming.result()
                 self._stats.stats.read_duration += time.perf_counter() - started
                 if rows is not None:
-                    retried(lambda unit=unit, rows=rows: self._do(unit, rows), self._job.retries)  # type: ignore[misc]
+                    retried(partial(self._do, unit, rows), self._job.retries)
             except StorageFullError:
                 raise
             except Exception as error:  # whatever a unit dies of, the others are done

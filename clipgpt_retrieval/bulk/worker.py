@@ -36,9 +36,7 @@ def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, thread
         torch.set_num_threads(threads)
     stats = StatsWriter(run)
     try:
-        engine, fingerprint = _engine(run.job.model, device or run.job.device)
-        if fingerprint != run.model:
-            raise ModelError(f"{run.job.model} holds another model here than where the job was started")
+        engine = _engine(run.job.model, run.model, device or run.job.device)
         reader = retried(lambda: open_reader(run.job), run.job.retries)
         Runner(run.job, reader, make_mapper(run.job, engine), stats)(units)
     except BaseException as error:
@@ -59,8 +57,9 @@ def model_fingerprint(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 @lru_cache(maxsize=1)
-def _engine(path: str, device: str) -> tuple[ClipGpt, str]:
-    """The model at work and its fingerprint: loaded once in a process, however many tasks Spark gives it."""
+def _engine(path: str, fingerprint: str, device: str) -> ClipGpt:
+    """The model at work: loaded once in a process, however many tasks Spark gives it."""
     model, tokenizer = checkpoint.load(path)
-    fingerprint = model_fingerprint(model, tokenizer)
-    return ClipGpt(model, tokenizer, device=device), fingerprint
+    if model_fingerprint(model, tokenizer) != fingerprint:
+        raise ModelError(f"{path} holds another model here than where the job was started")
+    return ClipGpt(model, tokenizer, device=device)

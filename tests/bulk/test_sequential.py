@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
-from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.job import Run, Unit
 from clipgpt_retrieval.bulk.lines_reader import LinesReader
 from clipgpt_retrieval.bulk.main import run_job
+from clipgpt_retrieval.bulk.worker import worker
 from clipgpt_retrieval.bulk.writer import UnitWriter
-from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.errors import DataError, ModelError
 
 run = SequentialDistributor()
 
@@ -303,3 +304,10 @@ def test_lines_are_cut_into_units_without_loss(lines, size, closed):
     read = [text for unit in units for text in reader.read(unit).values]
     assert read == (raw.removesuffix("\n").split("\n") if raw else [])
     assert all(len(unit) == size for unit in units[:-1])
+
+
+def test_a_worker_refuses_a_model_that_is_not_the_drivers(encode_job):
+    """Else nodes with an older copy of the model would write embeddings that no query finds."""
+    write_lines(encode_job.source, some_texts(5))
+    with pytest.raises(ModelError, match="another model here than where the job was started"):
+        worker(Run(encode_job, "run", "fingerprint of another model"), [])
