@@ -28,6 +28,9 @@ class IndexReader:
         self.files = [file]
         self._root = root
 
+    def sources(self, file: str) -> list[str]:
+        return [file]
+
     def spans(self, file: str, size: int) -> list[Span]:
         return even_spans(len(self._items), size)
 

@@ -24,6 +24,9 @@ class LinesReader:
         self.fs = fs
         self.files = files
 
+    def sources(self, file: str) -> list[str]:
+        return [file]
+
     def spans(self, file: str, size: int) -> list[Span]:
         """One pass over the file notes where every ``size``-th line begins, so that no later one must count lines."""
         starts = [0]

@@ -36,6 +36,9 @@ class NpyReader:
         self.files = files
         self._metadata = dict(zip(files, metadata_files, strict=False))
 
+    def sources(self, file: str) -> list[str]:
+        return [file, self._metadata[file]] if file in self._metadata else [file]
+
     def spans(self, file: str, size: int) -> list[Span]:
         with self.fs.open(file, "rb") as opened:
             (count, _), _ = _header(opened, file)

@@ -39,6 +39,9 @@ class _ParquetReader:
         self.files = files
         self._column = column
 
+    def sources(self, file: str) -> list[str]:
+        return [file]
+
     def spans(self, file: str, size: int) -> list[Span]:
         with _opened(self.fs, file) as parquet:
             if self._column not in parquet.schema_arrow.names:

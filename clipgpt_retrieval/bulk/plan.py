@@ -29,7 +29,7 @@ class PlannedFile:
 
     Attributes:
         path: in its file system.
-        stamp: its size and version, to notice a change.
+        stamp: size and version of each file that its rows are read from, to notice a change.
         spans: the rows of its units.
         error: why it could not be read, else None.
     """
@@ -114,14 +114,14 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
 
 
 def _planned_file(job: Job, reader: Reader, path: str, before: dict[str, Any] | None, has_units: bool) -> PlannedFile:
-    stamp = retried(lambda: _stamp(reader.fs, path), job.retries)
+    stamp = retried(lambda: [_stamp(reader.fs, source) for source in reader.sources(path)], job.retries)
     name = path.rsplit("/", 1)[-1]
     if before is not None and before["error"] is None and [before["name"], before["stamp"]] == [name, stamp]:
         return PlannedFile(path, stamp, [_span(values) for values in before["spans"]])
     if has_units:
         raise DataError(
-            f"{path} has changed since {job.output_folder} was begun: give a new output folder, or delete what it has "
-            "of this file"
+            f"{' or '.join(reader.sources(path))} has changed since {job.output_folder} was begun: give a new output "
+            "folder, or delete what it has of this file"
         )
     try:
         return PlannedFile(path, stamp, retried(lambda: reader.spans(path, job.write_batch_size), job.retries))

@@ -54,6 +54,9 @@ class Reader(Protocol):
     fs: Any
     files: list[str]
 
+    def sources(self, file: str) -> list[str]:
+        """The files that the rows of ``file`` are read from: itself, and what lies beside it."""
+
     def spans(self, file: str, size: int) -> list[Span]:
         """The rows of a file, ``size`` together.
 

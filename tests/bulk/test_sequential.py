@@ -215,6 +215,15 @@ def test_a_changed_input_is_refused(encode_job):
         run_job(encode_job, run)
 
 
+def test_changed_metadata_is_refused(caption_job):
+    npy_collection(Path(caption_job.source), [8])
+    run_job(caption_job, run)
+    other = pd.DataFrame({"url": ["http://example.org/other"] * 8})
+    other.to_parquet(Path(caption_job.source) / "metadata" / "metadata_0.parquet")
+    with pytest.raises(DataError, match=r"img_emb_0.npy or .*metadata_0.parquet has changed since"):
+        run_job(caption_job, run)
+
+
 def test_another_model_or_setting_is_refused(encode_job, tmp_path):
     from clipgpt_retrieval.model import checkpoint
 

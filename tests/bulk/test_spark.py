@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from bulk_helpers import contents, report, some_texts, unit_rows, write_lines
@@ -16,7 +17,7 @@ from clipgpt_retrieval.bulk.distributor import PysparkDistributor, SequentialDis
 from clipgpt_retrieval.bulk.main import run_job
 from clipgpt_retrieval.errors import DataError
 
-pyspark = pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java, which is not installed"),
@@ -55,8 +56,6 @@ def executors() -> list[psutil.Process]:
 def test_spark_and_sequential_write_identical_files(cluster, encode_job, caption_job, tmp_path):
     write_lines(encode_job.source, some_texts(200))
     Path(caption_job.source).mkdir()
-    import numpy as np
-
     np.save(Path(caption_job.source) / "all.npy", unit_rows(60))
     for job in (encode_job, caption_job):
         alone, together = (replace(job, output_folder=str(tmp_path / f"{job.task}_{how}")) for how in ("alone", "two"))
@@ -92,8 +91,6 @@ def test_a_killed_executor_costs_nothing_but_time(cluster, encode_job, tmp_path)
 
 
 def test_a_corrupt_file_is_named_by_the_driver(cluster, caption_job):
-    import numpy as np
-
     folder = Path(caption_job.source)
     folder.mkdir()
     for name in "abc":
