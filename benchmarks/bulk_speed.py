@@ -1,7 +1,7 @@
-"""A million texts are encoded in the memory of ten thousand, are searched afterwards, and two workers do twice as much.
+"""A million texts are encoded in the memory of ten thousand, and searched afterwards; two workers beside one.
 
     python benchmarks/bulk_speed.py rows 1000000   # encode on a tiny model, clip-retrieval index, a query; memory
-    python benchmarks/bulk_speed.py workers 100000 # Spark with one worker process and with two, a torch thread each
+    python benchmarks/bulk_speed.py workers 100000 3 # Spark with one worker process and with two, a torch thread each
     python benchmarks/bulk_speed.py gpt2           # rows per second of one core on a model of GPT-2's shape
 
 `rows` also does a hundredth of its rows, and prints the ratio of both peaks of memory. `workers` prints the ratio of
@@ -9,6 +9,7 @@ both speeds, with the workers' models loaded before the clock starts.
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def save_model(folder: Path, width: int, layers: int, heads: int) -> str:
     return str(folder)
 
 
-def make_job(model: str, source: Path, output: Path):
+def make_job(model: str, source: Path, output: Path, unit_rows: int = UNIT_ROWS):
     from clipgpt_retrieval.bulk.job import ENCODE, Job
 
     return Job(
@@ -61,7 +62,7 @@ def make_job(model: str, source: Path, output: Path):
         output_folder=str(output),
         model=model,
         column="caption",
-        write_batch_size=UNIT_ROWS,
+        write_batch_size=unit_rows,
         settings={"space": "query"},
         batch_size=64,
         device="cpu",
@@ -86,6 +87,8 @@ def spark(slots: str, model: str, source: Path, output: Path) -> None:
     """One job on as many Python workers, which have loaded the model for a small job before."""
     from pyspark.sql import SparkSession
 
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+
     from clipgpt_retrieval.bulk.distributor import PysparkDistributor
     from clipgpt_retrieval.bulk.main import run_job
 
@@ -93,9 +96,9 @@ def spark(slots: str, model: str, source: Path, output: Path) -> None:
         "spark.ui.showConsoleProgress", "false"
     ).getOrCreate()
     few = source.with_name("few.txt")
-    write_texts(few, 2 * UNIT_ROWS)
-    run_job(make_job(model, few, output.with_name(f"{output.name}_few")), PysparkDistributor())
-    print(json.dumps(run_job(make_job(model, source, output), PysparkDistributor())))
+    write_texts(few, 32)
+    run_job(make_job(model, few, output.with_name(f"{output.name}_few"), 1), PysparkDistributor())
+    print(json.dumps(run_job(make_job(model, source, output, 1000), PysparkDistributor())))
 
 
 def in_process(*arguments: str) -> dict:
@@ -131,12 +134,12 @@ def rows(total: int, folder: Path) -> None:
     print(f"queries whose own text is among the best ten of {index.ntotal:,}: {hits} of {len(index_rows)}")
 
 
-def workers(total: int, folder: Path) -> None:
+def workers(total: int, repeats: int, folder: Path) -> None:
     model = save_model(folder / "model", 64, 2, 2)
     source = folder / "texts.txt"
     write_texts(source, total)
     speeds: dict[str, list[float]] = {"1": [], "2": []}
-    for repeat in range(3):
+    for repeat in range(repeats):
         for slots in speeds:
             report = in_process("spark", slots, model, str(source), str(folder / f"out_{slots}_{repeat}"))
             speeds[slots].append(report["rows_per_second"])
@@ -180,7 +183,7 @@ def main() -> None:
         if command == "rows":
             rows(int(arguments[0]), Path(folder))
         elif command == "workers":
-            workers(int(arguments[0]), Path(folder))
+            workers(int(arguments[0]), int(arguments[1]), Path(folder))
         else:
             gpt2(Path(folder))
 
