@@ -162,6 +162,7 @@ def status() -> None:
 
 def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.back import serve
+    from clipgpt_retrieval.doctor import doctor
     from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
 
@@ -170,6 +171,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "enable": enable,
         "disable": disable,
         "status": status,
+        "doctor": doctor,
         "train": train,
         "evaluate": evaluate,
         "encode": encode,
