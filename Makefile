@@ -3,12 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint lint-front clean
+.PHONY: demo test lint lint-front docs clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=23' 'setuptools<81' wheel
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,explore,evaluation,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,dev]'
 	touch $@
 
 # The main job from end to end: train, index, serve, query, caption. See examples/walk.py.
@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/walk.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -32,5 +32,9 @@ node_modules/.installed: package-lock.json
 lint-front: node_modules/.installed
 	npm run --silent lint
 
+# The documentation, into site/; a dead link or an unknown name ends it.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

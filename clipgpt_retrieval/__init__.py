@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.client import ClipGptClient
     from clipgpt_retrieval.engine import ClipGpt, load
 
+    __version__: str
+
 __all__ = ["ClipGpt", "ClipGptClient", "load"]
 
 _HOME_OF = {
@@ -23,6 +25,10 @@ _HOME_OF = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("clipgpt-retrieval")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -184,6 +184,8 @@ def main() -> None:
     """Runs a command; what the user can put right is told in one line, with exit status 2."""
     import fire
 
+    # fire before 0.6, which clip-retrieval needs, asks IPython for its help texts, and that of 9.0 on refuses it.
+    sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
     try:
         fire.Fire(_commands(), name="clipgpt-retrieval")
     except ClipGptError as error:

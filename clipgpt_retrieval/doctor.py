@@ -34,6 +34,9 @@ print("clipgpt_model" in inspect.signature(clip_back).parameters)
 OTHER_EXTRAS = ("all", "dev", "docs", "evaluation")
 """Those that hold other extras, or that only developers need."""
 
+IPYTHON_WITHOUT_HELP = 9
+"""From this version on, fire before 0.6, which clip-retrieval needs, cannot ask IPython for its help texts."""
+
 START_SECONDS = 300
 """How long clip-retrieval may take to start; with a cold disk it is a minute."""
 
@@ -120,6 +123,10 @@ def check_packages() -> Iterator[Finding]:
         found = _installed(name)
         if found is not None and name not in {requirement.name for requirement in unmet}:
             yield Finding("ok", name, found)
+    ipython = _installed("ipython")
+    if ipython is not None and int(ipython.partition(".")[0]) >= IPYTHON_WITHOUT_HELP:
+        message = f"is {ipython}, with which `clip-retrieval --help` fails; its commands work"
+        yield Finding("note", "ipython", message, f"pip install 'ipython<{IPYTHON_WITHOUT_HELP}'")
 
 
 def check_extras() -> Iterator[Finding]:

@@ -1,12 +1,13 @@
 """`clipgpt-retrieval doctor`, in real processes: what works is called ok, what is broken is called by its name."""
 
+import os
 import shutil
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
-from conftest import CLIP_DIM, NUM_ITEMS, save_tiny_clipgpt
 
 from clipgpt_retrieval import doctor
 
@@ -43,12 +44,13 @@ def test_it_needs_neither_torch_nor_faiss_to_speak():
 
 
 @pytest.mark.slow
-def test_a_model_and_an_index_that_go_together_are_tried_and_found_well(clipgpt_path, index_folder):
+def test_a_model_and_an_index_that_go_together_are_tried_and_found_well(clipgpt_path, index_folder, embeddings):
+    count, dim = embeddings.shape
     finished = run("--model", clipgpt_path, "--index", str(index_folder))
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "clip-retrieval    starts" in finished.stdout
-    assert f"{NUM_ITEMS} items of {CLIP_DIM} numbers; item 0 has norm 1.00" in finished.stdout
-    assert f"{NUM_ITEMS} rows, one for each item" in finished.stdout
+    assert f"{count} items of {dim} numbers; item 0 has norm 1.00" in finished.stdout
+    assert f"{count} rows, one for each item" in finished.stdout
     assert marks(finished.stdout)["model, index"] == "ok"
 
 
@@ -82,21 +84,26 @@ def test_weights_cut_short_are_found_before_the_back_end_starts(clipgpt_path, tm
 
 
 @pytest.mark.slow
-def test_a_model_of_another_clip_is_told_from_the_index(index_folder, tmp_path):
-    other = save_tiny_clipgpt(tmp_path / "other", clip_dim=48)
-    finished = run("--model", other, "--index", str(index_folder))
+def test_an_index_of_another_clip_is_told_from_the_model(clipgpt_path, index_folder, embeddings, tmp_path):
+    import faiss
+
+    other = shutil.copytree(index_folder, tmp_path / "other")
+    index = faiss.IndexFlatIP(48)
+    index.add(np.ascontiguousarray(embeddings[:, :48]))
+    faiss.write_index(index, str(other / "image.index"))
+    finished = run("--model", clipgpt_path, "--index", str(other))
     assert finished.returncode == 1
-    assert f"the model's embeddings have 48 numbers, the index's {CLIP_DIM}" in finished.stdout
+    assert f"the model's embeddings have {embeddings.shape[1]} numbers, the index's 48" in finished.stdout
 
 
-def test_metadata_that_do_not_count_as_the_index_counts_are_found(index_folder, tmp_path):
+def test_metadata_that_do_not_count_as_the_index_counts_are_found(index_folder, embeddings, tmp_path):
     import pandas as pd
 
     folder = shutil.copytree(index_folder, tmp_path / "index")
     [parquet] = (folder / "metadata").glob("*.parquet")
     pd.read_parquet(parquet).iloc[1:].to_parquet(parquet)
     [line] = wrong(report(index=str(folder)))
-    assert f"{NUM_ITEMS - 1} rows for {NUM_ITEMS} items" in line
+    assert f"{len(embeddings) - 1} rows for {len(embeddings)} items" in line
     shutil.rmtree(folder / "metadata")
     [line] = wrong(report(index=str(folder)))
     assert "copy the folder metadata" in line
@@ -143,3 +150,15 @@ def test_java_is_asked_for_where_evaluation_is_installed(distribution, monkeypat
     distribution("pycocoevalcap", "1.2")
     monkeypatch.setenv("PATH", "")
     assert any("METEOR" in str(finding) and finding.mark == "note" for finding in doctor.check_programs())
+
+
+def test_an_ipython_that_breaks_clip_retrievals_help_is_a_note_and_ours_is_shown_all_the_same(distribution, tmp_path):
+    distribution("ipython", "9.1.0")
+    [note] = [str(finding) for finding in doctor.check_packages() if finding.subject == "ipython"]
+    assert "pip install 'ipython<9'" in note
+    (tmp_path / "IPython").mkdir()
+    (tmp_path / "IPython" / "__init__.py").write_text("raise TypeError('theme_name')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PAGER": "cat"}
+    command = [*COMMAND[:-1], "--help"]
+    helped = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert helped.returncode == 0 and "doctor" in helped.stdout + helped.stderr
