@@ -8,6 +8,7 @@ import ast
 import configparser
 import importlib
 import inspect
+import itertools
 import re
 import shlex
 import subprocess
@@ -40,15 +41,21 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The shell commands of a page, split into words, each without what is assigned or entered before it."""
+    """The shell commands of a page, split into words."""
     for block in blocks(page):
         if block.language != "bash":
             continue
         for line in block.text.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|;|\|", line.partition("  # ")[0] if " # " in line else line):
-                words = shlex.split(part, comments=True)
-                if words:
-                    yield words
+            yield from split_commands(line)
+
+
+def split_commands(line: str) -> Iterator[list[str]]:
+    """The words of each command of a line such as ``one && two; three | four``."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+    lexer.whitespace_split = True
+    for is_separator, words in itertools.groupby(lexer, key=lambda word: set(word) <= set(";&|")):
+        if not is_separator:
+            yield list(words)
 
 
 def names_of_pages(pages: list[Path]) -> list[str]:
