@@ -180,7 +180,7 @@ def check_clip_retrieval_starts() -> Generator[Finding, None, None]:
     )
     if started.returncode != 0:
         reason = (started.stderr.strip().splitlines() or [f"exit status {started.returncode}"])[-1]
-        remedy = "pip install 'setuptools<81'" if "pkg_resources" in reason else f"pip install --upgrade '{PACKAGE}'"
+        remedy = "pip install 'setuptools<81'" if "pkg_resources" in reason else "install it in a fresh environment"
         yield Finding("wrong", "clip-retrieval", f"does not start: {reason}", remedy)
         return
     yield Finding("ok", "clip-retrieval", "starts")
@@ -256,10 +256,10 @@ def _check_metadata(folder: Path, num_items: int) -> Iterator[Finding]:
     import pyarrow.parquet as pq
 
     files = sorted((folder / "metadata").glob("*.parquet"))
-    if not files:
-        if not any(folder.glob("metadata*.hdf5")):
-            message = f"there are none in {folder}, and back does not start without"
-            yield Finding("wrong", "metadata", message, "copy the folder metadata of the embeddings beside the index")
+    if not files and not any(folder.glob("metadata*.hdf5")) and not any(folder.glob("metadata/*.arrow")):
+        message = f"there are none in {folder}, and back does not start without"
+        yield Finding("wrong", "metadata", message, "copy the folder metadata of the embeddings beside the index")
+    if not files:  # rows of hdf5 and arrow are not counted
         return
     rows = sum(pq.read_metadata(file).num_rows for file in files)
     if rows == num_items:

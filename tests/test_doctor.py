@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -24,14 +23,11 @@ def marks(report: str) -> dict[str, str]:
     return {line[7:24].strip(): line[:6].strip() for line in lines}
 
 
-def test_without_a_model_it_answers_at_once_and_finds_this_environment_well():
-    started = time.monotonic()
+def test_without_a_model_it_finds_this_environment_well():
     finished = run()
-    seconds = time.monotonic() - started
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert marks(finished.stdout)["clip-retrieval"] == "ok"
-    assert "clipgpt-retrieval enable" in finished.stdout
-    assert seconds < 30  # it imports no torch; how quick it is, benchmarks/import_speed.py measures
+    assert "-> clipgpt-retrieval doctor --model MODEL --index FOLDER" in finished.stdout
 
 
 def test_it_needs_neither_torch_nor_faiss_to_speak():
@@ -107,6 +103,9 @@ def test_metadata_that_do_not_count_as_the_index_counts_are_found(index_folder, 
     shutil.rmtree(folder / "metadata")
     [line] = wrong(report(index=str(folder)))
     assert "copy the folder metadata" in line
+    (folder / "metadata").mkdir()
+    (folder / "metadata" / "0.arrow").touch()
+    assert not wrong(report(index=str(folder)))
 
 
 @pytest.fixture
