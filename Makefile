@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint lint-front docs clean
+.PHONY: demo walk test lint lint-front docs clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -11,8 +11,12 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,dev]'
 	touch $@
 
-# The main job from end to end: train, index, serve, query, caption. See examples/walk.py.
+# The whole job on the collection that the package carries; serves http://127.0.0.1:1234 until stopped.
 demo: $(STAMP)
+	$(BIN)/clipgpt-retrieval demo
+
+# The same way with a model trained on the spot: train, index, serve, query, caption. See examples/walk.py.
+walk: $(STAMP)
 	$(BIN)/python examples/walk.py
 
 test: $(STAMP)

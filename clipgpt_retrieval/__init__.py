@@ -10,12 +10,13 @@ The public names are loaded when they are first used, so that importing the pack
 # Neither typing nor importlib: with the plugin enabled, every Python start of the environment imports this.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from clipgpt_retrieval import demo
     from clipgpt_retrieval.client import ClipGptClient
     from clipgpt_retrieval.engine import ClipGpt, load
 
     __version__: str
 
-__all__ = ["ClipGpt", "ClipGptClient", "load"]
+__all__ = ["ClipGpt", "ClipGptClient", "demo", "load"]
 
 _HOME_OF = {
     "ClipGpt": "clipgpt_retrieval.engine",
@@ -29,8 +30,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("clipgpt-retrieval")
-    if name not in _HOME_OF:
+    if name != "demo" and name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "demo":
+        return import_module("clipgpt_retrieval.demo")
     return getattr(import_module(_HOME_OF[name]), name)

@@ -1,4 +1,4 @@
-"""The command line: ``clipgpt-retrieval train | evaluate | back | enable | disable | status | encode | caption``."""
+"""The command line: ``clipgpt-retrieval demo | back | train | evaluate | encode | caption | explore | ...``."""
 
 import json
 import sys
@@ -162,11 +162,13 @@ def status() -> None:
 
 def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.back import serve
+    from clipgpt_retrieval.demo.command import demo
     from clipgpt_retrieval.doctor import doctor
     from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
 
     return {
+        "demo": demo,
         "back": serve,
         "enable": enable,
         "disable": disable,

@@ -245,7 +245,7 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
     """Loads a clipgpt model, or a General-GPT directory as one.
 
     Args:
-        path: a directory, an fsspec url or a hub id.
+        path: a directory, an fsspec url, a hub id, or ``"demo"``.
         device: see :class:`ClipGpt`.
         dtype: see :class:`ClipGpt`.
 

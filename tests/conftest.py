@@ -1,12 +1,18 @@
 """What tests of several rooms share: a tiny clipgpt model, a tiny CLIP, a small collection, a back end."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
 CLIP_DIM = 64
 NUM_ITEMS = 300
@@ -162,3 +168,38 @@ def collection(tmp_path_factory) -> Path:
     from examples.collection import make_collection
 
     return make_collection(tmp_path_factory.mktemp("collection"))
+
+
+@pytest.fixture(scope="session")
+def demo_cache(tmp_path_factory) -> Iterator[str]:
+    """A cache of the tests' own to unpack the demo into, as on a machine that never ran it."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", folder)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def demo_server(demo_cache, tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """``clipgpt-retrieval demo`` in a process of its own, serving: its address and what it prints."""
+    printed = tmp_path_factory.mktemp("demo_server") / "printed.txt"
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "clipgpt-retrieval", "demo", "--port", str(port)],
+        stdout=printed.open("w"),
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "XDG_CACHE_HOME": demo_cache, "COLUMNS": "200", "HF_HUB_OFFLINE": "1"},
+    )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            requests.get(f"{url}/indices-list", timeout=5)
+            break
+        except requests.ConnectionError:
+            time.sleep(0.5)
+    yield url, printed
+    process.terminate()
+    process.wait(timeout=30)

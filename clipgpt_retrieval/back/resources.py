@@ -15,6 +15,7 @@ from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, dict
 
 from clipgpt_retrieval import engine
 from clipgpt_retrieval.back.options import BackOptions, check_weight
+from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import DataError, InputError, ModelError, NotFoundError
 from clipgpt_retrieval.items import Items
@@ -189,7 +190,8 @@ def _check_folder(name: str, clip_options: ClipOptions) -> None:
 def _load_stock_resources(options: BackOptions) -> dict[str, ClipResource]:
     try:
         if options.load_clip:
-            return load_clip_indices(options.indices_paths, _clip_options(options))
+            with models_in_evaluation_mode():
+                return load_clip_indices(options.indices_paths, _clip_options(options))
         with _without_clip_weights():
             return load_clip_indices(options.indices_paths, _clip_options(options))
     except RuntimeError as error:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.demo.captions import captions
 from clipgpt_retrieval.demo.edits import random_edit
 from clipgpt_retrieval.demo.render import render
@@ -24,7 +25,7 @@ from clipgpt_retrieval.demo.scenes import Scene, random_scene
 
 EDITS_OF_EACH = 3
 PICTURE_SIZE = 224
-WEBP_QUALITY = 80
+WEBP_QUALITY = 70
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
     of_scenes = [captions(scene, random, n=5) for scene in gallery.scenes]
     shutil.rmtree(folder, ignore_errors=True)
     _draw(gallery.scenes, folder / "images")
-    with tempfile.TemporaryDirectory() as aside:
+    with tempfile.TemporaryDirectory() as aside, models_in_evaluation_mode():
         pictures = Path(aside) / "gallery.tar"
         _archive(folder / "images", [texts[0] for texts in of_scenes], pictures)
         # Of plain files clip-retrieval 2.45 joins pictures and texts by names with their endings, which never match.
@@ -131,8 +132,8 @@ def _describe(scenes: list[Scene], of_scenes: list[list[str]], metadata: Path) -
 
 
 def ship_gallery(folder: Path, shipped: Path) -> None:
-    """Copies a gallery into the package, its pictures in one archive."""
-    shutil.copytree(folder, shipped, ignore=shutil.ignore_patterns("images"))
-    with zipfile.ZipFile(shipped / "images.zip", "w", zipfile.ZIP_STORED) as archive:
-        for picture in sorted((folder / "images").glob("*.webp")):
-            archive.write(picture, picture.name)
+    """Puts a gallery into one archive."""
+    with zipfile.ZipFile(shipped, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            stored = zipfile.ZIP_STORED if file.suffix == ".webp" else zipfile.ZIP_DEFLATED
+            archive.write(file, file.relative_to(folder), compress_type=stored)

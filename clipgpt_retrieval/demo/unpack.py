@@ -4,8 +4,8 @@ The package may lie in a zip or a read-only folder and anywhere on the disk, and
 pictures by absolute paths: so the demo is unpacked once into the user's cache.
 """
 
+import json
 import os
-import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -23,7 +23,7 @@ def cache_folder() -> Path:
 
 
 def unpacked() -> Path:
-    """The folder with ``collection/`` and ``clip.safetensors``, unpacked now if it is not there.
+    """The folder with ``collection/``, ``clip.safetensors`` and ``indices_paths.json``, unpacked if it is not there.
 
     Raises:
         DataError: the installation lacks the demo's files, or the cache cannot be written.
@@ -55,12 +55,12 @@ def _unpack(shipped: Path, folder: Path, final: Path) -> None:
     """Unpacks into ``folder``, which will be called ``final``."""
     from clipgpt_retrieval.demo import clip
 
-    shutil.copytree(shipped / "collection", folder / "collection", ignore=shutil.ignore_patterns("*.zip"))
-    with zipfile.ZipFile(shipped / "collection" / "images.zip") as archive:
-        archive.extractall(folder / "collection" / "images")
+    with zipfile.ZipFile(shipped / "collection.zip") as archive:
+        archive.extractall(folder / "collection")
     for metadata in (folder / "collection").rglob("*.parquet"):
         _name_pictures(metadata, final / "collection" / "images")
     clip.unpack(shipped / "clip" / "weights.safetensors", folder / "clip.safetensors")
+    (folder / "indices_paths.json").write_text(json.dumps({"demo": str(final / "collection" / "index")}) + "\n")
 
 
 def _name_pictures(metadata: Path, images: Path) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.errors import InputError
 
 BATCH = 256
@@ -22,7 +23,8 @@ class ClipText:
         from all_clip import load_clip
 
         try:
-            self._model, _, self._tokenizer = load_clip(clip_model, use_jit=False, device=device)
+            with models_in_evaluation_mode():
+                self._model, _, self._tokenizer = load_clip(clip_model, use_jit=False, device=device)
         except Exception as error:  # all_clip's loaders raise whatever their libraries do, network errors included
             raise InputError("clip_model", f"{clip_model} cannot be loaded: {error}") from error
         self._device = device

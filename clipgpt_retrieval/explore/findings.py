@@ -21,11 +21,17 @@ MAX_ROWS = 100
 SIGNIFICANT = 3.0
 """Standard errors by which shares must differ to be told."""
 
+TYPICAL_SHARE = 0.05
+TYPICAL_GROUPS = 4
+FEWEST_TO_TELL = 50
+CHANCE = 1e-3
+"""A classifier that does so well by chance once in a thousand times tells two collections apart."""
+
 Rows = list[dict[str, Any]]
 
 
 def compare(first: Items, second: Items, clipgpt: ClipGpt, num_clusters: int) -> Rows:
-    """Clusters of two indexes put together, the most different shares first.
+    """Clusters of two indexes put together, the most different shares first, and what else tells the two apart.
 
     Args:
         first: items of the one.
@@ -35,7 +41,8 @@ def compare(first: Items, second: Items, clipgpt: ClipGpt, num_clusters: int) ->
 
     Returns:
         Rows ``{"caption", "share_first", "share_second", "standard_errors", "verdict", ...}``; the shares are those
-        of a sample of each, and the verdict holds where they differ by more than three standard errors.
+        of a sample of each, and the verdict holds where they differ by more than three standard errors. The rows of
+        :func:`typical` come before those whose verdict is ``"alike"``.
     """
     samples = [items.sample(COMPARED_ITEMS) for items in (first, second)]
     counts = [len(ids) for ids, _ in samples]
@@ -46,7 +53,7 @@ def compare(first: Items, second: Items, clipgpt: ClipGpt, num_clusters: int) ->
     captions = clipgpt.caption(centres)
     owner = np.repeat([0, 1], counts)
     ids = np.concatenate([ids for ids, _ in samples])
-    rows = []
+    rows: Rows = []
     for i, caption in enumerate(captions):
         inside = labels == i
         found = [int((inside & (owner == side)).sum()) for side in (0, 1)]
@@ -64,7 +71,69 @@ def compare(first: Items, second: Items, clipgpt: ClipGpt, num_clusters: int) ->
                 "examples_second": [int(ids[row]) for row in nearest if owner[row] == 1][:5],
             }
         )
-    return sorted(rows, key=lambda row: -abs(row["standard_errors"]))
+    rows.sort(key=lambda row: -abs(row["standard_errors"]))
+    alike = [row for row in rows if row["verdict"] == "alike"]
+    return [row for row in rows if row not in alike] + typical(points, ids, owner, clipgpt) + alike
+
+
+def typical(points: np.ndarray, ids: np.ndarray, owner: np.ndarray, clipgpt: ClipGpt) -> Rows:
+    """The items by which a classifier tells two collections apart, where it can.
+
+    A difference that runs through all clusters, such as a kind of thing that is missing everywhere, is in none of
+    their shares. A linear classifier finds it: if it does better than chance on items that it has not seen, the
+    collections differ (the classifier two-sample test of Lopez-Paz and Oquab 2017, arXiv:1610.06545), and the items
+    that it is surest of show how.
+
+    Args:
+        points: embeddings of samples of both, ``[n, d]``.
+        ids: their item ids ``[n]``.
+        owner: 0 for the first collection and 1 for the second ``[n]``.
+        clipgpt: captions them.
+
+    Returns:
+        Rows as those of :func:`compare`, without shares; none where the classifier does no better than chance.
+    """
+    surest = _sides(points, owner)
+    if surest is None:
+        return []
+    rows = []
+    for side, name in enumerate(("first", "second")):
+        members = surest[side]
+        centres, labels = weighted_kmeans(points[members], np.ones(len(members)), min(TYPICAL_GROUPS, len(members)))
+        for group, caption in enumerate(clipgpt.caption(centres)):
+            inside = members[labels == group]
+            examples = inside[np.argsort(-(points[inside] @ centres[group]))][:5]
+            rows.append(
+                {
+                    "caption": caption,
+                    "share_first": None,
+                    "share_second": None,
+                    "standard_errors": None,
+                    "verdict": f"typical of the {name}",
+                    "examples_first": [int(i) for i in ids[examples]] if side == 0 else [],
+                    "examples_second": [int(i) for i in ids[examples]] if side == 1 else [],
+                }
+            )
+    return rows
+
+
+def _sides(points: np.ndarray, owner: np.ndarray) -> list[np.ndarray] | None:
+    """Of each collection the rows that a classifier is surest of, or None where it cannot tell the two apart."""
+    from scipy.stats import mannwhitneyu
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+
+    members = [np.flatnonzero(owner == side) for side in (0, 1)]
+    if min(map(len, members)) < FEWEST_TO_TELL:
+        return None
+    classifier = LogisticRegression(class_weight="balanced", max_iter=200)
+    scores = cross_val_predict(classifier, points, owner, cv=5, method="decision_function")  # [n], high: the second's
+    if mannwhitneyu(scores[members[1]], scores[members[0]], alternative="greater").pvalue > CHANCE:
+        return None
+    return [
+        rows[np.argsort(sign * scores[rows])[: max(FEWEST_TO_TELL, int(TYPICAL_SHARE * len(rows)))]]
+        for rows, sign in zip(members, (1, -1), strict=True)
+    ]
 
 
 def _standard_errors(found: list[int], counts: list[int]) -> float:

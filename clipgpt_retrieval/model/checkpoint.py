@@ -18,6 +18,9 @@ from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.storage import is_url, local_folder, new_folder
 
+SHIPPED = {"demo": Path(__file__).parents[1] / "demo" / "shipped" / "clipgpt"}
+"""Models that the package carries, by the name under which they are loaded; ``./demo`` is a folder of one's own."""
+
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """What is fetched of a hub's repository: no pickles and no other framework's weights."""
 
@@ -49,7 +52,7 @@ def load(
     """Reads a clipgpt model, or a General-GPT directory as the clipgpt model that it is.
 
     Args:
-        path: a directory, an fsspec url or a hub id.
+        path: a directory, an fsspec url, a hub id, or ``demo`` for the one that the package carries.
         tokenizer_path: where the tokenizer lies, if not beside the weights (General-GPT's notebook saves it
             to a directory of its own).
         embedding_norm: the norm that a General-GPT model's input embeddings had in training, where it is known.
@@ -147,7 +150,10 @@ def _told_in_a_sentence(path: str) -> Iterator[None]:
 @contextmanager
 def _as_folder(path: str) -> Iterator[Path]:
     """The local folder that holds what ``path`` names: a directory, an fsspec url or a hub id."""
+    if path in SHIPPED and not SHIPPED[path].is_dir():
+        raise ModelError(f"this installation lacks the {path} model: install the package again, or run demo --build")
     try:
+        path = str(SHIPPED.get(path, path))
         if is_url(path) or Path(path).exists() or path.count("/") > 1 or path.startswith((".", "/", "~")):
             with local_folder(path) as folder:
                 yield folder

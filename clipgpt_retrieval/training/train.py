@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -214,7 +216,21 @@ def _train_whole(
     last = get_last_checkpoint(arguments.output_dir)
     if last:
         print(f"the run goes on after step {last.rsplit('-', 1)[1]}")
-    trainer.train(resume_from_checkpoint=last)
+    with _attention_for_short_texts(network):
+        trainer.train(resume_from_checkpoint=last)
+
+
+@contextmanager
+def _attention_for_short_texts(network: ClipGptModel) -> Iterator[None]:
+    """Attention written out, on a CPU: of some thirty tokens the fused kernel takes several times as long."""
+    config = network.backbone.config
+    usual = config._attn_implementation
+    if network.device.type == "cpu" and usual == "sdpa":
+        config._attn_implementation = "eager"
+    try:
+        yield
+    finally:
+        config._attn_implementation = usual
 
 
 def _check(recipe: Recipe, interleaved: str | None, interleaved_weight: float) -> None:

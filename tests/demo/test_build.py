@@ -32,6 +32,7 @@ def built(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SIZES.items():
             patch.setattr(build, name, value)
+        patch.setattr("clipgpt_retrieval.evaluation.evaluate.FEWEST_PICTURES", 2)
         patch.setattr(clip_training, "FAMILIES_IN_BATCH", 4)
         patch.setattr(build, "SHIPPED", shipped)
         patch.setattr(unpack, "SHIPPED", shipped)

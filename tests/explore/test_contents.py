@@ -16,6 +16,7 @@ from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.source import open_index
+from clipgpt_retrieval.items import Items
 
 faiss.omp_set_num_threads(1)
 
@@ -178,6 +179,25 @@ def test_what_one_collection_lacks_is_told(vectors, things, clipgpt, tmp_path):
     lacking = [row for row in rows if row["verdict"] == "only in the first"]
     assert sum(row["share_first"] for row in lacking) == pytest.approx((things[::2] == 2).mean(), abs=0.02)
     assert not [row for row in rows if row["verdict"] == "only in the second"]
+
+
+def test_a_difference_that_runs_through_all_clusters_is_told(vectors, clipgpt):
+    """Every thing is there in both, each a little different in the one: no share of a cluster shows it."""
+    shift = np.random.default_rng(5).normal(size=DIM).astype(np.float32) * 0.05
+    rows = findings.compare(items_of(vectors[::2]), items_of(vectors[1::2] + shift), clipgpt, THINGS)
+    verdicts = {row["verdict"] for row in rows}
+    assert verdicts >= {"typical of the first", "typical of the second"}
+
+
+def test_two_halves_of_one_collection_are_alike(vectors, clipgpt):
+    rows = findings.compare(items_of(vectors[::2]), items_of(vectors[1::2]), clipgpt, THINGS)
+    assert {row["verdict"] for row in rows} == {"alike"}
+
+
+def items_of(rows: np.ndarray) -> Items:
+    index = faiss.IndexFlatIP(DIM)
+    index.add(np.ascontiguousarray(rows))
+    return Items(index)
 
 
 def test_planted_duplicates_and_an_outlier_are_found(vectors, clipgpt, tmp_path):

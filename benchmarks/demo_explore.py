@@ -1,0 +1,140 @@
+"""Does exploring the demo's index tell what is in it? Clusters against the scenes' own descriptions.
+
+    python benchmarks/demo_explore.py
+
+Prints the table of contents with, for each cluster, how many of its pictures are of the setting that its caption names
+and how many show a thing that its caption names; then what the comparison of two halves says, of which the second was
+rid of every picture with a vehicle.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+import clipgpt_retrieval as cg
+from clipgpt_retrieval.demo.scenes import Scene
+from clipgpt_retrieval.demo.things import KINDS
+from clipgpt_retrieval.demo.words import named_in, setting_in
+from clipgpt_retrieval.explore.contents import Contents
+from clipgpt_retrieval.explore.findings import compare
+from clipgpt_retrieval.explore.source import open_index
+from clipgpt_retrieval.items import Items
+
+
+def main() -> None:
+    """Prints both tables."""
+    collection = cg.demo.path()
+    engine = cg.load("demo", device="cpu")
+    scenes = read_scenes(collection)
+    console = Console(width=150)
+    console.print(contents_table(collection, engine, scenes))
+    console.print(comparison_table(collection, engine, scenes))
+
+
+def read_scenes(collection: Path) -> list[Scene]:
+    """The scenes of the gallery, by item id."""
+    return [Scene.from_dict(json.loads(text)) for text in pd.read_parquet(collection / "metadata")["scene"]]
+
+
+def has_vehicle(scene: Scene) -> bool:
+    """Whether any vehicle is to be seen."""
+    return any(KINDS[thing.kind].section == "vehicles" for thing in scene.things)
+
+
+def clusters_of(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> list[dict]:
+    """The clusters of the first level, each with the shares of its pictures that are as its caption says."""
+    with tempfile.TemporaryDirectory() as folder:  # nothing that was kept from before
+        index = Path(folder) / "image.index"
+        index.write_bytes((collection / "index" / "image.index").read_bytes())
+        source = open_index(str(index))
+        contents = Contents(source.items, source.file, engine)
+        clusters = contents.open()["clusters"]
+        for cluster in clusters:
+            ids, _ = contents.some_items(cluster["id"], cluster["size"])
+            cluster |= told(cluster["caption"], [scenes[item] for item in ids])
+    return clusters
+
+
+def told(caption: str, members: list[Scene]) -> dict[str, float | None]:
+    """Shares of scenes that have what a caption says; None where it says nothing of the kind."""
+    setting, named = setting_in(caption), named_in(caption)
+    return {
+        "of_its_setting": None if setting is None else float(np.mean([scene.setting == setting for scene in members])),
+        "with_its_things": None
+        if not named
+        else float(np.mean([any(scene.count_of(kind) for one in named for kind in one.kinds) for scene in members])),
+        "largest_setting": max(np.bincount(np.unique([s.setting for s in members], return_inverse=True)[1]))
+        / len(members),
+    }
+
+
+def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> Table:
+    """Cluster by cluster."""
+    clusters = clusters_of(collection, engine, scenes)
+    table = Table(title="The demo's table of contents, pictures in %")
+    for name in ("caption", "size", "of its setting", "with a thing of it"):
+        table.add_column(name, overflow="fold")
+    for cluster in clusters:
+        table.add_row(
+            cluster["caption"], str(cluster["size"]), percent(cluster["of_its_setting"]),
+            percent(cluster["with_its_things"]),
+        )  # fmt: skip
+    sizes = [cluster["size"] for cluster in clusters]
+    purity = np.average([cluster["largest_setting"] for cluster in clusters], weights=sizes)
+    named = {setting_in(cluster["caption"]) for cluster in clusters} - {None}
+    present = {scene.setting for scene in scenes}
+    table.caption = (
+        f"purity by setting {purity:.2f}, by chance {chance(scenes):.2f}; "
+        f"{len(named)} of {len(present)} settings are named"
+    )
+    return table
+
+
+def chance(scenes: list[Scene]) -> float:
+    """Purity of clusters drawn at random: the share of the most frequent setting."""
+    return float(np.unique([scene.setting for scene in scenes], return_counts=True)[1].max() / len(scenes))
+
+
+def percent(share: float | None) -> str:
+    """For people."""
+    return "" if share is None else f"{100 * share:.0f}"
+
+
+def two_halves(collection: Path, scenes: list[Scene]) -> tuple[Items, Items]:
+    """The pictures of even rows, and those of odd rows that show no vehicle."""
+    embeddings = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
+    halves = []
+    for rows in (
+        np.arange(0, len(scenes), 2),
+        np.array([row for row in range(1, len(scenes), 2) if not has_vehicle(scenes[row])]),
+    ):
+        index = faiss.IndexFlatIP(embeddings.shape[1])
+        index.add(embeddings[rows])
+        halves.append(Items(index))
+    return halves[0], halves[1]
+
+
+def comparison_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> Table:
+    """What differs between the halves."""
+    first, second = two_halves(collection, scenes)
+    table = Table(title="All of one half beside the other half without vehicles, in %")
+    for name in ("caption", "first", "second", "verdict", "vehicles among its pictures in the first"):
+        table.add_column(name, overflow="fold")
+    for row in compare(first, second, engine, 24):
+        if row["verdict"] != "alike":
+            shown = [scenes[2 * item] for item in row["examples_first"]]  # rows of the first half are the even ones
+            vehicles = percent(float(np.mean([has_vehicle(scene) for scene in shown]))) if shown else ""
+            table.add_row(
+                row["caption"], percent(row["share_first"]), percent(row["share_second"]), row["verdict"], vehicles
+            )
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""How good the demo is: retrieval by CLIP-GPT, by the demo's CLIP text tower and by their blend; captions; edits.
+
+    python benchmarks/demo_quality.py
+
+Queries are the gallery's own captions, five for each of its 2,000 pictures, none of which was seen in training. The
+blend's weight is chosen on the pictures of even rows; all three encoders are measured on those of odd rows.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+import clipgpt_retrieval as cg
+from clipgpt_retrieval.demo import clip
+from clipgpt_retrieval.demo.answers import NOTEBOOK_EXAMPLES
+from clipgpt_retrieval.demo.scenes import Scene
+from clipgpt_retrieval.demo.unpack import unpacked
+from clipgpt_retrieval.demo.words import (
+    named_in,
+    names_all,
+    night_in,
+    setting_in,
+    shows_what_it_names,
+)
+
+WEIGHTS = np.linspace(0, 1, 11)
+PARAPHRASES = (
+    "kid with a book",
+    "bikes and cars",
+    "birthday cake with candles",
+    "dog at the beach at night",
+    "penguin in the snow",
+    "cats in the living room",
+    "a bus and a taxi in the street",
+    "sailing boats on the ocean",
+    "farmer with a tractor",
+    "cow and sheep near a barn",
+    "camel in the desert",
+    "skier in the mountains",
+    "pizza and a glass of wine",
+    "coffee and a doughnut",
+    "singer on stage with a guitar",
+    "football in the park",
+    "airplane in the sky",
+    "owl in the forest at night",
+    "three ducks on a lake",
+    "old lady with a cat",
+)
+"""What people might type who have not seen our captions."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What is searched, and what is asked."""
+
+    scenes: list[Scene]
+    embeddings: np.ndarray
+    texts: list[str]
+    truth: np.ndarray
+
+
+def main() -> None:
+    """Prints everything."""
+    collection = cg.demo.path()
+    engine = cg.load("demo", device="cpu")
+    gallery = read_gallery(collection)
+    console = Console(width=120)
+    console.print(retrieval_table(gallery, engine))
+    console.print(captions_table(gallery, engine))
+    console.print(edits_table(gallery, engine, collection))
+    console.print(hits_table(gallery, engine))
+
+
+def read_gallery(collection: Path) -> Gallery:
+    """The pictures as scenes and unit embeddings ``[n, d]``, and their captions as queries."""
+    rows = pd.read_parquet(collection / "metadata")
+    embeddings = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
+    return Gallery(
+        [Scene.from_dict(json.loads(scene)) for scene in rows["scene"]],
+        unit(embeddings),
+        [text for texts in rows["captions"] for text in texts],
+        np.repeat(np.arange(len(rows)), [len(texts) for texts in rows["captions"]]),
+    )
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Unit norm, row by row."""
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def clip_text_embeddings(texts: list[str]) -> np.ndarray:
+    """The demo's CLIP text tower, float32 ``[n, d]``, unit norm."""
+    import open_clip
+    import torch
+
+    clip.register()
+    model = open_clip.create_model(clip.ARCHITECTURE, pretrained=str(unpacked() / "clip.safetensors")).eval()
+    tokenizer = open_clip.get_tokenizer(clip.ARCHITECTURE)
+    with torch.inference_mode():
+        batches = [
+            model.encode_text(tokenizer(texts[start : start + 256]), normalize=True).float().numpy()
+            for start in tqdm(range(0, len(texts), 256), desc="CLIP text tower", unit="batch")
+        ]
+    return np.concatenate(batches)
+
+
+def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
+    """The three encoders side by side."""
+    clipgpt = engine.encode(gallery.texts)
+    tower = clip_text_embeddings(gallery.texts)
+    blends = {float(weight): unit(weight * clipgpt + (1 - weight) * tower) for weight in WEIGHTS}
+    even = gallery.truth % 2 == 0
+    best = max(blends, key=lambda weight: recall(gallery, blends[weight], even, 10))
+    encoders = {"CLIP-GPT": clipgpt, "CLIP text tower": tower, f"blend, weight {best:.1f}": blends[best]}
+    table = Table(title=f"Text to picture: {int((~even).sum())} captions, {len(gallery.scenes)} pictures, in %")
+    for name in ("", *encoders):
+        table.add_column(name, justify="right" if name else "left")
+    measures = {
+        "the best hit shows every thing that is named": lambda e: mean_of(gallery, e, ~even, shows_what_it_names),
+        "... and as many of each, there and then": lambda e: mean_of(gallery, e, ~even, shows_all_that_is_said),
+        "R@1 of the very picture": lambda e: recall(gallery, e, ~even, 1),
+        "R@10 of the very picture": lambda e: recall(gallery, e, ~even, 10),
+    }
+    for name, measure in measures.items():
+        table.add_row(name, *(f"{100 * measure(embeddings):.1f}" for embeddings in encoders.values()))
+    return table
+
+
+def mean_of(gallery: Gallery, queries: np.ndarray, kept: np.ndarray, shows) -> float:
+    """How often the best hit shows what its query says."""
+    best = (queries[kept] @ gallery.embeddings.T).argmax(1)
+    texts = [text for text, keep in zip(gallery.texts, kept, strict=True) if keep]
+    return float(np.mean([shows(gallery.scenes[hit], text) for hit, text in zip(best, texts, strict=True)]))
+
+
+def shows_all_that_is_said(scene: Scene, text: str) -> bool:
+    """Things with their numbers, the setting and the hour."""
+    return (
+        all(named.is_in(scene) for named in named_in(text))
+        and setting_in(text) in (None, scene.setting)
+        and (scene.night or not night_in(text))
+    )
+
+
+def recall(gallery: Gallery, queries: np.ndarray, kept: np.ndarray, k: int) -> float:
+    """How often the picture that a caption was written for is among the best k."""
+    similarities = queries[kept] @ gallery.embeddings.T
+    own = similarities[np.arange(len(similarities)), gallery.truth[kept]]
+    return float(((similarities > own[:, None]).sum(1) < k).mean())
+
+
+def captions_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
+    """What captions of the gallery's embeddings get right."""
+    captions = engine.caption(gallery.embeddings)
+    pairs = list(zip(gallery.scenes, captions, strict=True))
+    table = Table(title=f"Captions of {len(pairs)} embeddings, in %")
+    for name in ("", "CLIP-GPT"):
+        table.add_column(name)
+    for name, right in {
+        "name every thing": lambda scene, text: all(
+            any(thing.kind in named.kinds for named in named_in(text)) for thing in scene.things
+        ),
+        "name every thing with the right number, and nothing else": names_all,
+        "name the right setting": lambda scene, text: setting_in(text) == scene.setting,
+        "tell night from day": lambda scene, text: night_in(text) == scene.night,
+    }.items():
+        table.add_row(name, f"{100 * np.mean([right(scene, text) for scene, text in pairs]):.1f}")
+    return table
+
+
+def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Table:
+    """Pictures with a change asked of them."""
+    edits = [json.loads(line) for line in (collection / "edits.jsonl").open()]
+    sources = np.array([edit["segments"][0]["clip"] for edit in edits])
+    targets = np.array([edit["target"]["clip"] for edit in edits])
+    texts = [edit["segments"][1]["text"] for edit in edits]
+    queries = [
+        [{"embedding": gallery.embeddings[source]}, {"text": text}] for source, text in zip(sources, texts, strict=True)
+    ]
+    table = Table(title=f"{len(edits)} edits: a picture and what to change about it, in %")
+    for name in ("", "CLIP-GPT", "the picture alone", "picture + CLIP text"):
+        table.add_column(name)
+    encoded = {
+        "clipgpt": engine.encode(queries),
+        "picture": gallery.embeddings[sources],
+        "sum": unit(gallery.embeddings[sources] + clip_text_embeddings(texts)),
+    }
+    best = {name: best_besides(vectors, gallery.embeddings, sources) for name, vectors in encoded.items()}
+    shown = [
+        [
+            gallery.scenes[hit].shows_the_same_as(gallery.scenes[target])
+            for hit, target in zip(hits, targets, strict=True)
+        ]
+        for hits in best.values()
+    ]
+    table.add_row("the best hit shows the change and keeps the rest", *(f"{100 * np.mean(each):.1f}" for each in shown))
+    return table
+
+
+def best_besides(queries: np.ndarray, embeddings: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """The best hit of each query that is not its source."""
+    similarities = queries @ embeddings.T
+    similarities[np.arange(len(queries)), sources] = -np.inf
+    return similarities.argmax(1)
+
+
+def hits_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
+    """The notebook's examples and twenty paraphrases with what they find."""
+    table = Table(title="Queries that people might type", show_lines=False)
+    for name in ("query", "shown", "understood as", "caption of the best hit"):
+        table.add_column(name, overflow="fold")
+    texts = [*NOTEBOOK_EXAMPLES, *PARAPHRASES]
+    queries, images = engine.encode_both(texts)
+    first_caption = {int(row): text for row, text in zip(gallery.truth[::-1], gallery.texts[::-1], strict=True)}
+    for text, hit, understood in zip(
+        texts, (queries @ gallery.embeddings.T).argmax(1), engine.caption(images), strict=True
+    ):
+        shown = "yes" if shows_all_that_is_said(gallery.scenes[hit], text) else "no"
+        table.add_row(text, shown, understood, first_caption[int(hit)])
+    return table
+
+
+if __name__ == "__main__":
+    main()

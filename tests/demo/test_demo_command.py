@@ -1,0 +1,97 @@
+"""The demo as people meet it: what ships answers its own examples, in the terminal and over the network."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import requests
+from clip_retrieval.clip_client import ClipClient, Modality
+
+import clipgpt_retrieval as cg
+from clipgpt_retrieval.demo.answers import EDITS, NOTEBOOK_EXAMPLES, Gallery
+from clipgpt_retrieval.demo.scenes import Scene
+from clipgpt_retrieval.demo.words import night_in, shows_what_it_names
+
+COMMAND = Path(sys.executable).parent / "clipgpt-retrieval"
+
+
+@pytest.fixture(scope="module")
+def gallery(demo_cache) -> Gallery:
+    return Gallery(cg.demo.path(), cg.load("demo", device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def scenes(demo_cache) -> list[Scene]:
+    described = pd.read_parquet(cg.demo.path() / "metadata")["scene"]
+    return [Scene.from_dict(json.loads(text)) for text in described]
+
+
+@pytest.mark.parametrize("text", [*NOTEBOOK_EXAMPLES, "kid with a book", "bikes and cars", "dog at the beach at night"])
+def test_one_of_three_pictures_shows_what_was_asked_for(gallery, scenes, text):
+    hits = gallery.answer(text).hits
+    assert any(shows_what_it_names(scenes[hit.id], text) for hit in hits), [scenes[hit.id] for hit in hits]
+    assert all(hit.picture.is_file() for hit in hits)
+
+
+def test_an_edit_finds_the_picture_so_changed(gallery, scenes):
+    text, change = EDITS[0]
+    assert night_in(change)
+    source, best = gallery.answer(text).hits[0], gallery.answer_edit(text, change).hits[0]
+    assert best.id != source.id and scenes[best.id].night and scenes[best.id].count_of("giraffe")
+
+
+def test_what_was_understood_and_what_was_found_are_told_in_words(gallery):
+    answer = gallery.answer("a dog on the beach")
+    assert "beach" in answer.understood
+    assert [hit.similarity for hit in answer.hits] == sorted((hit.similarity for hit in answer.hits), reverse=True)
+    assert "dog" in answer.hits[0].read_back or "puppy" in answer.hits[0].read_back
+
+
+@pytest.mark.slow
+def test_one_query_is_answered_in_the_terminal(demo_cache):
+    done = subprocess.run([COMMAND, "demo", "--query", "two cats"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "understood as" in done.stdout and done.stdout.count(".webp") == 5
+
+
+@pytest.mark.slow
+def test_the_page_the_pictures_and_a_stock_client_are_served(demo_server, scenes):
+    url, printed = demo_server
+    assert requests.get(f"{url}/indices-list", timeout=30).json() == ["demo"], printed.read_text()
+    assert "<clip-front>" in requests.get(url, timeout=30).text
+    client = ClipClient(url=f"{url}/knn-service", indice_name="demo", modality=Modality.IMAGE, num_images=3)
+    best = client.query(text=NOTEBOOK_EXAMPLES[3])[0]
+    assert scenes[best["id"]].count_of("giraffe") and scenes[best["id"]].count_of("fence")
+    assert best["caption"] and best["image_path"].endswith(".webp")
+    # Not deduplicated, as near misses of a scene count as duplicates of it.
+    client.deduplicate = False
+    shown = client.query(image=best["image_path"])
+    assert shown[0]["id"] == best["id"] and shown[0]["similarity"] > 0.99
+
+
+@pytest.mark.slow
+def test_the_table_is_printed_before_it_serves(demo_server):
+    url, printed = demo_server
+    told = printed.read_text()
+    assert all(text in told for text in NOTEBOOK_EXAMPLES) and all(change in told for _, change in EDITS)
+    assert f"Open {url} in a browser" in told and "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_told_in_a_sentence(demo_server):
+    port = demo_server[0].rsplit(":", 1)[1]
+    done = subprocess.run([COMMAND, "demo", "--port", port], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and f"port: cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_this_installation_lacks_is_told_in_a_sentence(monkeypatch, tmp_path):
+    from clipgpt_retrieval.errors import ModelError
+    from clipgpt_retrieval.model import checkpoint
+
+    monkeypatch.setitem(checkpoint.SHIPPED, "demo", tmp_path / "none")
+    with pytest.raises(ModelError, match="install the package again"):
+        cg.load("demo")
