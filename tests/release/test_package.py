@@ -81,17 +81,18 @@ import importlib, pkgutil, clipgpt_retrieval
 for module in pkgutil.walk_packages(clipgpt_retrieval.__path__, "clipgpt_retrieval."):
     importlib.import_module(module.name)
 from clipgpt_retrieval.front_patch import inject
-print(clipgpt_retrieval.__file__, clipgpt_retrieval.__version__)
+print(clipgpt_retrieval.__file__, clipgpt_retrieval.__version__, clipgpt_retrieval.load("demo").encode(["a dog"]).shape)
 """
 
 
 @pytest.mark.slow
-def test_everything_imports_from_the_wheel(wheel, tmp_path):
+def test_everything_imports_and_the_demo_encodes_from_the_wheel(wheel, tmp_path):
     environment = BareEnvironment(tmp_path / "venv", sees_packages=True)
     environment.install("--no-deps", "--no-index", str(wheel))
-    file, version = environment.run(IMPORT_EVERYTHING).split()
+    file, version, shape = environment.run(IMPORT_EVERYTHING).split(maxsplit=2)
     assert file.startswith(str(tmp_path / "venv"))
     assert version == settings()["metadata"]["version"]
+    assert shape.strip() == "(1, 256)"
 
 
 CLIENT = """
