@@ -3,12 +3,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo walk test lint lint-front clean
+.PHONY: demo walk test lint lint-front docs clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=23' 'setuptools<81' wheel
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,explore,evaluation,bench,spark,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,dev]'
 	touch $@
 
 # The whole job on the collection that the package carries; serves http://127.0.0.1:1234 until stopped.
@@ -20,7 +20,7 @@ walk: $(STAMP)
 	$(BIN)/python examples/walk.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,5 +36,9 @@ node_modules/.installed: package-lock.json
 lint-front: node_modules/.installed
 	npm run --silent lint
 
+# The documentation, into site/; a dead link or an unknown name ends it.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build site *.egg-info

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.client import ClipGptClient
     from clipgpt_retrieval.engine import ClipGpt, load
 
+    __version__: str
+
 __all__ = ["ClipGpt", "ClipGptClient", "demo", "load"]
 
 _HOME_OF = {
@@ -24,6 +26,10 @@ _HOME_OF = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("clipgpt-retrieval")
     if name != "demo" and name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

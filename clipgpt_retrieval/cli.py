@@ -33,6 +33,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.bench.command import bench
     from clipgpt_retrieval.bulk.command import caption, encode
     from clipgpt_retrieval.demo.command import demo
+    from clipgpt_retrieval.doctor import doctor
     from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
     from clipgpt_retrieval.model.command import convert
@@ -44,6 +45,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "enable": enable,
         "disable": disable,
         "status": status,
+        "doctor": doctor,
         "train": train,
         "evaluate": evaluate,
         "encode": encode,
@@ -58,6 +60,8 @@ def main() -> None:
     """Runs a command; what the user can put right is told in one line, with exit status 2."""
     import fire
 
+    # fire before 0.6, which clip-retrieval needs, asks IPython for its help texts, and that of 9.0 on refuses it.
+    sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
     try:
         fire.Fire(_commands(), name="clipgpt-retrieval")
     except ClipGptError as error:

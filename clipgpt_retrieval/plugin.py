@@ -58,7 +58,7 @@ def disable() -> str:
     """
     from clipgpt_retrieval.errors import ClipGptError
 
-    for pth_file in _enabled_files():
+    for pth_file in enabled_files():
         try:
             pth_file.unlink()
         except OSError as error:
@@ -77,7 +77,7 @@ def status() -> str:
             return f"{package} (not installed)"
 
     packages = f"{named('clipgpt-retrieval')}, {named('clip-retrieval')}"
-    enabled = _enabled_files()
+    enabled = enabled_files()
     if not enabled:
         return f"disabled ({packages})"
     return f"enabled by {', '.join(map(str, enabled))} ({packages})"
@@ -232,7 +232,8 @@ def _site_folders() -> list[Path]:
     return [Path(sysconfig.get_path("purelib")), *user]
 
 
-def _enabled_files() -> list[Path]:
+def enabled_files() -> list[Path]:
+    """The files that turn the plugin on in this environment; none while it is off."""
     return [folder / PTH_NAME for folder in _site_folders() if (folder / PTH_NAME).is_file()]
 
 

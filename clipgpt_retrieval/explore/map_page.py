@@ -25,12 +25,14 @@ def write_page(tree: dict[str, Any], title: str, file: Path) -> None:
 def write_pictures(tree: dict[str, Any], title: str, files: list[Path]) -> None:
     """Draws the first level of the tree; the ending of each file (``.png``, ``.svg``) says how."""
     import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     clusters = tree["clusters"]
-    figure, axes = pyplot.subplots(figsize=(11, 8))
+    # Without pyplot, whose backend is the caller's: a notebook goes on showing its own figures.
+    figure = Figure(figsize=(11, 8))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
     colours = matplotlib.colormaps[SHADES]
     for i, cluster in enumerate(clusters):
         x, y = cluster["position"]
@@ -43,7 +45,6 @@ def write_pictures(tree: dict[str, Any], title: str, files: list[Path]) -> None:
         _place_label(axes, cluster, taken)
     for file in files:
         figure.savefig(file, dpi=150, bbox_inches="tight")
-    pyplot.close(figure)
 
 
 def _place_label(axes: Any, cluster: dict[str, Any], taken: list[Any]) -> None:
