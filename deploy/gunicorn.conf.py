@@ -20,7 +20,7 @@ preload_app = True
 timeout = 120
 graceful_timeout = 30
 flags = {"enable_faiss_memory_mapping": True, **json.loads(os.environ.get("CLIPGPT_FLAGS", "{}"))}
-wsgi_app = f"clipgpt_retrieval.back:create_app(**{flags!r})"
+wsgi_app = f"clipgpt_retrieval.back:create_app({', '.join(f'{name}={value!r}' for name, value in flags.items())})"
 
 
 def on_starting(server):

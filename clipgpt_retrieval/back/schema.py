@@ -63,7 +63,9 @@ def _encodable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_encodable), AtMost("max_text_length", "maxLength")]
 Segments = Annotated[list["Segment"], Field(min_length=1), AtMost("max_segments", "maxItems")]
 Ids = Annotated[list[int], AtMost("max_items", "maxItems")]
-Embedding = Annotated[list[FiniteFloat], Field(min_length=1)]
+# What is larger overflows in float32 once it is squared; an embedding has about norm 1.
+Component = Annotated[FiniteFloat, Field(ge=-1e15, le=1e15)]
+Embedding = Annotated[list[Component], Field(min_length=1)]
 
 
 class Request(BaseModel):

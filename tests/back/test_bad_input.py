@@ -44,6 +44,7 @@ CASES = [
     (KNN, {"embedding_input": [1.0, 2.0]}, 400, "embedding_input"),
     (KNN, b'{"embedding_input": [NaN]}', 400, "embedding_input.0"),
     (KNN, {"embedding_input": ["a"]}, 400, "embedding_input.0"),
+    (KNN, {"embedding_input": [1e300] * 64}, 400, "embedding_input.0"),
     (KNN, {"image": "%%%"}, 400, "image"),
     (KNN, {"image": "aGVsbG8="}, 400, "image"),
     (KNN, {"segments": []}, 400, "segments"),
