@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=23' 'setuptools<81' wheel
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,explore,evaluation,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,lora,explore,evaluation,dev]'
 	touch $@
 
 # The main job from end to end: train, index, serve, query, caption. See examples/walk.py.
