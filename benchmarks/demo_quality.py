@@ -218,6 +218,15 @@ def hits_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     texts = [*NOTEBOOK_EXAMPLES, *PARAPHRASES]
     queries, images = engine.encode_both(texts)
     first_caption = {int(row): text for row, text in zip(gallery.truth[::-1], gallery.texts[::-1], strict=True)}
+    blended = unit(queries + clip_text_embeddings(texts))
+    counts = [
+        sum(
+            shows_what_it_names(gallery.scenes[hit], text)
+            for hit, text in zip((asked @ gallery.embeddings.T).argmax(1), texts, strict=True)
+        )
+        for asked in (queries, blended)
+    ]
+    table.caption = "The best hit shows every kind named: {} by CLIP-GPT, {} blended half and half".format(*counts)
     for text, hit, understood in zip(
         texts, (queries @ gallery.embeddings.T).argmax(1), engine.caption(images), strict=True
     ):

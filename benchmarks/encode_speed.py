@@ -5,20 +5,17 @@ end; the vector it takes is the hidden state at ``[CLIP OUT]``, which one forwar
 medians, both in turn in one process.
 """
 
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from _paths import GPT2_BPE
+from _timing import conditions, median_seconds, parse_flags
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.training.backbone import load_tokenizer
 
-RUNS = 7
 TEXT = "A children's birthday party."
 
 
@@ -34,18 +31,12 @@ def general_gpt_directory(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
 def main() -> None:
+    asked = parse_flags(__doc__, runs=7)
     with tempfile.TemporaryDirectory() as folder:
         general_gpt_directory(Path(folder))
-        engine = load(folder, device="cpu")
-    tokenizer, gpt = engine.sequences.tokenizer, engine.model.backbone
+        engine, exact = load(folder, device="cpu"), load(folder, device="cpu", dtype="float32")
+    tokenizer, gpt = exact.sequences.tokenizer, exact.model.backbone
 
     def notebook() -> torch.Tensor:
         with torch.no_grad():
@@ -58,15 +49,10 @@ def main() -> None:
             )
         return outputs["hidden_states"][-3][-1][:, -1]
 
-    def ours() -> object:
-        return engine.encode([TEXT])
-
-    notebook()
-    ours()
-    pairs = [(seconds(notebook), seconds(ours)) for _ in range(RUNS)]
-    theirs, own = (statistics.median(column) for column in zip(*pairs, strict=True))
-    print(f"notebook's procedure {theirs * 1e3:.0f} ms, one forward pass {own * 1e3:.0f} ms (medians of {RUNS})")
-    print(f"ratio: {statistics.median(b / a for a, b in pairs):.3f}")
+    taken = median_seconds({"notebook": notebook, "ours": lambda: engine.encode([TEXT])}, asked)
+    print(f"notebook's procedure {taken['notebook'] * 1e3:.0f} ms, one forward pass {taken['ours'] * 1e3:.1f} ms")
+    print(conditions(asked))
+    print(f"ratio: {taken['ours'] / taken['notebook']:.4f}")
 
 
 if __name__ == "__main__":

@@ -88,13 +88,13 @@ def frozen(folder: Path) -> None:
 def splits(folder: Path) -> None:
     """The frozen recipe's readout on eight splits of the pictures, the backbone's states computed once for all."""
     from clipgpt_retrieval.model.sequence import SequenceFormat
+    from clipgpt_retrieval.training.network import new_model
     from clipgpt_retrieval.training.pairs import read_pairs
     from clipgpt_retrieval.training.recipes import recipe_named
     from clipgpt_retrieval.training.states import caption_states
-    from clipgpt_retrieval.training.train import new_model
 
     pairs = read_pairs(flickr())
-    network, tokenizer = new_model(recipe_named("frozen"), pairs, smollm2(), None, "ViT-B/32")
+    network, tokenizer = new_model(recipe_named("frozen"), pairs.embeddings.shape[1], smollm2(), None, "ViT-B/32")
     states = caption_states(network, SequenceFormat(tokenizer, network.config), pairs, folder / "states")
     figures = [readout_figures(network, states, pairs, seed) for seed in range(SPLITS)]
     for seed, of_split in enumerate(figures):

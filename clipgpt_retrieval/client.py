@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 import requests
 
-from clipgpt_retrieval.errors import InputError, NotFoundError, TooLargeError
+from clipgpt_retrieval.errors import InputError, NotAllowedError, NotFoundError, TooLargeError
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -30,7 +30,7 @@ CLIENT_MODULE = "clip_retrieval.clip_client"
 TIMEOUT_SECONDS = 3600
 """As long as clip-retrieval's own client waits."""
 
-_ERRORS = {400: InputError, 404: NotFoundError, 413: TooLargeError}
+_ERRORS = {400: InputError, 401: NotAllowedError, 404: NotFoundError, 413: TooLargeError}
 
 
 class ClientModuleFinder:

@@ -1,6 +1,7 @@
 """The engine: texts and segments to embeddings, embeddings to captions, batched, on any device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,16 +9,42 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.captioner import Captioner
+from clipgpt_retrieval.model.greedy import generate_greedy
 from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.packed import has_bfloat16_units, pack_linear_layers
 from clipgpt_retrieval.model.sequence import ClipGptSequence, Segment, SequenceFormat, unit_embeddings
 
 Query = str | Sequence[Segment]
 """A text, or a run of segments."""
+
+
+MIN_BFLOAT16_WEIGHTS = 50_000_000
+"""Models of fewer weights are as quick in float32 on a CPU."""
+
+MIN_BFLOAT16_COSINE = 0.999
+
+SAMPLE_TEXTS = ["a dog", "Two giraffes are standing next to a fence.", "a red double-decker bus in London, at night"]
+
+
+def no_pause() -> None:
+    """What generation does between tokens where nobody else waits."""
+
+
+class _Pausing(StoppingCriteria):
+    """Stops nothing: transformers asks after every token, and that is the moment to let others go first."""
+
+    def __init__(self, pause: Callable[[], None]) -> None:
+        self._pause = pause
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+        """False for each row."""
+        self._pause()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 @dataclass(frozen=True)
@@ -54,6 +81,11 @@ class Generation:
             raise InputError("temperature", f"is {self.temperature}, it must be 0 or more")
         if not 0 < self.top_p <= 1:
             raise InputError("top_p", f"is {self.top_p}, it must be above 0 and at most 1")
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is taken again and again."""
+        return self.temperature == 0 and self.num_beams == 1 and self.num_captions == 1
 
     def as_config(self, stop_ids: list[int], room: int) -> GenerationConfig:
         """As transformers' ``generate`` takes it, for a sequence with ``room`` tokens left."""
@@ -94,7 +126,7 @@ class ClipGpt:
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        self.device = _device(device)
+        self.device = torch_device(device)
         self.model = model.to(self.device, _dtype(dtype, self.device)).eval()
         self.sequences = SequenceFormat(tokenizer, model.config)
         self._captioner = Captioner(self.model)
@@ -109,6 +141,11 @@ class ClipGpt:
     def clip_model(self) -> str | None:
         """The CLIP that the model was trained for, as all_clip names it; None where nobody said."""
         return self.model.config.clip_model
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the model encodes queries; else it captions only, as a ClipCap does."""
+        return self.model.encodes
 
     @property
     def min_similarity(self) -> float | None:
@@ -139,11 +176,18 @@ class ClipGpt:
         """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`."""
         if isinstance(queries, str):
             raise InputError("queries", "is one text: give a list of texts")
+        if not self.encodes:
+            raise InputError("text", "this model only captions: let CLIP's own text tower encode")
         sequences = [self._checked(self.sequences.query(query)) for query in queries]
+        both = self.encode_sequences(sequences, batch_size=batch_size)
+        return both[0], both[1]
+
+    def encode_sequences(self, sequences: Sequence[ClipGptSequence], *, batch_size: int = 64) -> np.ndarray:
+        """Query and image embeddings of queries that are token ids already, float32 ``[2, n, clip_dim]``."""
         both = np.empty((2, len(sequences), self.clip_dim), np.float32)  # [2, n, d]
         for rows in _batches(sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)), batch_size):
             both[:, rows] = self._predict([sequences[i] for i in rows])
-        return both[0], both[1]
+        return both
 
     def caption(self, embeddings: Any, **generation: Any) -> list[str]:
         """One caption for each embedding.
@@ -188,28 +232,58 @@ class ClipGpt:
 
     def _generated(
         self, embeddings: Any, *, scored: bool, batch_size: int = 64, **generation: Any
-    ) -> Iterator[list[Caption]]:
+    ) -> list[list[Caption]]:
         settings = Generation(**generation)
         vectors = unit_embeddings(embeddings, self.clip_dim) if len(embeddings) else np.empty((0, self.clip_dim))
+        return self.generate_captions(vectors, settings, scored=scored, batch_size=batch_size)
+
+    def generate_captions(
+        self,
+        vectors: np.ndarray,
+        settings: Generation,
+        *,
+        scored: bool,
+        batch_size: int = 64,
+        pause: Callable[[], None] = no_pause,
+    ) -> list[list[Caption]]:
+        """Captions of unit embeddings.
+
+        Args:
+            vectors: float32 ``[n, clip_dim]``, unit norm.
+            settings: how they are generated.
+            scored: compute log-probabilities, else they are 0.
+            batch_size: embeddings at once.
+            pause: called after each token of a batch; what it raises ends the work.
+
+        Returns:
+            ``settings.num_captions`` captions for each embedding.
+        """
+        captions: list[list[Caption]] = []
         for rows in _batches(range(len(vectors)), batch_size):
             batch = self._tensor(vectors[list(rows)])  # [b, d]
-            generated = self._generate(batch, settings)  # [b * c, t]
+            generated = self._generate(batch, settings, pause)  # [b * c, t]
             texts = [self.sequences.caption_text(self._before_stop(row)) for row in generated.tolist()]
             count = settings.num_captions
             logprobs = self._logprobs(batch.repeat_interleave(count, 0), generated) if scored else [0.0] * len(texts)
             both = [Caption(text, logprob) for text, logprob in zip(texts, logprobs, strict=True)]
-            yield from (both[start : start + count] for start in range(0, len(both), count))
+            captions += [both[start : start + count] for start in range(0, len(both), count)]
+        return captions
 
     @torch.inference_mode()
-    def _generate(self, embeddings: Tensor, settings: Generation) -> Tensor:
+    def _generate(self, embeddings: Tensor, settings: Generation, pause: Callable[[], None]) -> Tensor:
         """Generated ids ``[b * num_captions, t]``, closed by a stop id where there was room for one."""
         prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
         vectors = self.model.embed(prompt.expand(len(embeddings), -1), embeddings)  # [b, p, h]
+        if settings.is_greedy:
+            stops = torch.tensor(self._stop_ids, device=self.device)
+            longest = min(settings.max_new_tokens, self._room(len(prompt)))
+            return generate_greedy(self.model, vectors, embeddings, stops, longest, pause)
         return self._captioner.generate(
             inputs_embeds=vectors,
             attention_mask=torch.ones(vectors.shape[:2], dtype=torch.long, device=self.device),
             clip_embeddings=embeddings,
             generation_config=settings.as_config(self._stop_ids, self._room(len(prompt))),
+            stopping_criteria=StoppingCriteriaList([_Pausing(pause)]),
         )
 
     @torch.inference_mode()
@@ -247,7 +321,8 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
     Args:
         path: a directory, an fsspec url, a hub id, or ``"demo"``.
         device: see :class:`ClipGpt`.
-        dtype: see :class:`ClipGpt`.
+        dtype: see :class:`ClipGpt`; ``"auto"`` also takes bfloat16 on CPUs that multiply it in hardware, for large
+            models whose embeddings keep a cosine of 0.999 to float32's on sample texts.
 
     Returns:
         The engine.
@@ -256,10 +331,32 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
         ModelError: nothing there, a file missing or cut short, or another kind of model.
         InputError: an unknown device or dtype.
     """
-    return ClipGpt(*checkpoint.load(path), device=device, dtype=dtype)
+    model, tokenizer = checkpoint.load(path)
+    engine = ClipGpt(model, tokenizer, device=device, dtype=dtype)
+    return _in_bfloat16(engine) if dtype == "auto" and _pays_in_bfloat16(engine) else engine
 
 
-def _device(name: str) -> torch.device:
+def _pays_in_bfloat16(engine: ClipGpt) -> bool:
+    large = sum(weight.numel() for weight in engine.model.parameters()) >= MIN_BFLOAT16_WEIGHTS
+    return large and engine.device.type == "cpu" and has_bfloat16_units()
+
+
+def _in_bfloat16(engine: ClipGpt) -> ClipGpt:
+    """The engine in bfloat16, or as it is where sample texts show that this model needs float32."""
+    half = ClipGpt(deepcopy(engine.model), engine.sequences.tokenizer, device="cpu", dtype="bfloat16")
+    pack_linear_layers(half.model.backbone.base_model)
+    for name in ("image_mean", "image_map", "image_beta"):  # read as float32 in every call
+        setattr(half.model, name, getattr(engine.model, name))
+    cosines = np.einsum("snd,snd->sn", half.encode_both(SAMPLE_TEXTS), engine.encode_both(SAMPLE_TEXTS))
+    return half if cosines.min() >= MIN_BFLOAT16_COSINE else engine
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name; ``"auto"`` is cuda, else mps, else cpu.
+
+    Raises:
+        InputError: it is not to be had here.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -37,9 +37,33 @@ class TooLargeError(InputError):
     status = 413
 
 
+class NotAllowedError(InputError):
+    """A request without the key that this server asks for (HTTP 401)."""
+
+    status = 401
+
+
+class BusyError(ClipGptError):
+    """The server has more to do than it takes on, or is about to stop (HTTP 503).
+
+    Args:
+        message: one sentence: what is the matter.
+        retry_after: seconds after which it is worth asking again.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
 class ModelError(ClipGptError):
     """A clipgpt model cannot be read, or does not fit the index or the request."""
 
 
 class DataError(ClipGptError):
     """A folder of embeddings, captions or an index cannot be read as what it should be."""
+
+
+class TrainingError(ClipGptError):
+    """A training that cannot go on: its numbers are no numbers any more, or lead nowhere."""

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from clipgpt_retrieval import plugin
+from clipgpt_retrieval.back.options import own_parameters
 
 REPOSITORY = Path(plugin.__file__).parents[1]
 
@@ -95,7 +96,7 @@ def test_one_symbol_is_replaced(environment):
     stock = environment.run(environment.python, "-c", SHOW).stdout
     assert stock == "indices_paths port stock helper True\n"
     environment.plugin("enable")
-    ours = "clipgpt_model clipgpt_weight load_clip host threads allow_private_image_urls"
+    ours = " ".join(parameter.name for parameter in own_parameters())
     assert environment.run(environment.python, "-c", SHOW).stdout == f"indices_paths port {ours} stock helper True\n"
     environment.plugin("disable")
     assert environment.run(environment.python, "-c", SHOW).stdout == stock

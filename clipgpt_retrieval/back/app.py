@@ -1,28 +1,32 @@
 """The app factory: clip-retrieval's endpoints and ours as one Flask app."""
 
+import threading
 from typing import Any
 
 from clip_retrieval.clip_front import add_static_endpoints
-from flask import Flask
-from flask_cors import CORS
-from flask_restful import Api
-from prometheus_client import make_wsgi_app
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from flask import Flask, request
+from werkzeug.wrappers import Response
 
+from clipgpt_retrieval.back.access import allow_origins, require_api_key
 from clipgpt_retrieval.back.captions import CaptionService
 from clipgpt_retrieval.back.encode import EncodeService
 from clipgpt_retrieval.back.explore import ContentsShelf, ExploreService
+from clipgpt_retrieval.back.failures import JsonErrorsApi, answer_failures
 from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesList
+from clipgpt_retrieval.back.health import Health, Ready
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
-from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary
+from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary, metrics_app
+from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions, takes_back_options
+from clipgpt_retrieval.back.request_log import HEADER, log_requests
+from clipgpt_retrieval.back.request_time import limit_time
 from clipgpt_retrieval.back.resources import load_resources
 from clipgpt_retrieval.front_patch import add_front_patch
 
-MAX_BODY_BYTES = 64 * 2**20
-"""Room for a few images in base64."""
+STOPPING = "clipgpt_stopping"
+"""The extension that holds the event which a server sets when it is about to stop."""
 
 
 @takes_back_options
@@ -33,15 +37,26 @@ def create_app(**flags: Any) -> Flask:
     """
     options = BackOptions(**flags)
     resources = load_resources(options)
-    images = ImageReader(allow_private_urls=options.allow_private_image_urls)
+    images = ImageReader(allow_private_urls=options.allow_private_image_urls, limits=options.limits)
 
-    app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/metrics": make_wsgi_app()})  # type: ignore[method-assign]
+    app = Flask(__name__, static_folder=None)
+    app.extensions[STOPPING] = threading.Event()
+    options.limits.apply(app)
+    log_requests(app)
+    answer_failures(app)
+    limit_time(app, options.request_seconds)
+    if options.required_api_key is not None:
+        require_api_key(app, options.required_api_key)
+    app.add_url_rule("/metrics", view_func=_metrics)
+    add_description(app, needs_key=options.required_api_key is not None)
     add_static_endpoints(app, options.default_backend, None, options.url_column)
     add_front_patch(app)
 
-    api = Api(app)
+    api = JsonErrorsApi(app)
+    api.add_resource(Health, "/health")
+    api.add_resource(
+        Ready, "/ready", resource_class_kwargs={"indices": list(resources), "stopping": app.extensions[STOPPING]}
+    )
     api.add_resource(ClipGptMetricsSummary, "/metrics-summary")
     api.add_resource(AnnouncedIndicesList, "/indices-list", resource_class_kwargs={"clip_resources": resources})
     api.add_resource(CheckedMetadataService, "/metadata", resource_class_kwargs={"clip_resources": resources})
@@ -56,5 +71,10 @@ def create_app(**flags: Any) -> Flask:
         "/explore-service",
         resource_class_kwargs={"clip_resources": resources, "images": images, "shelf": ContentsShelf()},
     )
-    CORS(app, expose_headers=[FEATURES_HEADER])
+    allow_origins(app, options.origins, [FEATURES_HEADER, HEADER])
     return app
+
+
+def _metrics() -> Response:
+    """Prometheus's own page, as a view, so that it is logged and guarded as all others are."""
+    return Response.from_app(metrics_app(), request.environ)

@@ -74,7 +74,7 @@ class RequestEncoder:
     def _wants_clipgpt(self, asked: EncodeRequest | KnnRequest, use_mclip: bool) -> bool:
         if asked.use_clipgpt is not None:
             return asked.use_clipgpt
-        return self._resource.clipgpt is not None and not use_mclip
+        return self._resource.encodes and not use_mclip
 
     def _segments(self, segments: list[Segment]) -> list[dict[str, Any]]:
         """The segments as the engine reads them: text and embeddings."""

@@ -28,12 +28,12 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
 
     Returns:
         ``clip``: CLIP's own weights are loaded, for its text tower and for uploaded pictures; ``clipgpt``: text
-        and interleaved queries are encoded, items captioned; ``explore``: there are a table of contents and a map;
-        ``weight``: CLIP-GPT's share where a request names none.
+        and interleaved queries are encoded, items captioned (a model that only captions is not announced);
+        ``explore``: there are a table of contents and a map; ``weight``: CLIP-GPT's share where a request names none.
     """
     return {
         "clip": resource.model is not None,
-        "clipgpt": resource.clipgpt is not None,
+        "clipgpt": resource.encodes,
         "explore": resource.clipgpt is not None,
         "weight": resource.clipgpt_weight,
     }

@@ -13,10 +13,9 @@ from PIL import Image
 from requests_hardened import Config, HTTPSession
 from requests_hardened.ip_filter import InvalidIPAddress
 
+from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
 
-MAX_IMAGE_BYTES = 20 * 2**20
-MAX_IMAGE_PIXELS = 64_000_000
 CONNECT_SECONDS = 5
 FETCH_SECONDS = 10
 MAX_REDIRECTS = 5
@@ -30,9 +29,11 @@ class ImageReader:
 
     Args:
         allow_private_urls: fetch from this machine and its private network too.
+        limits: the largest image that is opened.
     """
 
-    def __init__(self, *, allow_private_urls: bool = False) -> None:
+    def __init__(self, *, allow_private_urls: bool = False, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
         self._config = Config(
             ip_filter_enable=not allow_private_urls,
             ip_filter_allow_loopback_ips=False,
@@ -52,7 +53,7 @@ class ImageReader:
             data = base64.b64decode(image)
         except (binascii.Error, ValueError) as error:
             raise InputError("image", "is not base64") from error
-        return _open(data, "image")
+        return self._open(data, "image")
 
     def from_url(self, url: str) -> Image.Image:
         """The image at an http or https url.
@@ -74,7 +75,7 @@ class ImageReader:
             raise InputError("image_url", "leads into a private network") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise InputError("image_url", f"cannot be fetched ({type(error).__name__})") from error
-        return _open(data, "image_url")
+        return self._open(data, "image_url")
 
     def _fetch(self, url: str) -> bytes:
         deadline = time.monotonic() + FETCH_SECONDS
@@ -87,23 +88,24 @@ class ImageReader:
                 # read1 returns what has arrived, so that the deadline also ends an answer that drips.
                 while chunk := response.raw.read1(2**16, decode_content=True):
                     data += chunk
-                    if len(data) > MAX_IMAGE_BYTES:
-                        raise TooLargeError("image_url", f"has more than {MAX_IMAGE_BYTES} bytes")
+                    self._check_bytes(data, "image_url")
                     if time.monotonic() > deadline:
                         raise InputError("image_url", f"took more than {FETCH_SECONDS} seconds to fetch")
         return bytes(data)
 
+    def _open(self, data: bytes, field: str) -> Image.Image:
+        self._check_bytes(data, field)
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > self._limits.max_image_pixels:
+                raise TooLargeError(field, f"has more than {self._limits.max_image_pixels} pixels")
+            image.load()
+        except TooLargeError:
+            raise
+        except Exception as error:  # decoders fail on broken bytes in many ways, all of them the sender's
+            raise InputError(field, f"is not an image that can be read ({', '.join(FORMATS)})") from error
+        return image
 
-def _open(data: bytes, field: str) -> Image.Image:
-    if len(data) > MAX_IMAGE_BYTES:
-        raise TooLargeError(field, f"has more than {MAX_IMAGE_BYTES} bytes")
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_IMAGE_PIXELS:
-            raise TooLargeError(field, f"has more than {MAX_IMAGE_PIXELS} pixels")
-        image.load()
-    except TooLargeError:
-        raise
-    except Exception as error:  # decoders fail on broken bytes in many ways, all of them the sender's
-        raise InputError(field, f"is not an image that can be read ({', '.join(FORMATS)})") from error
-    return image
+    def _check_bytes(self, data: bytes | bytearray, field: str) -> None:
+        if len(data) > self._limits.max_image_bytes:
+            raise TooLargeError(field, f"has more than {self._limits.max_image_bytes} bytes")

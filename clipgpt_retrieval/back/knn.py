@@ -1,6 +1,6 @@
 """The knn service: clip-retrieval's own search, asked with what CLIP-GPT made of the query."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, KnnService
@@ -10,14 +10,11 @@ from clipgpt_retrieval.back.embeddings import RequestEncoder
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
-from clipgpt_retrieval.back.services import answers_input_errors
 from clipgpt_retrieval.errors import InputError
 
 
 class ClipGptKnnService(KnnService):
     """``POST /knn-service``: the query becomes an embedding here, all that follows is clip-retrieval's."""
-
-    method_decorators: ClassVar = [answers_input_errors]
 
     def __init__(self, *, clip_resources: dict[str, ClipGptResource], images: ImageReader) -> None:
         super().__init__(clip_resources=clip_resources)

@@ -1,19 +1,16 @@
 """The metadata service: clip-retrieval's own, behind a check of what is asked."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from clip_retrieval.clip_back import MetadataService
 from flask import request
 
 from clipgpt_retrieval.back.resources import pick_resource
 from clipgpt_retrieval.back.schema import MetadataRequest, parse_request
-from clipgpt_retrieval.back.services import answers_input_errors
 
 
 class CheckedMetadataService(MetadataService):
     """``POST /metadata``."""
-
-    method_decorators: ClassVar = [answers_input_errors]
 
     def post(self) -> list[dict[str, Any]]:
         """Answers ``[{"id", "metadata"}]``."""

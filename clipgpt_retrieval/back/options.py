@@ -1,13 +1,19 @@
 """The flags of `back` in one place: for the plugin, for `clipgpt-retrieval back` and for `create_app`."""
 
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
+from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+API_KEY_VARIABLE = "CLIPGPT_API_KEY"
+
+_LIMITS = [limit.name for limit in fields(Limits)]
 
 
 def _own(default: Any, explanation: str) -> Any:
@@ -56,6 +62,29 @@ class BackOptions:
     allow_private_image_urls: bool = _own(
         False, "True lets image_url reach this machine and its private network: for trusted users only."
     )
+    api_key: str | None = _own(
+        None,
+        "services answer only requests that carry this key, as X-API-Key: KEY, as Authorization: Bearer KEY, or as the "
+        "password of basic authentication, which a browser asks for and an url can hold (http://key:KEY@host). Without "
+        f"the flag, the environment's {API_KEY_VARIABLE}, which no list of processes shows.",
+    )
+    cors_origins: str | Sequence[str] = _own(
+        "*", "web pages of which origins may call the services: * for all, or origins with commas between."
+    )
+    shutdown_seconds: float = _own(30.0, "how long SIGTERM waits for the requests that are being worked on.")
+    max_result_ids: int = _own(Limits.max_result_ids, "most results of a query.")
+    max_items: int = _own(Limits.max_items, "most items that one request may have captioned or look up.")
+    max_segments: int = _own(Limits.max_segments, "most segments of an interleaved query.")
+    max_text_length: int = _own(Limits.max_text_length, "longest text, in characters.")
+    max_body_bytes: int = _own(Limits.max_body_bytes, "largest request body.")
+    max_image_bytes: int = _own(Limits.max_image_bytes, "largest image, sent or fetched.")
+    max_image_pixels: int = _own(Limits.max_image_pixels, "most pixels of an image.")
+
+    request_seconds: float = _own(60.0, "longest that a request may take; then it is answered 503.")
+    max_waiting_rows: int = _own(
+        4096, "texts and embeddings that may wait to be encoded or captioned; requests beyond are answered 503."
+    )
+    cache_mb: float = _own(64.0, "megabytes for encoded texts and captions of each clipgpt model; 0 keeps none.")
 
     def __post_init__(self) -> None:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
@@ -64,8 +93,30 @@ class BackOptions:
         for name in ("load_clip", "allow_private_image_urls"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(name, f"is {getattr(self, name)!r}: write True or False")
-        if not isinstance(self.threads, int) or self.threads < 1:
-            raise InputError("threads", f"is {self.threads!r}: give a number from 1 up")
+        for name in ("threads", "max_waiting_rows", *_LIMITS):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(name, f"is {value!r}: give a number from 1 up")
+        for name in ("shutdown_seconds", "request_seconds"):
+            _check_number(name, getattr(self, name), "seconds, above 0", above=0)
+        _check_number("cache_mb", self.cache_mb, "megabytes, 0 or more", least=0)
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of a request, together."""
+        return Limits(**{name: getattr(self, name) for name in _LIMITS})
+
+    @property
+    def required_api_key(self) -> str | None:
+        """The key that requests must carry, or None where anyone may ask."""
+        # Fire reads a key of digits as a number.
+        return str(self.api_key) if self.api_key is not None else os.environ.get(API_KEY_VARIABLE) or None
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins whose pages may call the services."""
+        listed = self.cors_origins.split(",") if isinstance(self.cors_origins, str) else self.cors_origins
+        return [str(origin).strip() for origin in listed]
 
 
 def check_weight(weight: Any) -> float:
@@ -77,6 +128,12 @@ def check_weight(weight: Any) -> float:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
         raise InputError("clipgpt_weight", f"is {weight!r}: give a number from 0 to 1")
     return float(weight)
+
+
+def _check_number(flag: str, value: Any, expected: str, *, least: float = 0, above: float = -1) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not (least <= value < float("inf") and value > above):
+        raise InputError(flag, f"is {value!r}: give {expected}")
 
 
 def _own_fields() -> list[Field]:

@@ -14,6 +14,8 @@ import faiss
 from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, dict_to_clip_options, load_clip_indices
 
 from clipgpt_retrieval import engine
+from clipgpt_retrieval.back.batched_clipgpt import BatchedClipGpt
+from clipgpt_retrieval.back.batching import Batcher
 from clipgpt_retrieval.back.options import BackOptions, check_weight
 from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.engine import ClipGpt
@@ -42,6 +44,11 @@ class ClipGptResource(ClipResource):
     clipgpt_weight: float
     items: Items
     index_file: Path
+
+    @property
+    def encodes(self) -> bool:
+        """Whether CLIP-GPT encodes queries here: there is a model, and it does not caption only."""
+        return self.clipgpt is not None and self.clipgpt.encodes
 
     def needs_clipgpt(self, field: str) -> ClipGpt:
         """The clipgpt model.
@@ -99,14 +106,17 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
     entries = _read_indices(options.indices_paths)
     folders = _check_folders(entries, options)
     paths = {name: entry.get("clipgpt_model", options.clipgpt_model) for name, entry in entries.items()}
-    models = {path: engine.load(path) for path in dict.fromkeys(paths.values()) if path}
+    models = _load_models({path for path in paths.values() if path}, options)
     stock_resources = _load_stock_resources(options)
     resources = {}
     for name, entry in entries.items():
-        clipgpt = models.get(paths[name])
+        path = paths[name]
+        clipgpt = models[path] if path else None
         stock = stock_resources[name]
         if clipgpt is not None:
             _check_dimension(name, stock, f"clipgpt model {paths[name]}", clipgpt.clip_dim)
+            if not clipgpt.encodes:
+                LOGGER.warning("%s only captions, so text queries of index %s use CLIP", paths[name], name)
         if stock.model is not None:
             _check_dimension(name, stock, "the CLIP of --clip_model", _clip_dim(stock))
         if stock.metadata_is_ordered_by_ivf:
@@ -122,6 +132,12 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
             index_file=folders[name] / ("text.index" if stock.image_index is None else "image.index"),
         )
     return resources
+
+
+def _load_models(paths: set[str], options: BackOptions) -> dict[str, ClipGpt]:
+    batcher = Batcher(options.max_waiting_rows)
+    cache_bytes = int(options.cache_mb * 2**20)
+    return {path: BatchedClipGpt(engine.load(path), batcher, cache_bytes) for path in sorted(paths)}
 
 
 def _read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What each endpoint accepts, and how a request that is not that is refused."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from flask import request
@@ -9,19 +10,45 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     ValidationError,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 from typing_extensions import Self
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
+from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
 from clipgpt_retrieval.explore.contents import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUSTERS, MIN_NUM_CLUSTERS
 
-MAX_ITEMS = 1000
-"""The most items that one request may have captioned."""
 
-MAX_RESULT_IDS = 1_000_000
+@dataclass(frozen=True)
+class AtMost:
+    """Bounds a field by one of the app's `Limits`: a number itself, the length of anything else.
+
+    Args:
+        limit: the name of the limit.
+        keyword: JSON Schema's word for such a bound; the description of the services puts the number there.
+    """
+
+    limit: str
+    keyword: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), self.keyword: getattr(current_limits(), self.limit)}
+
+    def _check(self, value: Any) -> Any:
+        size = value if isinstance(value, int) else len(value)
+        bound = getattr(current_limits(), self.limit)
+        if size > bound:
+            what = "is" if isinstance(value, int) else "has"
+            raise ValueError(f"{what} {size}, this server takes at most {bound}")
+        return value
 
 
 def _encodable(text: str) -> str:
@@ -33,7 +60,9 @@ def _encodable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
+Text = Annotated[str, AfterValidator(_encodable), AtMost("max_text_length", "maxLength")]
+Segments = Annotated[list["Segment"], Field(min_length=1), AtMost("max_segments", "maxItems")]
+Ids = Annotated[list[int], AtMost("max_items", "maxItems")]
 Embedding = Annotated[list[FiniteFloat], Field(min_length=1)]
 
 
@@ -82,14 +111,14 @@ class IndexRequest(Request):
 class MetadataRequest(IndexRequest):
     """``POST /metadata``."""
 
-    ids: list[int]
+    ids: Ids
 
 
 class EncodeRequest(IndexRequest):
     """``POST /encode-service``."""
 
     text: Text | None = None
-    segments: Annotated[list[Segment], Field(min_length=1)] | None = None
+    segments: Segments | None = None
     use_clipgpt: bool | None = None
     clipgpt_weight: Annotated[float, Field(ge=0, le=1)] | None = None
 
@@ -107,8 +136,8 @@ class KnnRequest(IndexRequest):
     image_url: str | None = None
     embedding_input: Embedding | None = None
     modality: Literal["image", "text"] = "image"
-    num_images: Annotated[int, Field(ge=1, le=MAX_RESULT_IDS)] = 100
-    num_result_ids: Annotated[int, Field(ge=1, le=MAX_RESULT_IDS)] | None = None
+    num_images: Annotated[int, Field(ge=1), AtMost("max_result_ids", "maximum")] = 100
+    num_result_ids: Annotated[int, Field(ge=1), AtMost("max_result_ids", "maximum")] | None = None
     use_mclip: bool = False
     deduplicate: bool = False
     use_safety_model: bool = False
@@ -116,10 +145,10 @@ class KnnRequest(IndexRequest):
     aesthetic_score: int | None = None
     aesthetic_weight: FiniteFloat | None = None
 
-    segments: Annotated[list[Segment], Field(min_length=1)] | None = None
+    segments: Segments | None = None
     use_clipgpt: bool | None = None
     clipgpt_weight: Annotated[float, Field(ge=0, le=1)] | None = None
-    caption_results: Annotated[int, Field(ge=0, le=MAX_ITEMS)] = 0
+    caption_results: Annotated[int, Field(ge=0), AtMost("max_items", "maximum")] = 0
     min_similarity: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
@@ -135,8 +164,8 @@ class KnnRequest(IndexRequest):
 class CaptionRequest(IndexRequest):
     """``POST /caption-service``."""
 
-    ids: Annotated[list[int], Field(max_length=MAX_ITEMS)] | None = None
-    embeddings: Annotated[list[Embedding], Field(max_length=MAX_ITEMS)] | None = None
+    ids: Ids | None = None
+    embeddings: Annotated[list[Embedding], AtMost("max_items", "maxItems")] | None = None
     image: str | None = None
     image_url: str | None = None
     num_captions: Annotated[int, Field(ge=1, le=20)] = 1

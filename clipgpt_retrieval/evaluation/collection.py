@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from clipgpt_retrieval.caption_files import read_captions
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.checkpoint import read_document
 from clipgpt_retrieval.model.sequence import clean_caption
 from clipgpt_retrieval.storage import is_url
-from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, read_pairs, split_by_image
+from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, read_pairs
+from clipgpt_retrieval.training.split import Split
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,22 @@ def read_collection(folder: str, model: str) -> Collection:
         DataError: the folder cannot be read, or it changed since the training so that nobody can tell which of its
             pictures were held out.
     """
-    pairs = read_pairs(folder)
     record = _training_record(model)
     if record is None:
+        pairs = read_pairs(folder)
         return Collection(folder, pairs, None, "all, as the model does not say what it was trained on", len(pairs))
-    if not _same_folder(folder, pairs, record):
+    captions = read_captions(record["captions"]) if record.get("captions") else None
+    pairs = read_pairs(folder, captions)
+    trained = _trained_on(folder, pairs, record)
+    if trained is None:
         return Collection(folder, pairs, None, "all, as the model was trained on another folder", len(pairs))
-    if record.get("pictures") != len(pairs):
+    if trained.get("pictures", len(pairs)) != len(pairs):
         raise DataError(
-            f"{folder} has {len(pairs)} pictures with captions and had {record.get('pictures')} when the model was "
+            f"{folder} has {len(pairs)} pictures with captions and had {trained['pictures']} when the model was "
             "trained on it: nobody can tell now which were held out; give the folder as it was, or another one"
         )
-    trained_on, held_out = split_by_image(pairs, record["validation_fraction"], record["seed"])
+    split = Split(record.get("split", "image"), record["validation_fraction"], record["seed"], captions)
+    trained_on, held_out = split.sides(pairs)
     part = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on the others"
     return Collection(folder, held_out, trained_on, part, len(pairs))
 
@@ -138,11 +144,17 @@ def _training_record(model: str) -> dict | None:
         raise DataError(f"{model}: training.json is not valid JSON: {error}") from None
 
 
-def _same_folder(folder: str, pairs: Pairs, record: dict) -> bool:
-    """Whether the model was trained on this folder, be it under another name by now."""
-    trained_on = str(record.get("embeddings_folder"))
-    if record.get("fingerprint") == pairs.fingerprint():
-        return True
-    if is_url(folder) or is_url(trained_on):
-        return folder.rstrip("/") == trained_on.rstrip("/")
-    return Path(folder).resolve() == Path(trained_on).resolve()
+def _trained_on(folder: str, pairs: Pairs, record: dict) -> dict | None:
+    """The record's entry of this folder, be it under another name by now; None where it was not trained on."""
+    alone = {name: record.get(name) for name in ("pictures", "fingerprint")}
+    entries = record.get("folders") or [{"folder": str(record.get("embeddings_folder")), **alone}]
+    for entry in entries:
+        if entry.get("fingerprint") == pairs.fingerprint() or _same_path(folder, entry["folder"]):
+            return entry
+    return None
+
+
+def _same_path(one: str, other: str) -> bool:
+    if is_url(one) or is_url(other):
+        return one.rstrip("/") == other.rstrip("/")
+    return Path(one).resolve() == Path(other).resolve()

@@ -1,15 +1,11 @@
 """The 1K and 5K figures that papers print, on the test pictures of Karpathy's split."""
 
-import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated
 
-import fsspec
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
 
-from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.caption_files import read_split
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.retrieval import caption_ranks, ranks, scores
 from clipgpt_retrieval.model.sequence import clean_caption
@@ -17,26 +13,6 @@ from clipgpt_retrieval.model.sequence import clean_caption
 FOLD = 1000
 CAPTIONS = 5
 """Captions of a picture that count; COCO has a sixth or seventh for some."""
-
-
-class Sentence(BaseModel):
-    """A caption."""
-
-    raw: str
-
-
-class SplitImage(BaseModel):
-    """A picture of the file."""
-
-    filename: str
-    split: str
-    sentences: Annotated[list[Sentence], Field(min_length=1)]
-
-
-class SplitFile(BaseModel):
-    """``dataset_coco.json`` and its siblings, as far as they are read."""
-
-    images: list[SplitImage]
 
 
 @dataclass(frozen=True)
@@ -83,7 +59,7 @@ def find_test_set(file: str, collection: Collection) -> TestSet | str:
     Raises:
         DataError: the file cannot be read as such.
     """
-    wanted = [image for image in _read(file).images if image.split == "test"]
+    wanted = [image for image in read_split(file).images if image.split == "test"]
     place_of = {PurePosixPath(name).name: place for place, name in enumerate(collection.pairs.names)}
     missing = sum(image.filename not in place_of for image in wanted)
     if missing or not wanted:
@@ -144,15 +120,3 @@ def _measured(
 def _per_cent(places: np.ndarray) -> dict[str, float]:
     scored = scores(places)
     return {name: 100 * float(scored[name].mean()) for name in ("R@1", "R@5", "R@10")}
-
-
-def _read(file: str) -> SplitFile:
-    try:
-        with fsspec.open(file, "r", encoding="utf-8") as source:
-            return SplitFile.model_validate(json.load(source))
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise DataError(f"{file} is not one of Karpathy's split files: {where}: {fault['msg']}") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read: {error}") from error

@@ -1,7 +1,8 @@
 """Clipgpt models on disk, on a hub and on any file system: saved whole, loaded or refused in a sentence."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     path: str,
     documents: dict[str, str] | None = None,
+    folders: Sequence[Path] = (),
 ) -> None:
     """Writes a clipgpt model as safetensors with its configuration and tokenizer, complete or not at all.
 
@@ -38,10 +40,13 @@ def save(
         tokenizer: holds the four special tokens.
         path: a directory or fsspec url; what stood there is replaced.
         documents: further files to lay beside them, text by name.
+        folders: further folders to lay beside them, as far as they exist.
     """
     with new_folder(path, last="config.json") as folder:
         for name, text in (documents or {}).items():
             (folder / name).write_text(text)
+        for further in filter(Path.is_dir, folders):
+            shutil.copytree(further, folder / further.name)
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
 

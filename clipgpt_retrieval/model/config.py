@@ -20,7 +20,10 @@ class ClipGptConfig(PretrainedConfig):
         clip_model: the CLIP of these embeddings, as all_clip names it (``"ViT-B/32"``, ``"open_clip:..."``).
         prefix_length: how many vectors an embedding becomes at the input (ClipCap's prefix length).
         clip_in: ``"linear"``, ``"mlp"`` or ``"identity"``: how an embedding becomes its prefix.
-        clip_out: ``"linear"`` or ``"identity"``: how hidden states become an embedding.
+        clip_out: ``"linear"`` or ``"identity"``: how hidden states become an embedding; ``"none"``: the model captions
+            only.
+        prompt_format: ``"clipgpt"``, the sequences of :mod:`~clipgpt_retrieval.model.sequence`, or ``"clipcap"``: the
+            prefix and the caption up to its full stop, with nothing between or around them.
         readout_layers: the hidden states that clip_out reads, as transformers numbers them
             (0: the token embeddings; -1: the last layer after its norm).
         readout_pool: ``"last"`` reads the token [CLIP OUT]; ``"last_mean"`` reads the mean over the
@@ -52,6 +55,7 @@ class ClipGptConfig(PretrainedConfig):
         prefix_length: int = 1,
         clip_in: str = "linear",
         clip_out: str = "linear",
+        prompt_format: str = "clipgpt",
         readout_layers: tuple[int, ...] | list[int] = (-1,),
         readout_pool: str = "last",
         query_repeats: int = 1,
@@ -69,6 +73,7 @@ class ClipGptConfig(PretrainedConfig):
         self.prefix_length = prefix_length
         self.clip_in = clip_in
         self.clip_out = clip_out
+        self.prompt_format = prompt_format
         self.readout_layers = list(readout_layers)
         self.readout_pool = readout_pool
         self.query_repeats = query_repeats

@@ -200,7 +200,7 @@ class ClipGptModel(PreTrainedModel):
         ]
         hidden_size = self.backbone.config.hidden_size
         self.clip_in = ClipIn(config, hidden_size)
-        self.clip_out = ClipOut(config, hidden_size)
+        self.clip_out = None if config.clip_out == "none" else ClipOut(config, hidden_size)
         self.clip_fusion = ClipFusion(config, hidden_size) if config.caption_from == "fusion" else None
         # image embedding = normalised(image_mean + image_beta * query @ image_map); a mean of zero and the identity
         # make both the same vector, as General-GPT has it.
@@ -246,6 +246,11 @@ class ClipGptModel(PreTrainedModel):
     def head_weight(self) -> Tensor:
         """The language-model head's weight, ``[vocabulary, h]``."""
         return cast(nn.Linear, self.get_output_embeddings()).weight
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the model predicts embeddings; else it captions only."""
+        return self.clip_out is not None
 
     @property
     def context_length(self) -> int | None:
@@ -326,6 +331,7 @@ class ClipGptModel(PreTrainedModel):
             embeddings: ``[m, d]`` as in :meth:`embed`.
         """
         states = self.query_states(ids, attention_mask, embeddings)
+        assert self.clip_out is not None
         direction = self.clip_out(self.readout(states, attention_mask.sum(1) - 1))  # [b, d]
         return self.as_prediction(direction.float())
 
@@ -370,7 +376,7 @@ class ClipGptModel(PreTrainedModel):
         parts: dict[str, Tensor] = {}
         if encode is not None:
             states = self.query_states(encode.ids, encode.mask, encode.embeddings)
-            assert encode.ends is not None
+            assert encode.ends is not None and self.clip_out is not None
             parts["direction"] = self.clip_out(self.readout(states, encode.ends)).float()
             if encode.labels is not None:
                 parts["encode_loss"] = self.caption_loss(states[-1], encode.labels)

@@ -59,19 +59,25 @@ class SequenceFormat:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: ClipGptConfig) -> None:
-        vocabulary = tokenizer.get_vocab()
-        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
-        if missing:
-            raise ModelError(f"the tokenizer lacks the special tokens {missing}: it is not a clipgpt model's")
         self.tokenizer = tokenizer
         self.clip_dim = config.clip_dim
-        self.clip_in, self.clip_in_end, self.clip_out, self.clip_out_end = (
-            vocabulary[token] for token in SPECIAL_TOKENS
-        )
+        self._prefix_alone = config.prompt_format == "clipcap"
+        if not self._prefix_alone:
+            self._find_special_tokens()
+        self._opening, self._closing = ("", ".") if self._prefix_alone else (CAPTION_OPENING, CAPTION_CLOSING)
         self._space = " " if config.spaces_around_special_tokens else ""
         self._prefix = [PLACEHOLDER] * config.prefix_length
         self._repeats = config.query_repeats
         self._captions_from_prefix = config.caption_from == "prefix"
+
+    def _find_special_tokens(self) -> None:
+        vocabulary = self.tokenizer.get_vocab()
+        missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+        if missing:
+            raise ModelError(f"the tokenizer lacks the special tokens {missing}: it is not a clipgpt model's")
+        self.clip_in, self.clip_in_end, self.clip_out, self.clip_out_end = (
+            vocabulary[token] for token in SPECIAL_TOKENS
+        )
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ``text``, with nothing added at its ends."""
@@ -84,19 +90,34 @@ class SequenceFormat:
 
     def captioned_ids(self) -> list[int]:
         """What says which embedding is captioned; nothing where it comes in by fusion."""
+        if self._prefix_alone:
+            return self._prefix
         return self.embedding_ids() if self._captions_from_prefix else []
 
     def caption_prompt_ids(self) -> list[int]:
         """What a caption is generated from: an embedding and the opening of its caption."""
-        return self._captioned(CAPTION_OPENING)
+        return self._captioned(self._opening)
 
     def caption_ids(self, caption: str) -> list[int]:
         """The whole of a captioned embedding, as training reads it."""
-        return self._captioned(CAPTION_OPENING + caption + CAPTION_CLOSING)
+        return self._captioned(self._whole(caption))
+
+    def text_opening_ids(self) -> list[int]:
+        """The opening of a caption of no picture."""
+        return self.tokenize(self._opening)
+
+    def text_ids(self, text: str) -> list[int]:
+        """A caption of no picture, as training reads it for the language alone."""
+        return self.tokenize(self._whole(text))
+
+    def _whole(self, caption: str) -> str:
+        # A full stop ends the caption of a ClipCap, so that it is there once.
+        return self._opening + (caption.rstrip(" .") if self._prefix_alone else caption) + self._closing
 
     def _captioned(self, text: str) -> list[int]:
         given = self.captioned_ids()
-        return given + self.tokenize((self._space if given else "") + text)
+        between = self._space if given and not self._prefix_alone else ""
+        return given + self.tokenize(between + text)
 
     def query(self, query: str | Sequence[Segment]) -> ClipGptSequence:
         """A text or a run of segments as the sequence that ends in ``[CLIP OUT]``.
@@ -128,7 +149,9 @@ class SequenceFormat:
         return self.tokenize(before + CAPTION_OPENING + clean_caption(text) + CAPTION_CLOSING + self._space)
 
     def stop_ids(self) -> list[int]:
-        """Ids of all tokens that close a caption: those with a ``]`` in them, and the end of text."""
+        """Ids of all tokens that close a caption: those with a ``]`` in them and the end of text, or ClipCap's stop."""
+        if self._prefix_alone:
+            return self.tokenize(self._closing)
         closing = [i for token, i in self.tokenizer.get_vocab().items() if "]" in token]
         end = self.tokenizer.eos_token_id
         return sorted({*closing, *([] if end is None else [end])})
@@ -136,7 +159,7 @@ class SequenceFormat:
     def caption_text(self, ids: Sequence[int]) -> str:
         """The caption in generated ``ids``: what stands before the closing bracket."""
         text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text.split("]", 1)[0].strip()
+        return text.strip() if self._prefix_alone else text.split("]", 1)[0].strip()
 
 
 def clean_caption(text: str) -> str:

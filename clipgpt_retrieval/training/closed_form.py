@@ -45,6 +45,7 @@ def fit_readout(network: ClipGptModel, states: CaptionStates, embeddings: Tensor
     covariance = centred.T @ centred / len(centred)  # [d, d]
     floored = covariance + WHITENING_FLOOR * covariance.diagonal().mean() * torch.eye(len(covariance))
     to_query = torch.linalg.solve(floored, to_image.T).T  # [f, d]
+    assert network.clip_out is not None
     project = network.clip_out.project
     assert isinstance(project, nn.Linear)
     project.weight.copy_(to_query.T)

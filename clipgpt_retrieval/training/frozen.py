@@ -24,9 +24,6 @@ from clipgpt_retrieval.training.states import CaptionStates, caption_states, sav
 OTHER_TOKENS = 1000
 """Tokens beside those of the captions that a step's softmax runs over, drawn anew each time."""
 
-EMBEDDING_NOISE = 0.5
-"""Noise on the embeddings that are captioned, as a share of their own spread (CapDec, Nukrai et al. 2022)."""
-
 
 def train_frozen(
     network: ClipGptModel,
@@ -54,7 +51,7 @@ def train_frozen(
     fit_prefix(network, states, embeddings)
     finished = run_folder / "clip_fusion.safetensors"
     if not finished.is_file():
-        _fit_fusion(network, states, embeddings, _arguments(recipe, network, run_folder, seed))
+        _fit_fusion(network, states, embeddings, recipe.embedding_noise, _arguments(recipe, network, run_folder, seed))
         save_aside(dict(network.clip_fusion.state_dict()), finished)
     network.clip_fusion.load_state_dict(load_file(finished))
 
@@ -78,24 +75,26 @@ class _FusionTask(nn.Module):
     The softmax runs over the captions' own tokens and a draw of others, which costs a tenth of the whole vocabulary.
     """
 
-    def __init__(self, fusion: ClipFusion, head: Tensor, embeddings: Tensor, used: Tensor) -> None:
+    def __init__(self, fusion: ClipFusion, head: Tensor, embeddings: Tensor, used: Tensor, noise: float) -> None:
         super().__init__()
         self.fusion = fusion
         # Plain attributes: neither trained nor, many megabytes each, part of what the Trainer moves and saves.
         self.frozen = {"head": head, "embeddings": embeddings, "used": used}
-        self.spread = (embeddings - embeddings.mean(0)).std()
+        self.noise = noise * (embeddings - embeddings.mean(0)).std()
 
     def forward(self, states: Tensor, pictures: Tensor, ids: Tensor) -> dict[str, Any]:
         head, used = self.frozen["head"], self.frozen["used"]
         embeddings = self.frozen["embeddings"].to(states.device)[pictures]  # [b, d]
-        noise = torch.randn_like(embeddings) * (EMBEDDING_NOISE * self.spread)
+        noise = torch.randn_like(embeddings) * self.noise
         others = torch.randint(len(head), (OTHER_TOKENS,), device=used.device)
         candidates, places = torch.unique(torch.cat([ids, used, others]), return_inverse=True)
         logits = self.fusion(states.float(), embeddings + noise) @ head[candidates].T  # [b, candidates]
         return {"loss": nn.functional.cross_entropy(logits, places[: len(ids)])}
 
 
-def _fit_fusion(network: ClipGptModel, states: CaptionStates, embeddings: Tensor, arguments: TrainingArguments) -> None:
+def _fit_fusion(
+    network: ClipGptModel, states: CaptionStates, embeddings: Tensor, noise: float, arguments: TrainingArguments
+) -> None:
     dataset = _Rows(
         states=states.states,
         ids=states.ids,
@@ -105,7 +104,7 @@ def _fit_fusion(network: ClipGptModel, states: CaptionStates, embeddings: Tensor
     network.clip_fusion.mean.copy_(embeddings.mean(0))
     head = network.head_weight.detach()
     used = states.ids.unique().to(head.device)
-    task = _FusionTask(network.clip_fusion, head, embeddings.to(head.device), used)
+    task = _FusionTask(network.clip_fusion, head, embeddings.to(head.device), used, noise)
     Trainer(model=task, args=arguments, train_dataset=dataset, data_collator=lambda rows: rows).train()
 
 

@@ -13,13 +13,15 @@ def info_nce(queries: Tensor, targets: Tensor, logit_scale: Tensor, negatives: T
 
     Args:
         queries: ``[b, d]``, of any norm.
-        targets: ``[b, d]``, unit norm; row i belongs to query i, all others are its negatives.
+        targets: ``[b, d]``, unit norm; row i belongs to query i, all other pictures are its negatives.
         logit_scale: scalar, the logarithm of one over the temperature.
         negatives: ``[m, d]``, unit norm: further pictures that no query asks for, save those that are its target.
     """
     unit, scale = normalize(queries, dim=-1), logit_scale.exp()
-    logits = unit @ targets.T * scale  # [b, b]
-    right = torch.arange(len(logits), device=logits.device)
+    right = torch.arange(len(unit), device=unit.device)
+    # A step that runs over the end of an epoch may hold a picture twice.
+    twice = (targets @ targets.T > SAME_PICTURE) & (right != right[:, None])  # [b, b]
+    logits = (unit @ targets.T * scale).masked_fill(twice, float("-inf"))  # [b, b]
     to_queries = cross_entropy(logits.T, right)
     if negatives is not None and len(negatives):
         further = (unit @ negatives.T * scale).masked_fill(targets @ negatives.T > SAME_PICTURE, float("-inf"))

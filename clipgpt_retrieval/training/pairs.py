@@ -1,20 +1,26 @@
 """Embeddings with their captions, as ``clip-retrieval inference`` leaves them in a folder."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from embedding_reader import EmbeddingReader
 
+from clipgpt_retrieval.caption_files import CaptionFile, file_name
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.sequence import clean_caption
 
 CAPTION_COLUMNS = ["captions", "caption"]
 """Several captions for a picture, else one; a folder has at least one of the columns."""
 
+NAME_COLUMNS = ["image_path", "url"]
+"""What names a picture's file."""
+
 READ_BATCH = 100_000
+
+PARALLEL_PIECES = 4
+"""Pieces of files that are read at once; embedding-reader's own choice fills up to 4 GB."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class Pairs:
             [self.names[row] for row in rows],
         )
 
+    def sample(self, row: int, draw: int) -> tuple[np.ndarray, str]:
+        """A picture's embedding and one of its captions, which ``draw`` chooses."""
+        captions = self.captions[row]
+        return self.embeddings[row], captions[draw % len(captions)]
+
     def fingerprint(self) -> str:
         """The same for the same pictures in the same order, wherever their folder stands."""
         digest = hashlib.sha256(np.ascontiguousarray(self.embeddings).tobytes())
@@ -55,7 +66,7 @@ class Pairs:
         return digest.hexdigest()[:16]
 
 
-def read_pairs(folder: str) -> Pairs:
+def read_pairs(folder: str, captions: CaptionFile | None = None) -> Pairs:
     """Reads ``img_emb/`` and ``metadata/`` of a folder.
 
     Rows of the same ``image_path`` are one picture with several captions. Rows without a caption, or without a
@@ -63,25 +74,113 @@ def read_pairs(folder: str) -> Pairs:
 
     Args:
         folder: a directory or fsspec url.
+        captions: instead of the metadata's, by the file name in ``image_path`` or ``url``.
 
     Raises:
-        DataError: the folder is not there, has no caption column, or no row with a caption.
+        DataError: the folder is not there, has no captions, or no row with a caption.
     """
-    try:
-        rows = list(_rows(folder.rstrip("/")))
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"{folder}: img_emb/ and metadata/ cannot be read together: {error}") from error
-    if not rows:
+    reader = FolderReader(folder, captions)
+    pairs = reader.read(0, reader.count)
+    if not len(pairs):
         raise DataError(f"{folder}: no row has both a caption and an embedding: nothing to learn from")
-    merged: dict[str, tuple[np.ndarray, list[str], list[int]]] = {}
-    for row, picture, embedding, captions in rows:
-        _, known, of_picture = merged.setdefault(picture, (embedding, [], []))
-        known += [caption for caption in captions if caption not in known]
-        of_picture.append(row)
-    embeddings, captions_of, rows_of = zip(*merged.values(), strict=True)
-    raw = np.stack(embeddings).astype(np.float32)  # [n, d]
-    norms = np.linalg.norm(raw, axis=1, keepdims=True)
-    return Pairs(raw / norms, list(captions_of), float(norms.mean()), list(rows_of), list(merged))
+    return pairs
+
+
+def joined(parts: Sequence[Pairs]) -> Pairs:
+    """The pictures of several collections as one.
+
+    Raises:
+        DataError: their embeddings are of different CLIPs.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    dimensions = {part.embeddings.shape[1] for part in parts}
+    if len(dimensions) > 1:
+        raise DataError(f"the folders have embeddings of {sorted(dimensions)} numbers: give folders of one CLIP")
+    return Pairs(
+        np.concatenate([part.embeddings for part in parts]),
+        [captions for part in parts for captions in part.captions],
+        float(np.mean([part.embedding_norm for part in parts])),
+        [rows for part in parts for rows in part.rows],
+        [name for part in parts for name in part.names],
+    )
+
+
+class FolderReader:
+    """Reads any rows of a folder.
+
+    Args:
+        folder: a directory or fsspec url.
+        captions: instead of the metadata's, by the file name in ``image_path`` or ``url``.
+
+    Attributes:
+        count: rows of the folder, with captions or without.
+        dimension: of the embeddings.
+
+    Raises:
+        DataError: the folder is not there, or has no captions.
+    """
+
+    def __init__(self, folder: str, captions: CaptionFile | None = None) -> None:
+        self.folder, self.captions = folder.rstrip("/"), captions
+        self._columns, self._names = _columns_of(self.folder, captions)
+        try:
+            self._reader = EmbeddingReader(
+                embeddings_folder=f"{self.folder}/img_emb",
+                metadata_folder=f"{self.folder}/metadata",
+                meta_columns=self._columns + self._names,
+                file_format="parquet_npy",
+            )
+        except (ValueError, OSError, KeyError) as error:
+            raise self._unreadable(error) from error
+        self.count, self.dimension = int(self._reader.count), int(self._reader.dimension)
+
+    def read(self, start: int, end: int) -> Pairs:
+        """The pictures of the rows from ``start`` to before ``end``; there may be none.
+
+        Raises:
+            DataError: they cannot be read.
+        """
+        merged: dict[str, tuple[np.ndarray, list[str], list[int]]] = {}
+        try:
+            for row, picture, embedding, captions in self._rows(start, end):
+                _, known, of_picture = merged.setdefault(picture, (embedding, [], []))
+                known += [caption for caption in captions if caption not in known]
+                of_picture.append(row)
+        except (ValueError, OSError, KeyError) as error:
+            raise self._unreadable(error) from error
+        raw = np.array([embedding for embedding, _, _ in merged.values()], np.float32).reshape(-1, self.dimension)
+        norms = np.linalg.norm(raw, axis=1, keepdims=True)
+        mean_norm = float(norms.mean()) if len(norms) else 0.0
+        captions_of, rows_of = [one for _, one, _ in merged.values()], [one for _, _, one in merged.values()]
+        return Pairs(raw / norms, captions_of, mean_norm, rows_of, list(merged))
+
+    def _rows(self, start: int, end: int) -> Iterable[tuple[int, str, np.ndarray, list[str]]]:
+        """Number, picture, embedding and captions of the usable rows."""
+        for first in range(start, end, READ_BATCH):
+            last = min(first + READ_BATCH, end)
+            for embeddings, metadata in self._reader(
+                batch_size=READ_BATCH, start=first, end=last, show_progress=False, parallel_pieces=PARALLEL_PIECES
+            ):
+                norms = np.linalg.norm(embeddings, axis=1)
+                for place, row in enumerate(metadata.to_dict("records")):
+                    name, captions = self._captions(row)
+                    if captions and np.isfinite(norms[place]) and norms[place] > 0:
+                        # A copy, as a view would keep the whole batch in memory.
+                        yield row["i"], name, embeddings[place].copy(), captions
+
+    def _captions(self, row: dict) -> tuple[str, list[str]]:
+        """What the picture is called, and its captions."""
+        if self.captions is None:
+            return str(row.get("image_path") or f"row {row['i']}"), _captions(row, self._columns)
+        for name in (str(row[column]) for column in self._names):
+            texts = self.captions.captions.get(file_name(name), [])
+            if texts:
+                return name, [clean_caption(text) for text in texts if text.strip()]
+        return "", []
+
+    def _unreadable(self, error: Exception) -> DataError:
+        return DataError(f"{self.folder}: img_emb/ and metadata/ cannot be read together: {error}")
 
 
 def split_by_image(pairs: Pairs, validation_fraction: float, seed: int) -> tuple[Pairs, Pairs]:
@@ -101,24 +200,6 @@ def split_by_image(pairs: Pairs, validation_fraction: float, seed: int) -> tuple
     return pairs.subset(order[count:]), pairs.subset(order[:count])
 
 
-def _rows(folder: str) -> Iterable[tuple[int, str, np.ndarray, list[str]]]:
-    reader, columns = _open(folder)
-    for start in range(0, reader.count, READ_BATCH):
-        end = min(start + READ_BATCH, reader.count)
-        for embeddings, metadata in reader(batch_size=READ_BATCH, start=start, end=end, show_progress=False):
-            yield from _usable_rows(embeddings, metadata, columns)
-
-
-def _usable_rows(
-    embeddings: np.ndarray, metadata: pd.DataFrame, columns: list[str]
-) -> Iterable[tuple[int, str, np.ndarray, list[str]]]:
-    norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
-    for place, (embedding, row) in enumerate(zip(embeddings, metadata.to_dict("records"), strict=True)):
-        captions = _captions(row, columns)
-        if captions and np.isfinite(norms[place]) and norms[place] > 0:
-            yield row["i"], str(row.get("image_path") or f"row {row['i']}"), embedding, captions
-
-
 def _captions(row: dict, columns: list[str]) -> list[str]:
     for column in columns:
         value = row[column]
@@ -129,23 +210,21 @@ def _captions(row: dict, columns: list[str]) -> list[str]:
     return []
 
 
-def _open(folder: str) -> tuple[EmbeddingReader, list[str]]:
-    """A reader of the folder's embeddings and captions, and the caption columns that it has."""
+def _columns_of(folder: str, captions: CaptionFile | None) -> tuple[list[str], list[str]]:
+    """The columns of a folder that hold captions, and those that name pictures."""
     known = _metadata_columns(folder)
+    if captions is not None:
+        names = [column for column in NAME_COLUMNS if column in known]
+        if not names:
+            raise DataError(f"{folder}/metadata has neither 'image_path' nor 'url', by which captions are joined")
+        return [], names
     columns = [column for column in CAPTION_COLUMNS if column in known]
     if not columns:
         raise DataError(
             f"{folder}/metadata has no column 'caption' or 'captions' (it has {', '.join(known)}): "
-            "give a folder that clip-retrieval inference wrote with its captions"
+            "give a folder that clip-retrieval inference wrote with its captions, or --captions"
         )
-    wanted = columns + [column for column in ["image_path"] if column in known]
-    reader = EmbeddingReader(
-        embeddings_folder=f"{folder}/img_emb",
-        metadata_folder=f"{folder}/metadata",
-        meta_columns=wanted,
-        file_format="parquet_npy",
-    )
-    return reader, columns
+    return columns, [column for column in NAME_COLUMNS[:1] if column in known]
 
 
 def _metadata_columns(folder: str) -> list[str]:

@@ -68,7 +68,8 @@ def caption_states(network: ClipGptModel, sequences: SequenceFormat, pairs: Pair
 @torch.inference_mode()
 def _states_of(network: ClipGptModel, sequences: SequenceFormat, texts: list[str], progress: tqdm) -> dict[str, Tensor]:
     """The tensors of :class:`CaptionStates` for some texts; batches of like length, as padding costs like text."""
-    collator = Collator(sequences, "encode", encode_text_loss=False, seed=0)
+    collator = Collator(sequences)
+    assert network.clip_out is not None
     opening = len(sequences.caption_prompt_ids())
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     rows: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0),) * 3] * len(texts)

@@ -1,7 +1,7 @@
 """Takes the screenshots of docs/front.md from a running back end.
 
 clipgpt-retrieval demo &
-python docs/screens/take.py http://127.0.0.1:1234
+python docs/screens/take.py http://127.0.0.1:1234 "two giraffes next to a fence" "but at night" 307
 """
 
 import io
@@ -24,13 +24,13 @@ SHOTS = [
 ]
 
 
-def main(url: str, query: str, change: str) -> None:
+def main(url: str, query: str, change: str, item: str) -> None:
     addresses = {
         "search": {"query": query, "encoder": "clip-gpt", "captioned": "true"},
         "compare": {"query": query, "view": "compare"},
-        "chips": {"query": change, "chip": ["item:3", "bar"]},
+        "chips": {"query": change, "chip": [f"item:{item}", "bar"]},
         "explore": {"view": "explore"},
-        "near": {"view": "explore", "near": "3"},
+        "near": {"view": "explore", "near": item},
     }
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

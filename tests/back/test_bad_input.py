@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from clipgpt_retrieval.back.app import MAX_BODY_BYTES
+from clipgpt_retrieval.back.limits import Limits
 
 KNN, CAPTION, ENCODE, METADATA = "/knn-service", "/caption-service", "/encode-service", "/metadata"
 DEEP = "[" * 100_000
@@ -105,6 +105,6 @@ def test_bad_input_is_refused_in_a_sentence(http, case):
 
 
 def test_a_body_that_is_too_large(http):
-    response = http.post(KNN, data=b" " * (MAX_BODY_BYTES + 1))
+    response = http.post(KNN, data=b" " * (Limits.max_body_bytes + 1))
     assert response.status_code == 413
     assert response.json["error"]["field"] == "body"

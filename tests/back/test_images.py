@@ -1,8 +1,11 @@
 """Strangers' urls cannot reach into the server's own network, and broken pictures break nothing."""
 
 import base64
+import gzip
 import http.server
 import io
+import json
+import socket
 import threading
 
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 
 from clipgpt_retrieval.back import images
 from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
 
 
@@ -27,6 +31,9 @@ def web(picture):
                 self.answer(302, b"", Location="file:///etc/passwd")
             elif self.path == "/circle":
                 self.answer(302, b"", Location="/circle")
+            elif self.path == "/bomb":
+                packed = gzip.compress(bytes(30_000_000))
+                self.answer(200, packed, **{"Content-Encoding": "gzip"})
             elif self.path == "/large":
                 self.answer(200, b"x" * 5000)
             else:
@@ -63,6 +70,21 @@ def web(picture):
         "http://169.254.169.254/latest/meta-data",
         "http://10.0.0.1/",
         "https://192.168.1.1/",
+        "http://127.1/",
+        "http://0x7f000001/",
+        "http://0x7f.0.0.1/",
+        "http://017700000001/",
+        "http://0251.0376.0251.0376/",
+        "http://2852039166/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[::ffff:a9fe:a9fe]/",
+        "http://[fe80::1]/",
+        "http://[fd00::1]/",
+        "http://[64:ff9b::7f00:1]/",
+        "http://[2002:7f00:1::]/",
+        "http://100.64.0.1/",
+        "http://224.0.0.1/",
+        "http://user:word@127.0.0.1/",
     ],
 )
 def test_private_addresses_are_refused(url):
@@ -101,6 +123,60 @@ def test_a_redirect_into_the_private_network_is_refused(web, monkeypatch):
     assert len(checked) == 2
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "::ffff:192.168.0.1"])
+def test_a_name_that_leads_inside_is_refused(monkeypatch, address):
+    """A stranger's own domain may name any address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    answer = [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: answer)
+    with pytest.raises(InputError, match="private network"):
+        ImageReader().from_url("http://inside.example/")
+
+
+def test_a_name_that_changes_its_mind_is_asked_once(monkeypatch):
+    """DNS rebinding: public when it is checked, private when it is connected to."""
+    asked = []
+
+    def resolve(host, port, *args, **options):
+        asked.append(host)
+        if host != "rebind.example":
+            raise OSError("there is no network here")
+        address = "93.184.216.34" if asked.count(host) == 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(InputError, match="cannot be fetched"):
+        ImageReader().from_url("http://rebind.example/a.png")
+    assert asked == ["rebind.example", "93.184.216.34"]
+
+
+def test_a_compressed_answer_is_not_unpacked_beyond_the_limit(web):
+    """Thirty megabytes in thirty kilobytes."""
+    with pytest.raises(TooLargeError):
+        ImageReader(allow_private_urls=True, limits=Limits(max_image_bytes=10**6)).from_url(f"{web}/bomb")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG"])
+def test_a_picture_of_more_pixels_than_the_limit(kind):
+    data = io.BytesIO()
+    Image.new("RGB", (110, 100)).save(data, kind)
+    reader = ImageReader(limits=Limits(max_image_pixels=11_000))
+    assert reader.from_base64(base64.b64encode(data.getvalue()).decode()).size == (110, 100)
+    with pytest.raises(TooLargeError):
+        ImageReader(limits=Limits(max_image_pixels=10_999)).from_base64(base64.b64encode(data.getvalue()).decode())
+
+
+def test_paths_of_files_come_from_the_metadata_alone(http, tmp_path, picture):
+    """clip-retrieval reads the picture at an item's image_path: no request may name another."""
+    file = tmp_path / "secret.png"
+    file.write_bytes(picture)
+    for path, asked in (("/metadata", {"ids": [3]}), ("/knn-service", {"text": "a", "num_images": 1})):
+        expected = http.post(path, json=asked).json
+        named = {**asked, "image_path": str(file), "metadata": {"image_path": str(file)}}
+        assert http.post(path, json=named).json == expected
+        assert "image" in json.dumps(expected)
+
+
 def test_with_leave_private_urls_work_through_redirects(web):
     reader = ImageReader(allow_private_urls=True)
     assert reader.from_url(f"{web}/picture").size == (48, 40)
@@ -125,10 +201,9 @@ def test_an_answer_that_is_no_picture(web):
         ImageReader(allow_private_urls=True).from_url(f"{web}/large")
 
 
-def test_an_answer_without_end_is_cut_off(web, monkeypatch):
-    monkeypatch.setattr(images, "MAX_IMAGE_BYTES", 1000)
+def test_an_answer_without_end_is_cut_off(web):
     with pytest.raises(TooLargeError):
-        ImageReader(allow_private_urls=True).from_url(f"{web}/large")
+        ImageReader(allow_private_urls=True, limits=Limits(max_image_bytes=1000)).from_url(f"{web}/large")
 
 
 def test_a_picture_cut_short(picture):

@@ -4,6 +4,7 @@ import inspect
 import json
 import shutil
 import socket
+from dataclasses import fields
 
 import faiss
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from clip_retrieval.clip_back import clip_back
 
 from clipgpt_retrieval.back import create_app, serve
+from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.back.options import BackOptions, own_parameters
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
 
@@ -46,6 +48,13 @@ def test_every_stock_flag_is_there_with_its_default(function):
         "host",
         "threads",
         "allow_private_image_urls",
+        "api_key",
+        "cors_origins",
+        "shutdown_seconds",
+        *(limit.name for limit in fields(Limits)),
+        "request_seconds",
+        "max_waiting_rows",
+        "cache_mb",
     }
     assert all(f"{name}:" in function.__doc__ for name in own)
 
@@ -58,6 +67,12 @@ def test_every_stock_flag_is_there_with_its_default(function):
         ({"clipgpt_weight": "half"}, "clipgpt_weight"),
         ({"load_clip": "false"}, "load_clip"),
         ({"threads": 0}, "threads"),
+        ({"max_items": 0}, "max_items"),
+        ({"max_body_bytes": "1G"}, "max_body_bytes"),
+        ({"shutdown_seconds": 0}, "shutdown_seconds"),
+        ({"request_seconds": "long"}, "request_seconds"),
+        ({"max_waiting_rows": 0}, "max_waiting_rows"),
+        ({"cache_mb": -1}, "cache_mb"),
     ],
 )
 def test_a_flag_that_cannot_be_meant(flags, field):

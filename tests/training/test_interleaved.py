@@ -9,11 +9,13 @@ import torch
 
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
-from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.interleaved import read_interleaved
 from clipgpt_retrieval.training.losses import info_nce
 from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
+from clipgpt_retrieval.training.ranks import Ranks
+from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.training.steps import Lessons, StepMaker
 from clipgpt_retrieval.training.train import train
 
 
@@ -83,12 +85,14 @@ def test_no_query_to_learn_from_has_a_picture_to_measure_on(collection, moves):
 
 def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt, collection, moves):
     pairs = read_pairs(str(collection))
-    queries = read_interleaved(moves, pairs)
-    sequences = SequenceFormat(clipgpt.sequences.tokenizer, clipgpt.model.config)
-    collator = Collator(sequences, "both", False, 0, queries, interleaved_weight=0.5)
-    batch = collator([(pairs.embeddings[i], pairs.captions[i][0]) for i in range(4)])
-    assert len(batch["targets"]) == len(batch["encode"].ids) == 6 and len(batch["caption"].ids) == 4
-    assert torch.allclose(batch["negatives"], batch["encode"].embeddings)
+    pictures = Mixture([Shuffled(InMemory(pairs, "pictures"), 0)], [1.0], 0)
+    lessons = Lessons(pictures, read_interleaved(moves, pairs), interleaved_weight=0.5)
+    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 0, Ranks()).make(0)
+    assert len(step.targets) == sum(len(batch.ids) for batch in step.encode) == 6
+    assert sum(len(batch.ids) for batch in step.say) == 4
+    assert max(len(batch.ids) for batch in [*step.encode, *step.say]) == 3
+    sources = torch.cat([batch.embeddings for batch in step.encode])
+    assert {row.numpy().tobytes() for row in step.negatives} == {row.numpy().tobytes() for row in sources}
 
 
 def test_a_negative_that_is_the_target_itself_does_not_count():

@@ -39,3 +39,8 @@ def test_recall_counts_what_stands_before_the_right_item():
     queries = np.array([[1, 0, 0, 0], [0.9, 0.8, 0, 0], [0.9, 0.8, 0.7, 0]], np.float32)
     figures = recall_at(queries, gallery, np.array([0, 1, 2]), at=(1, 2, 3))
     assert figures == {"R@1": 1 / 3, "R@2": 2 / 3, "R@3": 1.0}
+
+
+def test_a_picture_that_a_step_holds_twice_is_not_its_own_wrong_answer():
+    twice = torch.cat([UNIT, UNIT[:1]])
+    assert torch.allclose(info_nce(twice, twice, SCALE), info_nce(UNIT, UNIT, SCALE), atol=0.02)

@@ -1,11 +1,6 @@
 """Training: what people spend days on must learn, say what it measured, and go on where it was cut off."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +69,9 @@ def test_a_run_leaves_its_record_and_nothing_else(trained):
     assert record["validation"] == figures
     assert record["recipe"]["name"] == "default" and record["seed"] == 0
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert record["versions"]["torch"] and record["pictures"] == 400
+    card = (folder / "README.md").read_text()
+    assert f"| R@10 | {figures['R@10']:.3f} |" in card and str(record["embeddings_folder"]) in card
 
 
 @pytest.mark.slow
@@ -94,36 +92,6 @@ def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_
     after = network.backbone.state_dict()
     for name, before in backbone.state_dict().items():
         assert np.array_equal(before.numpy(), after[name].numpy()), name
-
-
-def run_in_process(collection: Path, output: Path, steps: int) -> subprocess.Popen:
-    command = [
-        *(sys.executable, "-m", "clipgpt_retrieval.cli", "train", str(collection), str(output)),
-        *("--backbone", "scratch:tiny", "--tokenizer", str(collection / "tokenizer"), "--device", "cpu"),
-        *("--validation_fraction", "0.2", "--steps", str(steps), "--batch_size", "8"),
-    ]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(collection, tmp_path):
-    output = tmp_path / "model"
-    first = run_in_process(collection, output, 64)
-    deadline = time.monotonic() + 240
-    while not list(tmp_path.glob(".model.run-*/checkpoint-*/trainer_state.json")):
-        assert first.poll() is None, first.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    assert not output.exists()
-    finished = [state.parent for state in tmp_path.glob(".model.run-*/checkpoint-*/trainer_state.json")]
-    checkpoint = max(finished, key=lambda folder: int(folder.name.split("-")[1]))
-    second = run_in_process(collection, output, 64)
-    told, _ = second.communicate(timeout=300)
-    assert second.returncode == 0, told
-    assert f"goes on after step {checkpoint.name.split('-')[1]}" in told
-    assert load(str(output), device="cpu").clip_dim == 64
 
 
 def test_general_gpt_takes_the_embeddings_width(collection, tmp_path):
@@ -238,3 +206,49 @@ def test_a_trained_general_gpt_is_read_where_its_own_procedure_reads_it(collecti
     state = outputs.hidden_states[-3][-1][0, -1]
     (encoded,) = engine.encode([text])
     assert float(encoded @ (state / state.norm()).numpy()) >= 0.9999
+
+
+@pytest.mark.slow
+def test_the_clipcap_recipe_captions_and_encodes_nothing(collection, tmp_path):
+    folder = str(tmp_path / "model")
+    settings = {**scratch(collection), "steps": 120, "batch_size": 32, "learning_rate": 3e-3}
+    figures = train(str(collection), folder, recipe="clipcap", **settings)
+    assert set(figures) == {"caption_loss"} and figures["caption_loss"] < 1.5
+    engine = load(folder, device="cpu")
+    said = engine.caption(np.load(collection / "img_emb" / "img_emb_0.npy")[:8].astype(np.float32))
+    assert all(caption.count(".") == 1 and caption.endswith(".") for caption in said)
+    assert not engine.encodes
+    assert "encodes no text" in (tmp_path / "model" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_the_lora_recipe_learns_and_leaves_a_plain_model(collection, tmp_path):
+    pytest.importorskip("peft")
+    folder = str(tmp_path / "model")
+    settings = {**scratch(collection), "steps": 160, "batch_size": 32, "learning_rate": 5e-3}
+    figures = train(str(collection), folder, recipe="lora", **settings)
+    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "model" / "model.safetensors", "np") as weights:
+        assert not [name for name in weights.keys() if "lora" in name]  # noqa: SIM118
+    engine = load(folder, device="cpu")
+    held_out = json.loads((tmp_path / "model" / "training.json").read_text())["validation"]
+    assert held_out == figures and engine.model.config.clip_dim == 64
+
+
+def test_a_recipes_epochs_are_steps_over_the_pictures():
+    from clipgpt_retrieval.training.settings import Settings
+
+    settings = Settings("folder", "model", recipe="general-gpt")
+    assert settings.chosen_recipe(pictures=82_783).steps == -(-5 * 82_783 // 16)
+    assert Settings("folder", "model", recipe="general-gpt", steps=7).chosen_recipe(1000).steps == 7
+
+
+def test_every_recipe_is_shown_by_its_name(capsys):
+    from clipgpt_retrieval.training.command import train as command
+    from clipgpt_retrieval.training.recipes import RECIPES
+
+    command(recipes=True)
+    shown = capsys.readouterr().out
+    assert all(f"{name}\n    {recipe.summary}" in shown for name, recipe in RECIPES.items())

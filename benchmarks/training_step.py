@@ -1,0 +1,150 @@
+"""A training step of GPT-2 small's shape against the notebook's, batches of 16: pictures a second, and peak memory.
+
+The notebook's ``train_lm`` builds one sequence at a time, lays the embedding into it, pads nothing and runs the model
+once for each, with all hidden states and the logits of every token; the losses are summed and learned from once a
+batch. It is written out here from the notebook's description, not copied. Ours is the general-gpt recipe: the same two
+tasks, the same draw between them, the same losses and optimiser, in batches.
+
+Both run in processes of their own, in turn, on the same captions and on one thread; the medians of the steps' times on
+the processor are compared, which other work on the machine does not change, and the most memory that a process had.
+
+    python benchmarks/training_step.py           # about a minute
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+from _paths import GPT2_BPE, flickr
+
+BATCH, STEPS, WARM_UP, ROUNDS = 16, 4, 1, 1
+WIDTH = 768
+"""Of GPT-2 small. The embeddings are made up: half as many again as ViT-B/32's, as the notebook's are ViT-L/14's."""
+
+
+def model_and_words():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from clipgpt_retrieval.model.config import SPECIAL_TOKENS
+    from clipgpt_retrieval.training.backbone import load_tokenizer
+
+    words = load_tokenizer(str(GPT2_BPE))
+    words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
+    torch.manual_seed(0)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(words))).train(), words
+
+
+def pictures():
+    """The captions of real pictures with embeddings of the notebook's width."""
+    from dataclasses import replace
+
+    from clipgpt_retrieval.training.pairs import read_pairs
+
+    pairs = read_pairs(flickr())
+    rows = np.random.default_rng(0).normal(size=(len(pairs), WIDTH)).astype(np.float32)
+    return replace(pairs, embeddings=rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def notebook() -> list[float]:
+    """Seconds of each step of the notebook's procedure."""
+    model, words = model_and_words()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    pairs, random = pictures(), np.random.default_rng(0)
+    embed = model.get_input_embeddings()
+    ids_of = lambda text: words(text, return_tensors="pt")["input_ids"]  # noqa: E731
+    out = words.convert_tokens_to_ids("[CLIP OUT]")
+
+    def loss_of(row: int) -> torch.Tensor:
+        caption = pairs.captions[row][random.integers(len(pairs.captions[row]))]
+        embedding = torch.from_numpy(pairs.embeddings[row] * 10)
+        if random.random() < 0.5:
+            ids = ids_of(f"Caption: [{caption}]. [CLIP OUT][\\CLIP OUT].<|endoftext|>")
+            outputs = model(ids, labels=ids, output_hidden_states=True)
+            place = int((ids[0] == out).nonzero()[0])
+            state = outputs.hidden_states[-1][0, place]
+            return outputs.loss + torch.nn.functional.mse_loss(state, embedding)
+        before, after = ids_of("[CLIP IN]"), ids_of(f"[\\CLIP IN] Caption: [{caption}].<|endoftext|>")
+        vectors = torch.cat([embed(before), embedding[None, None], embed(after)], dim=1)
+        labels = torch.cat([torch.full((1, before.shape[1] + 1), -100), after], dim=1)
+        return model(inputs_embeds=vectors, labels=labels, output_hidden_states=True).loss
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss = torch.stack([loss_of(int(row)) for row in random.integers(len(pairs), size=BATCH)]).mean()
+        loss.backward()
+        optimizer.step()
+
+    return timed(lambda _: step())
+
+
+def ours() -> list[float]:
+    """Seconds of each step of the general-gpt recipe."""
+    from clipgpt_retrieval.model.config import ClipGptConfig
+    from clipgpt_retrieval.model.module import ClipGptModel
+    from clipgpt_retrieval.model.sequence import SequenceFormat
+    from clipgpt_retrieval.training.collate import Collator
+    from clipgpt_retrieval.training.fit import new_optimizer
+    from clipgpt_retrieval.training.gradients import Learner
+    from clipgpt_retrieval.training.ranks import Ranks
+    from clipgpt_retrieval.training.recipes import recipe_named
+    from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
+    from clipgpt_retrieval.training.steps import Lessons, StepMaker
+
+    model, words = model_and_words()
+    recipe = recipe_named("general-gpt")
+    config = ClipGptConfig(
+        backbone_config=model.config.to_dict(), clip_dim=WIDTH, clip_in="identity", clip_out="identity"
+    )
+    network = ClipGptModel(config, model).train()
+    optimizer = new_optimizer(network, recipe)
+    lessons = Lessons(Mixture([Shuffled(InMemory(pictures(), "flickr8k"), 0)], [1.0], 0))
+    collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
+    maker = StepMaker(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, 0, Ranks())
+    learner = Learner(network, recipe, Ranks(), 0)
+
+    def step(number: int) -> None:
+        optimizer.zero_grad()
+        learner.learn(number, maker.make(number))
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    return timed(step)
+
+
+def timed(step) -> list[float]:
+    times = []
+    for number in range(WARM_UP + STEPS):
+        started = time.process_time()
+        step(number)
+        times.append(time.process_time() - started)
+    return times[WARM_UP:]
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        torch.set_num_threads(1)
+        times = {"notebook": notebook, "ours": ours}[sys.argv[1]]()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"times": times, "peak": peak}))
+        return
+    times: dict[str, list[float]] = {"notebook": [], "ours": []}
+    peaks: dict[str, list[float]] = {"notebook": [], "ours": []}
+    for _ in range(ROUNDS):
+        for name in times:
+            told = subprocess.run([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True, check=True)
+            found = json.loads(told.stdout.splitlines()[-1])
+            times[name] += found["times"]
+            peaks[name].append(found["peak"])
+    for name, of_each in times.items():
+        median = float(np.median(of_each))
+        print(f"{name:9} {BATCH / median:6.2f} pictures/s, {max(peaks[name]):6.0f} MB at its peak")
+    ratio = float(np.median(times["notebook"]) / np.median(times["ours"]))
+    print(f"samples/s of ours / notebook: {ratio:.2f}; memory: {max(peaks['ours']) / max(peaks['notebook']):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""One line of JSON for each request, and the id that ties lines, answers and the user's question together."""
+
+import logging
+import re
+import time
+import uuid
+
+from flask import Flask, Response, g, has_request_context, request
+from pythonjsonlogger.json import JsonFormatter
+
+from clipgpt_retrieval.back.metrics import HTTP_TIME
+
+LOGGER = logging.getLogger("clipgpt_retrieval.requests")
+
+HEADER = "X-Request-ID"
+"""A proxy's id is taken over, so that its log and ours name a request alike."""
+
+# What cannot pass for something else in a log or a header.
+_USABLE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+def log_requests(app: Flask) -> None:
+    """Gives each request of an app an id, and logs and measures it when it is answered."""
+
+    @app.before_request
+    def begin() -> None:
+        given = request.headers.get(HEADER, "")
+        g.request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        g.began = time.perf_counter()
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers[HEADER] = g.request_id
+        seconds = time.perf_counter() - g.began
+        # The rule and not the path: strangers could else make a time series of every path they think of.
+        rule = request.url_rule.rule if request.url_rule is not None else "none"
+        HTTP_TIME.labels(rule, str(response.status_code)).observe(seconds)
+        LOGGER.info(
+            "request",
+            extra={
+                "method": request.method,
+                "path": request.path,
+                "status": response.status_code,
+                "seconds": round(seconds, 6),
+                "bytes": response.content_length,
+                "client": request.remote_addr,
+            },
+        )
+        return response
+
+
+def current_request_id() -> str | None:
+    """The id of the request that is being answered, or None outside of one."""
+    return g.get("request_id") if has_request_context() else None
+
+
+def log_as_json() -> None:
+    """Sends the log to standard error, one JSON object a line; what is logged within a request has its id."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonFormatter(
+            "{message}{levelname}{name}",
+            style="{",
+            timestamp=True,
+            rename_fields={"levelname": "level", "name": "logger"},
+        )
+    )
+    handler.addFilter(_with_request_id)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _with_request_id(record: logging.LogRecord) -> bool:
+    request_id = current_request_id()
+    if request_id is not None:
+        record.request_id = request_id
+    return True

@@ -1,0 +1,90 @@
+"""``clipgpt-retrieval train``."""
+
+from clipgpt_retrieval.errors import InputError
+
+
+def train(
+    embeddings_folder: str | list[str] | None = None,
+    output_folder: str | None = None,
+    recipe: str = "default",
+    backbone: str = "gpt2",
+    tokenizer: str | None = None,
+    clip_model: str = "ViT-B/32",
+    validation_fraction: float = 0.1,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    captions: str | None = None,
+    stream: bool = False,
+    weights: float | list[float] | None = None,
+    interleaved: str | None = None,
+    interleaved_weight: float = 0.5,
+    texts: str | None = None,
+    texts_weight: float = 0.5,
+    embedding_noise: float | None = None,
+    micro_batch: int | None = None,
+    bf16: bool = False,
+    device: str = "auto",
+    measure_every: int | None = None,
+    save_every: int | None = None,
+    keep: str = "last",
+    wandb: str | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+    recipes: bool = False,
+) -> None:
+    """Fine-tunes a language model on embeddings and their captions.
+
+    Args:
+        embeddings_folder: what ``clip-retrieval inference`` wrote: img_emb/ and metadata/ with captions; several with
+            commas between, or a brace pattern such as part_{00..15}.
+        output_folder: where the clipgpt model goes; an interrupted run goes on from its last checkpoint.
+        recipe: default, frozen (no GPU needed), lora, general-gpt or clipcap; --recipes shows them.
+        backbone: hub id, directory, .gguf file, or scratch:tiny / scratch:small.
+        tokenizer: directory or hub id; needed by scratch.
+        clip_model: the CLIP that made the embeddings.
+        validation_fraction: share of the pictures that is kept to measure on.
+        steps: optimiser steps, instead of the recipe's.
+        batch_size: pictures in a step, instead of the recipe's.
+        learning_rate: instead of the recipe's.
+        captions: captions_train2017.json of COCO or a split file of Karpathy's, joined to the folder by file name.
+        stream: read a window at a time, for collections larger than the memory.
+        weights: how much of a step comes of each folder, such as 3,1.
+        interleaved: JSONL file of interleaved queries, {"segments": [{"clip": row}, {"text": ".."}], "target":
+            {"clip": row}} a line, with rows of the folder: learned beside the captions.
+        interleaved_weight: how many of them in a step for each picture of it.
+        texts: file of captions without pictures, a line each: the language is learned from them too.
+        texts_weight: how many of them in a step for each picture of it.
+        embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a
+            compressed index.
+        micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.
+        bf16: compute in bfloat16, for GPUs and CPUs that are faster so.
+        device: auto, cpu, cuda or mps.
+        measure_every: steps between two measurements, instead of a fifth of the run.
+        save_every: steps between two checkpoints, instead of a fifth of the run and at most 500.
+        keep: last or best: which weights become the model.
+        wandb: project of Weights & Biases to show the run in, beside TensorBoard.
+        seed: of the split, the weights and the order.
+        dry_run: only show what was found, ten samples as the model reads them, and the time and memory to expect.
+        recipes: only show the recipes.
+    """
+    settings = dict(locals())
+    rehearse = settings.pop("dry_run")
+    if settings.pop("recipes"):
+        from clipgpt_retrieval.training.recipes import show_recipes
+
+        print(show_recipes())
+        return
+    for field in ("embeddings_folder", "output_folder"):
+        if settings[field] is None:
+            raise InputError(field, "is missing: clipgpt-retrieval train embeddings_folder output_folder")
+    if rehearse:
+        from clipgpt_retrieval.training.dry_run import dry_run as show
+
+        print(show(**settings))
+        return
+    from clipgpt_retrieval.training.train import train as run
+
+    figures = run(**settings)
+    if figures:
+        print(f"{output_folder} holds the model. Held out: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))

@@ -1,0 +1,211 @@
+"""What a run learns from and is measured on: one folder or many, in memory or streamed."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from braceexpand import braceexpand
+
+from clipgpt_retrieval.caption_files import CaptionFile, read_captions
+from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
+from clipgpt_retrieval.training.pairs import FolderReader, Pairs, joined, read_pairs
+from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.shuffled import InMemory, Windows
+from clipgpt_retrieval.training.split import Split, split_kind
+
+WINDOW_ROWS = 32_768
+"""Rows of a streamed folder that lie in memory together; two such windows do at a time."""
+
+MOST_MEASURED = 5_000
+"""Pictures of a streamed collection that are measured on; more cost time and tell little more."""
+
+
+class FolderWindows:
+    """A folder's pictures to learn from, a window of rows at a time.
+
+    Args:
+        reader: of the folder.
+        split: tells which are learned from.
+        rows: of a window.
+    """
+
+    def __init__(self, reader: FolderReader, split: Split, rows: int = WINDOW_ROWS) -> None:
+        self.reader, self.split, self.rows, self.name = reader, split, rows, reader.folder
+
+    def __len__(self) -> int:
+        return -(-self.reader.count // self.rows)
+
+    def read(self, number: int) -> Pairs:
+        """The pictures to learn from in a window.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return self.sides(number)[0]
+
+    def sides(self, number: int) -> tuple[Pairs, Pairs]:
+        """The pictures to learn from, and those to measure on, in a window."""
+        start = number * self.rows
+        return self.split.sides(self.reader.read(start, min(start + self.rows, self.reader.count)))
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run learns from and is measured on.
+
+    Attributes:
+        parts: the folders' pictures to learn from.
+        at_hand: pictures to learn from that lie in memory: all, or of a stream the first.
+        validation: pictures to measure on.
+        interleaved: queries over the pictures to learn from, or None.
+        validation_interleaved: queries over those to measure on, or None.
+        folders: what each folder turned out to be, for the record.
+        split: how the pictures were shared out.
+        streamed: not all of it lies in memory.
+    """
+
+    parts: Sequence[Windows]
+    at_hand: Pairs
+    validation: Pairs
+    interleaved: Interleaved | None
+    validation_interleaved: Interleaved | None
+    folders: list[dict[str, Any]]
+    split: Split
+    streamed: bool
+
+    @property
+    def clip_dim(self) -> int:
+        """Dimension of the embeddings."""
+        return self.at_hand.embeddings.shape[1]
+
+    @property
+    def pictures(self) -> int:
+        """Pictures to learn from; of a stream its rows, some of which may be none."""
+        if not self.streamed:
+            return len(self.at_hand)
+        return sum(folder["rows"] for folder in self.folders) - len(self.validation)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Pictures of each folder, or of a stream its rows."""
+        return [folder["rows"] if self.streamed else folder["pictures"] for folder in self.folders]
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation of a number of an embedding around the mean embedding."""
+        return float((self.at_hand.embeddings - self.at_hand.embeddings.mean(axis=0)).std())
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same pictures."""
+        together = "/".join(folder["fingerprint"] for folder in self.folders)
+        return together if len(self.folders) == 1 else hashlib.sha256(together.encode()).hexdigest()[:16]
+
+    def found(self) -> dict[str, Any]:
+        """What it turned out to be, for the record."""
+        several = {"folders": self.folders} if self.streamed or len(self.folders) > 1 else {}
+        return {
+            **several,
+            "pictures": sum(self.sizes),
+            "validation_pictures": len(self.validation),
+            "clip_dim": self.clip_dim,
+            "fingerprint": self.fingerprint,
+            "split": self.split.kind,
+        }
+
+
+def folders_of(embeddings_folder: str | Sequence[str]) -> list[str]:
+    """The folders that a setting names: one, several, or brace patterns.
+
+    >>> folders_of("part_{00..02}")
+    ['part_00', 'part_01', 'part_02']
+
+    Raises:
+        InputError: a pattern that is none.
+    """
+    named = embeddings_folder.split(",") if isinstance(embeddings_folder, str) else embeddings_folder
+    # A comma inside braces is the pattern's own.
+    patterns = [embeddings_folder] if isinstance(embeddings_folder, str) and "{" in embeddings_folder else list(named)
+    try:
+        return [folder for pattern in patterns for folder in braceexpand(str(pattern).strip())]
+    except ValueError as error:
+        raise InputError("embeddings_folder", f"{embeddings_folder!r} is no brace pattern: {error}") from None
+
+
+def read_data(settings: Settings) -> Data:
+    """Reads or opens all that the settings name.
+
+    Raises:
+        InputError: settings that do not go together.
+        DataError: something cannot be read, or not be learned from.
+    """
+    folders = folders_of(settings.embeddings_folder)
+    captions = None if settings.captions is None else read_captions(settings.captions)
+    split = Split(split_kind(captions, settings.stream), settings.validation_fraction, settings.seed, captions)
+    data = _streamed(folders, captions, split) if settings.stream else _in_memory(folders, captions, split)
+    if settings.interleaved is None:
+        return data
+    if settings.stream or len(folders) > 1:
+        raise InputError("interleaved", "counts the rows of one folder in memory: give one folder, without --stream")
+    return _with_interleaved(data, settings.interleaved)
+
+
+def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split) -> Data:
+    parts: list[InMemory] = []
+    learned, measured, found = [], [], []
+    for folder in folders:
+        pairs = read_pairs(folder, captions)
+        to_learn, to_measure = split.sides(pairs)
+        parts.append(InMemory(to_learn, folder))
+        learned.append(to_learn)
+        measured.append(to_measure)
+        found.append({"folder": folder, "pictures": len(pairs), "fingerprint": pairs.fingerprint()})
+    return _checked(Data(parts, joined(learned), joined(measured), None, None, found, split, streamed=False))
+
+
+def _streamed(folders: list[str], captions: CaptionFile | None, split: Split) -> Data:
+    parts = [FolderWindows(FolderReader(folder, captions), split) for folder in folders]
+    at_hand: list[Pairs] = []
+    measured: list[Pairs] = []
+    for part in parts:
+        wanted = MOST_MEASURED // len(parts)
+        of_part = 0
+        for number in range(len(part)):
+            to_learn, to_measure = part.sides(number)
+            if number == 0:
+                at_hand.append(to_learn)
+            measured.append(to_measure.subset(np.arange(min(len(to_measure), wanted - of_part))))
+            of_part += len(measured[-1])
+            if of_part >= wanted:
+                break
+    found = [
+        {"folder": part.name, "rows": part.reader.count, "fingerprint": _fingerprint(part.reader)} for part in parts
+    ]
+    return _checked(Data(parts, joined(at_hand), joined(measured), None, None, found, split, streamed=True))
+
+
+def _checked(data: Data) -> Data:
+    for pairs, use in ((data.at_hand, "learn from"), (data.validation, "measure on")):
+        if not len(pairs):
+            raise DataError(
+                f"{', '.join(folder['folder'] for folder in data.folders)}: no picture with a caption to {use}: check "
+                "the names of --captions against image_path, or --validation_fraction"
+            )
+    return data
+
+
+def _fingerprint(reader: FolderReader) -> str:
+    """Of a folder that is too large to read for it: its rows and their shape."""
+    return hashlib.sha256(f"{reader.folder}/{reader.count}/{reader.dimension}".encode()).hexdigest()[:16]
+
+
+def _with_interleaved(data: Data, file: str) -> Data:
+    """With the interleaved queries to learn from and to measure on; one with pictures on both sides is in neither."""
+    to_learn = read_interleaved(file, data.at_hand)
+    if not len(to_learn):
+        raise DataError(f"{file}: no query is about pictures to learn from: its rows must be those of img_emb/")
+    measured = read_interleaved(file, data.validation)
+    return Data(data.parts, data.at_hand, data.validation, to_learn, measured, data.folders, data.split, data.streamed)

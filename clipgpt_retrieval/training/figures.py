@@ -1,0 +1,61 @@
+"""What a model is worth on pictures that it has not seen: retrieval, nearness and the loss of captions."""
+
+import numpy as np
+import torch
+
+from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.evaluation.retrieval import recall_at
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.training.interleaved import Interleaved
+from clipgpt_retrieval.training.pairs import Pairs
+
+FIGURES_BATCH = 64
+
+
+def validation_figures(
+    model: ClipGptModel,
+    collator: Collator,
+    validation: Pairs,
+    interleaved: Interleaved | None = None,
+    batch_size: int = FIGURES_BATCH,
+) -> dict[str, float]:
+    """R@1/5/10 text to image, the cosine of image embeddings to the true ones, and the caption loss.
+
+    Every caption of every validation picture is a query; the gallery is the validation pictures. Interleaved queries
+    have their own R@1/5/10 in the same gallery. A model that only captions has the caption loss alone.
+    """
+    training = model.training
+    figures = _retrieval_figures(model, collator, validation, interleaved, batch_size) if model.encodes else {}
+    model.eval()
+    figures["caption_loss"] = _caption_loss(model, collator, validation, batch_size)
+    model.train(training)
+    return figures
+
+
+def _retrieval_figures(
+    model: ClipGptModel, collator: Collator, validation: Pairs, interleaved: Interleaved | None, batch_size: int
+) -> dict[str, float]:
+    engine = ClipGpt(model, collator.sequences.tokenizer, device=str(model.device), dtype="float32")
+    texts = [caption for captions in validation.captions for caption in captions]
+    truth = np.repeat(np.arange(len(validation)), [len(captions) for captions in validation.captions])
+    queries, images = engine.encode_both(texts, batch_size=batch_size)  # [n, d] each
+    figures = recall_at(queries, validation.embeddings, truth)
+    figures["cosine"] = float((images * validation.embeddings[truth]).sum(axis=1).mean())
+    if interleaved is not None and len(interleaved):
+        runs = [interleaved.segments(row) for row in range(len(interleaved))]
+        found = recall_at(engine.encode(runs, batch_size=batch_size), validation.embeddings, interleaved.targets)
+        figures |= {f"interleaved {name}": value for name, value in found.items()}
+    return figures
+
+
+@torch.inference_mode()
+def _caption_loss(model: ClipGptModel, collator: Collator, validation: Pairs, batch_size: int) -> float:
+    """Mean over pictures of the loss of each one's first caption."""
+    rows = [(validation.embeddings[i], validation.captions[i][0]) for i in range(len(validation))]
+    total = 0.0
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        batch = collator.caption_batch(part).to(model.device)
+        total += model(caption=batch).caption_loss.item() * len(part)
+    return total / len(rows)

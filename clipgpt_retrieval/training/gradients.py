@@ -1,0 +1,136 @@
+"""The gradient of one step: both tasks' losses, over all ranks and in micro-batches that fit into memory.
+
+A contrastive loss needs the whole step's embeddings at once, the network does not. GradCache (Gao et al. 2021,
+arXiv:2101.06983) therefore runs each micro-batch twice: first without a graph, for the embeddings and the loss's
+gradient on them, then with one, to carry that gradient on into the weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from clipgpt_retrieval.model.module import IGNORED, Batch, ClipGptModel
+from clipgpt_retrieval.training.losses import cosine_loss, info_nce, raw_mse
+from clipgpt_retrieval.training.ranks import Ranks
+from clipgpt_retrieval.training.recipes import Recipe
+from clipgpt_retrieval.training.steps import Step
+
+LARGEST_SEED = 2**63 - 1
+
+ENCODE, SAY = 0, 1
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Adds a step's gradients to a network's parameters.
+
+    Attributes:
+        network: what learns.
+        recipe: which losses count.
+        ranks: the processes that share a step; each ends with the gradients of the whole.
+        seed: of dropout and noise, with the step's number.
+        bf16: compute in bfloat16 under autocast.
+    """
+
+    network: ClipGptModel
+    recipe: Recipe
+    ranks: Ranks
+    seed: int
+    bf16: bool = False
+
+    def learn(self, number: int, step: Step) -> dict[str, float]:
+        """Sets the gradients of the step of that number.
+
+        Returns:
+            The losses by name: ``embedding``, ``encode_text`` and ``caption``, as far as the recipe has them.
+        """
+        step = step.to(self.network.device)
+        losses: dict[str, Tensor] = {}
+        if self.ranks.total(len(step.encode)):
+            losses |= self._learn_to_encode(number, step)
+        if self.ranks.total(len(step.say)):
+            losses["caption"] = self._learn_to_say(number, step.say)
+        self.ranks.average_gradients(self.network.parameters())
+        return {name: self._mean(loss) for name, loss in losses.items()}
+
+    def _learn_to_encode(self, number: int, step: Step) -> dict[str, Tensor]:
+        total = self._labelled_everywhere(step.encode)
+        if len(step.encode) == 1:
+            directions, said = self._encode(number, 0, step.encode[0], total)
+            embedding = self._embedding_loss(directions, step)
+            (embedding + said).backward()
+            return self._encode_losses(embedding, [said], total)
+        with torch.no_grad():
+            first = [self._encode(number, i, batch, total)[0] for i, batch in enumerate(step.encode)]
+        nothing = torch.empty(0, self.network.config.clip_dim, device=self.network.device)
+        cached = torch.cat([*first, nothing]).requires_grad_()
+        embedding = self._embedding_loss(cached, step)
+        embedding.backward()
+        assert cached.grad is not None
+        texts = []
+        for i, (batch, gradient) in enumerate(
+            zip(step.encode, cached.grad.split([len(part) for part in first]), strict=True)
+        ):
+            directions, said = self._encode(number, i, batch, total)
+            ((directions * gradient).sum() + said).backward()
+            texts.append(said)
+        return self._encode_losses(embedding, texts, total)
+
+    def _encode(self, number: int, place: int, batch: Batch, total: int) -> tuple[Tensor, Tensor]:
+        """Directions ``[b, d]``, and this micro-batch's share of the loss on the queries' own text."""
+        self._seed(number, ENCODE, place)
+        with self._autocast():
+            output = self.network(encode=batch)
+        assert output.direction is not None
+        return output.direction, self._share(output.encode_loss, batch, total)
+
+    def _learn_to_say(self, number: int, batches: Sequence[Batch]) -> Tensor:
+        total = self._labelled_everywhere(batches)
+        summed = torch.zeros((), device=self.network.device)
+        for place, batch in enumerate(batches):
+            self._seed(number, SAY, place)
+            with self._autocast():
+                loss = self._share(self.network(caption=batch).caption_loss, batch, total)
+            loss.backward()
+            summed += loss.detach()
+        return summed
+
+    def _embedding_loss(self, directions: Tensor, step: Step) -> Tensor:
+        directions, targets = self.ranks.gathered(directions), self.ranks.gathered(step.targets)
+        if not self.recipe.contrastive:
+            return raw_mse(directions, targets, self.recipe.embedding_norm)
+        image = self.network.as_prediction(directions).image
+        negatives = self.ranks.gathered(step.negatives)
+        return info_nce(directions, targets, self.network.logit_scale, negatives) + cosine_loss(image, targets)
+
+    def _labelled_everywhere(self, batches: Sequence[Batch]) -> int:
+        return self.ranks.total(sum(_labelled(batch) for batch in batches))
+
+    def _share(self, loss: Tensor | None, batch: Batch, total: int) -> Tensor:
+        """A micro-batch's mean loss as its part of the mean over the tokens of all ranks."""
+        if loss is None:
+            return torch.zeros((), device=self.network.device)
+        return loss * (_labelled(batch) / total * self.ranks.count)
+
+    def _encode_losses(self, embedding: Tensor, texts: Sequence[Tensor], total: int) -> dict[str, Tensor]:
+        losses = {"embedding": embedding.detach()}
+        if total:
+            losses["encode_text"] = torch.stack([text.detach() for text in texts]).sum()
+        return losses
+
+    def _mean(self, loss: Tensor) -> float:
+        return float(self.ranks.gathered(loss.reshape(1, 1)).mean())
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.network.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _seed(self, number: int, task: int, place: int) -> None:
+        """Makes the dropout of a micro-batch the same each time that it runs, whatever was drawn before it."""
+        torch.manual_seed(hash((self.seed, number, task, place, self.ranks.rank)) % LARGEST_SEED)
+
+
+def _labelled(batch: Batch) -> int:
+    # The first token is predicted from nothing, so that its label never counts.
+    return 0 if batch.labels is None else int((batch.labels[:, 1:] != IGNORED).sum())

@@ -1,0 +1,110 @@
+"""A run before its first step: the data, the model that it begins with, and what makes its steps."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from clipgpt_retrieval.engine import torch_device
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.training.data import Data, read_data
+from clipgpt_retrieval.training.figures import validation_figures
+from clipgpt_retrieval.training.gradients import Learner
+from clipgpt_retrieval.training.image_space import set_image_mean
+from clipgpt_retrieval.training.network import new_model
+from clipgpt_retrieval.training.ranks import Ranks, join_ranks
+from clipgpt_retrieval.training.recipes import Recipe
+from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
+from clipgpt_retrieval.training.steps import Lessons, StepMaker
+from clipgpt_retrieval.training.texts import TextFile
+
+FIRST_BETA = 0.3
+"""Where the image embedding lies along the query's direction while training; fitted at the end."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run is made of.
+
+    Attributes:
+        settings: what it was started with.
+        recipe: the chosen one, with the settings in place of its own.
+        data: what it learns from and is measured on.
+        network: the model that it begins with, and ends with.
+        words: its tokenizer.
+        ranks: the processes that train together.
+    """
+
+    settings: Settings
+    recipe: Recipe
+    data: Data
+    network: ClipGptModel
+    words: PreTrainedTokenizerBase
+    ranks: Ranks
+
+    @property
+    def sequences(self) -> SequenceFormat:
+        """The model's format."""
+        return SequenceFormat(self.words, self.network.config)
+
+    @property
+    def collator(self) -> Collator:
+        """Makes its batches."""
+        return Collator(self.sequences, self.recipe.encode_text_loss)
+
+    def maker(self) -> StepMaker:
+        """What makes its steps, from the first on.
+
+        Raises:
+            InputError: weights that do not fit the folders.
+            DataError: the texts cannot be read.
+        """
+        settings, recipe, data = self.settings, self.recipe, self.data
+        parts = [Shuffled(part, settings.seed) for part in data.parts]
+        texts = None if settings.texts is None else Shuffled(TextFile(settings.texts), settings.seed)
+        return StepMaker(
+            lessons=Lessons(
+                pictures=Mixture(parts, settings.mixture(data.sizes), settings.seed),
+                interleaved=data.interleaved,
+                interleaved_weight=settings.interleaved_weight,
+                texts=texts,
+                texts_weight=settings.texts_weight,
+            ),
+            collator=self.collator,
+            tasks=recipe.tasks,
+            batch_size=recipe.batch_size,
+            noise=recipe.embedding_noise * data.spread,
+            micro_batch=settings.micro_batch or recipe.batch_size * 2,
+            seed=settings.seed,
+            ranks=self.ranks,
+        )
+
+    def learner(self) -> Learner:
+        """What gives its gradients."""
+        return Learner(self.network, self.recipe, self.ranks, self.settings.seed, self.settings.bf16)
+
+    def figures(self) -> dict[str, float]:
+        """The validation figures of the network as it stands."""
+        return validation_figures(self.network, self.collator, self.data.validation, self.data.validation_interleaved)
+
+
+def open_run(settings: Settings) -> Run:
+    """Reads the data and makes the model.
+
+    Raises:
+        InputError: a setting that cannot be.
+        DataError: the data cannot be learned from.
+        ModelError: the backbone cannot be loaded.
+    """
+    settings.check()
+    data = read_data(settings)
+    recipe = settings.chosen_recipe(data.pictures)
+    ranks = join_ranks(settings.device)
+    set_seed(settings.seed)
+    network, words = new_model(recipe, data.clip_dim, settings.backbone, settings.tokenizer, settings.clip_model)
+    network.to(torch_device(settings.device))
+    if recipe.contrastive:
+        set_image_mean(network, data.at_hand.embeddings, FIRST_BETA)
+    return Run(settings, recipe, data, network, words, ranks)

@@ -1,0 +1,170 @@
+"""What one step of training learns from: the same for the same seed and number, on however many ranks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipgpt_retrieval.model.module import Batch
+from clipgpt_retrieval.model.sequence import Segment
+from clipgpt_retrieval.training.collate import Collator, PictureWithCaption
+from clipgpt_retrieval.training.interleaved import Interleaved
+from clipgpt_retrieval.training.ranks import Ranks
+from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
+
+Query = str | list[Segment]
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rank's part of a step, cut into micro-batches of like length.
+
+    Attributes:
+        encode: queries.
+        targets: float32 ``[b, d]``, the picture that each query asks for, in the micro-batches' order.
+        negatives: float32 ``[m, d]``, pictures inside interleaved queries, which are none of theirs.
+        say: captions of pictures and of none.
+    """
+
+    encode: list[Batch]
+    targets: Tensor
+    negatives: Tensor
+    say: list[Batch]
+
+    def to(self, device: torch.device) -> "Step":
+        """The same step on another device."""
+        return Step(
+            [batch.to(device) for batch in self.encode],
+            self.targets.to(device),
+            self.negatives.to(device),
+            [batch.to(device) for batch in self.say],
+        )
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a run learns from.
+
+    Attributes:
+        pictures: embeddings with a caption each.
+        interleaved: queries over pictures, or None.
+        interleaved_weight: interleaved queries in a step for each picture of it.
+        texts: captions without pictures, or None.
+        texts_weight: texts in a step for each picture of it.
+    """
+
+    pictures: Mixture
+    interleaved: Interleaved | None = None
+    interleaved_weight: float = 0.0
+    texts: Shuffled | None = None
+    texts_weight: float = 0.0
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where the run stands in all of it."""
+        return {"pictures": self.pictures.state, "texts": self.texts.state if self.texts else None}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a state of the same lessons."""
+        self.pictures.restore(state["pictures"])
+        if self.texts is not None:
+            self.texts.restore(state["texts"])
+
+
+@dataclass(frozen=True)
+class StepMaker:
+    """Makes the steps of a run, one after the other.
+
+    Attributes:
+        lessons: what there is to learn from.
+        collator: makes the batches.
+        tasks: ``"both"``: each picture is encoded and captioned; ``"draw"``: one of the two, drawn evenly;
+            ``"encode"`` or ``"caption"``: that one.
+        batch_size: pictures in a step, over all ranks.
+        noise: standard deviation of the noise on the embeddings that are captioned.
+        micro_batch: the most sequences that go through the network at once on one rank.
+        seed: of the draws.
+        ranks: the processes that share a step.
+    """
+
+    lessons: Lessons
+    collator: Collator
+    tasks: str
+    batch_size: int
+    noise: float
+    micro_batch: int
+    seed: int
+    ranks: Ranks
+
+    def make(self, number: int) -> Step:
+        """The part of this rank of the step of that number.
+
+        Raises:
+            DataError: there is nothing to read.
+        """
+        random = np.random.default_rng([self.seed, number, 2])
+        rows: list[PictureWithCaption] = self.lessons.pictures.take(number, self.batch_size)
+        to_encode, to_caption = self._share_out(rows, random)
+        queries: list[Query] = [caption for _, caption in to_encode]
+        targets = [embedding for embedding, _ in to_encode]
+        negatives: list[np.ndarray] = []
+        if self.lessons.interleaved is not None and queries:
+            drawn = random.integers(
+                len(self.lessons.interleaved), size=round(len(queries) * self.lessons.interleaved_weight)
+            )
+            queries += [self.lessons.interleaved.segments(row) for row in drawn]
+            targets += list(self.lessons.interleaved.pairs.embeddings[self.lessons.interleaved.targets[drawn]])
+            negatives = [self.lessons.interleaved.sources(row) for row in drawn]
+        texts = self._texts()
+        asked = self._micro_batches(list(zip(queries, targets, strict=True)), lambda row: _length(row[0]))
+        encode = [self.collator.encode_batch([query for query, _ in part]) for part in asked]
+        captions = self._micro_batches(self._noisy(to_caption, random), lambda row: len(row[1]))
+        say = [self.collator.caption_batch(part) for part in captions]
+        say += [self.collator.text_batch(part) for part in self._micro_batches(texts, len)]
+        dim = self.collator.sequences.clip_dim
+        return Step(
+            encode=encode,
+            targets=_stacked([target for part in asked for _, target in part], dim),
+            negatives=_stacked(self.ranks.share([row for several in negatives for row in several]), dim),
+            say=say,
+        )
+
+    def _texts(self) -> list[str]:
+        if self.lessons.texts is None:
+            return []
+        return self.lessons.texts.take(round(self.batch_size * self.lessons.texts_weight))
+
+    def _noisy(self, rows: list[PictureWithCaption], random: np.random.Generator) -> list[PictureWithCaption]:
+        if not self.noise or not rows:
+            return rows
+        embeddings = np.stack([embedding for embedding, _ in rows])  # [b, d]
+        embeddings += random.normal(scale=self.noise, size=embeddings.shape).astype(np.float32)
+        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return [(embedding, caption) for embedding, (_, caption) in zip(embeddings, rows, strict=True)]
+
+    def _share_out(
+        self, rows: list[PictureWithCaption], random: np.random.Generator
+    ) -> tuple[list[PictureWithCaption], list[PictureWithCaption]]:
+        """The rows to encode and the rows to caption."""
+        if self.tasks == "draw":
+            heads = random.random(len(rows)) < 0.5
+            encode = [row for row, head in zip(rows, heads, strict=True) if head]
+            return encode, [row for row, head in zip(rows, heads, strict=True) if not head]
+        return (rows if self.tasks != "caption" else []), (rows if self.tasks != "encode" else [])
+
+    def _micro_batches(self, rows: list[Row], length: Callable[[Row], int]) -> list[list[Row]]:
+        """The rows of this rank in parts of like length, as padding costs like text."""
+        own = sorted(self.ranks.share(rows), key=length)
+        return [own[start : start + self.micro_batch] for start in range(0, len(own), self.micro_batch)]
+
+
+def _length(query: Query) -> int:
+    return len(query) if isinstance(query, str) else sum(len(segment.get("text", "")) for segment in query)
+
+
+def _stacked(embeddings: Sequence[np.ndarray], dim: int) -> Tensor:
+    return torch.from_numpy(np.stack(embeddings)).float() if embeddings else torch.empty(0, dim)  # [b, d]

@@ -1,0 +1,37 @@
+"""gunicorn's settings for the back end: ``gunicorn --config gunicorn.conf.py``.
+
+The flags of ``back`` come as JSON in CLIPGPT_FLAGS. The app is made before the workers are forked, and the index is
+mapped into memory: all workers share one copy of the index and of the models.
+"""
+
+import json
+import os
+import tempfile
+
+# Where the workers' metrics meet; /metrics, whichever worker answers it, is of all of them.
+os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="clipgpt-metrics-"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # else each worker computes with as many threads as there are cores
+
+bind = os.environ.get("CLIPGPT_BIND", "0.0.0.0:1234")
+workers = int(os.environ.get("CLIPGPT_WORKERS", "2"))
+threads = int(os.environ.get("CLIPGPT_THREADS", "8"))
+worker_class = "gthread"
+preload_app = True
+timeout = 120
+graceful_timeout = 30
+flags = {"enable_faiss_memory_mapping": True, **json.loads(os.environ.get("CLIPGPT_FLAGS", "{}"))}
+wsgi_app = f"clipgpt_retrieval.back:create_app(**{flags!r})"
+
+
+def on_starting(server):
+    """Logs requests as lines of JSON, as `clipgpt-retrieval back` does."""
+    from clipgpt_retrieval.back.request_log import log_as_json
+
+    log_as_json()
+
+
+def child_exit(server, worker):
+    """Takes the gauges of a worker that is gone out of the metrics."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)

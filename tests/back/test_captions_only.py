@@ -1,0 +1,69 @@
+"""A ClipCap behind the back end: it captions, CLIP's own text tower answers texts, and both are said."""
+
+import logging
+
+import pytest
+import torch
+
+CLIP_DIM, WIDTH, PREFIX = 64, 64, 2
+
+
+@pytest.fixture(scope="module")
+def client(indices_paths, clip_model, offline_flags, collection, tmp_path_factory):
+    from torch import nn
+    from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
+
+    from clipgpt_retrieval.back import create_app
+    from clipgpt_retrieval.model.convert import convert
+
+    folder = tmp_path_factory.mktemp("clipcap")
+    tokenizer = GPT2TokenizerFast(
+        str(collection / "tokenizer" / "vocab.json"), str(collection / "tokenizer" / "merges.txt")
+    )
+    tokenizer.save_pretrained(folder / "tokenizer")
+    torch.manual_seed(0)
+    model = nn.ModuleDict(
+        {
+            "gpt": GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=WIDTH, n_layer=1, n_head=1)),
+            "clip_project": nn.ModuleDict(
+                {
+                    "model": nn.Sequential(
+                        nn.Linear(CLIP_DIM, WIDTH * PREFIX // 2),
+                        nn.Tanh(),
+                        nn.Linear(WIDTH * PREFIX // 2, WIDTH * PREFIX),
+                    )
+                }
+            ),
+        }
+    )
+    torch.save(model.state_dict(), folder / "weights.pt")
+    convert(str(folder / "weights.pt"), str(folder / "model"), tokenizer=str(folder / "tokenizer"))
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logging.getLogger("clipgpt_retrieval.back.resources").addHandler(handler)
+    app = create_app(
+        indices_paths=indices_paths, clipgpt_model=str(folder / "model"), clip_model=clip_model, **offline_flags
+    )
+    logging.getLogger("clipgpt_retrieval.back.resources").removeHandler(handler)
+    return app.test_client(), records
+
+
+def ask(client, **fields):
+    return client.post("/knn-service", json={"indice_name": "demo", "modality": "image", "num_images": 5, **fields})
+
+
+def test_texts_are_answered_by_clip_and_results_captioned(client):
+    http, said = client
+    assert any("only captions, so text queries of index demo use CLIP" in line for line in said)
+    found = ask(http, text="two giraffes", caption_results=2)
+    assert found.status_code == 200, found.get_json()
+    assert ["clipgpt_caption" in one for one in found.get_json()][:3] == [True, True, False]
+    by_clip = ask(http, text="two giraffes", use_clipgpt=False)
+    assert [one["id"] for one in found.get_json()] == [one["id"] for one in by_clip.get_json()]
+
+
+def test_asking_for_clipgpt_all_the_same_is_told_who_encodes(client):
+    answer = ask(client[0], text="two giraffes", use_clipgpt=True)
+    assert answer.status_code == 400
+    assert "CLIP's own text tower" in answer.get_json()["error"]["message"]

@@ -1,0 +1,93 @@
+"""The description of the services is true to them."""
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from clipgpt_retrieval.back.openapi import OPERATIONS
+
+PAGES = {"/", "/config.json", "/<path:path>"}
+"""clip-retrieval's web page, which is no service."""
+
+
+@pytest.fixture(scope="module")
+def document(http):
+    return http.get("/openapi.json").json
+
+
+def test_the_document_is_openapi(document):
+    """Generators of clients read it."""
+    validate(document)
+
+
+def test_every_service_is_described_and_every_description_is_served(app, document):
+    served = {
+        (rule.rule, method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+        if rule.rule not in PAGES and rule.endpoint != "clipgpt_front.static"
+    }
+    described = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    assert described == served
+
+
+REQUESTS = [
+    ("/knn-service", {"text": "a dog", "num_images": 3, "caption_results": 1}),
+    ("/knn-service", {"text": ""}),
+    ("/caption-service", {"ids": [1, 2]}),
+    ("/encode-service", {"text": "a dog"}),
+    ("/encode-service", {"text": "a dog", "use_clipgpt": False}),
+    ("/metadata", {"ids": [1], "indice_name": "nowhere"}),
+    ("/metadata", {"ids": [1]}),
+    ("/explore-service?num_clusters=4", None),
+    ("/explore-service?num_clusters=4&cluster=1", None),
+    ("/explore-service?num_clusters=many", None),
+    ("/indices-list", None),
+    ("/health", None),
+    ("/ready", None),
+    ("/metrics", None),
+    ("/metrics-summary", None),
+    ("/openapi.json", None),
+    ("/docs", None),
+]
+
+
+@pytest.mark.parametrize(("url", "body"), REQUESTS, ids=lambda value: str(value)[:40])
+def test_answers_are_as_described(http, document, url, body):
+    """Who generated a client from the document can read every answer, refusals too."""
+    response = http.get(url) if body is None else http.post(url, json=body)
+    operation = document["paths"][url.partition("?")[0]]["get" if body is None else "post"]
+    described = operation["responses"]["200" if response.status_code == 200 else f"{response.status_code // 100}XX"]
+    assert response.mimetype in described["content"]
+    if response.is_json:
+        schema = {**described["content"]["application/json"]["schema"], "components": document["components"]}
+        Draft202012Validator(schema).validate(response.json)
+
+
+def test_each_operation_is_asked_above():
+    assert {url.partition("?")[0] for url, _ in REQUESTS} == {operation.path for operation in OPERATIONS}
+
+
+def test_limits_of_this_server_are_told(indices_paths, clipgpt_path, offline_flags):
+    from clipgpt_retrieval.back import create_app
+
+    flags = {"clipgpt_model": clipgpt_path, "load_clip": False, "max_items": 7, "api_key": "k", **offline_flags}
+    http = create_app(indices_paths=indices_paths, **flags).test_client()
+    document = http.get("/openapi.json", headers={"X-API-Key": "k"}).json
+    validate(document)
+    ids = document["components"]["schemas"]["MetadataRequest"]["properties"]["ids"]
+    assert ids["maxItems"] == 7
+    assert document["security"]
+    assert document["paths"]["/health"]["get"]["security"] == []
+
+
+def test_the_page_shows_every_operation_and_loads_nothing(http):
+    """Also where there is no internet."""
+    page = http.get("/docs").text
+    for operation in OPERATIONS:
+        assert f"{operation.method.upper()} {operation.path}" in page
+    for field in ("caption_results", "num_beams", "segments", "image_embedding"):
+        assert field in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "src=" not in page

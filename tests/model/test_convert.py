@@ -1,0 +1,148 @@
+"""Conversion: a model that someone trained elsewhere must say here, token for token, what it says there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
+
+from clipgpt_retrieval.engine import Generation, load
+from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.model.convert import convert
+from clipgpt_retrieval.training.train import train
+
+WIDTH, PREFIX, CLIP_DIM, ENTRY_LENGTH = 128, 3, 32, 67
+
+
+def unit_rows(count: int, dim: int) -> np.ndarray:
+    rows = np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class ClipCap(nn.Module):
+    """The layout of ClipCap's own model: an MLP called clip_project.model and GPT-2 called gpt."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.gpt = GPT2LMHeadModel(GPT2Config(vocab_size=vocabulary, n_embd=WIDTH, n_layer=2, n_head=2))
+        inner = WIDTH * PREFIX // 2
+        layers = nn.Sequential(nn.Linear(CLIP_DIM, inner), nn.Tanh(), nn.Linear(inner, WIDTH * PREFIX))
+        self.clip_project = nn.ModuleDict({"model": layers})
+
+    @torch.no_grad()
+    def greedy(self, embedding: torch.Tensor, stop: int) -> list[int]:
+        """The likeliest token after token, without a cache, up to the full stop."""
+        vectors = self.clip_project["model"](embedding).view(1, PREFIX, WIDTH)
+        said: list[int] = []
+        while len(said) < ENTRY_LENGTH and (not said or said[-1] != stop):
+            said.append(int(self.gpt(inputs_embeds=vectors).logits[0, -1].argmax()))
+            vectors = torch.cat([vectors, self.gpt.transformer.wte(torch.tensor([[said[-1]]]))], dim=1)
+        return said
+
+
+@pytest.fixture(scope="module")
+def tokenizer(collection) -> GPT2TokenizerFast:
+    folder = collection / "tokenizer"
+    return GPT2TokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"))
+
+
+@pytest.fixture(scope="module")
+def clipcap(tokenizer, tmp_path_factory) -> tuple[ClipCap, Path]:
+    folder = tmp_path_factory.mktemp("clipcap")
+    torch.manual_seed(0)
+    model = ClipCap(len(tokenizer)).eval()
+    # Random weights say one token for ever: these say something that depends on the prefix and comes to an end.
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1:
+            nn.init.normal_(weight, std=0.4 if "clip_project" in name else 0.15)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    torch.save(model.state_dict(), folder / "coco_weights.pt")
+    return model, folder
+
+
+def test_a_clipcap_says_what_its_own_procedure_says_token_for_token(clipcap, tokenizer):
+    model, folder = clipcap
+    told = convert(str(folder / "coco_weights.pt"), str(folder / "ours"), tokenizer=str(folder / "tokenizer"))
+    assert "3 prefix vectors" in told and "CLIP's own text tower" in told
+    engine = load(str(folder / "ours"), device="cpu")
+    embeddings = unit_rows(12, CLIP_DIM)
+    (stop,) = tokenizer(".")["input_ids"]
+    expected = [model.greedy(torch.from_numpy(row) * 10.0, stop) for row in embeddings]
+    assert len({tuple(said) for said in expected}) == 12 and any(said[-1] == stop for said in expected)
+    assert engine.caption(embeddings, max_new_tokens=ENTRY_LENGTH) == [
+        tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+        for said in expected
+    ]
+    for row, said in zip(embeddings, expected, strict=True):
+        batch = torch.from_numpy(row[None])
+        generated = engine._generate(batch, Generation(max_new_tokens=ENTRY_LENGTH))[0].tolist()
+        assert generated == said
+
+
+def test_a_clipcap_refuses_to_encode_and_says_who_does(clipcap):
+    _, folder = clipcap
+    convert(str(folder / "coco_weights.pt"), str(folder / "ours"), tokenizer=str(folder / "tokenizer"))
+    with pytest.raises(InputError, match="only captions: let CLIP's own text tower encode"):
+        load(str(folder / "ours"), device="cpu").encode(["a dog"])
+
+
+def test_a_file_that_is_no_clipcap_is_told_apart_and_never_executed(clipcap, tmp_path):
+    model, folder = clipcap
+    weights = model.state_dict()
+    for name, content, says in [
+        ("transformer", {"clip_project.transformer.layers.0": torch.ones(1)}, "only those with an MLP"),
+        ("other", {"linear.weight": torch.ones(1)}, "not a ClipCap"),
+        ("short", {k: v for k, v in weights.items() if "h.1.mlp" not in k}, "lacks 4 tensors"),
+        ("code", {"weights": Path}, "cannot be read as a file of weights"),
+    ]:
+        torch.save(content, tmp_path / f"{name}.pt")
+        with pytest.raises(ModelError, match=says):
+            convert(str(tmp_path / f"{name}.pt"), str(tmp_path / "out"), tokenizer=str(folder / "tokenizer"))
+    (tmp_path / "cut.pt").write_bytes((folder / "coco_weights.pt").read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be read"):
+        convert(str(tmp_path / "cut.pt"), str(tmp_path / "out"), tokenizer=str(folder / "tokenizer"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def our_general_gpt(collection, tmp_path_factory) -> str:
+    folder = str(tmp_path_factory.mktemp("ours") / "model")
+    train(
+        str(collection),
+        folder,
+        recipe="general-gpt",
+        backbone="scratch:tiny",
+        tokenizer=str(collection / "tokenizer"),
+        steps=2,
+        batch_size=4,
+        device="cpu",
+    )
+    return folder
+
+
+def test_ours_goes_to_general_gpts_layout_and_back(our_general_gpt, tmp_path):
+    convert(our_general_gpt, str(tmp_path / "theirs"))
+    plain = GPT2LMHeadModel.from_pretrained(tmp_path / "theirs")
+    assert plain.config.model_type == "gpt2"
+    convert(str(tmp_path / "theirs"), str(tmp_path / "back"), embedding_norm=10.0)
+    texts = ["a red dog in the snow", "a blue boat by a lake"]
+    ours = load(our_general_gpt, device="cpu")
+    for folder in ("theirs", "back"):
+        other = load(str(tmp_path / folder), device="cpu")
+        assert other.sequences.query(texts[0]).ids == ours.sequences.query(texts[0]).ids, folder
+        assert np.allclose(other.encode(texts), ours.encode(texts), atol=1e-6), folder
+    assert other.model.config.embedding_norm == 10.0
+    assert other.caption(unit_rows(3, 64)) == ours.caption(unit_rows(3, 64))
+
+
+def test_a_model_with_layers_of_its_own_cannot_become_a_general_gpt(clipgpt_path, tmp_path):
+    with pytest.raises(ModelError, match="clip_in 'linear' and General-GPT has 'identity'"):
+        convert(clipgpt_path, str(tmp_path / "theirs"))
+    assert not (tmp_path / "theirs").exists()
+
+
+def test_a_tokenizer_of_another_size_is_refused(clipcap, clipgpt_path, tmp_path):
+    with pytest.raises(ModelError, match="has 261 tokens and the model"):
+        convert(str(clipcap[1] / "coco_weights.pt"), str(tmp_path / "out"), tokenizer=clipgpt_path)

@@ -1,0 +1,243 @@
+"""Data: a caption joined to the wrong picture, a picture on both sides or a full memory cost days without a word."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.training.data import FolderWindows, folders_of, read_data
+from clipgpt_retrieval.training.pairs import FolderReader
+from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.training.split import Split
+from clipgpt_retrieval.training.texts import TextFile, Texts
+
+
+def write_folder(folder: Path, count: int, dim: int = 8, seed: int = 0, parts: int = 1, **columns) -> str:
+    embeddings = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float16)
+    table = pd.DataFrame(columns or {"caption": [f"caption {i}" for i in range(count)]})
+    for part in ("img_emb", "metadata"):
+        (folder / part).mkdir(parents=True)
+    for number, rows in enumerate(np.array_split(np.arange(count), parts)):
+        np.save(folder / "img_emb" / f"img_emb_{number:04d}.npy", embeddings[rows])
+        table.iloc[rows].to_parquet(folder / "metadata" / f"metadata_{number:04d}.parquet")
+    return str(folder)
+
+
+def coco_file(folder: Path, names: list[str]) -> str:
+    """As captions_train2017.json: five captions each, in no order."""
+    images = [{"id": 1000 + i, "file_name": name} for i, name in enumerate(names)]
+    annotations = [{"image_id": 1000 + i, "caption": f"{name} {k}"} for k in range(5) for i, name in enumerate(names)]
+    file = folder / "captions_train2017.json"
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "info": {}}))
+    return str(file)
+
+
+def test_cocos_captions_are_joined_by_file_name_or_url(tmp_path):
+    names = [f"{i:012d}.jpg" for i in range(20)]
+    paths = [f"/somewhere/train2017/{name}" for name in names[:10]] + [f"{i:09d}" for i in range(10, 20)]
+    urls = [None] * 10 + [f"http://images.cocodataset.org/train2017/{name}?v=1" for name in names[10:]]
+    folder = write_folder(tmp_path / "folder", 20, image_path=paths, url=urls)
+    data = read_data(Settings(folder, "m", captions=coco_file(tmp_path, names[:-1]), validation_fraction=0.2))
+    assert len(data.at_hand) + len(data.validation) == 19, "a picture that the file does not know is left out"
+    embeddings = np.load(tmp_path / "folder" / "img_emb" / "img_emb_0000.npy").astype(np.float32)
+    for pairs in (data.at_hand, data.validation):
+        for i, captions in enumerate(pairs.captions):
+            (row,) = pairs.rows[i]
+            assert captions == [f"{names[row]} {k}" for k in range(5)]
+            assert np.allclose(pairs.embeddings[i], embeddings[row] / np.linalg.norm(embeddings[row]), atol=1e-5)
+
+
+def split_file(folder: Path, names: list[str]) -> str:
+    parts = ["train", "restval", "val", "test"]
+    images = [
+        {"filename": name, "split": parts[i % 4], "sentences": [{"raw": f"{name} {k}"} for k in range(5)]}
+        for i, name in enumerate(names)
+    ]
+    file = folder / "dataset_coco.json"
+    file.write_text(json.dumps({"images": images, "dataset": "coco"}))
+    return str(file)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_karpathy_file_decides_who_is_learned_from_and_tests_stay_unseen(tmp_path, stream):
+    names = [f"{i}.jpg" for i in range(40)]
+    folder = write_folder(tmp_path / "folder", 40, image_path=names)
+    data = read_data(Settings(folder, "m", captions=split_file(tmp_path, names), stream=stream))
+    assert data.split.kind == "file"
+    assert {int(name[:-4]) % 4 for name in data.at_hand.names} == {0, 1} and len(data.at_hand) == 20
+    assert {int(name[:-4]) % 4 for name in data.validation.names} == {2} and len(data.validation) == 10
+
+
+@pytest.mark.slow
+def test_evaluate_knows_who_was_held_out_of_every_kind_of_training(tmp_path, collection):
+    from clipgpt_retrieval.evaluation.collection import read_collection
+    from clipgpt_retrieval.training.train import train
+
+    names = [f"{i}.jpg" for i in range(40)]
+    first = write_folder(tmp_path / "a", 40, dim=64, image_path=names, caption=[f"a dog {i}" for i in range(40)])
+    second = write_folder(tmp_path / "b", 30, dim=64, seed=1, caption=[f"a cat {i}" for i in range(30)])
+    scratch = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu"}
+    for name, folders, more in [
+        ("both", [first, second], {"validation_fraction": 0.2, "weights": (3, 1)}),
+        ("streamed", f"{tmp_path}/{{a,b}}", {"validation_fraction": 0.2, "stream": True}),
+        ("file", first, {"captions": split_file(tmp_path, names)}),
+    ]:
+        settings = Settings(folders, "m", **more)
+        data = read_data(settings)
+        train(folders, str(tmp_path / name), **scratch, **more, steps=2, batch_size=4)
+        held_out = set(data.validation.names)
+        for folder in folders_of(folders):
+            found = read_collection(folder, str(tmp_path / name))
+            assert found.trained_on is not None and set(found.pairs.names) <= held_out
+            assert not set(found.trained_on.names) & set(found.pairs.names)
+
+
+def test_brace_patterns_and_lists_name_folders():
+    assert folders_of("s3://b/part_{000..002}/x") == [f"s3://b/part_00{i}/x" for i in range(3)]
+    assert folders_of("a, b") == ["a", "b"] and folders_of(("a{1,2}", "c")) == ["a1", "a2", "c"]
+    with pytest.raises(InputError, match="no brace pattern"):
+        folders_of("a{b,c")
+
+
+def test_folders_of_different_clips_are_refused(tmp_path):
+    folders = [write_folder(tmp_path / "a", 20, 8), write_folder(tmp_path / "b", 20, 16)]
+    for stream in (False, True):
+        with pytest.raises(DataError, match=r"\[8, 16\] numbers"):
+            read_data(Settings(folders, "m", stream=stream, validation_fraction=0.3))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("[", "cannot be read"), ('{"images": 3}', "neither COCO's"), ('{"annotations": []}', "COCO's captions: images")],
+)
+def test_a_file_of_captions_that_is_none_is_told(tmp_path, content, says):
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(DataError, match=says):
+        read_data(Settings(write_folder(tmp_path / "a", 20), "m", captions=str(tmp_path / "c.json")))
+
+
+def test_a_stream_reads_every_picture_once_an_epoch_and_none_that_is_measured_on(tmp_path):
+    folder = write_folder(tmp_path / "folder", 200, parts=5)
+    split = Split("name", 0.2, seed=3)
+    windows = FolderWindows(FolderReader(folder), split, rows=32)
+    measured = {caption for n in range(len(windows)) for (caption,) in windows.sides(n)[1].captions}
+    learned = 200 - len(measured)
+    assert 20 < len(measured) < 60
+    stream = Shuffled(windows, seed=0)
+    first, second = ([caption for _, caption in stream.take(learned)] for _ in range(2))
+    everything = {f"caption {i}" for i in range(200)}
+    assert set(first) == set(second) == everything - measured and len(set(first)) == len(first)
+    assert first != second, "each epoch has an order of its own"
+
+
+def test_a_stream_comes_from_any_file_system(tmp_path):
+    import fsspec
+
+    folder = write_folder(tmp_path / "folder", 60, parts=3)
+    fsspec.filesystem("memory").put(folder, "/streamed", recursive=True)
+    data = read_data(Settings("memory://streamed", "m", stream=True, validation_fraction=0.2))
+    assert len(Shuffled(data.parts[0], 0).take(data.pictures)) == data.pictures == 60 - len(data.validation)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any),
+    taken=st.integers(0, 40),
+    step=st.integers(1, 7),
+)
+def test_a_stream_taken_up_at_any_place_goes_on_as_if_nothing_had_been(sizes, taken, step):
+    class Parts:
+        name = "parts"
+
+        def __len__(self) -> int:
+            return len(sizes)
+
+        def read(self, number: int) -> Texts:
+            return Texts([f"{number}/{i}" for i in range(sizes[number])])
+
+    whole = Mixture([Shuffled(Parts(), 1), Shuffled(InMemory(Texts(["x", "y"]), "two"), 1)], [2, 1], 5)
+    for number in range(taken):
+        whole.take(number, step)
+    again = Mixture([Shuffled(Parts(), 1), Shuffled(InMemory(Texts(["x", "y"]), "two"), 1)], [2, 1], 5)
+    again.restore(json.loads(json.dumps(whole.state)))
+    assert [whole.take(n, step) for n in range(taken, taken + 9)] == [
+        again.take(n, step) for n in range(taken, taken + 9)
+    ]
+
+
+def test_a_mixture_keeps_to_its_weights():
+    parts = [Shuffled(InMemory(Texts([name]), name), 0) for name in "ab"]
+    drawn = Mixture(parts, [3, 1], 0).take(0, 4000)
+    assert 0.72 < drawn.count("a") / 4000 < 0.78
+
+
+@given(
+    lines=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=9), min_size=1),
+    window_bytes=st.integers(1, 50),
+)
+def test_every_line_of_a_text_file_is_in_one_window(tmp_path_factory, lines, window_bytes):
+    file = tmp_path_factory.mktemp("texts") / "texts.txt"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    texts = TextFile(str(file), window_bytes)
+    read = [line for number in range(len(texts)) for line in texts.read(number).lines]
+    assert read == [line.replace("[", "(").replace("]", ")") for line in lines]
+
+
+MEASURE = """
+import sys
+from pathlib import Path
+from clipgpt_retrieval.training.data import read_data
+from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.shuffled import Shuffled
+
+data = read_data(Settings(sys.argv[1], "m", stream=True, validation_fraction=0.01))
+stream = Shuffled(data.parts[0], 0)
+for _ in range(data.pictures // 1000):
+    stream.take(1000)
+# Not getrusage, whose peak begins with that of the process that started this one.
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(int(peak.split()[1]) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_streamed_collection(tmp_path):
+    """From a hundred thousand rows, which fill the two windows that lie in memory, to a million."""
+    peaks = {}
+    for rows in (100_000, 1_000_000):
+        folder = write_folder(tmp_path / str(rows), rows, dim=64, parts=max(1, rows // 50_000))
+        told = subprocess.run([sys.executable, "-c", MEASURE, folder], capture_output=True, text=True, check=True)
+        peaks[rows] = int(told.stdout.split()[-1])
+    assert peaks[1_000_000] < peaks[100_000] * 1.1, peaks
+
+
+def test_a_dry_run_shows_what_the_model_would_read_and_writes_nothing(collection, tmp_path, capsys):
+    from clipgpt_retrieval.training.command import train as command
+
+    command(
+        str(collection),
+        str(tmp_path / "model"),
+        backbone="scratch:tiny",
+        tokenizer=str(collection / "tokenizer"),
+        batch_size=8,
+        device="cpu",
+        dry_run=True,
+    )
+    shown = capsys.readouterr().out
+    samples = [line for line in shown.splitlines() if line.startswith(("encode", "say"))]
+    assert len(samples) == 10
+    captions = {text for several in pd.read_parquet(collection / "metadata")["captions"] for text in several}
+    for line in samples[:5]:
+        assert line.split("[", 1)[1].split("]")[0] in captions and line.endswith("[CLIP OUT]")
+    for line in samples[5:]:
+        assert line.startswith("say    [CLIP IN]<embedding x 4>[\\CLIP IN]Caption: [»")
+        assert line.split("»")[1].split("]")[0] in captions and line.endswith("].«")
+    assert "360 pictures to learn from, 40 to measure on" in shown and "a step takes" in shown and " GB" in shown
+    assert not list(tmp_path.iterdir())

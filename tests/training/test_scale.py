@@ -1,0 +1,135 @@
+"""Scale: on many GPUs, or in parts that fit into one, a step must learn what it would learn in one piece."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipgpt_retrieval.model.checkpoint import load
+from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.training.gradients import Learner
+from clipgpt_retrieval.training.interleaved import read_interleaved
+from clipgpt_retrieval.training.pairs import read_pairs
+from clipgpt_retrieval.training.ranks import Ranks, join_ranks
+from clipgpt_retrieval.training.recipes import recipe_named
+from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.training.steps import Lessons, StepMaker
+from clipgpt_retrieval.training.texts import TextFile
+
+BATCH = 10
+"""Odd for each of two processes once the interleaved queries are in."""
+
+
+def one_step(
+    model: str,
+    collection: str,
+    queries: str,
+    texts: str,
+    recipe: str,
+    micro_batch: int,
+    ranks: Ranks,
+    dropout: float = 0.0,
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Losses and gradients of one step of a model in random order of everything."""
+    network, words = load(model)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    network.train()
+    chosen = recipe_named(recipe)
+    pairs = read_pairs(collection)
+    pictures = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
+    interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
+    lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3)
+    sequences = load_sequences(network, words)
+    maker = StepMaker(
+        lessons, Collator(sequences, chosen.encode_text_loss), chosen.tasks, BATCH, 0.05, micro_batch, 3, ranks
+    )
+    losses = Learner(network, chosen, ranks, 3).learn(5, maker.make(5))
+    return losses, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
+
+
+def load_sequences(network: ClipGptModel, words):
+    from clipgpt_retrieval.model.sequence import SequenceFormat
+
+    return SequenceFormat(words, network.config)
+
+
+@pytest.fixture(scope="module")
+def given(clipgpt_path, clip_collection, tmp_path_factory) -> dict[str, list[str]]:
+    """A model, a collection, interleaved queries and texts, by recipe."""
+    from clipgpt_retrieval.model.checkpoint import save
+
+    folder = tmp_path_factory.mktemp("scale")
+    lines = [
+        f'{{"segments": [{{"clip": {i}}}, {{"text": "but {i}"}}], "target": {{"clip": {i + 1}}}}}' for i in range(40)
+    ]
+    (folder / "queries.jsonl").write_text("\n".join(lines))
+    (folder / "texts.txt").write_text("\n".join(f"a text of {'many ' * (i % 5)}words" for i in range(30)))
+    network, words = load(clipgpt_path)
+    backbone = {**network.config.backbone_config, "n_embd": 64}
+    torch.manual_seed(0)
+    narrow = ClipGptConfig(backbone_config=backbone, clip_dim=64, clip_in="identity", clip_out="identity")
+    save(ClipGptModel(narrow), words, str(folder / "general_gpt"))
+    rest = [str(clip_collection), str(folder / "queries.jsonl"), str(folder / "texts.txt")]
+    return {"default": [clipgpt_path, *rest], "general-gpt": [str(folder / "general_gpt"), *rest]}
+
+
+def assert_same(one, other) -> None:
+    assert one[0].keys() == other[0].keys() and one[1].keys() == other[1].keys()
+    for name, loss in one[0].items():
+        assert loss == pytest.approx(other[0][name], rel=1e-5), name
+    for name, gradient in one[1].items():
+        scale = float(gradient.abs().max())
+        assert torch.allclose(gradient, other[1][name], rtol=1e-4, atol=1e-5 * max(scale, 1e-3)), name
+
+
+@pytest.mark.parametrize("recipe", ["default", "general-gpt"])
+def test_micro_batches_learn_what_the_whole_batch_learns(given, recipe):
+    assert_same(
+        one_step(*given[recipe], recipe, 100, Ranks()),
+        one_step(*given[recipe], recipe, 3, Ranks()),
+    )
+
+
+def test_the_cached_pass_and_the_learning_pass_see_the_same_dropout(given):
+    """With other dropout the cached gradient would belong to another embedding."""
+    first = one_step(*given["default"], "default", 3, Ranks(), dropout=0.3)
+    torch.rand(7)
+    assert_same(first, one_step(*given["default"], "default", 3, Ranks(), dropout=0.3))
+    assert first[0] != one_step(*given["default"], "default", 3, Ranks())[0]
+
+
+WORKER = """
+import sys, torch
+from tests.training import test_scale
+from clipgpt_retrieval.training.ranks import join_ranks
+
+*given, recipe, micro_batch, output = sys.argv[1:]
+ranks = join_ranks("cpu")
+torch.save(test_scale.one_step(*given, recipe, int(micro_batch), ranks), f"{output}.{ranks.rank}")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("recipe", "micro_batch"), [("default", 100), ("general-gpt", 3)])
+def test_two_processes_learn_what_one_learns_of_the_joint_batch(given, tmp_path, recipe, micro_batch):
+    (tmp_path / "worker.py").write_text(WORKER.replace("from tests.training import test_scale", "import test_scale"))
+    output = tmp_path / "gradients"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(tmp_path / "worker.py"), *given[recipe], recipe, str(micro_batch), str(output)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    alone = one_step(*given[recipe], recipe, 100, Ranks())
+    for rank in range(2):
+        assert_same(alone, torch.load(f"{output}.{rank}", weights_only=True))
+
+
+def test_alone_there_is_one_rank():
+    assert join_ranks("cpu") == Ranks(0, 1)

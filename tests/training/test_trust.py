@@ -1,0 +1,137 @@
+"""Trust: days of GPU time must survive a kill at any moment, and not be spent on numbers that are none."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipgpt_retrieval.errors import TrainingError
+from clipgpt_retrieval.training.train import train
+from clipgpt_retrieval.training.watch import Watch
+
+STEPS = 12
+
+KILLED = """
+import os, signal, sys
+import torch
+from pathlib import Path
+
+saves = 0
+whole, rename = torch.save, Path.replace
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def torn_save(state, stream):
+    global saves
+    saves += 1
+    if saves == {torn_save}:
+        stream.write(b"half of a checkpoint")
+        stream.flush()
+        die()
+    whole(state, stream)
+
+def no_rename(self, target):
+    if saves == {no_rename} and str(self).endswith(".part"):
+        die()
+    return rename(self, target)
+
+torch.save, Path.replace = torn_save, no_rename
+from clipgpt_retrieval.cli import main
+main()
+"""
+
+
+def flags(collection: Path, output: Path, **further: object) -> list[str]:
+    given = {
+        "backbone": "scratch:tiny",
+        "tokenizer": collection / "tokenizer",
+        "device": "cpu",
+        "validation_fraction": 0.2,
+        "steps": STEPS,
+        "batch_size": 8,
+        "save_every": 2,
+        "measure_every": 4,
+        "texts": collection / "texts.txt",
+        "embedding_noise": 0.1,
+        **further,
+    }
+    return ["train", str(collection), str(output)] + [str(part) for k, v in given.items() for part in (f"--{k}", v)]
+
+
+def run(program: str, arguments: list[str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+UNHARMED = "from clipgpt_retrieval.cli import main\nmain()"
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_bit(collection, tmp_path):
+    (collection / "texts.txt").write_text("\n".join(f"a {c} thing" for c in ("red", "blue", "old", "new")))
+    whole = run(UNHARMED, flags(collection, tmp_path / "whole"))
+    assert whole.returncode == 0, whole.stderr
+    arguments = flags(collection, tmp_path / "killed")
+    for torn_save, no_rename in ((3, 0), (0, 2), (4, 0)):
+        killed = run(KILLED.format(torn_save=torn_save, no_rename=no_rename), arguments)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / "killed").exists()
+    ended = run(UNHARMED, arguments)
+    assert ended.returncode == 0, ended.stderr
+    assert "goes on after step" in ended.stdout
+    for file in ("model.safetensors", "training.json"):
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
+    assert list((tmp_path / "killed" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.slow
+def test_the_best_weights_can_be_kept(collection, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ended = run(
+        UNHARMED,
+        flags(
+            collection, tmp_path / "model", keep="best", steps=24, learning_rate=5e-3, measure_every=3, batch_size=64
+        ),
+    )
+    assert ended.returncode == 0, ended.stderr
+    events = EventAccumulator(str(tmp_path / "model" / "tensorboard")).Reload()
+    curve = [event.value for event in events.Scalars("validation/R@10")]
+    assert len(curve) == 8 and len(events.Scalars("loss/embedding")) == 2
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    assert record["validation"]["R@10"] == pytest.approx(max(curve), abs=1e-6)
+
+
+def test_divergence_stops_the_run_and_says_where(collection, tmp_path):
+    settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu"}
+    with pytest.raises(TrainingError, match=r"step \d+: .*lower --learning_rate; (no|the) checkpoint"):
+        train(str(collection), str(tmp_path / "model"), **settings, steps=99, batch_size=8, learning_rate=1e30)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_gradient_that_is_no_number_is_named_before_it_reaches_the_weights():
+    network = torch.nn.Linear(2, 2)
+    network.weight.grad, network.bias.grad = torch.ones(2, 2), torch.tensor([1.0, float("inf")])
+    with pytest.raises(TrainingError, match="step 7: the gradient of bias is not finite"):
+        Watch({}).check(7, {"caption": 1.0}, network, saved=5)
+    network.bias.grad = torch.ones(2)
+    with pytest.raises(TrainingError, match="step 7: the caption loss is nan"):
+        Watch({}).check(7, {"embedding": 1.0, "caption": float("nan")}, network, saved=5)
+
+
+def test_a_loss_that_grows_without_end_is_divergence_and_noise_is_not():
+    network = torch.nn.Linear(1, 1)
+    network.weight.grad, network.bias.grad = torch.ones(1, 1), torch.ones(1)
+    watch = Watch({})
+    for step, noise in enumerate(np.random.default_rng(0).uniform(-2, 2, 500)):
+        watch.check(step, {"caption": 3 + noise}, network, saved=0)
+    with pytest.raises(TrainingError, match="began at"):
+        for step in range(500, 1000):
+            watch.check(step, {"caption": 3 + (step - 500) / 10}, network, saved=0)
