@@ -3,8 +3,9 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import IO
 from uuid import uuid4
 
 import fsspec
@@ -101,18 +102,33 @@ def read_array(url: str) -> np.ndarray:
 
 def write_array(url: str, array: np.ndarray) -> None:
     """An array as an ``.npy`` file, written aside and then moved into place."""
-    fs, path = fsspec.core.url_to_fs(url)
-    aside = f"{path}.{uuid4().hex[:8]}.part"
-    with fs.open(aside, "wb") as file:
+    with new_file(url) as file:
         np.save(file, array, allow_pickle=False)
-    fs.mv(aside, path)
 
 
 def write_text(url: str, text: str) -> None:
     """A text file, written aside and then moved into place; folders on the way are made."""
     fs, path = fsspec.core.url_to_fs(url)
     fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+    with new_file(url) as file:
+        file.write(text.encode("utf-8"))
+
+
+@contextmanager
+def new_file(url: str) -> Iterator[IO[bytes]]:
+    """A file to fill, which takes the place of ``url`` when the context ends without an error.
+
+    Args:
+        url: where the file shall stand, in a folder that exists; until then it stands beside, its name ending in
+            ``.part``.
+    """
+    fs, path = fsspec.core.url_to_fs(url)
     aside = f"{path}.{uuid4().hex[:8]}.part"
-    with fs.open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
-    fs.mv(aside, path)
+    try:
+        with fs.open(aside, "wb") as file:
+            yield file
+        fs.mv(aside, path)
+    except BaseException:
+        with suppress(OSError):
+            fs.rm(aside)
+        raise

@@ -1,0 +1,61 @@
+"""Distributors hand units to workers: to one in this process, or to those of a Spark cluster."""
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Protocol
+
+from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.errors import InputError
+
+TASKS_PER_SLOT = 8
+"""Spark tasks for each slot of the cluster: more spread evenly, fewer let a worker read ahead."""
+
+
+class Distributor(Protocol):
+    """Gets units done, and returns when no worker is at work any more."""
+
+    def __call__(self, run: Run, units: list[Unit]) -> None:
+        """Hands out the units of a run."""
+
+
+class SequentialDistributor:
+    """One worker in this process does all."""
+
+    def __call__(self, run: Run, units: list[Unit]) -> None:
+        from clipgpt_retrieval.bulk.worker import worker
+
+        worker(run, units)
+
+
+class PysparkDistributor:
+    """Workers on Spark: the active session, else one of whatever ``spark-submit`` or Spark's settings say."""
+
+    def __call__(self, run: Run, units: list[Unit]) -> None:
+        try:
+            from pyspark.sql import SparkSession
+        except ImportError:
+            raise InputError(
+                "distribution_strategy", "pyspark is not installed: pip install 'clipgpt-retrieval[spark]'"
+            ) from None
+        # Without this, executors take whatever python3 is first on their path, not the environment of this process.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        # Its own bar counts tasks and would write over ours, which counts rows.
+        builder = SparkSession.builder.appName("clipgpt-retrieval").config("spark.ui.showConsoleProgress", "false")
+        session = SparkSession.getActiveSession() or builder.getOrCreate()
+        context = session.sparkContext
+        tasks = min(len(units), TASKS_PER_SLOT * context.defaultParallelism)
+        context.parallelize(units, tasks).foreachPartition(partial(_work_on_task, run))
+
+
+def _work_on_task(run: Run, units: Iterator[Unit]) -> None:
+    """A Spark task: on the GPU that Spark assigned, or with as many threads as it has cores."""
+    from pyspark import TaskContext
+
+    from clipgpt_retrieval.bulk.worker import worker
+
+    context = TaskContext.get()
+    assert context is not None
+    gpu = context.resources().get("gpu")
+    worker(run, units, device=None if gpu is None else f"cuda:{gpu.addresses[0]}", threads=context.cpus())

@@ -1,0 +1,64 @@
+"""The embeddings of a faiss index, in the order of its item ids."""
+
+import atexit
+import shutil
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
+from clipgpt_retrieval.items import Items
+
+
+class IndexReader:
+    """Reads items out of an index, memory-mapped; one on another file system is first fetched.
+
+    Args:
+        fs: the file system.
+        root: an index file, or a folder as clip-retrieval index leaves it.
+        file: the index file.
+    """
+
+    def __init__(self, fs: Any, root: str, file: str) -> None:
+        self.fs = fs
+        self.files = [file]
+        self._root = root
+
+    def sources(self, file: str) -> list[str]:
+        return [file]
+
+    def spans(self, file: str, size: int) -> list[Span]:
+        return even_spans(len(self._items), size)
+
+    def read(self, unit: Unit) -> Rows:
+        return Rows(self._items.embeddings(np.arange(unit.start, unit.stop)), None)
+
+    @cached_property
+    def _items(self) -> Items:
+        from clipgpt_retrieval.explore.source import open_index
+
+        return open_index(str(self._local())).items
+
+    def _local(self) -> Path:
+        from fsspec.implementations.local import LocalFileSystem
+
+        if isinstance(self.fs, LocalFileSystem):
+            return Path(self._root)
+        folder = tempfile.mkdtemp(prefix="clipgpt_index_")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        if self._root.endswith(".index"):
+            local = Path(folder) / Path(self._root).name
+            self.fs.get_file(self._root, str(local))
+            return local
+        for file in self.fs.ls(self._root, detail=False):
+            name = Path(file).name
+            # Where the ids are places in the lists, this file beside the index says so; its content is not needed.
+            if name == "metadata_reordered.hdf5":
+                (Path(folder) / name).touch()
+            elif self.fs.isfile(file):
+                self.fs.get_file(file, str(Path(folder) / name))
+        return Path(folder)

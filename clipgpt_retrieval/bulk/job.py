@@ -1,0 +1,90 @@
+"""What a job is: a collection, a model and a folder for what comes out, in units that are done one by one."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+ENCODE = "encode"
+CAPTION = "caption"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A range of rows of one input file.
+
+    Attributes:
+        name: of the unit's files, ``{file}_{part}``: sorted by name, units follow the order of the input.
+        file: the input file's path in its file system.
+        start: its first row, as the file counts them from 0.
+        stop: the row after its last.
+        byte_range: where the rows stand in a file of lines; None elsewhere.
+    """
+
+    name: str
+    file: str
+    start: int
+    stop: int
+    byte_range: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __str__(self) -> str:
+        return f"{self.file} rows {self.start} to {self.stop - 1}"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Unit":
+        """The unit whose fields came out of JSON."""
+        byte_range = values["byte_range"]
+        return cls(**{**values, "byte_range": None if byte_range is None else tuple(byte_range)})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A collection to encode or to caption.
+
+    Attributes:
+        task: ``"encode"`` or ``"caption"``.
+        source: path or fsspec url of the collection.
+        output_folder: path or fsspec url.
+        model: clipgpt model: directory, hub id or fsspec url.
+        column: of the texts, or of the embeddings in parquet.
+        write_batch_size: most rows in a unit, and so in a file.
+        settings: ``{"space": ..}`` to encode, the fields of ``engine.Generation`` to caption.
+        batch_size: rows in a forward pass.
+        device: see ``engine.ClipGpt``.
+        retries: how often a unit is tried again.
+    """
+
+    task: str
+    source: str
+    output_folder: str
+    model: str
+    column: str
+    write_batch_size: int
+    settings: dict[str, Any]
+    batch_size: int
+    device: str
+    retries: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def result_settings(self) -> dict[str, Any]:
+        """Those fields that decide what comes out, not how it is computed."""
+        names = ("task", "column", "write_batch_size", "settings")
+        return {name: value for name, value in asdict(self).items() if name in names}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One go at a job: what its workers must know.
+
+    Attributes:
+        job: what to do.
+        name: tells the goes at a job apart; their names sort by time.
+        model: the fingerprint of the model that the run was started with.
+    """
+
+    job: Job
+    name: str
+    model: str

@@ -1,0 +1,102 @@
+"""Texts in lines: a text each, or a JSON object each."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.reader import Rows, Span
+from clipgpt_retrieval.errors import DataError
+
+BLOCK = 1 << 22
+
+
+class LinesReader:
+    """Reads UTF-8 files with one text a line.
+
+    Args:
+        fs: the file system.
+        files: the files.
+    """
+
+    def __init__(self, fs: Any, files: list[str]) -> None:
+        self.fs = fs
+        self.files = files
+
+    def sources(self, file: str) -> list[str]:
+        return [file]
+
+    def spans(self, file: str, size: int) -> list[Span]:
+        """One pass over the file notes where every ``size``-th line begins, so that no later one must count lines."""
+        starts = [0]
+        lines, position, last = 0, 0, b"\n"
+        with self.fs.open(file, "rb") as opened:
+            while block := opened.read(BLOCK):
+                found = -1
+                while (found := block.find(b"\n", found + 1)) >= 0:
+                    lines += 1
+                    if lines % size == 0:
+                        starts.append(position + found + 1)
+                position += len(block)
+                last = block[-1:]
+        lines += last != b"\n"
+        starts = [start for start in starts if start < position]
+        ends = [*starts[1:], position][: len(starts)]
+        return [
+            Span(part * size, min((part + 1) * size, lines), (start, end))
+            for part, (start, end) in enumerate(zip(starts, ends, strict=True))
+        ]
+
+    def read(self, unit: Unit) -> Rows:
+        return Rows([line.decode(errors="replace").rstrip("\r") for line in self._lines(unit)], None)
+
+    def _lines(self, unit: Unit) -> list[bytes]:
+        assert unit.byte_range is not None
+        start, end = unit.byte_range
+        raw = self.fs.cat_file(unit.file, start=start, end=end)
+        lines = raw.removesuffix(b"\n").split(b"\n")
+        if len(raw) != end - start or len(lines) != len(unit):
+            raise DataError(f"{unit.file} has changed since the job was planned: give a new output folder")
+        return lines
+
+
+class JsonLinesReader(LinesReader):
+    """Reads files with one JSON object a line; what it holds beside the text is handed on.
+
+    Args:
+        fs: the file system.
+        files: the files.
+        column: the key of the text.
+    """
+
+    def __init__(self, fs: Any, files: list[str], column: str) -> None:
+        super().__init__(fs, files)
+        self._column = column
+
+    def read(self, unit: Unit) -> Rows:
+        objects = [_object(line) for line in self._lines(unit)]
+        texts = [one.pop(self._column, None) for one in objects]
+        if not any(isinstance(text, str) for text in texts):
+            raise DataError(f"{unit}: no line is a JSON object with a text under {self._column!r}")
+        try:
+            return Rows(texts, _as_table(objects))
+        except pa.ArrowException as error:
+            raise DataError(f"{unit}: a key holds values of several types: {error}") from error
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _as_table(objects: list[dict[str, Any]]) -> pa.Table | None:
+    names = sorted({name for one in objects for name in one})
+    if not names:
+        return None
+    columns = {name: pa.array([one.get(name) for one in objects]) for name in names}
+    # A column of nulls alone has no type; without one, files of one folder could not be read together.
+    return pa.table({n: c.cast(pa.string()) if pa.types.is_null(c.type) else c for n, c in columns.items()})

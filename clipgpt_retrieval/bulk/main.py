@@ -1,0 +1,110 @@
+"""The whole of a job: plan, hand out, watch, report."""
+
+import json
+import time
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+
+from clipgpt_retrieval.bulk.distributor import Distributor
+from clipgpt_retrieval.bulk.job import Job, Run
+from clipgpt_retrieval.bulk.plan import Plan, make_plan
+from clipgpt_retrieval.bulk.progress import Progress
+from clipgpt_retrieval.bulk.reader import open_reader
+from clipgpt_retrieval.bulk.retry import retried
+from clipgpt_retrieval.bulk.stats import read_stats
+from clipgpt_retrieval.bulk.worker import model_fingerprint
+from clipgpt_retrieval.bulk.writer import done_units, prepare
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.storage import write_text
+
+REPORT_FILE = "report.json"
+
+
+def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
+    """Does what is left of a job, and writes ``report.json`` into its output folder.
+
+    Args:
+        job: what to do.
+        distribute: who does it.
+
+    Returns:
+        The report: rows, units, how many of both are done, rows skipped, seconds, rows per second, and ``failed``:
+        what could not be done, and why.
+
+    Raises:
+        DataError: nothing to read, an output folder of another job, or units that could not be done.
+        ModelError: the model cannot be read.
+    """
+    reader = retried(lambda: open_reader(job), job.retries)
+    fingerprint = model_fingerprint(*checkpoint.load(job.model))
+    retried(lambda: prepare(job), job.retries)
+    plan = make_plan(job, reader, fingerprint)
+    units = plan.missing()
+    if not plan.rows() and not any(file.error for file in plan.files):
+        raise DataError(f"{job.source} holds no rows")
+    run = Run(job, f"{time.strftime('%Y%m%dT%H%M%S')}_{uuid4().hex[:6]}", fingerprint)
+    rows_before = plan.rows() - sum(map(len, units))
+    started = time.perf_counter()
+    ended_by: Exception | None = None
+    with Progress(run, plan.rows(), rows_before):
+        try:
+            if units:
+                distribute(run, units)
+        except Exception as error:
+            ended_by = error
+    report = _report(run, plan, rows_before, time.perf_counter() - started)
+    retried(lambda: write_text(f"{job.output_folder}/{REPORT_FILE}", json.dumps(report, indent=1)), job.retries)
+    _raise_failures(job, report, ended_by)
+    return report
+
+
+def _report(run: Run, plan: Plan, rows_before: int, seconds: float) -> dict[str, Any]:
+    """What the output folder holds by now, and what the run's workers say of the rest."""
+    job = run.job
+    fs, root = fsspec.core.url_to_fs(job.output_folder)
+    fs.invalidate_cache()
+    plan = Plan(plan.files, retried(lambda: done_units(fs, root), job.retries))
+    missing = plan.missing()
+    rows_done = plan.rows() - sum(map(len, missing))
+    stats = retried(lambda: read_stats(job.output_folder, run.name), job.retries)
+    skipped = sum(one["skipped_count"] for one in retried(lambda: read_stats(job.output_folder), job.retries))
+    errors = {failed["unit"]: failed["error"] for one in stats for failed in one["failed"]}
+    unread = [{"unit": None, "file": file.path, "error": file.error} for file in plan.files if file.error]
+    return {
+        "rows": plan.rows(),
+        "rows_done": rows_done,
+        "rows_skipped": skipped,
+        "units": len(list(plan.units())),
+        "units_done": len(plan.done),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round((rows_done - rows_before) / seconds, 1),
+        "stopped": sorted({one["stopped"] for one in stats if one["stopped"]}),
+        "failed": unread
+        + [
+            {
+                "unit": unit.name,
+                "file": unit.file,
+                "start": unit.start,
+                "stop": unit.stop,
+                "error": errors.get(unit.name, "its worker ended before it was done"),
+            }
+            for unit in missing
+        ],
+    }
+
+
+def _raise_failures(job: Job, report: dict[str, Any], ended_by: Exception | None) -> None:
+    if not report["failed"]:
+        return
+    if report["stopped"]:
+        raise DataError(report["stopped"][0]) from ended_by
+    if ended_by is not None:
+        raise ended_by
+    first = report["failed"][0]
+    raise DataError(
+        f"{job.output_folder}/{REPORT_FILE} lists {len(report['failed'])} parts of {job.source} that could not be "
+        f"done; the first is {first['file']}: {first['error']}. The same command tries them again"
+    )

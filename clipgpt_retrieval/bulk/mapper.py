@@ -1,0 +1,152 @@
+"""Mappers: rows of a collection to what is written of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+
+from clipgpt_retrieval.bulk.job import ENCODE, Job, Unit
+from clipgpt_retrieval.bulk.reader import Rows
+from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.errors import InputError
+
+WINDOW_BATCHES = 64
+"""Batches whose rows are sorted by length together: a longer window pads little less and holds more in memory."""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What is written of some rows.
+
+    Attributes:
+        table: the metadata, a row each.
+        embeddings: float16 ``[n, clip_dim]`` of unit norm in the same order, or None where none are predicted.
+        skipped: rows that could not be used.
+    """
+
+    table: pa.Table
+    embeddings: np.ndarray | None
+    skipped: int
+
+
+class Mapper(Protocol):
+    """Encodes or captions rows, a window at a time."""
+
+    def __call__(self, unit: Unit, rows: Rows) -> Iterator[Mapped]:
+        """What is written of a unit's rows, window by window."""
+
+
+def make_mapper(job: Job, engine: ClipGpt) -> Mapper:
+    """The mapper of a job's task."""
+    return EncodeMapper(job, engine) if job.task == ENCODE else CaptionMapper(job, engine)
+
+
+class EncodeMapper:
+    """Predicts the embeddings of texts. Rows without a text that the model can read are left out.
+
+    Args:
+        job: names the space and the batch size.
+        engine: the model at work.
+    """
+
+    def __init__(self, job: Job, engine: ClipGpt) -> None:
+        self._engine = engine
+        self._batch_size = job.batch_size
+        self._space = job.settings["space"]
+
+    def __call__(self, unit: Unit, rows: Rows) -> Iterator[Mapped]:
+        for start, window in _windows(rows, self._batch_size):
+            texts = window.values
+            usable = [row for row, text in enumerate(texts) if isinstance(text, str) and text.strip()]
+            kept, embeddings = self._encode(texts, usable)
+            columns = {"caption": pa.array([texts[row] for row in kept], pa.string())}
+            table = _table(unit, start, window, np.array(kept, np.int64), columns)
+            yield Mapped(table, embeddings.astype(np.float16), len(texts) - len(kept))
+
+    def _encode(self, texts: Any, rows: list[int]) -> tuple[list[int], np.ndarray]:
+        """The rows that can be encoded, found by halving where one of them cannot, and their embeddings."""
+        try:
+            encoded = self._engine.encode([texts[row] for row in rows], space=self._space, batch_size=self._batch_size)
+            return rows, encoded
+        except InputError:
+            if len(rows) == 1:
+                return [], np.empty((0, self._engine.clip_dim), np.float32)
+            halves = [self._encode(texts, half) for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
+            return halves[0][0] + halves[1][0], np.concatenate([halves[0][1], halves[1][1]])
+
+
+class CaptionMapper:
+    """Captions embeddings. A row without a usable embedding keeps its place, with no caption.
+
+    Args:
+        job: holds the fields of ``engine.Generation`` and the batch size.
+        engine: the model at work.
+    """
+
+    def __init__(self, job: Job, engine: ClipGpt) -> None:
+        self._engine = engine
+        self._batch_size = job.batch_size
+        self._generation = job.settings
+
+    def __call__(self, unit: Unit, rows: Rows) -> Iterator[Mapped]:
+        import torch
+
+        if rows.values.shape[1] != self._engine.clip_dim:
+            raise InputError(
+                unit.file, f"has embeddings of {rows.values.shape[1]} numbers, this model takes {self._engine.clip_dim}"
+            )
+        # Sampled captions, too, are the same whichever worker makes them, and in whatever order.
+        torch.manual_seed(crc32(unit.name.encode()))
+        for start, window in _windows(rows, self._batch_size):
+            embeddings = window.values.astype(np.float32)
+            norms = np.linalg.norm(embeddings, axis=1)
+            usable = np.flatnonzero(np.isfinite(norms) & (norms > 0))
+            columns = self._columns(embeddings[usable], usable, len(embeddings))
+            table = _table(unit, start, window, np.arange(len(embeddings)), columns)
+            yield Mapped(table, None, len(embeddings) - len(usable))
+
+    def _columns(self, embeddings: np.ndarray, places: np.ndarray, count: int) -> dict[str, pa.Array]:
+        """The likeliest captions of ``embeddings`` as a column of ``count`` rows, and all where several are wanted."""
+        if self._generation["num_captions"] == 1:
+            captions = self._engine.caption(embeddings, batch_size=self._batch_size, **self._generation)
+            return {"clipgpt_caption": pa.array(_spread(captions, places, count), pa.string())}
+        ranked = self._engine.captions(embeddings, batch_size=self._batch_size, **self._generation)
+        texts = [[caption.text for caption in captions] for captions in ranked]
+        best = [one[0] for one in texts]
+        return {
+            "clipgpt_caption": pa.array(_spread(best, places, count), pa.string()),
+            "clipgpt_captions": pa.array(_spread(texts, places, count), pa.list_(pa.string())),
+        }
+
+
+def _windows(rows: Rows, batch_size: int) -> Iterator[tuple[int, Rows]]:
+    size = WINDOW_BATCHES * batch_size
+    return ((start, rows.slice(start, size)) for start in range(0, len(rows), size))
+
+
+def _spread(values: list[Any], places: np.ndarray, count: int) -> list[Any]:
+    spread: list[Any] = [None] * count
+    for place, value in zip(places, values, strict=True):
+        spread[place] = value
+    return spread
+
+
+def _table(unit: Unit, start: int, window: Rows, kept: np.ndarray, columns: dict[str, pa.Array]) -> pa.Table:
+    """New columns, the rows' own metadata, and where each row came from: its file's name and its row there."""
+    name = unit.file.rsplit("/", 1)[-1]
+    added = {
+        **columns,
+        "input_file": pa.array([name] * len(kept), pa.string()),
+        "input_row": pa.array(unit.start + start + kept, pa.int64()),
+    }
+    table = pa.table(added)
+    if window.metadata is None:
+        return table
+    carried = window.metadata.take(pa.array(kept))
+    for column in carried.column_names:
+        if column not in added:
+            table = table.append_column(carried.schema.field(column), carried.column(column))
+    return table

@@ -1,0 +1,71 @@
+"""Embeddings in ``.npy`` files, as clip-retrieval inference writes them.
+
+embedding_reader, which clip-retrieval uses for them, gives up a whole folder for one file that is cut short; here it
+must be the unit alone that fails.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.parquet_reader import read_range
+from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
+from clipgpt_retrieval.errors import DataError
+
+
+class NpyReader:
+    """Reads ranges of rows out of arrays ``[n, d]``.
+
+    Args:
+        fs: the file system.
+        files: the arrays.
+        metadata_files: as many parquet files with as many rows each, or none.
+
+    Raises:
+        DataError: another number of metadata files.
+    """
+
+    def __init__(self, fs: Any, files: list[str], metadata_files: list[str]) -> None:
+        if metadata_files and len(metadata_files) != len(files):
+            raise DataError(
+                f"metadata/ has {len(metadata_files)} parquet files for {len(files)} files of embeddings beside it: "
+                "give the folder of the embeddings alone, or one metadata file for each"
+            )
+        self.fs = fs
+        self.files = files
+        self._metadata = dict(zip(files, metadata_files, strict=False))
+
+    def sources(self, file: str) -> list[str]:
+        return [file, self._metadata[file]] if file in self._metadata else [file]
+
+    def spans(self, file: str, size: int) -> list[Span]:
+        with self.fs.open(file, "rb") as opened:
+            (count, _), _ = _header(opened, file)
+        return even_spans(count, size)
+
+    def read(self, unit: Unit) -> Rows:
+        with self.fs.open(unit.file, "rb") as opened:
+            (_, dimension), dtype = _header(opened, unit.file)
+            row_bytes = dimension * dtype.itemsize
+            opened.seek(opened.tell() + unit.start * row_bytes)
+            raw = opened.read(len(unit) * row_bytes)
+        if len(raw) < len(unit) * row_bytes:
+            raise DataError(f"{unit.file} ends before row {unit.stop - 1}: write it again")
+        metadata = self._metadata.get(unit.file)
+        return Rows(
+            np.frombuffer(raw, dtype).reshape(len(unit), dimension),
+            None if metadata is None else read_range(self.fs, metadata, unit.start, unit.stop),
+        )
+
+
+def _header(opened: Any, file: str) -> tuple[tuple[int, int], np.dtype]:
+    """Shape and type of the array in an open file, which then stands at its first number."""
+    try:
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran_order, dtype = read[np.lib.format.read_magic(opened)](opened)
+    except (ValueError, KeyError, EOFError) as error:
+        raise DataError(f"{file} cannot be read as an .npy array: write it again, or take it out") from error
+    if len(shape) != 2 or fortran_order or dtype.kind != "f":
+        raise DataError(f"{file} holds {dtype} of shape {list(shape)}: embeddings are rows of floats [n, d]")
+    return shape, dtype

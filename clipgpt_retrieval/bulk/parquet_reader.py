@@ -1,0 +1,104 @@
+"""Texts and embeddings in columns of parquet files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
+from clipgpt_retrieval.errors import DataError
+
+
+def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
+    """Rows ``start`` to ``stop`` of a parquet file; only the row groups that hold them are read.
+
+    Raises:
+        DataError: no parquet file, or one with fewer rows.
+    """
+    with _opened(fs, file) as parquet:
+        groups: list[int] = []
+        first = counted = 0
+        for group in range(parquet.metadata.num_row_groups):
+            count = parquet.metadata.row_group(group).num_rows
+            if counted < stop and counted + count > start:
+                first = first if groups else counted
+                groups.append(group)
+            counted += count
+        if counted < stop:
+            raise DataError(f"{file} has {counted} rows, the embeddings beside it have more: write it again")
+        return parquet.read_row_groups(groups).slice(start - first, stop - start)
+
+
+class _ParquetReader:
+    def __init__(self, fs: Any, files: list[str], column: str) -> None:
+        self.fs = fs
+        self.files = files
+        self._column = column
+
+    def sources(self, file: str) -> list[str]:
+        return [file]
+
+    def spans(self, file: str, size: int) -> list[Span]:
+        with _opened(self.fs, file) as parquet:
+            if self._column not in parquet.schema_arrow.names:
+                raise DataError(
+                    f"{file} has no column {self._column!r} (it has {', '.join(parquet.schema_arrow.names)}): "
+                    "name one of them"
+                )
+            return even_spans(parquet.metadata.num_rows, size)
+
+    def _table(self, unit: Unit) -> pa.Table:
+        return read_range(self.fs, unit.file, unit.start, unit.stop)
+
+
+class ParquetTextsReader(_ParquetReader):
+    """Reads a column of texts; the other columns are handed on.
+
+    Args:
+        fs: the file system.
+        files: parquet files with the same columns.
+        column: of the texts.
+    """
+
+    def read(self, unit: Unit) -> Rows:
+        table = self._table(unit)
+        return Rows(table.column(self._column).to_pylist(), table.drop_columns([self._column]))
+
+
+class ParquetEmbeddingsReader(_ParquetReader):
+    """Reads a column of embeddings, lists of as many floats each; the other columns are handed on.
+
+    Args:
+        fs: the file system.
+        files: parquet files with the same columns.
+        column: of the embeddings.
+    """
+
+    def read(self, unit: Unit) -> Rows:
+        table = self._table(unit)
+        lists = table.column(self._column).combine_chunks()
+        if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type) or _is_fixed(lists.type)):
+            raise DataError(f"{unit.file}: column {self._column!r} holds {lists.type}: embeddings are lists of floats")
+        numbers = lists.flatten()
+        lengths = set(lists.value_lengths().to_pylist()) if not _is_fixed(lists.type) else {lists.type.list_size}
+        if len(lengths) != 1 or len(numbers) != len(lists) * (next(iter(lengths)) or 0):
+            raise DataError(f"{unit.file}: column {self._column!r} has embeddings that lack or of several lengths")
+        embeddings = np.asarray(numbers.to_numpy(zero_copy_only=False), np.float32).reshape(len(lists), -1)
+        return Rows(embeddings, table.drop_columns([self._column]))
+
+
+def _is_fixed(type_: pa.DataType) -> bool:
+    return pa.types.is_fixed_size_list(type_)
+
+
+@contextmanager
+def _opened(fs: Any, file: str) -> Iterator[pq.ParquetFile]:
+    with fs.open(file, "rb") as opened:
+        try:
+            yield pq.ParquetFile(opened)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{file} cannot be read as parquet: write it again, or take it out") from error

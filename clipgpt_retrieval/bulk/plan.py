@@ -1,0 +1,168 @@
+"""The units of a job: planned once, kept in the output folder, and compared with what a restart finds."""
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import fsspec
+from tqdm import tqdm
+
+from clipgpt_retrieval.bulk.job import Job, Unit
+from clipgpt_retrieval.bulk.reader import Reader, Span
+from clipgpt_retrieval.bulk.retry import retried
+from clipgpt_retrieval.bulk.writer import done_units
+from clipgpt_retrieval.errors import ClipGptError, DataError
+from clipgpt_retrieval.storage import write_text
+
+JOB_FILE = "job.json"
+FORMAT = 1
+"""Raised where what the job file holds changes its meaning."""
+
+PARALLEL_FILES = 16
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    """An input file in the plan.
+
+    Attributes:
+        path: in its file system.
+        stamp: size and version of each file that its rows are read from, to notice a change.
+        spans: the rows of its units.
+        error: why it could not be read, else None.
+    """
+
+    path: str
+    stamp: list[Any]
+    spans: list[Span]
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its last part: a collection may be moved between two runs."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All units of a job.
+
+    Attributes:
+        files: in the order of the input.
+        done: names of the units that stand in the output folder.
+    """
+
+    files: list[PlannedFile]
+    done: set[str]
+
+    def units(self) -> Iterable[Unit]:
+        """Every unit, in the order of the input."""
+        for number, file in enumerate(self.files):
+            for part, span in enumerate(file.spans):
+                yield Unit(f"{_file_name(number)}_{part:05d}", file.path, span.start, span.stop, span.byte_range)
+
+    def rows(self) -> int:
+        """Rows of all files that could be read."""
+        return sum(len(unit) for unit in self.units())
+
+    def missing(self) -> list[Unit]:
+        """The units that are still to be done."""
+        return [unit for unit in self.units() if unit.name not in self.done]
+
+
+def make_plan(job: Job, reader: Reader, model: str) -> Plan:
+    """Plans a job, or takes up the plan that its output folder holds.
+
+    Args:
+        job: what to do.
+        reader: of its collection.
+        model: the model's fingerprint.
+
+    Raises:
+        DataError: the output folder holds units of another job, of another model or of a file that has changed.
+    """
+    fs, root = fsspec.core.url_to_fs(job.output_folder)
+    fs.invalidate_cache()
+    done = retried(lambda: done_units(fs, root), job.retries)
+    head = {"format": FORMAT, **job.result_settings(), "model": model}
+    recorded = retried(lambda: _recorded(fs, root), job.retries)
+    if done:
+        _check_head(job, head, recorded)
+    known = recorded["files"] if recorded and done else []
+
+    def planned(number: int) -> PlannedFile:
+        before = known[number] if number < len(known) else None
+        return _planned_file(job, reader, reader.files[number], before, _file_name(number) in begun)
+
+    begun = {name.split("_")[0] for name in done}
+    with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+        looked_at = pool.map(planned, range(len(reader.files)))
+        bar = tqdm(looked_at, total=len(reader.files), unit="file", desc="plan", disable=None, delay=2, leave=False)
+        files = list(bar)
+    plan = Plan(files, done)
+    strangers = done - {unit.name for unit in plan.units()}
+    if strangers:
+        raise DataError(
+            f"{job.output_folder} holds units that {job.source} does not have (the first is {min(strangers)}): "
+            "give a new output folder"
+        )
+    document = {**head, "files": [{"name": file.name, **_without_path(file)} for file in files]}
+    retried(lambda: write_text(f"{job.output_folder}/{JOB_FILE}", json.dumps(document)), job.retries)
+    return plan
+
+
+def _planned_file(job: Job, reader: Reader, path: str, before: dict[str, Any] | None, has_units: bool) -> PlannedFile:
+    stamp = retried(lambda: [_stamp(reader.fs, source) for source in reader.sources(path)], job.retries)
+    name = path.rsplit("/", 1)[-1]
+    if before is not None and before["error"] is None and [before["name"], before["stamp"]] == [name, stamp]:
+        return PlannedFile(path, stamp, [_span(values) for values in before["spans"]])
+    if has_units:
+        raise DataError(
+            f"{' or '.join(reader.sources(path))} has changed since {job.output_folder} was begun: give a new output "
+            "folder, or delete what it has of this file"
+        )
+    try:
+        return PlannedFile(path, stamp, retried(lambda: reader.spans(path, job.write_batch_size), job.retries))
+    except (ClipGptError, OSError) as error:
+        return PlannedFile(path, stamp, [], str(error))
+
+
+def _check_head(job: Job, head: dict[str, Any], recorded: dict[str, Any] | None) -> None:
+    if recorded is None:
+        raise DataError(f"{job.output_folder} holds files but no {JOB_FILE}: give a new output folder")
+    changed = [name for name, value in head.items() if recorded.get(name) != value]
+    if changed:
+        raise DataError(
+            f"{job.output_folder} was begun with another {' and another '.join(changed)}: give a new output folder"
+        )
+
+
+def _recorded(fs: Any, root: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(fs.cat_file(f"{root}/{JOB_FILE}"))
+    except FileNotFoundError:
+        return None
+
+
+def _stamp(fs: Any, path: str) -> list[Any]:
+    """Size and version of a file, by whatever its file system tells versions apart."""
+    info = fs.info(path)
+    versions = [info[key] for key in ("ETag", "etag", "mtime", "created", "LastModified") if key in info]
+    return [info["size"], str(versions[0]) if versions else ""]
+
+
+def _file_name(number: int) -> str:
+    return f"{number:05d}"
+
+
+def _without_path(file: PlannedFile) -> dict[str, Any]:
+    values = asdict(file)
+    del values["path"]
+    return values
+
+
+def _span(values: dict[str, Any]) -> Span:
+    byte_range = values["byte_range"]
+    return Span(values["start"], values["stop"], None if byte_range is None else tuple(byte_range))

@@ -1,0 +1,64 @@
+"""The slurm distributor submits one job whose tasks share the units, and waits for its end."""
+
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict
+
+from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.storage import write_text
+
+
+class SlurmDistributor:
+    """Workers under SLURM.
+
+    Args:
+        nodes: of the job.
+        tasks_per_node: workers on each.
+        args: further flags for sbatch, as on its command line: partition, account, GPUs and cores per task, time.
+    """
+
+    def __init__(self, nodes: int, tasks_per_node: int, args: str) -> None:
+        self._nodes = nodes
+        self._tasks_per_node = tasks_per_node
+        self._args = args
+
+    def __call__(self, run: Run, units: list[Unit]) -> None:
+        folder = f"{run.job.output_folder}/slurm"
+        units_url = f"{folder}/{run.name}.json"
+        script = self.script(units_url)
+        document = {**asdict(run), "units": [asdict(unit) for unit in units]}
+        write_text(units_url, json.dumps(document))
+        write_text(f"{folder}/{run.name}.sh", script)
+        try:
+            ended = subprocess.run(
+                ["sbatch", "--wait"], input=script, text=True, stdout=sys.stderr, stderr=subprocess.PIPE, check=False
+            )
+        except FileNotFoundError:
+            raise InputError(
+                "distribution_strategy", "slurm needs sbatch, which is not on this machine's path"
+            ) from None
+        if ended.returncode:
+            told = ended.stderr.strip() or "its own output says why"
+            raise DataError(f"the SLURM job ended with exit status {ended.returncode}: {told}")
+
+    def script(self, units_url: str) -> str:
+        """The job script, which sbatch also takes by hand."""
+        flags = [
+            "--job-name=clipgpt-retrieval",
+            f"--nodes={self._nodes}",
+            f"--ntasks-per-node={self._tasks_per_node}",
+            *shlex.split(self._args),
+        ]
+        directives = "\n".join(f"#SBATCH {shlex.quote(flag)}" for flag in flags)
+        command = shlex.join([sys.executable, "-m", "clipgpt_retrieval.bulk.slurm_worker", units_url])
+        return f"""#!/bin/bash
+{directives}
+
+# srun does not take this over from sbatch by itself.
+export SRUN_CPUS_PER_TASK="${{SLURM_CPUS_PER_TASK:-1}}"
+# A task that dies leaves the others at work.
+srun --kill-on-bad-exit=0 {command}
+"""

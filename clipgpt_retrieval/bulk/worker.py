@@ -1,0 +1,65 @@
+"""A worker does units in a process of its own with one model; every distributor calls this one."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import sha256
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.mapper import make_mapper
+from clipgpt_retrieval.bulk.reader import open_reader
+from clipgpt_retrieval.bulk.retry import retried
+from clipgpt_retrieval.bulk.runner import Runner
+from clipgpt_retrieval.bulk.stats import StatsWriter
+from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.errors import ModelError
+from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.model.module import ClipGptModel
+
+
+def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, threads: int | None = None) -> None:
+    """Does units, and leaves a file in ``stats/``.
+
+    Args:
+        run: what the units belong to.
+        units: those of them that are done already are passed over.
+        device: instead of the job's.
+        threads: for torch on the CPU; None leaves it to torch.
+
+    Raises:
+        ClipGptError: nothing can be done here: no model, another model than the run was started with, no room.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    stats = StatsWriter(run)
+    try:
+        engine = _engine(run.job.model, run.model, device or run.job.device)
+        reader = retried(lambda: open_reader(run.job), run.job.retries)
+        Runner(run.job, reader, make_mapper(run.job, engine), stats)(units)
+    except BaseException as error:
+        stats.stats.stopped = str(error) or type(error).__name__
+        raise
+    finally:
+        stats.write()
+
+
+def model_fingerprint(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The same for models of the same configuration, weights and vocabulary, wherever they lie."""
+    key = sha256(model.config.to_json_string().encode())
+    key.update(repr(sorted(tokenizer.get_vocab().items())).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        key.update(name.encode())
+        key.update(np.ascontiguousarray(tensor.float().numpy()).data)
+    return key.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _engine(path: str, fingerprint: str, device: str) -> ClipGpt:
+    """The model at work: loaded once in a process, however many tasks Spark gives it."""
+    model, tokenizer = checkpoint.load(path)
+    if model_fingerprint(model, tokenizer) != fingerprint:
+        raise ModelError(f"{path} holds another model here than where the job was started")
+    return ClipGpt(model, tokenizer, device=device)

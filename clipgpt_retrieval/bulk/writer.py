@@ -1,0 +1,73 @@
+"""Writers: a unit's files, as clip-retrieval inference names its own, each complete or not there at all."""
+
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipgpt_retrieval.bulk.job import ENCODE, Job
+from clipgpt_retrieval.bulk.mapper import Mapped
+from clipgpt_retrieval.bulk.reader import list_files
+from clipgpt_retrieval.storage import new_file
+
+EMBEDDINGS = "img_emb"
+METADATA = "metadata"
+STATS = "stats"
+
+
+class UnitWriter:
+    """Collects what a unit yields and writes its files.
+
+    ``img_emb/img_emb_{name}.npy`` comes first, where there are embeddings, then ``metadata/metadata_{name}.parquet``,
+    whose presence means that the unit is done.
+
+    Args:
+        output_folder: path or fsspec url.
+        name: of the unit.
+    """
+
+    def __init__(self, output_folder: str, name: str) -> None:
+        self._folder = output_folder
+        self._name = name
+        self._mapped: list[Mapped] = []
+
+    def __call__(self, mapped: Mapped) -> None:
+        self._mapped.append(mapped)
+
+    def flush(self) -> None:
+        """Writes the files."""
+        tables = [mapped.table for mapped in self._mapped]
+        embeddings = [mapped.embeddings for mapped in self._mapped if mapped.embeddings is not None]
+        if embeddings:
+            with new_file(self._url(EMBEDDINGS, "npy")) as file:
+                np.save(file, np.concatenate(embeddings), allow_pickle=False)
+        with new_file(self._url(METADATA, "parquet")) as file:
+            pq.write_table(pa.concat_tables(tables), file)
+
+    def _url(self, part: str, suffix: str) -> str:
+        return f"{self._folder}/{part}/{part}_{self._name}.{suffix}"
+
+
+def prepare(job: Job) -> None:
+    """Makes the folders of a job's output, and takes away what interrupted workers left half-written."""
+    fs, root = fsspec.core.url_to_fs(job.output_folder)
+    for part in (*([EMBEDDINGS] if job.task == ENCODE else []), METADATA, STATS):
+        fs.makedirs(f"{root}/{part}", exist_ok=True)
+        for file in list_files(fs, f"{root}/{part}"):
+            if file.endswith(".part"):
+                fs.rm(file)
+
+
+def done_units(fs: Any, root: str) -> set[str]:
+    """The names of the units whose files are complete."""
+    opening, end = f"{METADATA}_", ".parquet"
+    names = (file.rsplit("/", 1)[-1] for file in list_files(fs, f"{root}/{METADATA}"))
+    return {name[len(opening) : -len(end)] for name in names if name.startswith(opening) and name.endswith(end)}
+
+
+def is_done(output_folder: str, name: str) -> bool:
+    """Whether a unit's files are complete."""
+    fs, root = fsspec.core.url_to_fs(output_folder)
+    return fs.exists(f"{root}/{METADATA}/{METADATA}_{name}.parquet")

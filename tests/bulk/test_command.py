@@ -1,0 +1,124 @@
+"""`clipgpt-retrieval encode` and `caption`, for a few and for a collection."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pexpect
+import pytest
+from bulk_helpers import contents, output, some_texts, unit_rows, write_lines
+
+from clipgpt_retrieval.bulk.command import caption, encode
+from clipgpt_retrieval.cli import main
+from clipgpt_retrieval.errors import DataError, InputError
+
+
+def call(monkeypatch, capsys, *arguments: str) -> tuple[str, str]:
+    """What the command line prints, and what it prints of errors."""
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code in (None, 0, 2)
+    return capsys.readouterr()
+
+
+def test_a_few_texts_and_a_file_of_embeddings_as_ever(monkeypatch, capsys, clipgpt, clipgpt_path, tmp_path):
+    told, _ = call(monkeypatch, capsys, "encode", "a dog", "a cat", "--model", clipgpt_path, "--device", "cpu")
+    vectors = [json.loads(line) for line in told.splitlines()]
+    np.testing.assert_allclose(vectors, clipgpt.encode(["a dog", "a cat"]), atol=1e-5)
+    np.save(tmp_path / "some.npy", unit_rows(5))
+    arguments = ["--model", clipgpt_path, "--rows", "3", "--max_new_tokens", "6", "--device", "cpu"]
+    told, _ = call(monkeypatch, capsys, "caption", tmp_path / "some.npy", *arguments)
+    captions = [json.loads(line)["captions"][0]["text"] for line in told.splitlines()]
+    assert captions == clipgpt.caption(unit_rows(3), max_new_tokens=6)
+
+
+def test_a_collection_in_and_out(monkeypatch, capsys, clipgpt_path, tmp_path):
+    """What encode wrote, caption reads, with its metadata."""
+    texts, encoded, captioned = some_texts(20), tmp_path / "encoded", tmp_path / "captioned"
+    write_lines(str(tmp_path / "texts.txt"), texts)
+    flags = ["--model", clipgpt_path, "--device", "cpu", "--write_batch_size", "8"]
+    told, _ = call(monkeypatch, capsys, "encode", "--input", tmp_path / "texts.txt", "--output_folder", encoded, *flags)
+    assert told == f"{encoded} holds 20 rows of {tmp_path}/texts.txt\n"
+    arguments = ["--embeddings_folder", encoded, "--output_folder", captioned, "--max_new_tokens", "4"]
+    call(monkeypatch, capsys, "caption", *arguments, *flags)
+    _, table = output(str(captioned))
+    assert table.column("caption").to_pylist() == texts
+    assert all(isinstance(text, str) for text in table.column("clipgpt_caption").to_pylist())
+    assert not (captioned / "img_emb").exists()
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_how_far_it_is(clipgpt_path, tmp_path):
+    write_lines(str(tmp_path / "texts.txt"), some_texts(300))
+    command = ["-m", "clipgpt_retrieval.cli", "encode", "--model", clipgpt_path, "--device", "cpu"]
+    command += ["--input", str(tmp_path / "texts.txt"), "--output_folder", str(tmp_path / "out")]
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
+    terminal = pexpect.spawn(sys.executable, command, timeout=300, env=environment, encoding="utf-8")
+    terminal.expect(r"encode: 100%.*300/300 .*row/s")
+    terminal.expect("holds 300 rows of")
+    terminal.expect(pexpect.EOF)
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        ({"input": "x.txt"}, "output_folder"),
+        ({"input": "x.txt", "output_folder": "out", "write_batch_size": 0}, "write_batch_size"),
+        ({"input": "x.txt", "output_folder": "out", "batch_size": 2.5}, "batch_size"),
+        ({"input": "x.txt", "output_folder": "out", "space": "text"}, "space"),
+        ({"input": "x.txt", "output_folder": "out", "output": "x.npy"}, "input"),
+        ({"input": "x.txt", "output_folder": "out", "distribution_strategy": "ray"}, "distribution_strategy"),
+        ({"input": "x.txt", "output_folder": "out", "retries": -1}, "retries"),
+    ],
+)
+def test_what_cannot_be_encoded_is_said_by_its_flag(flags, field):
+    with pytest.raises(InputError, match=f"^{field}: "):
+        encode(model="nowhere", **flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "field"),
+    [
+        ({"model": "nowhere"}, "embeddings"),
+        ({"embeddings_folder": "in", "output_folder": "out"}, "model"),
+        ({"model": "nowhere", "embeddings_folder": "in", "output_folder": "out", "rows": 3}, "embeddings_folder"),
+        ({"model": "nowhere", "embeddings_folder": "in", "output_folder": "out", "num_beams": 0}, "num_beams"),
+    ],
+)
+def test_what_cannot_be_captioned_is_said_by_its_flag(flags, field):
+    with pytest.raises(InputError, match=f"^{field}: "):
+        caption(**flags)
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({}, r"holds no \.parquet, \.jsonl or \.txt file"),
+        ({"a.txt": "x", "b.jsonl": "{}"}, r"holds files of several kinds \(\.jsonl, \.txt\)"),
+        ({"a.txt": ""}, "holds no rows"),
+        ({"a.jsonl": '{"text": "a dog"}'}, "no line is a JSON object with a text under 'caption'"),
+        ({"a.parquet": "no parquet"}, "a.parquet cannot be read as parquet"),
+    ],
+)
+def test_a_collection_that_is_none_is_told_in_a_sentence(files, sentence, clipgpt_path, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        encode(model=clipgpt_path, input=str(folder), output_folder=str(tmp_path / "out"), device="cpu")
+
+
+def test_embeddings_of_another_clip_are_told_by_both_dimensions(clipgpt_path, tmp_path):
+    np.save(tmp_path / "all.npy", np.ones((3, 5), np.float32))
+    with pytest.raises(DataError, match="embeddings of 5 numbers, this model takes 64"):
+        caption(
+            model=clipgpt_path,
+            embeddings_folder=str(tmp_path / "all.npy"),
+            output_folder=str(tmp_path / "out"),
+            device="cpu",
+        )
+    assert contents(str(tmp_path / "out")) == {}

@@ -1,0 +1,322 @@
+"""A collection encoded and captioned in one process: what comes out, and what a restart does."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bulk_helpers import CLIP_DIM, GENERATION, contents, output, report, some_texts, unit_rows, write_lines
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipgpt_retrieval.bulk.distributor import SequentialDistributor
+from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.lines_reader import LinesReader
+from clipgpt_retrieval.bulk.main import run_job
+from clipgpt_retrieval.bulk.worker import worker
+from clipgpt_retrieval.bulk.writer import UnitWriter
+from clipgpt_retrieval.errors import DataError, ModelError
+
+run = SequentialDistributor()
+
+
+def npy_collection(folder: Path, counts: list[int], with_metadata: bool = True) -> np.ndarray:
+    """A folder as clip-retrieval inference leaves it, and its embeddings."""
+    embeddings = unit_rows(sum(counts), seed=3)
+    (folder / "img_emb").mkdir(parents=True)
+    (folder / "metadata").mkdir()
+    start = 0
+    for number, count in enumerate(counts):
+        np.save(folder / "img_emb" / f"img_emb_{number}.npy", embeddings[start : start + count].astype(np.float16))
+        if with_metadata:
+            rows = pd.DataFrame({"url": [f"http://example.org/{i}" for i in range(start, start + count)]})
+            rows.to_parquet(folder / "metadata" / f"metadata_{number}.parquet", row_group_size=5)
+        start += count
+    return embeddings.astype(np.float16)
+
+
+def test_texts_become_the_embeddings_that_the_engine_predicts(encode_job, clipgpt):
+    texts = some_texts(30)
+    write_lines(encode_job.source, texts)
+    told = run_job(encode_job, run)
+    embeddings, table = output(encode_job.output_folder)
+    assert told["rows_done"] == 30 and told["units_done"] == 5 and told["failed"] == []
+    assert table.column("caption").to_pylist() == texts
+    assert table.column("input_row").to_pylist() == list(range(30))
+    np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
+
+
+def test_the_image_space_is_another(encode_job, clipgpt):
+    write_lines(encode_job.source, some_texts(9))
+    run_job(replace(encode_job, settings={"space": "image"}), run)
+    embeddings, _ = output(encode_job.output_folder)
+    expected = clipgpt.encode(some_texts(9), space="image")
+    np.testing.assert_allclose(embeddings.astype(np.float32), expected, atol=1e-3)
+
+
+def test_texts_that_no_model_can_read_are_left_out_and_counted(encode_job):
+    texts = ["a dog", "", "   ", "a word " * 60, "a cat", "y" * 300, *some_texts(10)]
+    write_lines(encode_job.source, texts)
+    told = run_job(encode_job, run)
+    embeddings, table = output(encode_job.output_folder)
+    assert table.column("input_row").to_pylist() == [0, 4, *range(6, 16)]
+    assert len(embeddings) == 12 and told["rows_skipped"] == 4
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_other_columns_stay_beside_their_texts(encode_job, tmp_path, kind):
+    rows = pd.DataFrame({"alt": some_texts(20), "url": [f"u{i}" for i in range(20)], "width": range(20)})
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number, part in enumerate((rows[:11], rows[11:])):
+        if kind == "parquet":
+            part.to_parquet(folder / f"part_{number}.parquet", row_group_size=4)
+        else:
+            part.to_json(folder / f"part_{number}.jsonl", orient="records", lines=True)
+    run_job(replace(encode_job, source=str(folder), column="alt"), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == list(rows["alt"])
+    assert table.column("url").to_pylist() == list(rows["url"])
+    assert table.column("width").to_pylist() == list(rows["width"])
+    assert table.column("input_file").to_pylist() == [f"part_0.{kind}"] * 11 + [f"part_1.{kind}"] * 9
+
+
+def test_npy_folders_keep_their_metadata_and_gain_captions(caption_job, clipgpt):
+    embeddings = npy_collection(Path(caption_job.source), [10, 15])
+    told = run_job(caption_job, run)
+    _, table = output(caption_job.output_folder)
+    assert told["units_done"] == 5
+    assert table.column("url").to_pylist() == [f"http://example.org/{i}" for i in range(25)]
+    assert table.column("clipgpt_caption").to_pylist() == clipgpt.caption(embeddings, max_new_tokens=6)
+
+
+def test_an_embedding_without_direction_keeps_its_row(caption_job):
+    Path(caption_job.source).mkdir()
+    embeddings = unit_rows(9)
+    embeddings[2] = 0
+    embeddings[5, 7] = np.nan
+    np.save(Path(caption_job.source) / "all.npy", embeddings)
+    told = run_job(caption_job, run)
+    _, table = output(caption_job.output_folder)
+    captions = table.column("clipgpt_caption").to_pylist()
+    assert [row for row, caption in enumerate(captions) if caption is None] == [2, 5]
+    assert told["rows_skipped"] == 2
+
+
+def test_several_captions_are_ranked(caption_job, clipgpt):
+    Path(caption_job.source).mkdir()
+    np.save(Path(caption_job.source) / "all.npy", unit_rows(5))
+    run_job(replace(caption_job, settings={**GENERATION, "num_captions": 2}), run)
+    _, table = output(caption_job.output_folder)
+    expected = [
+        [one.text for one in captions] for captions in clipgpt.captions(unit_rows(5), num_captions=2, max_new_tokens=6)
+    ]
+    assert table.column("clipgpt_captions").to_pylist() == expected
+    assert table.column("clipgpt_caption").to_pylist() == [captions[0] for captions in expected]
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_parquet_columns_of_embeddings(caption_job, clipgpt, fixed):
+    Path(caption_job.source).mkdir()
+    embeddings = unit_rows(12)
+    type_ = pa.list_(pa.float32(), CLIP_DIM if fixed else -1)
+    table = pa.table({"embedding": pa.array(embeddings.tolist(), type_), "key": pa.array(range(12))})
+    pq.write_table(table, Path(caption_job.source) / "a.parquet", row_group_size=5)
+    run_job(caption_job, run)
+    _, captioned = output(caption_job.output_folder)
+    assert captioned.column("clipgpt_caption").to_pylist() == clipgpt.caption(embeddings, max_new_tokens=6)
+    assert captioned.column("key").to_pylist() == list(range(12))
+
+
+@pytest.mark.parametrize("kind", ["Flat", "IVF4,Flat", "OPQ8,IVF4,SQ8"])
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_an_index_is_captioned_in_the_order_of_its_ids(caption_job, clipgpt, tmp_path, kind, place):
+    import faiss
+
+    from clipgpt_retrieval.items import Items
+
+    embeddings = unit_rows(300)
+    index = faiss.index_factory(CLIP_DIM, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(embeddings)
+    index.add(embeddings)
+    file = tmp_path / "image.index"
+    faiss.write_index(index, str(file))
+    source = str(tmp_path)
+    if place == "memory":
+        source = f"memory://{kind}"
+        fsspec.filesystem("memory").put_file(str(file), f"{source}/image.index")
+    run_job(replace(caption_job, source=source, write_batch_size=128, batch_size=64), run)
+    _, table = output(caption_job.output_folder)
+    expected = clipgpt.caption(Items(index).embeddings(range(300)), max_new_tokens=6)
+    assert table.column("clipgpt_caption").to_pylist() == expected
+    assert table.column("input_row").to_pylist() == list(range(300))
+
+
+def test_in_and_out_may_be_any_file_system(encode_job, clipgpt):
+    texts = some_texts(15)
+    fsspec.filesystem("memory").pipe_file("/in/texts.txt", "\n".join(texts).encode())
+    job = replace(encode_job, source="memory://in/texts.txt", output_folder="memory://out/deep/er")
+    run_job(job, run)
+    embeddings, table = output(job.output_folder)
+    assert table.column("caption").to_pylist() == texts
+    np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
+    assert not [file for file in fsspec.filesystem("memory").find("/out") if file.endswith(".part")]
+
+
+def test_clip_retrieval_indexes_and_finds_what_was_encoded(encode_job, clipgpt, tmp_path):
+    import faiss
+    from clip_retrieval.clip_index import clip_index
+
+    texts = some_texts(60)
+    write_lines(encode_job.source, texts)
+    run_job(encode_job, run)
+    folder = tmp_path / "index"
+    clip_index(encode_job.output_folder, str(folder), max_index_memory_usage="1G", current_memory_available="2G")
+    index = faiss.read_index(str(folder / "image.index"))
+    metadata = pd.concat([pd.read_parquet(file) for file in sorted((folder / "metadata").glob("*.parquet"))])
+    _, ids = index.search(clipgpt.encode([texts[41]]), 1)
+    assert index.ntotal == 60 and metadata["caption"].iloc[ids[0, 0]] == texts[41]
+
+
+def test_a_done_unit_is_not_done_again_and_a_lost_one_is(encode_job):
+    write_lines(encode_job.source, some_texts(30))
+    run_job(encode_job, run)
+    whole = contents(encode_job.output_folder)
+    metadata = Path(encode_job.output_folder) / "metadata"
+    (metadata / "metadata_00000_00002.parquet").unlink()
+    times = {file: file.stat().st_mtime_ns for file in metadata.iterdir()}
+    told = run_job(encode_job, run)
+    assert contents(encode_job.output_folder) == whole
+    assert all(file.stat().st_mtime_ns == time for file, time in times.items())
+    assert told["rows_done"] == 30
+
+
+def test_sampled_captions_do_not_depend_on_the_order_of_work(caption_job):
+    Path(caption_job.source).mkdir()
+    np.save(Path(caption_job.source) / "all.npy", unit_rows(20))
+    job = replace(caption_job, settings={**GENERATION, "temperature": 1.0})
+    run_job(job, run)
+    whole = contents(job.output_folder)
+    (Path(job.output_folder) / "metadata" / "metadata_00000_00001.parquet").unlink()
+    run_job(job, run)
+    assert contents(job.output_folder) == whole
+
+
+def test_a_changed_input_is_refused(encode_job):
+    write_lines(encode_job.source, some_texts(20))
+    run_job(encode_job, run)
+    write_lines(encode_job.source, some_texts(21))
+    with pytest.raises(DataError, match=r"texts.txt has changed since"):
+        run_job(encode_job, run)
+
+
+def test_changed_metadata_is_refused(caption_job):
+    npy_collection(Path(caption_job.source), [8])
+    run_job(caption_job, run)
+    other = pd.DataFrame({"url": ["http://example.org/other"] * 8})
+    other.to_parquet(Path(caption_job.source) / "metadata" / "metadata_0.parquet")
+    with pytest.raises(DataError, match=r"img_emb_0.npy or .*metadata_0.parquet has changed since"):
+        run_job(caption_job, run)
+
+
+def test_another_model_or_setting_is_refused(encode_job, tmp_path):
+    from clipgpt_retrieval.model import checkpoint
+
+    write_lines(encode_job.source, some_texts(9))
+    run_job(encode_job, run)
+    model, tokenizer = checkpoint.load(encode_job.model)
+    next(weight for weight in model.parameters() if weight.dim() == 2).data[0, 0] += 0.001
+    checkpoint.save(model, tokenizer, str(tmp_path / "other"))
+    with pytest.raises(DataError, match="begun with another model: give a new output folder"):
+        run_job(replace(encode_job, model=str(tmp_path / "other")), run)
+    with pytest.raises(DataError, match="another write_batch_size and another settings"):
+        run_job(replace(encode_job, write_batch_size=8, settings={"space": "image"}), run)
+
+
+def test_files_added_behind_are_done_too(caption_job):
+    folder = Path(caption_job.source)
+    folder.mkdir()
+    np.save(folder / "a.npy", unit_rows(9))
+    run_job(caption_job, run)
+    np.save(folder / "b.npy", unit_rows(8, seed=1))
+    assert run_job(caption_job, run)["rows_done"] == 17
+
+
+def test_a_corrupt_file_in_the_middle_is_named_and_done_once_it_is_mended(caption_job):
+    folder = Path(caption_job.source)
+    folder.mkdir()
+    for name in "abc":
+        np.save(folder / f"{name}.npy", unit_rows(9))
+    (folder / "b.npy").write_bytes(b"no array at all")
+    np.save(folder / "c.npy", unit_rows(20))
+    with (folder / "c.npy").open("r+b") as file:
+        file.truncate(128 + 10 * CLIP_DIM * 4)
+    with pytest.raises(DataError, match=r"report.json lists 3 parts .* the first is .*b.npy"):
+        run_job(caption_job, run)
+    failed = report(caption_job.output_folder)["failed"]
+    assert [(Path(one["file"]).name, one.get("start")) for one in failed] == [
+        ("b.npy", None),
+        ("c.npy", 7),
+        ("c.npy", 14),
+    ]
+    assert "ends before row 13" in failed[1]["error"]
+    assert len(output(caption_job.output_folder)[1]) == 9 + 7
+    np.save(folder / "b.npy", unit_rows(9))
+    with pytest.raises(DataError, match=r"report.json lists 2 parts"):
+        run_job(caption_job, run)
+    assert len(output(caption_job.output_folder)[1]) == 9 + 9 + 7
+
+
+def test_a_worker_leaves_its_statistics(encode_job):
+    write_lines(encode_job.source, some_texts(30))
+    run_job(encode_job, run)
+    (file,) = (Path(encode_job.output_folder) / "stats").glob("*.json")
+    stats = json.loads(file.read_text())
+    assert stats["sample_count"] == 30 and stats["failed"] == [] and stats["stopped"] is None
+    spent = stats["read_duration"] + stats["inference_duration"] + stats["write_duration"]
+    assert 0 < spent <= stats["end_time"] - stats["start_time"] + 0.01
+
+
+def test_a_unit_that_fails_is_tried_again(encode_job, monkeypatch):
+    write_lines(encode_job.source, some_texts(20))
+    flush, failures = UnitWriter.flush, iter([True, False, True, True, False])
+
+    def flaky(writer: UnitWriter) -> None:
+        if next(failures, False):
+            raise ConnectionError("reset by peer")
+        flush(writer)
+
+    monkeypatch.setattr(UnitWriter, "flush", flaky)
+    with pytest.raises(DataError, match="reset by peer"):
+        run_job(encode_job, run)
+    assert [one["unit"] for one in report(encode_job.output_folder)["failed"]] == ["00000_00001"]
+    assert run_job(encode_job, run)["rows_done"] == 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text(st.characters(blacklist_characters="\n\r", blacklist_categories=["Cs"]), max_size=5), max_size=40),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_lines_are_cut_into_units_without_loss(lines, size, closed):
+    fs = fsspec.filesystem("memory")
+    raw = "\n".join(lines) + ("\n" if closed and lines else "")
+    fs.pipe_file("/lines.txt", raw.encode())
+    reader = LinesReader(fs, ["/lines.txt"])
+    units = [Unit("x", "/lines.txt", s.start, s.stop, s.byte_range) for s in reader.spans("/lines.txt", size)]
+    read = [text for unit in units for text in reader.read(unit).values]
+    assert read == (raw.removesuffix("\n").split("\n") if raw else [])
+    assert all(len(unit) == size for unit in units[:-1])
+
+
+def test_a_worker_refuses_a_model_that_is_not_the_drivers(encode_job):
+    """Else nodes with an older copy of the model would write embeddings that no query finds."""
+    write_lines(encode_job.source, some_texts(5))
+    with pytest.raises(ModelError, match="another model here than where the job was started"):
+        worker(Run(encode_job, "run", "fingerprint of another model"), [])
