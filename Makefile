@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=23' 'setuptools<81' wheel
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,bench,docs,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,dev]'
 	touch $@
 
 # The whole job on the collection that the package carries; serves http://127.0.0.1:1234 until stopped.

@@ -31,7 +31,7 @@ from clip_retrieval.clip_back import clip_back
 print("clipgpt_model" in inspect.signature(clip_back).parameters)
 """
 
-OTHER_EXTRAS = ("all", "bench", "dev", "docs", "evaluation")
+OTHER_EXTRAS = ("all", "dev", "docs", "evaluation")
 """Those that hold other extras, or that only developers need."""
 
 IPYTHON_WITHOUT_HELP = 9

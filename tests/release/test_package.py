@@ -124,6 +124,6 @@ def test_the_version_heads_the_changelog():
 
 def test_all_is_every_extra_that_a_user_can_want():
     extras = settings()["options.extras_require"]
-    names = set(extras) - {"all", "bench", "docs", "dev", "evaluation"}
+    names = set(extras) - {"all", "docs", "dev", "evaluation"}
     assert extras["all"].strip() == f"clipgpt-retrieval[{','.join(sorted(names))}]"
     assert extras["evaluation"].strip() == "clipgpt-retrieval[eval]"
