@@ -45,15 +45,15 @@ def commands(page: Path) -> Iterator[list[str]]:
     for block in blocks(page):
         if block.language != "bash":
             continue
-        for line in block.text.replace("\\\n", " ").splitlines():
-            yield from split_commands(line)
+        yield from split_commands(block.text)
 
 
-def split_commands(line: str) -> Iterator[list[str]]:
-    """The words of each command of a line such as ``one && two; three | four``."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=";&|")
-    lexer.whitespace_split = True
-    for is_separator, words in itertools.groupby(lexer, key=lambda word: set(word) <= set(";&|")):
+def split_commands(text: str) -> Iterator[list[str]]:
+    """The words of each command of lines such as ``one && two; three | four``."""
+    joined = re.sub(r"(^|\s)#.*$", "", text.replace("\\\n", " "), flags=re.MULTILINE)
+    lexer = shlex.shlex(joined, posix=True, punctuation_chars=";&|\n")
+    lexer.whitespace, lexer.commenters, lexer.whitespace_split = " \t", "", True
+    for is_separator, words in itertools.groupby(lexer, key=lambda word: set(word) <= set(";&|\n")):
         if not is_separator:
             yield list(words)
 
@@ -217,5 +217,5 @@ def test_a_command_that_is_not_there_is_found():
     for wrong in ("clipgpt-retrieval trian a b", "clipgpt-retrieval train a b --recipee frozen"):
         with pytest.raises(AssertionError):
             check_call(shlex.split(wrong), own_commands())
-    with pytest.raises(TypeError, match="output_folder"):
-        check_call(shlex.split("clipgpt-retrieval train a"), own_commands())
+    with pytest.raises(TypeError, match="model"):
+        check_call(shlex.split("clipgpt-retrieval evaluate a"), own_commands())

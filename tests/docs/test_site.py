@@ -1,5 +1,6 @@
 """The documentation site: it builds without a warning, every page is reached, and no link on it is dead."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -65,12 +66,17 @@ def test_no_link_is_dead(site):
 
 @pytest.mark.slow
 def test_the_references_hold_every_flag_and_field_of_the_code(site):
+    from clipgpt_retrieval.back import serve
     from clipgpt_retrieval.back.schema import KnnRequest
+    from clipgpt_retrieval.cli import _commands
 
     http = (site / "reference" / "http" / "index.html").read_text(encoding="utf-8")
     assert all(field in http for field in KnnRequest.model_fields)
     command_line = (site / "reference" / "command_line" / "index.html").read_text(encoding="utf-8")
-    assert all(flag in command_line for flag in ("learning_rate", "write_min_similarity", "num_clusters", "top_p"))
+    for command in _commands().values():
+        assert f'id="{command.__module__}.{command.__name__}"' in command_line, command.__name__
+        if command is not serve:  # its flags are those of BackOptions, by reference
+            assert all(flag in command_line for flag in inspect.signature(command).parameters)
 
 
 def test_readme_and_pages_link_to_files_that_are_there():
