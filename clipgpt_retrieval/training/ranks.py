@@ -79,6 +79,12 @@ class Ranks:
         if self.count > 1:
             dist.barrier()
 
+    def leave(self) -> None:
+        """Parts from the other processes; one that ends without may abort in the middle of its threads."""
+        if self.count > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
 
 def join_ranks(device: str) -> Ranks:
     """Joins the processes that ``torchrun`` started beside this one, if it did."""

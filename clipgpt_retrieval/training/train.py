@@ -48,6 +48,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         print(f"{run.data.pictures} pictures to learn from, {len(run.data.validation)} to measure on")
     folder = _run_folder(run)
     _learn(run, folder)
+    run.ranks.leave()
     if not run.ranks.first:
         return {}
     if run.recipe.contrastive:

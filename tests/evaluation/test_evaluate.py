@@ -190,13 +190,13 @@ def test_clip_s_own_embeddings_of_a_part_are_compared_on_that_part(folder, model
 
 def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_path):
     own = Path(shutil.copytree(model, tmp_path / "model"))
-    before = {file.name: file.read_bytes() for file in own.iterdir()}
+    before = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
     settings = Settings(device="cpu", caption_pictures=0)
     assert evaluate(str(folder), str(own), str(tmp_path / "a"), settings).min_similarity_written is None
-    assert {file.name: file.read_bytes() for file in own.iterdir()} == before
+    assert {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()} == before
     asked = Settings(device="cpu", caption_pictures=0, write_min_similarity=True)
     report = evaluate(str(folder), str(own), str(tmp_path / "b"), asked)
-    after = {file.name: file.read_bytes() for file in own.iterdir()}
+    after = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
     assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
     engine = load(str(own), device="cpu")
     assert engine.min_similarity == report.calibration.threshold == report.min_similarity_written

@@ -77,7 +77,7 @@ def test_a_clipcap_says_what_its_own_procedure_says_token_for_token(clipcap, tok
     ]
     for row, said in zip(embeddings, expected, strict=True):
         batch = torch.from_numpy(row[None])
-        generated = engine._generate(batch, Generation(max_new_tokens=ENTRY_LENGTH))[0].tolist()
+        generated = engine._generate(batch, Generation(max_new_tokens=ENTRY_LENGTH), lambda: None)[0].tolist()
         assert generated == said
 
 

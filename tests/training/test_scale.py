@@ -113,6 +113,7 @@ from clipgpt_retrieval.training.ranks import join_ranks
 *given, recipe, micro_batch, output = sys.argv[1:]
 ranks = join_ranks("cpu")
 torch.save(test_scale.one_step(*given, recipe, int(micro_batch), ranks), f"{output}.{ranks.rank}")
+ranks.leave()
 """
 
 
