@@ -8,6 +8,7 @@ which is trained in a minute because nothing of the backbone runs again.
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from clipgpt_retrieval.training.closed_form import fit_prefix, fit_readout
 from clipgpt_retrieval.training.pairs import Pairs
 from clipgpt_retrieval.training.recipes import Recipe
 from clipgpt_retrieval.training.states import CaptionStates, caption_states, save_aside
+
+START_PICTURES = 2000
+"""As many as a first regression needs; a large collection's steps teach the rest."""
 
 OTHER_TOKENS = 1000
 """Tokens beside those of the captions that a step's softmax runs over, drawn anew each time."""
@@ -54,6 +58,21 @@ def train_frozen(
         _fit_fusion(network, states, embeddings, recipe.embedding_noise, _arguments(recipe, network, run_folder, seed))
         save_aside(dict(network.clip_fusion.state_dict()), finished)
     network.clip_fusion.load_state_dict(load_file(finished))
+
+
+def start_from_ridge(network: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> None:
+    """Fits ``clip_out`` of an untrained model, for training to go on from.
+
+    Args:
+        network: its image mean is set.
+        sequences: the model's format.
+        pairs: the first :data:`START_PICTURES` of them are read.
+        folder: holds the states, so that a second start does not repeat them.
+    """
+    read = pairs.subset(np.arange(min(len(pairs), START_PICTURES)))
+    fit_readout(network, caption_states(network, sequences, read, folder), torch.from_numpy(read.embeddings))
+    # The map that was fitted with it gives vectors as long as pictures lie from their mean.
+    network.image_beta.fill_(1.0)
 
 
 class _Rows(Dataset):

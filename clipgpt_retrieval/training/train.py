@@ -15,7 +15,7 @@ from clipgpt_retrieval.storage import is_url
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.display import TENSORBOARD
 from clipgpt_retrieval.training.fit import Rhythm, fit
-from clipgpt_retrieval.training.frozen import train_frozen
+from clipgpt_retrieval.training.frozen import start_from_ridge, train_frozen
 from clipgpt_retrieval.training.image_space import fit_image_beta
 from clipgpt_retrieval.training.lora import add_adapters
 from clipgpt_retrieval.training.record import model_card, training_record
@@ -68,6 +68,8 @@ def _learn(run: Run, folder: Path) -> None:
     if run.recipe.freeze_backbone:
         train_frozen(run.network, run.sequences, run.data.at_hand, run.recipe, folder, run.settings.seed)
         return
+    if run.recipe.ridge_start:
+        start_from_ridge(run.network, run.sequences, run.data.at_hand, folder / "start")
     adapters = add_adapters(run.network, run.recipe.lora_rank) if run.recipe.lora_rank else None
     rhythm = Rhythm(*run.settings.rhythm(run.recipe.steps), run.settings.wandb)
     with _attention_for_short_texts(run.network):

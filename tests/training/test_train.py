@@ -41,6 +41,14 @@ def test_the_default_recipe_learns_both_ways(trained, collection):
     assert np.mean([thing in caption for thing, caption in zip(things, captions, strict=True)]) > 0.5
 
 
+def test_a_default_run_begins_with_a_readout_that_ranks(collection, tmp_path):
+    """A thousand captioned pictures are enough for a regression, and too few for steps that begin with nothing."""
+    figures = train(
+        str(collection), str(tmp_path / "model"), steps=1, batch_size=32, learning_rate=1e-6, **scratch(collection)
+    )
+    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+
+
 @pytest.mark.slow
 def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
     folder = str(tmp_path / "model")

@@ -20,6 +20,8 @@ class Recipe:
         prompt_format: see ``ClipGptConfig``.
         lora_rank: the backbone's weights stay as they are and every linear map of it learns a difference of this rank
             beside them, merged into them at the end (LoRA, Hu et al. 2021, arXiv:2106.09685); 0: all is trained.
+        ridge_start: clip_out begins as a ridge regression on the states of the untrained model: with few pictures a
+            step then turns what already ranks, instead of learning by heart from nothing.
         freeze_backbone: hidden states are computed once; only what reads them is trained.
         contrastive: InfoNCE and cosine, else the mean squared error on raw embeddings.
         tasks: what a step does with a picture, see ``Collator``.
@@ -47,6 +49,7 @@ class Recipe:
     caption_from: str = "prefix"
     prompt_format: str = "clipgpt"
     lora_rank: int = 0
+    ridge_start: bool = False
     freeze_backbone: bool = False
     contrastive: bool = True
     tasks: str = "both"
