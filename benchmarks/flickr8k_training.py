@@ -6,10 +6,10 @@ of held-out embeddings beside a true one, and twenty captions of predicted image
 the frozen recipe's retrieval over eight splits, since 164 pictures more or less alike move R@10 by some hundredths, and
 the default recipe against General-GPT's at equal steps.
 
-    python benchmarks/flickr8k_training.py scratch         # about 7 minutes on two cores
+    python benchmarks/flickr8k_training.py scratch         # about 9 minutes on two cores
     python benchmarks/flickr8k_training.py frozen          # about 3
     python benchmarks/flickr8k_training.py splits          # about 3
-    python benchmarks/flickr8k_training.py equal_steps     # about 5
+    python benchmarks/flickr8k_training.py equal_steps     # about 7
 """
 
 import sys

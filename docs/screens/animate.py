@@ -1,0 +1,76 @@
+"""Makes the animation of the README from a running demo: a text, its best picture, and a change of that picture.
+
+clipgpt-retrieval demo &
+python docs/screens/animate.py http://127.0.0.1:1234
+"""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+FILE = Path(__file__).parent / "demo.webp"
+SIZE = (960, 600)
+TEXT, CHANGE = "a dog on the beach", "but at night"
+QUICK, SLOW = 120, 2200
+"""Milliseconds that a frame is shown."""
+
+
+def main(url: str) -> None:
+    frames: list[tuple[Image.Image, int]] = []
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+        page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]})
+        page.goto(url)
+        page.locator("#clipgpt").wait_for()
+        type_text(page, TEXT, frames)
+        search(page)
+        page.get_by_text("Caption all visible").click()
+        page.locator(".caption:visible").first.wait_for()
+        shoot(page, frames, SLOW)
+        page.locator("#searchBar").fill("")
+        type_text(page, CHANGE, frames)
+        page.evaluate("window.before = document.querySelector('clip-front').images")
+        page.locator("#products figure").first.get_by_label("Add this picture to the query").click()
+        wait_for_results(page)
+        shoot(page, frames, SLOW + SLOW)
+        browser.close()
+    pictures, durations = zip(*frames, strict=True)
+    pictures[0].save(FILE, save_all=True, append_images=pictures[1:], duration=list(durations), loop=0, quality=70)
+
+
+def type_text(page: Page, text: str, frames: list[tuple[Image.Image, int]]) -> None:
+    """Letter by letter, as somebody types."""
+    for end in range(2, len(text) + 2, 2):
+        page.locator("#searchBar").fill(text[:end])
+        shoot(page, frames, QUICK)
+
+
+def search(page: Page) -> None:
+    """Enter, and the results."""
+    page.evaluate("window.before = document.querySelector('clip-front').images")
+    page.locator("#searchBar").press("Enter")
+    wait_for_results(page)
+
+
+def wait_for_results(page: Page) -> None:
+    """Until other pictures than before are there."""
+    page.wait_for_function(
+        "() => { const { images } = document.querySelector('clip-front');"
+        " return images.length > 0 && images !== window.before; }"
+    )
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(400)
+
+
+def shoot(page: Page, frames: list[tuple[Image.Image, int]], milliseconds: int) -> None:
+    """A frame of the page as it stands."""
+    frames.append((Image.open(io.BytesIO(page.screenshot())).convert("RGB"), milliseconds))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
