@@ -378,7 +378,7 @@ def test_disable_gives_clip_retrieval_back_as_it_was(backs, real, back_flags):
     real.plugin("disable")
     shown = real.run(*clip_retrieval(real, "back", "--help"), PAGER="cat")
     assert "--indices_paths" in shown.stdout + shown.stderr
-    assert "clipgpt" not in shown.stdout + shown.stderr
+    assert "clipgpt_model" not in shown.stdout + shown.stderr
     again = Back(real, *back_flags)
     again.wait_until_ready()
     assert client(again).query(text="a dog") == client(stock).query(text="a dog")
