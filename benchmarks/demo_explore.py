@@ -7,17 +7,16 @@ and how many show a thing that its caption names; then what the comparison of tw
 rid of every picture with a vehicle.
 """
 
-import json
 import tempfile
 from pathlib import Path
 
 import faiss
 import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 import clipgpt_retrieval as cg
+from clipgpt_retrieval.demo.gallery import read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.things import KINDS
 from clipgpt_retrieval.demo.words import named_in, setting_in
@@ -35,11 +34,6 @@ def main() -> None:
     console = Console(width=150)
     console.print(contents_table(collection, engine, scenes))
     console.print(comparison_table(collection, engine, scenes))
-
-
-def read_scenes(collection: Path) -> list[Scene]:
-    """The scenes of the gallery, by item id."""
-    return [Scene.from_dict(json.loads(text)) for text in pd.read_parquet(collection / "metadata")["scene"]]
 
 
 def has_vehicle(scene: Scene) -> bool:

@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 import clipgpt_retrieval as cg
-from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.answers import NOTEBOOK_EXAMPLES
+from clipgpt_retrieval.demo.gallery import read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
-from clipgpt_retrieval.demo.unpack import unpacked
 from clipgpt_retrieval.demo.words import (
     named_in,
     names_all,
@@ -28,6 +26,7 @@ from clipgpt_retrieval.demo.words import (
     setting_in,
     shows_what_it_names,
 )
+from clipgpt_retrieval.evaluation.clip_text import ClipText
 
 WEIGHTS = np.linspace(0, 1, 11)
 PARAPHRASES = (
@@ -82,7 +81,7 @@ def read_gallery(collection: Path) -> Gallery:
     rows = pd.read_parquet(collection / "metadata")
     embeddings = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
     return Gallery(
-        [Scene.from_dict(json.loads(scene)) for scene in rows["scene"]],
+        read_scenes(collection),
         unit(embeddings),
         [text for texts in rows["captions"] for text in texts],
         np.repeat(np.arange(len(rows)), [len(texts) for texts in rows["captions"]]),
@@ -96,18 +95,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def clip_text_embeddings(texts: list[str]) -> np.ndarray:
     """The demo's CLIP text tower, float32 ``[n, d]``, unit norm."""
-    import open_clip
-    import torch
-
-    clip.register()
-    model = open_clip.create_model(clip.ARCHITECTURE, pretrained=str(unpacked() / "clip.safetensors")).eval()
-    tokenizer = open_clip.get_tokenizer(clip.ARCHITECTURE)
-    with torch.inference_mode():
-        batches = [
-            model.encode_text(tokenizer(texts[start : start + 256]), normalize=True).float().numpy()
-            for start in tqdm(range(0, len(texts), 256), desc="CLIP text tower", unit="batch")
-        ]
-    return np.concatenate(batches)
+    return ClipText(cg.demo.clip_model(), "cpu").encode(texts)
 
 
 def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:

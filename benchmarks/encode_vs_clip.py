@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import open_clip
 import torch
 from _timing import conditions, median_seconds, parse_flags
-from clip_retrieval.clip_back import KnnService
 from encode_speed import TEXT, general_gpt_directory
 
+from clipgpt_retrieval.back.resources import stock_text_query
 from clipgpt_retrieval.engine import load
 
 
@@ -30,19 +30,11 @@ def main() -> None:
         aesthetic_embeddings=None,
     )
 
-    def clip() -> object:
-        return KnnService(clip_resources={}).compute_query(
-            stock,
-            text_input=TEXT,
-            image_input=None,
-            image_url_input=None,
-            embedding_input=None,
-            use_mclip=False,
-            aesthetic_score=None,
-            aesthetic_weight=None,
-        )
-
-    sides = {"clip": clip, "ours": lambda: engine.encode([TEXT]), "float32": lambda: exact.encode([TEXT])}
+    sides = {
+        "clip": lambda: stock_text_query(stock, TEXT),
+        "ours": lambda: engine.encode([TEXT]),
+        "float32": lambda: exact.encode([TEXT]),
+    }
     taken = median_seconds(sides, asked)
     print(
         f"CLIP's text tower {taken['clip'] * 1e3:.1f} ms, CLIP-GPT {taken['ours'] * 1e3:.1f} ms in "

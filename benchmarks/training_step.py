@@ -55,8 +55,10 @@ def notebook() -> list[float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     pairs, random = pictures(), np.random.default_rng(0)
     embed = model.get_input_embeddings()
-    ids_of = lambda text: words(text, return_tensors="pt")["input_ids"]  # noqa: E731
     out = words.convert_tokens_to_ids("[CLIP OUT]")
+
+    def ids_of(text: str) -> torch.Tensor:
+        return words(text, return_tensors="pt")["input_ids"]
 
     def loss_of(row: int) -> torch.Tensor:
         caption = pairs.captions[row][random.integers(len(pairs.captions[row]))]

@@ -30,10 +30,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("clipgpt-retrieval")
-    if name != "demo" and name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
     if name == "demo":
         return import_module("clipgpt_retrieval.demo")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)

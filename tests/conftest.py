@@ -180,6 +180,15 @@ def demo_cache(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def demo_scenes(demo_cache) -> list:
+    """What the demo's pictures show, by item id."""
+    import clipgpt_retrieval as cg
+    from clipgpt_retrieval.demo.gallery import read_scenes
+
+    return read_scenes(cg.demo.path())
+
+
+@pytest.fixture(scope="session")
 def demo_server(demo_cache, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """``clipgpt-retrieval demo`` in a process of its own, serving: its address and what it prints."""
     printed = tmp_path_factory.mktemp("demo_server") / "printed.txt"

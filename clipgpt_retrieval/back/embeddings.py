@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from clip_retrieval.clip_back import IMAGE_CLIP_INFERENCE_TIME, IMAGE_PREPRO_TIME, KnnService, normalized
+from clip_retrieval.clip_back import IMAGE_CLIP_INFERENCE_TIME, IMAGE_PREPRO_TIME, normalized
 from PIL import Image
 
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
-from clipgpt_retrieval.back.resources import ClipGptResource
+from clipgpt_retrieval.back.resources import ClipGptResource, stock_text_query
 from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, Segment
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.sequence import unit_embeddings
@@ -115,16 +115,7 @@ class RequestEncoder:
                 raise InputError("use_mclip", "needs mCLIP, and this server has not loaded it")
         else:
             self._resource.needs_clip(field)
-        return KnnService(clip_resources={}).compute_query(
-            self._resource,
-            text_input=text,
-            image_input=None,
-            image_url_input=None,
-            embedding_input=None,
-            use_mclip=use_mclip,
-            aesthetic_score=None,
-            aesthetic_weight=None,
-        )
+        return stock_text_query(self._resource, text, use_mclip=use_mclip)
 
     def _clip_image(self, image: Image.Image) -> np.ndarray:
         resource = self._resource

@@ -241,17 +241,22 @@ def _check_dimension(name: str, stock: ClipResource, model: str, dimension: int)
 
 def _clip_dim(stock: ClipResource) -> int:
     """The dimension of CLIP's embeddings: what it makes of a text tells it for every kind of CLIP."""
-    [embedding] = KnnService(clip_resources={}).compute_query(
+    [embedding] = stock_text_query(stock, "a photo")
+    return len(embedding)
+
+
+def stock_text_query(stock: ClipResource, text: str, *, use_mclip: bool = False) -> Any:
+    """A text as clip-retrieval itself encodes it, float32 ``[1, d]``, unit norm."""
+    return KnnService(clip_resources={}).compute_query(
         stock,
-        text_input="a photo",
+        text_input=text,
         image_input=None,
         image_url_input=None,
         embedding_input=None,
-        use_mclip=False,
+        use_mclip=use_mclip,
         aesthetic_score=None,
         aesthetic_weight=None,
     )
-    return len(embedding)
 
 
 def _weight(entry: dict[str, Any], options: BackOptions) -> float:

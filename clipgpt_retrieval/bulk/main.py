@@ -53,7 +53,7 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
         try:
             if units:
                 distribute(run, units)
-        except Exception as error:
+        except Exception as error:  # whatever the workers' end was, what is done is reported first
             ended_by = error
     report = _report(run, plan, rows_before, time.perf_counter() - started)
     retried(lambda: write_text(f"{job.output_folder}/{REPORT_FILE}", json.dumps(report, indent=1)), job.retries)

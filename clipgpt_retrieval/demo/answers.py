@@ -50,12 +50,10 @@ class Answer:
     """What a query brought.
 
     Attributes:
-        asked: the query, in words.
         understood: the caption of its image embedding.
         hits: the pictures found, the best first.
     """
 
-    asked: str
     understood: str
     hits: list[Hit]
 
@@ -80,24 +78,22 @@ class Gallery:
         Raises:
             InputError: an empty text, or one longer than the model reads.
         """
-        return self._answer(text, text, hits)
+        return self._answer(text, hits)
 
     def answer_edit(self, text: str, change: str, hits: int = 3) -> Answer:
         """The pictures that are like the best one of ``text``, after a change of it."""
         source = self.answer(text, hits=1).hits[0].id
         [embedding] = self._items.embeddings([source])
         query: Query = [{"embedding": embedding}, {"text": change}]
-        return self._answer(query, f"[its best picture] {change}", hits, besides=source)
+        return self._answer(query, hits, besides=source)
 
-    def _answer(self, query: Query, asked: str, hits: int, besides: int | None = None) -> Answer:
+    def _answer(self, query: Query, hits: int, besides: int | None = None) -> Answer:
         query_embedding, image_embedding = self._engine.encode_both([query])
         [similarities], [ids] = self._index.search(query_embedding, hits + 1)
         found = [(int(i), float(s)) for i, s in zip(ids, similarities, strict=True) if i not in (-1, besides)][:hits]
         embeddings = self._items.embeddings([item_id for item_id, _ in found])
         understood, *read_back = self._engine.caption(np.concatenate([image_embedding, embeddings]))
-        return Answer(
-            asked, understood, [self._hit(*one, caption) for one, caption in zip(found, read_back, strict=True)]
-        )
+        return Answer(understood, [self._hit(*one, caption) for one, caption in zip(found, read_back, strict=True)])
 
     def _hit(self, item_id: int, similarity: float, read_back: str) -> Hit:
         row: Any = self._rows.iloc[item_id]

@@ -102,6 +102,12 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
     (folder / "edits.jsonl").write_text(gallery.edits_as_jsonl())
 
 
+def read_scenes(folder: Path) -> list[Scene]:
+    """What the pictures of a gallery show, by item id."""
+    described = pd.read_parquet(folder / "metadata", columns=["scene"])["scene"]
+    return [Scene.from_dict(json.loads(text)) for text in described]
+
+
 def _draw(scenes: list[Scene], folder: Path) -> None:
     folder.mkdir(parents=True)
     for row, scene in enumerate(tqdm(scenes, desc="gallery", unit="picture")):

@@ -72,8 +72,9 @@ def compare(first: Items, second: Items, clipgpt: ClipGpt, num_clusters: int) ->
             }
         )
     rows.sort(key=lambda row: -abs(row["standard_errors"]))
+    differing = [row for row in rows if row["verdict"] != "alike"]
     alike = [row for row in rows if row["verdict"] == "alike"]
-    return [row for row in rows if row not in alike] + typical(points, ids, owner, clipgpt) + alike
+    return [*differing, *typical(points, ids, owner, clipgpt), *alike]
 
 
 def typical(points: np.ndarray, ids: np.ndarray, owner: np.ndarray, clipgpt: ClipGpt) -> Rows:

@@ -1,18 +1,15 @@
 """The demo as people meet it: what ships answers its own examples, in the terminal and over the network."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import requests
 from clip_retrieval.clip_client import ClipClient, Modality
 
 import clipgpt_retrieval as cg
 from clipgpt_retrieval.demo.answers import EDITS, NOTEBOOK_EXAMPLES, Gallery
-from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.words import night_in, shows_what_it_names
 
 COMMAND = Path(sys.executable).parent / "clipgpt-retrieval"
@@ -23,24 +20,18 @@ def gallery(demo_cache) -> Gallery:
     return Gallery(cg.demo.path(), cg.load("demo", device="cpu"))
 
 
-@pytest.fixture(scope="module")
-def scenes(demo_cache) -> list[Scene]:
-    described = pd.read_parquet(cg.demo.path() / "metadata")["scene"]
-    return [Scene.from_dict(json.loads(text)) for text in described]
-
-
 @pytest.mark.parametrize("text", [*NOTEBOOK_EXAMPLES, "kid with a book", "bikes and cars", "dog at the beach at night"])
-def test_one_of_three_pictures_shows_what_was_asked_for(gallery, scenes, text):
+def test_one_of_three_pictures_shows_what_was_asked_for(gallery, demo_scenes, text):
     hits = gallery.answer(text).hits
-    assert any(shows_what_it_names(scenes[hit.id], text) for hit in hits), [scenes[hit.id] for hit in hits]
+    assert any(shows_what_it_names(demo_scenes[hit.id], text) for hit in hits), [demo_scenes[hit.id] for hit in hits]
     assert all(hit.picture.is_file() for hit in hits)
 
 
-def test_an_edit_finds_the_picture_so_changed(gallery, scenes):
+def test_an_edit_finds_the_picture_so_changed(gallery, demo_scenes):
     text, change = EDITS[0]
     assert night_in(change)
     source, best = gallery.answer(text).hits[0], gallery.answer_edit(text, change).hits[0]
-    assert best.id != source.id and scenes[best.id].night and scenes[best.id].count_of("giraffe")
+    assert best.id != source.id and demo_scenes[best.id].night and demo_scenes[best.id].count_of("giraffe")
 
 
 def test_what_was_understood_and_what_was_found_are_told_in_words(gallery):
@@ -58,13 +49,13 @@ def test_one_query_is_answered_in_the_terminal(demo_cache):
 
 
 @pytest.mark.slow
-def test_the_page_the_pictures_and_a_stock_client_are_served(demo_server, scenes):
+def test_the_page_the_pictures_and_a_stock_client_are_served(demo_server, demo_scenes):
     url, printed = demo_server
     assert requests.get(f"{url}/indices-list", timeout=30).json() == ["demo"], printed.read_text()
     assert "<clip-front>" in requests.get(url, timeout=30).text
     client = ClipClient(url=f"{url}/knn-service", indice_name="demo", modality=Modality.IMAGE, num_images=3)
     best = client.query(text=NOTEBOOK_EXAMPLES[3])[0]
-    assert scenes[best["id"]].count_of("giraffe") and scenes[best["id"]].count_of("fence")
+    assert demo_scenes[best["id"]].count_of("giraffe") and demo_scenes[best["id"]].count_of("fence")
     assert best["caption"] and best["image_path"].endswith(".webp")
     # Not deduplicated, as near misses of a scene count as duplicates of it.
     client.deduplicate = False

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import clipgpt_retrieval as cg
-from benchmarks.demo_explore import chance, clusters_of, has_vehicle, read_scenes, two_halves
+from benchmarks.demo_explore import chance, clusters_of, has_vehicle, two_halves
 from clipgpt_retrieval.demo.words import setting_in
 from clipgpt_retrieval.explore.findings import compare
 
@@ -21,29 +21,24 @@ def engine(demo_cache):
     return cg.load("demo", device="cpu")
 
 
-@pytest.fixture(scope="module")
-def scenes(collection):
-    return read_scenes(collection)
-
-
-def test_the_table_of_contents_names_the_settings_that_are_there(collection, engine, scenes):
-    clusters = clusters_of(collection, engine, scenes)
+def test_the_table_of_contents_names_the_settings_that_are_there(collection, engine, demo_scenes):
+    clusters = clusters_of(collection, engine, demo_scenes)
     sizes = [cluster["size"] for cluster in clusters]
-    assert sum(sizes) == len(scenes)
+    assert sum(sizes) == len(demo_scenes)
     named = {setting_in(cluster["caption"]) for cluster in clusters} - {None}
     assert len(named) >= 10, named
-    assert np.average([cluster["largest_setting"] for cluster in clusters], weights=sizes) > 2 * chance(scenes)
+    assert np.average([cluster["largest_setting"] for cluster in clusters], weights=sizes) > 2 * chance(demo_scenes)
     telling = [cluster for cluster in clusters if cluster["of_its_setting"] is not None]
     true = [cluster["of_its_setting"] for cluster in telling]
-    assert np.average(true, weights=[cluster["size"] for cluster in telling]) > 2 * chance(scenes)
+    assert np.average(true, weights=[cluster["size"] for cluster in telling]) > 2 * chance(demo_scenes)
 
 
-def test_the_comparison_of_two_halves_says_that_the_vehicles_are_missing(collection, engine, scenes):
-    first, second = two_halves(collection, scenes)
+def test_the_comparison_of_two_halves_says_that_the_vehicles_are_missing(collection, engine, demo_scenes):
+    first, second = two_halves(collection, demo_scenes)
     rows = [row for row in compare(first, second, engine, 24) if row["verdict"] != "alike"]
     missing = [row for row in rows if row["verdict"] in ("only in the first", "typical of the first")]
     assert missing, rows
-    shown = [scenes[2 * item] for row in missing for item in row["examples_first"]]
+    shown = [demo_scenes[2 * item] for row in missing for item in row["examples_first"]]
     assert np.mean([has_vehicle(scene) for scene in shown]) > 0.8
     spoken = " ".join(row["caption"] for row in missing)
     assert any(

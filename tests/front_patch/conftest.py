@@ -94,17 +94,13 @@ def front_app(make_front_app):
     """The back end with a table of contents that a test can foretell."""
     app = make_front_app()
     rules = {rule.rule: rule.endpoint for rule in app.url_map.iter_rules()}
-    if "/explore-service" in rules:
-        app.view_functions[rules["/explore-service"]] = explore
-    else:
-        app.add_url_rule("/explore-service", "explore", explore)
+    app.view_functions[rules["/explore-service"]] = explore
     return app
 
 
 @pytest.fixture(scope="session")
 def exploring_url(make_front_app) -> Iterator[str]:
     """The back end with its own explore service."""
-    pytest.importorskip("clipgpt_retrieval.back.explore", reason="this back end has no explore service yet")
     yield from serve(make_front_app())
 
 

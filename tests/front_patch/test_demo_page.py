@@ -1,39 +1,28 @@
 """What people do on the page of the demo, where what is found can be checked against what is drawn."""
 
-import json
-
-import pandas as pd
 import pytest
 from browsing import card, open_page, results_of, search, shown_ids
 from playwright.sync_api import expect
 
-import clipgpt_retrieval as cg
 from clipgpt_retrieval.demo.answers import EDITS, NOTEBOOK_EXAMPLES
-from clipgpt_retrieval.demo.scenes import Scene
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def scenes(demo_cache) -> list[Scene]:
-    described = pd.read_parquet(cg.demo.path() / "metadata")["scene"]
-    return [Scene.from_dict(json.loads(text)) for text in described]
-
-
-def test_from_a_text_to_its_picture_and_on_to_a_change_of_it(page, demo_server, scenes):
+def test_from_a_text_to_its_picture_and_on_to_a_change_of_it(page, demo_server, demo_scenes):
     open_page(page, demo_server[0])
     search(page, NOTEBOOK_EXAMPLES[3])
-    source = scenes[shown_ids(page)[0]]
+    source = demo_scenes[shown_ids(page)[0]]
     assert source.count_of("giraffe") and source.count_of("fence")
     expect(page.locator(".understood q")).to_contain_text("giraffe")
     page.locator("#searchBar").fill(EDITS[0][1])
     with results_of(page):
         card(page, 0).get_by_label("Add this picture to the query").click()
-    changed = [scenes[item] for item in shown_ids(page)[:3]]
+    changed = [demo_scenes[item] for item in shown_ids(page)[:3]]
     assert any(scene.night and scene.count_of("giraffe") for scene in changed), changed
 
 
-def test_a_caption_says_what_is_in_the_picture(page, demo_server, scenes):
+def test_a_caption_says_what_is_in_the_picture(page, demo_server, demo_scenes):
     open_page(page, demo_server[0])
     search(page, "a piece of cake and a fork on a table")
     page.get_by_text("Caption all visible").click()
