@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -212,6 +213,36 @@ class ClipGpt:
             for captions in self._generated(embeddings, scored=True, **generation)
         ]
 
+    def answer(self, queries: Sequence[Query], *, batch_size: int = 64, **generation: Any) -> list[str]:
+        """The text that each query asks for, as a model trained on such answers says it.
+
+        Args:
+            queries: texts, or lists of segments ``{"text": str}`` and ``{"embedding": vector}``.
+            batch_size: queries at once.
+            **generation: fields of :class:`Generation` other than ``num_captions``.
+
+        Returns:
+            n answers.
+
+        Raises:
+            InputError: as :meth:`encode`, a model that captions single embeddings only, or a generation setting out of
+                its bounds.
+        """
+        settings = Generation(**{**generation, "num_captions": 1})
+        prompts = [self._checked(self.sequences.answer_prompt(query)) for query in queries]
+        answers = [""] * len(prompts)
+        # Rows of one length need no padding, which would move the places that a model knows.
+        by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids))
+        for _, rows in groupby(by_length, key=lambda i: len(prompts[i].ids)):
+            for part in _batches(list(rows), batch_size):
+                ids = torch.tensor([prompts[i].ids for i in part], device=self.device)  # [b, p]
+                embeddings = self._tensor(np.concatenate([prompts[i].embeddings for i in part]))  # [m, d]
+                no_fusion = self._tensor(np.zeros((len(part), self.clip_dim)))  # [b, d]
+                generated = self._generate(ids, embeddings, no_fusion, settings, no_pause).tolist()
+                for row, said in zip(part, generated, strict=True):
+                    answers[row] = self.sequences.caption_text(self._before_stop(said))
+        return answers
+
     def _checked(self, sequence: ClipGptSequence) -> ClipGptSequence:
         limit = self.model.context_length
         if limit is not None and len(sequence.ids) > limit:
@@ -261,7 +292,8 @@ class ClipGpt:
         captions: list[list[Caption]] = []
         for rows in _batches(range(len(vectors)), batch_size):
             batch = self._tensor(vectors[list(rows)])  # [b, d]
-            generated = self._generate(batch, settings, pause)  # [b * c, t]
+            prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
+            generated = self._generate(prompt.expand(len(batch), -1), batch, batch, settings, pause)  # [b * c, t]
             texts = [self.sequences.caption_text(self._before_stop(row)) for row in generated.tolist()]
             count = settings.num_captions
             logprobs = self._logprobs(batch.repeat_interleave(count, 0), generated) if scored else [0.0] * len(texts)
@@ -270,19 +302,29 @@ class ClipGpt:
         return captions
 
     @torch.inference_mode()
-    def _generate(self, embeddings: Tensor, settings: Generation, pause: Callable[[], None]) -> Tensor:
-        """Generated ids ``[b * num_captions, t]``, closed by a stop id where there was room for one."""
-        prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
-        vectors = self.model.embed(prompt.expand(len(embeddings), -1), embeddings)  # [b, p, h]
+    def _generate(
+        self, prompts: Tensor, embeddings: Tensor, captioned: Tensor, settings: Generation, pause: Callable[[], None]
+    ) -> Tensor:
+        """Generated ids ``[b * num_captions, t]``, closed by a stop id where there was room for one.
+
+        Args:
+            prompts: int64 ``[b, p]``.
+            embeddings: float32 ``[m, d]``, those in the prompts.
+            captioned: float32 ``[b, d]``, what each row captions where that comes in by fusion.
+            settings: how to generate.
+            pause: called after each token.
+        """
+        vectors = self.model.embed(prompts, embeddings)  # [b, p, h]
+        room = self._room(prompts.shape[1])
         if settings.is_greedy:
             stops = torch.tensor(self._stop_ids, device=self.device)
-            longest = min(settings.max_new_tokens, self._room(len(prompt)))
-            return generate_greedy(self.model, vectors, embeddings, stops, longest, pause)
+            longest = min(settings.max_new_tokens, room)
+            return generate_greedy(self.model, vectors, captioned, stops, longest, pause)
         return self._captioner.generate(
             inputs_embeds=vectors,
             attention_mask=torch.ones(vectors.shape[:2], dtype=torch.long, device=self.device),
-            clip_embeddings=embeddings,
-            generation_config=settings.as_config(self._stop_ids, self._room(len(prompt))),
+            clip_embeddings=captioned,
+            generation_config=settings.as_config(self._stop_ids, room),
             stopping_criteria=StoppingCriteriaList([_Pausing(pause)]),
         )
 

@@ -5,7 +5,8 @@ The format is that of General-GPT's notebook ``CLIP_GPT_COCO.ipynb``::
     encode    Caption: [{caption}]. [CLIP OUT]
     caption   [CLIP IN] <embedding> [\CLIP IN] Caption: [{caption}].
 
-An interleaved query is a run of segments, each written as above, that ends in ``[CLIP OUT]``.
+An interleaved query is a run of segments, each written as above, that ends in ``[CLIP OUT]``. One that asks for a text
+ends in ``Caption: [{answer}].`` instead, so that a picture alone asks for its caption.
 """
 
 from collections.abc import Mapping, Sequence
@@ -126,6 +127,34 @@ class SequenceFormat:
             InputError: an empty query, an empty text, a segment of another kind, or an embedding of another
                 length than ``clip_dim`` or without a direction.
         """
+        run = self._run(query)
+        vectors = np.tile(run.embeddings, (self._repeats, 1))
+        return ClipGptSequence([*run.ids * self._repeats, self.clip_out], vectors)
+
+    def answer_prompt(self, query: str | Sequence[Segment]) -> ClipGptSequence:
+        """What the answer to a query is generated from: its segments and the opening of a caption.
+
+        Raises:
+            InputError: as :meth:`query`, or a model that only captions.
+        """
+        return self._answered(query, CAPTION_OPENING)
+
+    def answer(self, query: str | Sequence[Segment], text: str) -> ClipGptSequence:
+        """A query with its answer, as training reads it.
+
+        Raises:
+            InputError: as :meth:`answer_prompt`.
+        """
+        return self._answered(query, CAPTION_OPENING + clean_caption(text) + CAPTION_CLOSING)
+
+    def _answered(self, query: str | Sequence[Segment], text: str) -> ClipGptSequence:
+        if self._prefix_alone or not self._captions_from_prefix:
+            raise InputError("segments", "this model captions single embeddings: train one with --recipe default")
+        run = self._run(query)
+        return ClipGptSequence(run.ids + self.tokenize(self._space + text), run.embeddings)
+
+    def _run(self, query: str | Sequence[Segment]) -> ClipGptSequence:
+        """The segments of a query, one after the other."""
         segments: Sequence[Segment] = [{"text": query}] if isinstance(query, str) else query
         if not segments:
             raise InputError("segments", "is empty: give at least one text or embedding")
@@ -139,8 +168,7 @@ class SequenceFormat:
                 ids += self.embedding_ids()
             else:
                 raise InputError("segments", f"has a segment {sorted(segment)}: each is a text or an embedding")
-        vectors = np.reshape(np.asarray(embeddings * self._repeats, np.float32), (-1, self.clip_dim))
-        return ClipGptSequence([*ids * self._repeats, self.clip_out], vectors)
+        return ClipGptSequence(ids, np.reshape(np.asarray(embeddings, np.float32), (-1, self.clip_dim)))
 
     def _text_ids(self, text: str, follows: bool) -> list[int]:
         if not isinstance(text, str) or not text.strip():

@@ -13,6 +13,9 @@ from clipgpt_retrieval.model.sequence import PLACEHOLDER, Segment, SequenceForma
 PictureWithCaption = tuple[np.ndarray, str]
 """An embedding, float32 ``[d]`` of unit norm, and one of its captions."""
 
+QueryWithAnswer = tuple[list[Segment], str]
+"""An interleaved query and the text that it asks for."""
+
 
 @dataclass
 class Collator:
@@ -45,13 +48,22 @@ class Collator:
         ids, mask = _padded([self.sequences.caption_ids(caption) for _, caption in rows])
         prompt = self.sequences.captioned_ids() if self.encode_text_loss else self.sequences.caption_prompt_ids()
         embeddings = torch.from_numpy(np.stack([embedding for embedding, _ in rows])).float()
-        return Batch(ids, mask, embeddings, _labelled_after(len(prompt), ids, mask))
+        return Batch(ids, mask, embeddings, _labelled_after([len(prompt)] * len(rows), ids, mask))
+
+    def answer_batch(self, rows: Sequence[QueryWithAnswer]) -> Batch:
+        """Interleaved queries with the texts that they ask for, which are labelled."""
+        sequences = [self.sequences.answer(query, text) for query, text in rows]
+        ids, mask = _padded([sequence.ids for sequence in sequences])
+        embeddings = torch.from_numpy(np.concatenate([sequence.embeddings for sequence in sequences]))
+        given = [len(self.sequences.answer_prompt(query).ids) for query, _ in rows]
+        return Batch(ids, mask, embeddings, _labelled_after(given, ids, mask))
 
     def text_batch(self, texts: Sequence[str]) -> Batch:
         """Captions of no picture, from which the language alone is learned."""
         ids, mask = _padded([self.sequences.text_ids(text) for text in texts])
         opening = self.sequences.text_opening_ids()
-        return Batch(ids, mask, torch.empty(0, self.sequences.clip_dim), _labelled_after(len(opening), ids, mask))
+        labels = _labelled_after([len(opening)] * len(texts), ids, mask)
+        return Batch(ids, mask, torch.empty(0, self.sequences.clip_dim), labels)
 
     def _closing(self) -> list[int]:
         r"""What follows ``[CLIP OUT]`` in the notebook's targets: ``[\CLIP OUT]``, a full stop, the end."""
@@ -59,11 +71,10 @@ class Collator:
         return [self.sequences.clip_out_end, *self.sequences.tokenize("."), *([] if end is None else [end])]
 
 
-def _labelled_after(given: int, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The ids as labels, without the first so many and the padding."""
-    labels = ids.masked_fill(mask == 0, IGNORED)
-    labels[:, :given] = IGNORED
-    return labels
+def _labelled_after(given: Sequence[int], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The ids as labels, without the first so many of each row and the padding."""
+    before = torch.arange(ids.shape[1]) < torch.tensor(given)[:, None]  # [b, t]
+    return ids.masked_fill(before | (mask == 0), IGNORED)
 
 
 def _padded(rows: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:

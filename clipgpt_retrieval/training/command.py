@@ -51,7 +51,7 @@ def train(
         stream: read a window at a time, for collections larger than the memory.
         weights: how much of a step comes of each folder, such as 3,1.
         interleaved: JSONL file of interleaved queries, {"segments": [{"clip": row}, {"text": ".."}], "target":
-            {"clip": row}} a line, with rows of the folder: learned beside the captions.
+            {"clip": row}} or "target": {"text": ".."}} a line, with rows of the folder: learned beside the captions.
         interleaved_weight: how many of them in a step for each picture of it.
         texts: file of captions without pictures, a line each: the language is learned from them too.
         texts_weight: how many of them in a step for each picture of it.

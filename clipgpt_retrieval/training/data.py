@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from braceexpand import braceexpand
 
 from clipgpt_retrieval.caption_files import CaptionFile, read_captions
 from clipgpt_retrieval.errors import DataError, InputError
-from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
+from clipgpt_retrieval.training.interleaved import Answered, Interleaved, read_answered, read_interleaved
 from clipgpt_retrieval.training.pairs import FolderReader, Pairs, joined, read_pairs
 from clipgpt_retrieval.training.settings import Settings
 from clipgpt_retrieval.training.shuffled import InMemory, Windows
@@ -60,21 +60,25 @@ class Data:
         parts: the folders' pictures to learn from.
         at_hand: pictures to learn from that lie in memory: all, or of a stream the first.
         validation: pictures to measure on.
-        interleaved: queries over the pictures to learn from, or None.
-        validation_interleaved: queries over those to measure on, or None.
         folders: what each folder turned out to be, for the record.
         split: how the pictures were shared out.
         streamed: not all of it lies in memory.
+        interleaved: queries for a picture, over the pictures to learn from, or None.
+        validation_interleaved: those over the pictures to measure on, or None.
+        answered: queries for a text, over the pictures to learn from, or None.
+        validation_answered: those over the pictures to measure on, or None.
     """
 
     parts: Sequence[Windows]
     at_hand: Pairs
     validation: Pairs
-    interleaved: Interleaved | None
-    validation_interleaved: Interleaved | None
     folders: list[dict[str, Any]]
     split: Split
     streamed: bool
+    interleaved: Interleaved | None = None
+    validation_interleaved: Interleaved | None = None
+    answered: Answered | None = None
+    validation_answered: Answered | None = None
 
     @property
     def clip_dim(self) -> int:
@@ -163,7 +167,7 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split) -
         learned.append(to_learn)
         measured.append(to_measure)
         found.append({"folder": folder, "pictures": len(pairs), "fingerprint": pairs.fingerprint()})
-    return _checked(Data(parts, joined(learned), joined(measured), None, None, found, split, streamed=False))
+    return _checked(Data(parts, joined(learned), joined(measured), found, split, streamed=False))
 
 
 def _streamed(folders: list[str], captions: CaptionFile | None, split: Split) -> Data:
@@ -184,7 +188,7 @@ def _streamed(folders: list[str], captions: CaptionFile | None, split: Split) ->
     found = [
         {"folder": part.name, "rows": part.reader.count, "fingerprint": _fingerprint(part.reader)} for part in parts
     ]
-    return _checked(Data(parts, joined(at_hand), joined(measured), None, None, found, split, streamed=True))
+    return _checked(Data(parts, joined(at_hand), joined(measured), found, split, streamed=True))
 
 
 def _checked(data: Data) -> Data:
@@ -204,8 +208,13 @@ def _fingerprint(reader: FolderReader) -> str:
 
 def _with_interleaved(data: Data, file: str) -> Data:
     """With the interleaved queries to learn from and to measure on; one with pictures on both sides is in neither."""
-    to_learn = read_interleaved(file, data.at_hand)
-    if not len(to_learn):
+    interleaved, answered = read_interleaved(file, data.at_hand), read_answered(file, data.at_hand)
+    if not len(interleaved) + len(answered):
         raise DataError(f"{file}: no query is about pictures to learn from: its rows must be those of img_emb/")
-    measured = read_interleaved(file, data.validation)
-    return Data(data.parts, data.at_hand, data.validation, to_learn, measured, data.folders, data.split, data.streamed)
+    return replace(
+        data,
+        interleaved=interleaved,
+        validation_interleaved=read_interleaved(file, data.validation),
+        answered=answered,
+        validation_answered=read_answered(file, data.validation),
+    )

@@ -52,7 +52,8 @@ def _found(run: Run) -> list[str]:
         f"{data.pictures} pictures to learn from, {len(data.validation)} to measure on (split by {data.split.kind}), "
         f"{captions:.1f} captions each",
         f"embeddings of {data.clip_dim} numbers, of norm {data.at_hand.embedding_norm:.2f} as they lie there",
-        *([f"{len(data.interleaved)} interleaved queries"] if data.interleaved is not None else []),
+        *([f"{len(data.interleaved)} interleaved queries for a picture"] if data.interleaved else []),
+        *([f"{len(data.answered)} interleaved queries for a text"] if data.answered else []),
         *([f"texts of {run.settings.texts}"] if run.settings.texts else []),
         f"recipe {recipe.name}: {recipe.summary}",
         f"{recipe.steps} steps of {recipe.batch_size}, a model of {parameters / 1e6:.0f} million parameters on "

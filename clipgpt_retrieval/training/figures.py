@@ -1,16 +1,21 @@
 """What a model is worth on pictures that it has not seen: retrieval, nearness and the loss of captions."""
 
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
 import numpy as np
 import torch
 
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.evaluation.retrieval import recall_at
-from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.module import Batch, ClipGptModel
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.interleaved import Interleaved
+from clipgpt_retrieval.training.interleaved import Answered, Interleaved
 from clipgpt_retrieval.training.pairs import Pairs
 
 FIGURES_BATCH = 64
+
+Row = TypeVar("Row")
 
 
 def validation_figures(
@@ -18,17 +23,23 @@ def validation_figures(
     collator: Collator,
     validation: Pairs,
     interleaved: Interleaved | None = None,
+    answered: Answered | None = None,
     batch_size: int = FIGURES_BATCH,
 ) -> dict[str, float]:
     """R@1/5/10 text to image, the cosine of image embeddings to the true ones, and the caption loss.
 
     Every caption of every validation picture is a query; the gallery is the validation pictures. Interleaved queries
-    have their own R@1/5/10 in the same gallery. A model that only captions has the caption loss alone.
+    have their own R@1/5/10 in the same gallery, and those that ask for a text have an answer loss. A model that only
+    captions has the caption loss alone.
     """
     training = model.training
     figures = _retrieval_figures(model, collator, validation, interleaved, batch_size) if model.encodes else {}
     model.eval()
-    figures["caption_loss"] = _caption_loss(model, collator, validation, batch_size)
+    pictures = [(validation.embeddings[i], validation.captions[i][0]) for i in range(len(validation))]
+    figures["caption_loss"] = _mean_loss(model, collator.caption_batch, pictures, batch_size)
+    if answered is not None and len(answered):
+        queries = [(answered.segments(row), answered.answers[row]) for row in range(len(answered))]
+        figures["answer_loss"] = _mean_loss(model, collator.answer_batch, queries, batch_size)
     model.train(training)
     return figures
 
@@ -50,12 +61,12 @@ def _retrieval_figures(
 
 
 @torch.inference_mode()
-def _caption_loss(model: ClipGptModel, collator: Collator, validation: Pairs, batch_size: int) -> float:
-    """Mean over pictures of the loss of each one's first caption."""
-    rows = [(validation.embeddings[i], validation.captions[i][0]) for i in range(len(validation))]
+def _mean_loss(
+    model: ClipGptModel, batch_of: Callable[[Sequence[Row]], Batch], rows: Sequence[Row], batch_size: int
+) -> float:
+    """Mean over rows of the language-model loss of each one's text."""
     total = 0.0
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        batch = collator.caption_batch(part).to(model.device)
-        total += model(caption=batch).caption_loss.item() * len(part)
+        total += model(caption=batch_of(part).to(model.device)).caption_loss.item() * len(part)
     return total / len(rows)

@@ -1,8 +1,9 @@
-"""Interleaved queries to learn from: runs of pictures and texts, each with the picture that it asks for.
+"""Interleaved queries to learn from: runs of pictures and texts, each with the picture or the text that it asks for.
 
 A JSONL file beside an embeddings folder, a query a line, pictures named by their row in the folder::
 
     {"segments": [{"clip": 17}, {"text": "but at night"}], "target": {"clip": 18}}
+    {"segments": [{"clip": 17}, {"text": "what is it doing?"}], "target": {"text": "it sleeps"}}
 """
 
 import json
@@ -37,21 +38,19 @@ class InterleavedQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     segments: Annotated[list[PictureSegment | TextSegment], Field(min_length=1)]
-    target: PictureSegment
+    target: PictureSegment | TextSegment
 
 
 @dataclass(frozen=True)
-class Interleaved:
-    """Interleaved queries over the pictures of some pairs.
+class Runs:
+    """Runs of pictures and texts.
 
     Attributes:
         queries: each a list of segments that name pictures by their place among ``pairs``.
-        targets: int64 ``[n]``, the place of the picture that each query asks for.
         pairs: the pictures.
     """
 
     queries: list[list[PictureSegment | TextSegment]]
-    targets: np.ndarray
     pairs: Pairs
 
     def __len__(self) -> int:
@@ -66,35 +65,85 @@ class Interleaved:
             for segment in self.queries[row]
         ]
 
+
+@dataclass(frozen=True)
+class Interleaved(Runs):
+    """Interleaved queries that ask for a picture.
+
+    Attributes:
+        targets: int64 ``[n]``, the place of the picture that each query asks for.
+    """
+
+    targets: np.ndarray
+
     def sources(self, row: int) -> np.ndarray:
         """The pictures in a query, float32 ``[m, d]``: the likeliest wrong answers to it."""
         return self.pairs.embeddings[[s.clip for s in self.queries[row] if isinstance(s, PictureSegment)]]
 
 
+@dataclass(frozen=True)
+class Answered(Runs):
+    """Interleaved queries that ask for a text.
+
+    Attributes:
+        answers: the text that each query asks for.
+    """
+
+    answers: list[str]
+
+
 def read_interleaved(file: str, pairs: Pairs) -> Interleaved:
-    """The queries of a file whose pictures are all among ``pairs``; others are left out.
+    """The queries of a file that ask for a picture.
 
     Args:
         file: path or fsspec url of the JSONL file.
-        pairs: of the folder that the file's rows count, or a part of it.
+        pairs: of the folder that the file's rows count, or a part of it; a query with other pictures is left out.
 
     Raises:
         DataError: the file cannot be read, or a line is no interleaved query.
     """
-    place = {row: picture for picture, rows in enumerate(pairs.rows) for row in rows}
-    queries, targets = [], []
-    for query in _lines(file):
-        rows = [query.target.clip, *(s.clip for s in query.segments if isinstance(s, PictureSegment))]
-        if all(row in place for row in rows):
-            queries.append([_placed(segment, place) for segment in query.segments])
-            targets.append(place[query.target.clip])
-    return Interleaved(queries, np.asarray(targets, np.int64), pairs)
+    place = _places(pairs)
+    found = [
+        (_placed(query, place), place[query.target.clip])
+        for query in _known(file, place)
+        if isinstance(query.target, PictureSegment)
+    ]
+    return Interleaved([run for run, _ in found], pairs, np.asarray([target for _, target in found], np.int64))
 
 
-def _placed(segment: PictureSegment | TextSegment, place: dict[int, int]) -> PictureSegment | TextSegment:
-    if isinstance(segment, TextSegment):
-        return TextSegment(text=clean_caption(segment.text))
-    return PictureSegment(clip=place[segment.clip])
+def read_answered(file: str, pairs: Pairs) -> Answered:
+    """The queries of a file that ask for a text; see :func:`read_interleaved`."""
+    place = _places(pairs)
+    found = [
+        (_placed(query, place), clean_caption(query.target.text))
+        for query in _known(file, place)
+        if isinstance(query.target, TextSegment)
+    ]
+    return Answered([run for run, _ in found], pairs, [answer for _, answer in found])
+
+
+def _places(pairs: Pairs) -> dict[int, int]:
+    """The place among ``pairs`` of each row of their folder."""
+    return {row: picture for picture, rows in enumerate(pairs.rows) for row in rows}
+
+
+def _known(file: str, place: dict[int, int]) -> list[InterleavedQuery]:
+    """The queries all of whose pictures have a place."""
+    return [
+        query
+        for query in _lines(file)
+        if all(part.clip in place for part in (*query.segments, query.target) if isinstance(part, PictureSegment))
+    ]
+
+
+def _placed(query: InterleavedQuery, place: dict[int, int]) -> list[PictureSegment | TextSegment]:
+    """The segments of a query, pictures by their place."""
+    return [
+        TextSegment(text=clean_caption(segment.text))
+        if isinstance(segment, TextSegment)
+        else PictureSegment(clip=place[segment.clip])
+        for segment in query.segments
+    ]
 
 
 def _lines(file: str) -> list[InterleavedQuery]:

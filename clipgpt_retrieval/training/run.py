@@ -68,6 +68,7 @@ class Run:
             lessons=Lessons(
                 pictures=Mixture(parts, settings.mixture(data.sizes), settings.seed),
                 interleaved=data.interleaved,
+                answered=data.answered,
                 interleaved_weight=settings.interleaved_weight,
                 texts=texts,
                 texts_weight=settings.texts_weight,
@@ -87,7 +88,10 @@ class Run:
 
     def figures(self) -> dict[str, float]:
         """The validation figures of the network as it stands."""
-        return validation_figures(self.network, self.collator, self.data.validation, self.data.validation_interleaved)
+        data = self.data
+        return validation_figures(
+            self.network, self.collator, data.validation, data.validation_interleaved, data.validation_answered
+        )
 
 
 def open_run(settings: Settings) -> Run:

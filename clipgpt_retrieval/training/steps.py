@@ -10,8 +10,8 @@ from torch import Tensor
 
 from clipgpt_retrieval.model.module import Batch
 from clipgpt_retrieval.model.sequence import Segment
-from clipgpt_retrieval.training.collate import Collator, PictureWithCaption
-from clipgpt_retrieval.training.interleaved import Interleaved
+from clipgpt_retrieval.training.collate import Collator, PictureWithCaption, QueryWithAnswer
+from clipgpt_retrieval.training.interleaved import Answered, Interleaved
 from clipgpt_retrieval.training.ranks import Ranks
 from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
 
@@ -27,7 +27,7 @@ class Step:
         encode: queries.
         targets: float32 ``[b, d]``, the picture that each query asks for, in the micro-batches' order.
         negatives: float32 ``[m, d]``, pictures inside interleaved queries, which are none of theirs.
-        say: captions of pictures and of none.
+        say: captions of pictures and of none, and answers to interleaved queries.
     """
 
     encode: list[Batch]
@@ -51,10 +51,11 @@ class Lessons:
 
     Attributes:
         pictures: embeddings with a caption each.
-        interleaved: queries over pictures, or None.
-        interleaved_weight: interleaved queries in a step for each picture of it.
+        interleaved: queries over pictures that ask for a picture, or None.
+        interleaved_weight: interleaved queries of both kinds in a step for each picture of it.
         texts: captions without pictures, or None.
         texts_weight: texts in a step for each picture of it.
+        answered: interleaved queries that ask for a text, or None.
     """
 
     pictures: Mixture
@@ -62,6 +63,7 @@ class Lessons:
     interleaved_weight: float = 0.0
     texts: Shuffled | None = None
     texts_weight: float = 0.0
+    answered: Answered | None = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -112,19 +114,24 @@ class StepMaker:
         queries: list[Query] = [caption for _, caption in to_encode]
         targets = [embedding for embedding, _ in to_encode]
         negatives: list[np.ndarray] = []
-        if self.lessons.interleaved is not None and queries:
-            drawn = random.integers(
-                len(self.lessons.interleaved), size=round(len(queries) * self.lessons.interleaved_weight)
-            )
-            queries += [self.lessons.interleaved.segments(row) for row in drawn]
-            targets += list(self.lessons.interleaved.pairs.embeddings[self.lessons.interleaved.targets[drawn]])
-            negatives = [self.lessons.interleaved.sources(row) for row in drawn]
+        asked_for_pictures, asked_for_texts = self._interleaved(random)
+        if self.lessons.interleaved is not None:
+            interleaved = self.lessons.interleaved
+            queries += [interleaved.segments(row) for row in asked_for_pictures]
+            targets += list(interleaved.pairs.embeddings[interleaved.targets[asked_for_pictures]])
+            negatives = [interleaved.sources(row) for row in asked_for_pictures]
+        answers: list[QueryWithAnswer] = []
+        if self.lessons.answered is not None:
+            answered = self.lessons.answered
+            answers = [(answered.segments(row), answered.answers[row]) for row in asked_for_texts]
         texts = self._texts()
         asked = self._micro_batches(list(zip(queries, targets, strict=True)), lambda row: _length(row[0]))
         encode = [self.collator.encode_batch([query for query, _ in part]) for part in asked]
         captions = self._micro_batches(self._noisy(to_caption, random), lambda row: len(row[1]))
         say = [self.collator.caption_batch(part) for part in captions]
         say += [self.collator.text_batch(part) for part in self._micro_batches(texts, len)]
+        said = self._micro_batches(answers, lambda row: _length(row[0]) + len(row[1]))
+        say += [self.collator.answer_batch(part) for part in said]
         dim = self.collator.sequences.clip_dim
         return Step(
             encode=encode,
@@ -132,6 +139,14 @@ class StepMaker:
             negatives=_stacked(self.ranks.share([row for several in negatives for row in several]), dim),
             say=say,
         )
+
+    def _interleaved(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the queries that ask for a picture and of those that ask for a text, as many as there are of each."""
+        pictures, texts = (len(part or []) for part in (self.lessons.interleaved, self.lessons.answered))
+        if not pictures + texts:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        drawn = random.integers(pictures + texts, size=round(self.batch_size * self.lessons.interleaved_weight))
+        return drawn[drawn < pictures], drawn[drawn >= pictures] - pictures
 
     def _texts(self) -> list[str]:
         if self.lessons.texts is None:

@@ -15,7 +15,7 @@ def interleaved(embeddings) -> Interleaved:
     """Each picture with a change asks for the next one."""
     pairs = Pairs(embeddings[:COUNT], [["a"]] * COUNT, 1.0, [[i] for i in range(COUNT)], list(map(str, range(COUNT))))
     queries = [[PictureSegment(clip=i), TextSegment(text="but at night")] for i in range(COUNT - 1)]
-    return Interleaved(queries, np.arange(1, COUNT), pairs)
+    return Interleaved(queries, pairs, targets=np.arange(1, COUNT))
 
 
 def place(query: np.ndarray, gallery: np.ndarray, target: int, source: int) -> int:

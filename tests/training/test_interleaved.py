@@ -9,8 +9,9 @@ import torch
 
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.model.module import IGNORED
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.interleaved import read_interleaved
+from clipgpt_retrieval.training.interleaved import read_answered, read_interleaved
 from clipgpt_retrieval.training.losses import info_nce
 from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
 from clipgpt_retrieval.training.ranks import Ranks
@@ -33,6 +34,92 @@ def moves(collection, tmp_path_factory) -> str:
     ]
     file.write_text("\n".join(lines))
     return str(file)
+
+
+ASKED = ["which colour?", "which place?"]
+
+
+@pytest.fixture(scope="module")
+def questions(collection, tmp_path_factory) -> str:
+    """Two questions about every picture, with their answers."""
+    captions = pd.read_parquet(collection / "metadata")["captions"]
+    scenes = [several[2].removeprefix("one ").split(" ", 2) for several in captions]
+    file = tmp_path_factory.mktemp("interleaved") / "questions.jsonl"
+    lines = [
+        json.dumps({"segments": [{"clip": i}, {"text": question}], "target": {"text": answer}})
+        for i, (colour, _, place) in enumerate(scenes)
+        for question, answer in zip(ASKED, (colour, place), strict=True)
+    ]
+    file.write_text("\n".join(lines))
+    return str(file)
+
+
+@pytest.mark.slow
+def test_questions_about_pictures_that_were_never_seen_are_answered(collection, questions, tmp_path):
+    figures = train(
+        str(collection),
+        str(tmp_path / "model"),
+        backbone="scratch:tiny",
+        tokenizer=str(collection / "tokenizer"),
+        validation_fraction=0.2,
+        steps=200,
+        batch_size=32,
+        learning_rate=2e-3,
+        interleaved=questions,
+        interleaved_weight=1.0,
+        device="cpu",
+    )
+    assert figures["answer_loss"] < 0.5
+    engine = load(str(tmp_path / "model"), device="cpu")
+    _, held_out = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
+    queries = read_answered(questions, held_out)
+    said = engine.answer([queries.segments(row) for row in range(len(queries))])
+    right = np.array([answer == text for answer, text in zip(said, queries.answers, strict=True)])
+    asked = np.array([queries.segments(row)[1]["text"] for row in range(len(queries))])
+    for question in ASKED:
+        assert right[asked == question].mean() > 0.6, "chance is a sixth of the colours, a seventh of the places"
+
+
+def test_an_answer_is_learned_after_its_query_and_a_picture_alone_asks_for_its_caption(clipgpt, embeddings):
+    collator, picture = Collator(clipgpt.sequences), {"embedding": embeddings[0]}
+    rows = [([picture], "a dog"), ([picture, {"text": "where [now]?"}, picture], "in a far away place")]
+    batch = collator.answer_batch(rows)
+    (caption,) = collator.caption_batch([(embeddings[0], "a dog")]).ids.tolist()
+    assert batch.ids[0, : len(caption)].tolist() == caption and not batch.mask[0, len(caption) :].any()
+    said = [clipgpt.sequences.tokenizer.decode(ids[ids != IGNORED]) for ids in batch.labels]
+    assert said == ["a dog].", "in a far away place]."] and len(batch.embeddings) == 3
+
+
+@pytest.fixture
+def talkative(clipgpt_path):
+    """A model of random weights so large that it says another thing to everyone."""
+    engine = load(clipgpt_path, device="cpu")
+    for weight in engine.model.parameters():
+        weight.data.mul_(10)
+    return engine
+
+
+def test_an_answer_does_not_depend_on_the_other_queries(talkative, embeddings):
+    queries = [
+        [{"embedding": embeddings[i]}, *({"text": text} for text in ("and", "or", "not")[: i % 4])] for i in range(9)
+    ]
+    together = talkative.answer(queries, max_new_tokens=8, batch_size=2)
+    assert together == [talkative.answer([query], max_new_tokens=8)[0] for query in queries]
+    assert len(set(together)) > 3
+    assert talkative.answer([[{"embedding": embeddings[0]}]]) == talkative.caption(embeddings[:1])
+    beams = talkative.answer(queries[:3], max_new_tokens=8, num_beams=3)
+    assert len(beams) == 3 and talkative.answer([]) == []
+
+
+def test_a_step_draws_queries_for_pictures_and_for_texts_alike(clipgpt, collection, moves, questions):
+    pairs = read_pairs(str(collection))
+    pictures = Mixture([Shuffled(InMemory(pairs, "pictures"), 0)], [1.0], 0)
+    lessons = Lessons(pictures, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
+    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 0, Ranks()).make(0)
+    (encode,), (captions, answers) = step.encode, step.say
+    assert len(captions.ids) == 64 and len(encode.ids) - 64 + len(answers.ids) == 128
+    share = len(read_interleaved(moves, pairs)) / (len(read_interleaved(moves, pairs)) + 2 * len(pairs))
+    assert abs((len(encode.ids) - 64) / 128 - share) < 0.15
 
 
 @pytest.mark.slow
@@ -112,6 +199,7 @@ def test_a_negative_that_is_the_target_itself_does_not_count():
         ('{"segments": [{"clip": -1}], "target": {"clip": 0}}', "segments"),
         ('{"segments": [{"image": 1}], "target": {"clip": 0}}', "segments"),
         ('{"segments": [{"text": "a"}]}', "target"),
+        ('{"segments": [{"text": "a"}], "target": {"text": ""}}', "target"),
         ('{"segments": [{"clip": 9999}, {"text": "a"}], "target": {"clip": 0}}', "no query is about pictures"),
     ],
 )

@@ -13,7 +13,7 @@ from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.gradients import Learner
-from clipgpt_retrieval.training.interleaved import read_interleaved
+from clipgpt_retrieval.training.interleaved import read_answered, read_interleaved
 from clipgpt_retrieval.training.pairs import read_pairs
 from clipgpt_retrieval.training.ranks import Ranks, join_ranks
 from clipgpt_retrieval.training.recipes import recipe_named
@@ -45,7 +45,8 @@ def one_step(
     pairs = read_pairs(collection)
     pictures = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
     interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
-    lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3)
+    answered = read_answered(queries, pairs) if chosen.contrastive else None
+    lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered)
     sequences = load_sequences(network, words)
     maker = StepMaker(
         lessons, Collator(sequences, chosen.encode_text_loss), chosen.tasks, BATCH, 0.05, micro_batch, 3, ranks
@@ -68,6 +69,9 @@ def given(clipgpt_path, clip_collection, tmp_path_factory) -> dict[str, list[str
     folder = tmp_path_factory.mktemp("scale")
     lines = [
         f'{{"segments": [{{"clip": {i}}}, {{"text": "but {i}"}}], "target": {{"clip": {i + 1}}}}}' for i in range(40)
+    ]
+    lines += [
+        f'{{"segments": [{{"clip": {i}}}, {{"text": "what?"}}], "target": {{"text": "item {i}"}}}}' for i in range(40)
     ]
     (folder / "queries.jsonl").write_text("\n".join(lines))
     (folder / "texts.txt").write_text("\n".join(f"a text of {'many ' * (i % 5)}words" for i in range(30)))
