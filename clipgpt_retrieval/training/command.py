@@ -16,6 +16,7 @@ def train(
     learning_rate: float | None = None,
     captions: str | None = None,
     stream: bool = False,
+    cache_gb: float = 20.0,
     weights: float | list[float] | None = None,
     interleaved: str | None = None,
     interleaved_weight: float = 0.5,
@@ -49,6 +50,7 @@ def train(
         learning_rate: instead of the recipe's.
         captions: captions_train2017.json of COCO or a split file of Karpathy's, joined to the folder by file name.
         stream: read a window at a time, for collections larger than the memory.
+        cache_gb: local disk that copies of a streamed remote folder's files may take, in gigabytes; 0: no copies.
         weights: how much of a step comes of each folder, such as 3,1.
         interleaved: JSONL file of interleaved queries, {"segments": [{"clip": row}, {"text": ".."}], "target":
             {"clip": row}} or "target": {"text": ".."}} a line, with rows of the folder: learned beside the captions.

@@ -34,6 +34,7 @@ class FolderWindows:
 
     def __init__(self, reader: FolderReader, split: Split, rows: int = WINDOW_ROWS) -> None:
         self.reader, self.split, self.rows, self.name = reader, split, rows, reader.folder
+        self.group = max(1, round(reader.count / reader.files / rows))
 
     def __len__(self) -> int:
         return -(-self.reader.count // self.rows)
@@ -149,7 +150,11 @@ def read_data(settings: Settings) -> Data:
     folders = folders_of(settings.embeddings_folder)
     captions = None if settings.captions is None else read_captions(settings.captions)
     split = Split(split_kind(captions, settings.stream), settings.validation_fraction, settings.seed, captions)
-    data = _streamed(folders, captions, split) if settings.stream else _in_memory(folders, captions, split)
+    data = (
+        _streamed(folders, captions, split, settings.cache_gb)
+        if settings.stream
+        else _in_memory(folders, captions, split)
+    )
     if settings.interleaved is None:
         return data
     if settings.stream or len(folders) > 1:
@@ -170,8 +175,9 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split) -
     return _checked(Data(parts, joined(learned), joined(measured), found, split, streamed=False))
 
 
-def _streamed(folders: list[str], captions: CaptionFile | None, split: Split) -> Data:
-    parts = [FolderWindows(FolderReader(folder, captions), split) for folder in folders]
+def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, cache_gb: float) -> Data:
+    most_bytes = round(cache_gb * 1e9)
+    parts = [FolderWindows(FolderReader(folder, captions, most_bytes), split) for folder in folders]
     at_hand: list[Pairs] = []
     measured: list[Pairs] = []
     for part in parts:

@@ -10,6 +10,8 @@ from embedding_reader import EmbeddingReader
 from clipgpt_retrieval.caption_files import CaptionFile, file_name
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.sequence import clean_caption
+from clipgpt_retrieval.storage import is_url
+from clipgpt_retrieval.training.file_cache import FileCache, file_cache_folder
 
 CAPTION_COLUMNS = ["captions", "caption"]
 """Several captions for a picture, else one; a folder has at least one of the columns."""
@@ -112,16 +114,18 @@ class FolderReader:
     Args:
         folder: a directory or fsspec url.
         captions: instead of the metadata's, by the file name in ``image_path`` or ``url``.
+        cached_bytes: of local disk that copies of a remote folder's files may take; 0: it is read where it lies.
 
     Attributes:
         count: rows of the folder, with captions or without.
         dimension: of the embeddings.
+        files: that hold them.
 
     Raises:
         DataError: the folder is not there, or has no captions.
     """
 
-    def __init__(self, folder: str, captions: CaptionFile | None = None) -> None:
+    def __init__(self, folder: str, captions: CaptionFile | None = None, cached_bytes: int = 0) -> None:
         self.folder, self.captions = folder.rstrip("/"), captions
         self._columns, self._names = _columns_of(self.folder, captions)
         try:
@@ -134,6 +138,11 @@ class FolderReader:
         except (ValueError, OSError, KeyError) as error:
             raise self._unreadable(error) from error
         self.count, self.dimension = int(self._reader.count), int(self._reader.dimension)
+        self.files = self._reader.reader.nb_files
+        if cached_bytes and is_url(folder):
+            # Headers are read where they lie, so that nothing is fetched before it is needed.
+            both = self._reader.reader
+            both.fs = both.metadata_fs = FileCache(both.fs, file_cache_folder(), cached_bytes)
 
     def read(self, start: int, end: int) -> Pairs:
         """The pictures of the rows from ``start`` to before ``end``; there may be none.

@@ -13,7 +13,10 @@ CHECKPOINTS = 5
 SAVED_EVERY = 500
 """Steps of work that a killed run loses at most, unless it is told otherwise."""
 
-PLACES = ("output_folder", "device", "wandb")
+CACHE_GB = 20.0
+"""Room for some partitions of LAION's at a time, which are about 2 GB each."""
+
+PLACES = ("output_folder", "device", "wandb", "cache_gb")
 """Settings that change nothing of what is learned."""
 
 
@@ -36,6 +39,7 @@ class Settings:
         captions: COCO's captions or a split file of Karpathy's instead of the metadata's captions, joined by file name;
             the file's split then replaces ``validation_fraction``.
         stream: read the folders a window at a time, so that memory does not grow with them.
+        cache_gb: gigabytes of local disk that copies of a streamed remote folder's files may take; 0: none are made.
         weights: how much of a step comes of each folder; by default as much as it has of all pictures.
         interleaved: a JSONL file of interleaved queries over the folder's rows, see
             :mod:`~clipgpt_retrieval.training.interleaved`; they are learned beside the captions.
@@ -65,6 +69,7 @@ class Settings:
     learning_rate: float | None = None
     captions: str | None = None
     stream: bool = False
+    cache_gb: float = CACHE_GB
     weights: float | Sequence[float] | None = None
     interleaved: str | None = None
     interleaved_weight: float = 0.5
@@ -117,6 +122,8 @@ class Settings:
                 raise InputError(name, f"is {number}, it must be above 0")
         if recipe.embedding_noise < 0:
             raise InputError("embedding_noise", f"is {recipe.embedding_noise}, it must be 0 or more")
+        if self.cache_gb < 0:
+            raise InputError("cache_gb", f"is {self.cache_gb}, it must be 0 or more")
         if self.stream and recipe.freeze_backbone:
             raise InputError("stream", f"is not for the recipe {recipe.name}, which keeps the states of every caption")
         if self.texts is not None and recipe.freeze_backbone:

@@ -36,6 +36,8 @@ class TextFile:
         DataError: the file cannot be read, or is empty.
     """
 
+    group = 1
+
     def __init__(self, name: str, window_bytes: int = WINDOW_BYTES) -> None:
         self.name, self.window_bytes = name, window_bytes
         try:

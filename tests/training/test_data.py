@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipgpt_retrieval.errors import DataError, InputError
@@ -147,14 +147,77 @@ def test_a_stream_comes_from_any_file_system(tmp_path):
     assert len(Shuffled(data.parts[0], 0).take(data.pictures)) == data.pictures == 60 - len(data.validation)
 
 
+@pytest.fixture
+def remote(tmp_path, monkeypatch) -> tuple[str, list[str]]:
+    """A folder as LAION publishes its embeddings, of six partitions, elsewhere; and what is fetched of it."""
+    import fsspec
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_folder(
+        tmp_path / "folder", 60, parts=6, caption=[f"caption {i}" for i in range(60)], NSFW=["no"] * 60
+    )
+    elsewhere = fsspec.filesystem("memory")
+    elsewhere.put(folder, "/laion", recursive=True)
+    fetched, fetch = [], type(elsewhere).get_file
+
+    def counted(self, path, *arguments, **further):
+        fetched.append(path)
+        return fetch(self, path, *arguments, **further)
+
+    monkeypatch.setattr(type(elsewhere), "get_file", counted)
+    yield "memory://laion", fetched
+    elsewhere.rm("/laion", recursive=True)
+
+
+def read_twice(url: str, most_bytes: int) -> list[list[str]]:
+    """Two epochs of a stream with windows smaller than a partition."""
+    windows = FolderWindows(FolderReader(url, None, most_bytes), Split("name", 0.0, 0), rows=4)
+    stream = Shuffled(windows, seed=0)
+    return [[caption for _, caption in stream.take(60)] for _ in range(2)]
+
+
+def test_a_remote_folder_that_fits_into_the_cache_is_fetched_once_and_by_the_next_run_not_at_all(remote, tmp_path):
+    url, fetched = remote
+    first, second = read_twice(url, 10**9)
+    assert set(first) == set(second) == {f"caption {i}" for i in range(60)}
+    assert len(fetched) == len(set(fetched)) == 12
+    assert read_twice(url, 10**9) == [first, second] and len(fetched) == 12
+    assert read_twice(str(tmp_path / "folder"), 0) == [first, second], "the order is that of a local folder"
+
+
+def test_a_remote_folder_larger_than_the_cache_is_fetched_about_once_an_epoch_and_leaves_no_more_than_fits(
+    remote, tmp_path
+):
+    url, fetched = remote
+    room = 15_000
+    first, second = read_twice(url, room)
+    assert set(first) == set(second) == {f"caption {i}" for i in range(60)}
+    assert 12 < len(fetched) < 2 * 12 * 1.5, "windows of one partition are read together"
+    copies = list((tmp_path / "cache" / "clipgpt_retrieval" / "streams").iterdir())
+    assert 0 < sum(copy.stat().st_size for copy in copies) <= room
+
+
+def test_a_remote_file_that_was_changed_is_fetched_again(remote, tmp_path):
+    import fsspec
+
+    url, _ = remote
+    before, _ = read_twice(url, 10**9)
+    changed = write_folder(tmp_path / "changed", 60, parts=6, seed=1, caption=[f"another {i}" for i in range(60)])
+    fsspec.filesystem("memory").put(f"{changed}/metadata", "/laion", recursive=True)
+    after, _ = read_twice(url, 10**9)
+    assert set(after) == {caption.replace("caption", "another") for caption in before}
+
+
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6).filter(any),
     taken=st.integers(0, 40),
     step=st.integers(1, 7),
+    grouped=st.integers(1, 3),
 )
-def test_a_stream_taken_up_at_any_place_goes_on_as_if_nothing_had_been(sizes, taken, step):
+def test_a_stream_taken_up_at_any_place_goes_on_as_if_nothing_had_been(sizes, taken, step, grouped):
     class Parts:
-        name = "parts"
+        name, group = "parts", grouped
 
         def __len__(self) -> int:
             return len(sizes)
@@ -178,6 +241,7 @@ def test_a_mixture_keeps_to_its_weights():
     assert 0.72 < drawn.count("a") / 4000 < 0.78
 
 
+@settings(deadline=None)
 @given(
     lines=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=9), min_size=1),
     window_bytes=st.integers(1, 50),
@@ -193,13 +257,14 @@ def test_every_line_of_a_text_file_is_in_one_window(tmp_path_factory, lines, win
 MEASURE = """
 import sys
 from pathlib import Path
-from clipgpt_retrieval.training.data import read_data
-from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.data import FolderWindows
+from clipgpt_retrieval.training.pairs import FolderReader
 from clipgpt_retrieval.training.shuffled import Shuffled
+from clipgpt_retrieval.training.split import Split
 
-data = read_data(Settings(sys.argv[1], "m", stream=True, validation_fraction=0.01))
-stream = Shuffled(data.parts[0], 0)
-for _ in range(data.pictures // 1000):
+windows = FolderWindows(FolderReader(sys.argv[1]), Split("name", 0.01, 0), rows=int(sys.argv[2]))
+stream = Shuffled(windows, 0)
+for _ in range(windows.reader.count // 1000):
     stream.take(1000)
 # Not getrusage, whose peak begins with that of the process that started this one.
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -209,13 +274,14 @@ print(int(peak.split()[1]) // 1024)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_a_streamed_collection(tmp_path):
-    """From a hundred thousand rows, which fill the two windows that lie in memory, to a million."""
+    """From ten thousand rows, which fill the two windows that lie in memory, to a million."""
     peaks = {}
-    for rows in (100_000, 1_000_000):
-        folder = write_folder(tmp_path / str(rows), rows, dim=64, parts=max(1, rows // 50_000))
-        told = subprocess.run([sys.executable, "-c", MEASURE, folder], capture_output=True, text=True, check=True)
+    for rows in (10_000, 1_000_000):
+        folder = write_folder(tmp_path / str(rows), rows, dim=64, parts=max(1, rows // 10_000))
+        command = [sys.executable, "-c", MEASURE, folder, "5000"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks[rows] = int(told.stdout.split()[-1])
-    assert peaks[1_000_000] < peaks[100_000] * 1.1, peaks
+    assert peaks[1_000_000] < peaks[10_000] * 1.1, peaks
 
 
 def test_a_dry_run_shows_what_the_model_would_read_and_writes_nothing(collection, tmp_path, capsys):
