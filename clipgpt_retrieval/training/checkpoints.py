@@ -22,7 +22,7 @@ class Progress:
 
     Attributes:
         step: steps that are done.
-        lessons: where the run stands in what it reads, see ``Lessons.state``.
+        lessons: where the run stands in what it reads, see ``fit.Lessons``.
         figures: the last validation figures.
         best: the figure of the best weights, more is better; None before the first.
         best_step: where they were reached.
@@ -30,7 +30,7 @@ class Progress:
     """
 
     step: int = 0
-    lessons: dict[str, Any] = field(default_factory=dict)
+    lessons: Any = None
     figures: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_step: int = 0

@@ -4,21 +4,65 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 from transformers import get_scheduler
 
-from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.checkpoints import Progress, restore_last, save_best, save_last
 from clipgpt_retrieval.training.display import Display
-from clipgpt_retrieval.training.gradients import Learner
+from clipgpt_retrieval.training.ranks import Ranks
 from clipgpt_retrieval.training.recipes import Recipe
-from clipgpt_retrieval.training.steps import Step, StepMaker
 from clipgpt_retrieval.training.watch import Watch
 
 LONGEST_GRADIENT = 1.0
 """The norm that a step's gradient is cut to."""
+
+
+class Lessons(Protocol):
+    """What a run reads, and where it stands in it."""
+
+    @property
+    def state(self) -> Any:
+        """Where it stands, as JSON has it."""
+
+    def restore(self, state: Any) -> None:
+        """Goes on from a state of the same lessons."""
+
+
+class StepMaker(Protocol):
+    """Makes the steps of a run, one after the other."""
+
+    @property
+    def lessons(self) -> Lessons:
+        """What they are made of."""
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a step, over all ranks."""
+
+    def make(self, number: int) -> Any:
+        """The part of this rank of the step of that number."""
+
+
+class Learner(Protocol):
+    """Turns a step into gradients."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What learns: all that is saved."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it learns."""
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share a step."""
+
+    def learn(self, number: int, step: Any) -> dict[str, float]:
+        """Sets the gradients of the step of that number; returns its losses by name."""
 
 
 @dataclass(frozen=True)
@@ -102,20 +146,20 @@ def fit(
     return progress
 
 
-def new_optimizer(network: ClipGptModel, recipe: Recipe) -> torch.optim.Optimizer:
+def new_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, fused; biases, norms and the temperature do not decay."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
         {"params": [one for one in trained if one.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=network.device.type in ("cpu", "cuda"))
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=trained[0].device.type in ("cpu", "cuda"))
 
 
-def _ahead(maker: StepMaker, start: int, end: int) -> Iterator[tuple[int, Step, dict[str, Any]]]:
+def _ahead(maker: StepMaker, start: int, end: int) -> Iterator[tuple[int, Any, Any]]:
     """Steps with their numbers and the lessons' state after each; the next is made while one is learned from."""
 
-    def make(number: int) -> tuple[int, Step, dict[str, Any]]:
+    def make(number: int) -> tuple[int, Any, Any]:
         return number, maker.make(number), maker.lessons.state
 
     with ThreadPoolExecutor(1, thread_name_prefix="steps") as pool:
@@ -132,7 +176,7 @@ def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
-def _keep_best(folder: Path, network: ClipGptModel, progress: Progress) -> None:
+def _keep_best(folder: Path, network: nn.Module, progress: Progress) -> None:
     figures = progress.figures
     value = figures["R@10"] if "R@10" in figures else -figures["caption_loss"]
     if progress.best is None or value > progress.best:

@@ -5,59 +5,53 @@ inside a query, both fitted in closed form, and the fusion that turns the langua
 which is trained in a minute because nothing of the backbone runs again.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
 
-from clipgpt_retrieval.model.module import ClipFusion, ClipGptModel
+from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.training.closed_form import fit_prefix, fit_readout
+from clipgpt_retrieval.training.fusion import CaptionTokens, FusionLearner, FusionStepMaker, caption_loss
 from clipgpt_retrieval.training.pairs import Pairs
-from clipgpt_retrieval.training.recipes import Recipe
-from clipgpt_retrieval.training.states import CaptionStates, caption_states, save_aside
+from clipgpt_retrieval.training.run import Run
+from clipgpt_retrieval.training.shuffled import InMemory, Shuffled
+from clipgpt_retrieval.training.states import caption_states
 
 START_PICTURES = 2000
 """As many as a first regression needs; a large collection's steps teach the rest."""
 
-OTHER_TOKENS = 1000
-"""Tokens beside those of the captions that a step's softmax runs over, drawn anew each time."""
 
-
-def train_frozen(
-    network: ClipGptModel,
-    sequences: SequenceFormat,
-    pairs: Pairs,
-    recipe: Recipe,
-    run_folder: Path,
-    seed: int,
-) -> None:
-    """Fits ``clip_out`` and ``clip_in`` and trains ``clip_fusion``; the backbone stays as it is.
+def fit_around_frozen(run: Run, folder: Path) -> tuple[FusionLearner, FusionStepMaker, Callable[[], dict[str, float]]]:
+    """Fits ``clip_out`` and ``clip_in`` of a run's network, and gives what trains its ``clip_fusion``.
 
     Args:
-        network: its image mean is set.
-        sequences: the model's format.
-        pairs: what to learn.
-        recipe: steps, batch size, learning rate and weight decay of the fusion.
-        run_folder: holds the states and the finished fusion, so that a second start does not repeat them.
-        seed: of the batches.
+        run: its network's image mean is set; the backbone stays as it is.
+        folder: of the run; holds the states, so that a second start does not repeat them.
+
+    Returns:
+        The learner, the maker of its steps, and what measures it: its loss on the held-out pictures' first captions.
     """
+    network, pairs = run.network, run.data.at_hand
     assert network.clip_fusion is not None, "the frozen recipe captions by fusion"
     network.backbone.requires_grad_(False)
-    states = caption_states(network, sequences, pairs, run_folder / "states")
+    states = caption_states(network, run.sequences, pairs, folder / "states")
     embeddings = torch.from_numpy(pairs.embeddings)
     fit_readout(network, states, embeddings)
     fit_prefix(network, states, embeddings)
-    finished = run_folder / "clip_fusion.safetensors"
-    if not finished.is_file():
-        _fit_fusion(network, states, embeddings, recipe.embedding_noise, _arguments(recipe, network, run_folder, seed))
-        save_aside(dict(network.clip_fusion.state_dict()), finished)
-    network.clip_fusion.load_state_dict(load_file(finished))
+    network.clip_fusion.mean.copy_(embeddings.mean(0))
+    tokens, seed = CaptionTokens(states, embeddings), run.settings.seed
+    learner = FusionLearner(network, tokens, run.recipe, run.ranks, seed)
+    maker = FusionStepMaker(Shuffled(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.ranks)
+    held_out = _first_captions(run.data.validation)
+    measured = CaptionTokens(
+        caption_states(network, run.sequences, held_out, folder / "held_out_states"),
+        torch.from_numpy(held_out.embeddings),
+    )
+    return learner, maker, lambda: {"caption_loss": caption_loss(network, measured)}
 
 
 def start_from_ridge(network: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> None:
@@ -75,71 +69,5 @@ def start_from_ridge(network: ClipGptModel, sequences: SequenceFormat, pairs: Pa
     network.image_beta.fill_(1.0)
 
 
-class _Rows(Dataset):
-    """Rows of tensors, fetched a batch at a time."""
-
-    def __init__(self, **columns: Tensor) -> None:
-        self.columns = columns
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
-        return {name: column[rows] for name, column in self.columns.items()}
-
-
-class _FusionTask(nn.Module):
-    """clip_fusion under the cross-entropy of the next token, as the Trainer calls it.
-
-    The softmax runs over the captions' own tokens and a draw of others, which costs a tenth of the whole vocabulary.
-    """
-
-    def __init__(self, fusion: ClipFusion, head: Tensor, embeddings: Tensor, used: Tensor, noise: float) -> None:
-        super().__init__()
-        self.fusion = fusion
-        # Plain attributes: neither trained nor, many megabytes each, part of what the Trainer moves and saves.
-        self.frozen = {"head": head, "embeddings": embeddings, "used": used}
-        self.noise = noise * (embeddings - embeddings.mean(0)).std()
-
-    def forward(self, states: Tensor, pictures: Tensor, ids: Tensor) -> dict[str, Any]:
-        head, used = self.frozen["head"], self.frozen["used"]
-        embeddings = self.frozen["embeddings"].to(states.device)[pictures]  # [b, d]
-        noise = torch.randn_like(embeddings) * self.noise
-        others = torch.randint(len(head), (OTHER_TOKENS,), device=used.device)
-        candidates, places = torch.unique(torch.cat([ids, used, others]), return_inverse=True)
-        logits = self.fusion(states.float(), embeddings + noise) @ head[candidates].T  # [b, candidates]
-        return {"loss": nn.functional.cross_entropy(logits, places[: len(ids)])}
-
-
-def _fit_fusion(
-    network: ClipGptModel, states: CaptionStates, embeddings: Tensor, noise: float, arguments: TrainingArguments
-) -> None:
-    dataset = _Rows(
-        states=states.states,
-        ids=states.ids,
-        pictures=states.pictures.repeat_interleave(states.lengths),
-    )
-    assert network.clip_fusion is not None
-    network.clip_fusion.mean.copy_(embeddings.mean(0))
-    head = network.head_weight.detach()
-    used = states.ids.unique().to(head.device)
-    task = _FusionTask(network.clip_fusion, head, embeddings.to(head.device), used, noise)
-    Trainer(model=task, args=arguments, train_dataset=dataset, data_collator=lambda rows: rows).train()
-
-
-def _arguments(recipe: Recipe, network: ClipGptModel, run_folder: Path, seed: int) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(run_folder / "trainer"),
-        max_steps=recipe.steps,
-        per_device_train_batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=min(recipe.warmup_steps, recipe.steps // 5),
-        weight_decay=recipe.weight_decay,
-        logging_steps=max(1, recipe.steps // 4),
-        save_strategy="no",
-        report_to="none",
-        use_cpu=network.device.type == "cpu",
-        remove_unused_columns=False,
-        seed=seed,
-    )
+def _first_captions(pairs: Pairs) -> Pairs:
+    return replace(pairs, captions=[captions[:1] for captions in pairs.captions])

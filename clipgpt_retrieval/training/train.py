@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.storage import is_url
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.display import TENSORBOARD
-from clipgpt_retrieval.training.fit import Rhythm, fit
-from clipgpt_retrieval.training.frozen import start_from_ridge, train_frozen
+from clipgpt_retrieval.training.fit import Learner, Rhythm, StepMaker, fit
+from clipgpt_retrieval.training.frozen import fit_around_frozen, start_from_ridge
 from clipgpt_retrieval.training.image_space import fit_image_beta
 from clipgpt_retrieval.training.lora import add_adapters
 from clipgpt_retrieval.training.record import model_card, training_record
@@ -66,19 +66,24 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
 
 def _learn(run: Run, folder: Path) -> None:
     if run.recipe.freeze_backbone:
-        train_frozen(run.network, run.sequences, run.data.at_hand, run.recipe, folder, run.settings.seed)
+        learner, maker, measure = fit_around_frozen(run, folder)
+        _fit(run, folder, learner, maker, measure)
         return
     if run.recipe.ridge_start:
         start_from_ridge(run.network, run.sequences, run.data.at_hand, folder / "start")
     adapters = add_adapters(run.network, run.recipe.lora_rank) if run.recipe.lora_rank else None
-    rhythm = Rhythm(*run.settings.rhythm(run.recipe.steps), run.settings.wandb)
     with _attention_for_short_texts(run.network):
-        progress = fit(run.learner(), run.maker(), run.figures, folder, rhythm, run.settings.record(run.recipe))
-    if run.settings.keep == "best" and run.ranks.first:
-        print(f"the best weights are those after step {progress.best_step}")
-        restore_best(folder, run.network)
+        _fit(run, folder, run.learner(), run.maker(), run.figures)
     if adapters is not None:
         adapters.merge_and_unload()
+
+
+def _fit(run: Run, folder: Path, learner: Learner, maker: StepMaker, measure: Callable[[], dict[str, float]]) -> None:
+    rhythm = Rhythm(*run.settings.rhythm(run.recipe.steps), run.settings.wandb)
+    progress = fit(learner, maker, measure, folder, rhythm, run.settings.record(run.recipe))
+    if run.settings.keep == "best" and run.ranks.first:
+        print(f"the best weights are those after step {progress.best_step}")
+        restore_best(folder, learner.network)
 
 
 @contextmanager

@@ -57,7 +57,6 @@ def flags(collection: Path, output: Path, **further: object) -> list[str]:
         "batch_size": 8,
         "save_every": 2,
         "measure_every": 4,
-        "texts": collection / "texts.txt",
         "embedding_noise": 0.1,
         **further,
     }
@@ -73,11 +72,15 @@ UNHARMED = "from clipgpt_retrieval.cli import main\nmain()"
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_bit(collection, tmp_path):
-    (collection / "texts.txt").write_text("\n".join(f"a {c} thing" for c in ("red", "blue", "old", "new")))
-    whole = run(UNHARMED, flags(collection, tmp_path / "whole"))
+@pytest.mark.parametrize("recipe", ["default", "frozen"])
+def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_bit(collection, tmp_path, recipe):
+    further: dict[str, object] = {"recipe": recipe}
+    if recipe == "default":
+        (collection / "texts.txt").write_text("\n".join(f"a {c} thing" for c in ("red", "blue", "old", "new")))
+        further["texts"] = collection / "texts.txt"
+    whole = run(UNHARMED, flags(collection, tmp_path / "whole", **further))
     assert whole.returncode == 0, whole.stderr
-    arguments = flags(collection, tmp_path / "killed")
+    arguments = flags(collection, tmp_path / "killed", **further)
     for torn_save, no_rename in ((3, 0), (0, 2), (4, 0)):
         killed = run(KILLED.format(torn_save=torn_save, no_rename=no_rename), arguments)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -109,8 +112,10 @@ def test_the_best_weights_can_be_kept(collection, tmp_path):
     assert record["validation"]["R@10"] == pytest.approx(max(curve), abs=1e-6)
 
 
-def test_divergence_stops_the_run_and_says_where(collection, tmp_path):
+@pytest.mark.parametrize("recipe", ["default", "frozen"])
+def test_divergence_stops_the_run_and_says_where(collection, tmp_path, recipe):
     settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu"}
+    settings["recipe"] = recipe
     with pytest.raises(TrainingError, match=r"step \d+: .*lower --learning_rate; (no|the) checkpoint"):
         train(str(collection), str(tmp_path / "model"), **settings, steps=99, batch_size=8, learning_rate=1e30)
     assert not (tmp_path / "model").exists()
