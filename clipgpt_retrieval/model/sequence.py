@@ -80,6 +80,11 @@ class SequenceFormat:
             vocabulary[token] for token in SPECIAL_TOKENS
         )
 
+    @property
+    def special_ids(self) -> list[int]:
+        """Ids of the four special tokens."""
+        return [self.clip_in, self.clip_in_end, self.clip_out, self.clip_out_end]
+
     def tokenize(self, text: str) -> list[int]:
         """Token ids of ``text``, with nothing added at its ends."""
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

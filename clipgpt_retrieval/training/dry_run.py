@@ -96,7 +96,7 @@ def _cost(run: Run) -> list[str]:
         captions = sum(len(several) for several in run.data.at_hand.captions)
         return [f"the backbone reads {captions} captions once, and small parts are trained on what it made of them"]
     if run.recipe.lora_rank:
-        add_adapters(run.network, run.recipe.lora_rank)
+        add_adapters(run.network, run.recipe.lora_rank, run.sequences.special_ids)
     seconds = _seconds_a_step(run)
     steps = run.recipe.steps
     return [

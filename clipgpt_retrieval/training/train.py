@@ -71,7 +71,9 @@ def _learn(run: Run, folder: Path) -> None:
         return
     if run.recipe.ridge_start:
         start_from_ridge(run.network, run.sequences, run.data.at_hand, folder / "start")
-    adapters = add_adapters(run.network, run.recipe.lora_rank) if run.recipe.lora_rank else None
+    adapters = (
+        add_adapters(run.network, run.recipe.lora_rank, run.sequences.special_ids) if run.recipe.lora_rank else None
+    )
     with _attention_for_short_texts(run.network):
         _fit(run, folder, run.learner(), run.maker(), run.figures)
     if adapters is not None:

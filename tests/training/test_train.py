@@ -230,6 +230,30 @@ def test_the_clipcap_recipe_captions_and_encodes_nothing(collection, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_lora_recipe_learns_its_new_tokens_and_no_other(collection, tmp_path):
+    """[CLIP OUT] is a random vector at first: left as it is, the model would have to read around it."""
+    pytest.importorskip("peft")
+    import torch
+
+    from clipgpt_retrieval.model.config import SPECIAL_TOKENS
+
+    backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
+    backbone.save_pretrained(tmp_path / "backbone")
+    tokenizer.save_pretrained(tmp_path / "backbone")
+    folder = str(tmp_path / "model")
+    train(
+        str(collection), folder, recipe="lora", backbone=str(tmp_path / "backbone"), steps=3, batch_size=8, **SETTINGS
+    )
+    network = load(folder, device="cpu").model
+    changed = (network.token_weight != backbone.get_input_embeddings().weight).any(dim=1)
+    asked = tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS[:3])  # nothing of this recipe reads the fourth
+    assert (
+        set(asked) <= set(changed.nonzero().flatten().tolist()) <= set(tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS))
+    )
+    assert torch.equal(network.head_weight, network.token_weight)
+
+
+@pytest.mark.slow
 def test_the_lora_recipe_learns_and_leaves_a_plain_model(collection, tmp_path):
     pytest.importorskip("peft")
     folder = str(tmp_path / "model")
