@@ -25,6 +25,7 @@ def train(
     embedding_noise: float | None = None,
     micro_batch: int | None = None,
     bf16: bool = False,
+    compile: bool = False,
     device: str = "auto",
     measure_every: int | None = None,
     save_every: int | None = None,
@@ -61,6 +62,7 @@ def train(
             compressed index.
         micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.
         bf16: compute in bfloat16, for GPUs and CPUs that are faster so.
+        compile: compile the backbone with torch.compile, which takes a minute or more at first; needs a C++ compiler.
         device: auto, cpu, cuda or mps.
         measure_every: steps between two measurements, instead of a fifth of the run.
         save_every: steps between two checkpoints, instead of a fifth of the run and at most 500.

@@ -13,6 +13,7 @@ from clipgpt_retrieval.model.checkpoint import save
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.storage import is_url
 from clipgpt_retrieval.training.checkpoints import restore_best
+from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.display import TENSORBOARD
 from clipgpt_retrieval.training.fit import Learner, Rhythm, StepMaker, fit
 from clipgpt_retrieval.training.frozen import fit_around_frozen, start_from_ridge
@@ -74,6 +75,8 @@ def _learn(run: Run, folder: Path) -> None:
     adapters = (
         add_adapters(run.network, run.recipe.lora_rank, run.sequences.special_ids) if run.recipe.lora_rank else None
     )
+    if run.settings.compile:
+        compile_backbone(run.network)
     with _attention_for_short_texts(run.network):
         _fit(run, folder, run.learner(), run.maker(), run.figures)
     if adapters is not None:

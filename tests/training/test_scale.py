@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.interleaved import read_answered, read_interleaved
 from clipgpt_retrieval.training.pairs import read_pairs
@@ -34,6 +36,7 @@ def one_step(
     micro_batch: int,
     ranks: Ranks,
     dropout: float = 0.0,
+    compiled: bool = False,
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Losses and gradients of one step of a model in random order of everything."""
     network, words = load(model)
@@ -41,6 +44,8 @@ def one_step(
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
     network.train()
+    if compiled:
+        compile_backbone(network)
     chosen = recipe_named(recipe)
     pairs = read_pairs(collection)
     pictures = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
@@ -107,6 +112,19 @@ def test_the_cached_pass_and_the_learning_pass_see_the_same_dropout(given):
     torch.rand(7)
     assert_same(first, one_step(*given["default"], "default", 3, Ranks(), dropout=0.3))
     assert first[0] != one_step(*given["default"], "default", 3, Ranks())[0]
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_learns_what_a_plain_one_learns(given):
+    """In micro-batches with dropout, where two graphs of the same layers must drop out the same."""
+    compiled = one_step(*given["default"], "default", 3, Ranks(), dropout=0.3, compiled=True)
+    assert_same(one_step(*given["default"], "default", 3, Ranks(), dropout=0.3), compiled)
+
+
+def test_without_a_compiler_that_is_said(clipgpt, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"compile.*no.*install g\+\+"):
+        compile_backbone(clipgpt.model)
 
 
 WORKER = """
