@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.next_token_loss import next_token_loss
 from clipgpt_retrieval.model.sequence import PLACEHOLDER
 
 LOGIT_SCALE_START = math.log(1 / 0.07)
@@ -362,8 +363,10 @@ class ClipGptModel(PreTrainedModel):
         """
         targets = labels[:, 1:]  # [b, t - 1]
         kept = targets != IGNORED
-        logits = self.token_logits(states[:, :-1][kept])  # [n, vocabulary]
-        return nn.functional.cross_entropy(logits.float(), targets[kept])
+        before, head = states[:, :-1][kept], self.get_output_embeddings()  # [n, h]
+        if type(head) is nn.Linear:
+            return next_token_loss(before, head, targets[kept])
+        return nn.functional.cross_entropy(head(before).float(), targets[kept])  # an adapter around a head
 
     def forward(self, encode: "Batch | None" = None, caption: "Batch | None" = None) -> ClipGptOutput:
         """What training needs of a step: directions for the queries, language-model losses for both tasks.
