@@ -28,6 +28,7 @@ STEPS, BATCH, LEARNING_RATE = 300, 64, 1e-3
 TEXTS = {"texts": str(FLICKR / "more_captions.txt"), "texts_weight": 1.0}
 MODELS = {"plain": {}, "with texts": TEXTS}
 NOISES = (0.0, 0.5)
+SAVE_EVERY = 40
 PQ_BYTES = (8, 16, 32, 64, 128)
 DRAWS = 2000
 VOCABULARY = 4000
@@ -150,7 +151,7 @@ def noise(folder: Path) -> None:
         learner, maker, measure = fit_around_frozen(of_level, folder / "frozen")
         kept = folder / f"noise {level}"
         kept.mkdir(parents=True, exist_ok=True)
-        fit(learner, maker, measure, kept, Rhythm(run.recipe.steps, run.recipe.steps), {})
+        fit(learner, maker, measure, kept, Rhythm(run.recipe.steps, SAVE_EVERY), {})
         trained[level] = deepcopy(fusion.state_dict())
     states = caption_states(run.network, run.sequences, held_out, folder / "all_held_out_states")
     engine = ClipGpt(run.network, run.words, device="cpu", dtype="float32")
