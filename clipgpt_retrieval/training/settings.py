@@ -49,7 +49,7 @@ class Settings:
         embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
         micro_batch: the most sequences that go through the network at once; the loss is that of the whole batch.
         bf16: compute in bfloat16 under autocast; the weights stay float32.
-        compile: compile the backbone, which takes a minute at first and makes each step shorter.
+        compile: compile the backbone, which takes a minute or more at first.
         device: ``"auto"`` or a torch device.
         measure_every: steps between two measurements, instead of a fifth of the run.
         save_every: steps between two checkpoints, instead of a fifth of the run or 500.
