@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.engine import ClipGpt
 
 FOLDER_NAME = ".clipgpt_explore"
-FORMAT = 3
+FORMAT = 4
 """Raised where what is cached changes its meaning."""
 
 

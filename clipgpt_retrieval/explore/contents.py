@@ -1,6 +1,7 @@
 """The table of contents of an index: a tree of captioned clusters, each level computed when it is first opened."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.explore.cache import Cache, model_fingerprint
+from clipgpt_retrieval.explore.distinctions import distinctions
 from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
 from clipgpt_retrieval.items import Items, unit_rows
 
@@ -25,7 +27,7 @@ class Cluster:
     Attributes:
         id: its path from the root, such as ``3.7``.
         caption: of its centre.
-        distinctive_caption: of its centre moved away from its siblings; None where that says nothing else.
+        distinctive_caption: what sets it apart from its siblings, a phrase of its caption; None where nothing does.
         size: items in it.
         share: of the whole index, 0 to 1.
         spread: one minus the mean cosine of its items to its centre.
@@ -128,10 +130,17 @@ class Contents:
         return self._captions[name]
 
     def _compute_captions(self, centres: np.ndarray) -> list[dict[str, Any]]:
-        """Captions of centres ``[k, d]``, and of the same moved away from where their siblings lie."""
+        """Captions of centres ``[k, d]``, and what sets each apart from the others."""
         if not len(centres):
             return []
-        away = unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))
-        captions = self._clipgpt.caption(np.concatenate([centres, away]))
-        pairs = zip(captions[: len(centres)], captions[len(centres) :], strict=True)
-        return [{"caption": own, "distinctive_caption": apart if apart != own else None} for own, apart in pairs]
+        if self._clipgpt.encodes:
+            captions = self._clipgpt.caption(centres)
+            apart: Sequence[str | None] = distinctions(self._clipgpt, captions, centres)
+        else:  # another caption, of the centre moved away from where its siblings lie
+            away = unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))
+            both = self._clipgpt.caption(np.concatenate([centres, away]))
+            captions, apart = both[: len(centres)], both[len(centres) :]
+        return [
+            {"caption": caption, "distinctive_caption": phrase if phrase != caption else None}
+            for caption, phrase in zip(captions, apart, strict=True)
+        ]
