@@ -51,8 +51,30 @@ def clusters_of(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> 
         clusters = contents.open()["clusters"]
         for cluster in clusters:
             ids, _ = contents.some_items(cluster["id"], cluster["size"])
-            cluster |= told(cluster["caption"], [scenes[item] for item in ids])
+            cluster["scenes"] = [scenes[item] for item in ids]
+            cluster |= told(cluster["caption"], cluster["scenes"])
+    for cluster in clusters:
+        beside = [scene for other in clusters if other is not cluster for scene in other["scenes"]]
+        phrase = cluster["distinctive_caption"] or ""
+        cluster["apart"] = share_of(phrase, cluster["scenes"])
+        cluster["apart_beside"] = share_of(phrase, beside)
     return clusters
+
+
+def share_of(phrase: str, scenes: list[Scene]) -> float | None:
+    """The share of scenes that have what a phrase says, setting and a thing; None where it says nothing of the kind."""
+    setting, named = setting_in(phrase), named_in(phrase)
+    if setting is None and not named:
+        return None
+    kinds = [kind for one in named for kind in one.kinds]
+    return float(
+        np.mean(
+            [
+                setting in (None, scene.setting) and (not kinds or any(scene.count_of(kind) for kind in kinds))
+                for scene in scenes
+            ]
+        )
+    )
 
 
 def told(caption: str, members: list[Scene]) -> dict[str, float | None]:
@@ -72,12 +94,13 @@ def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) 
     """Cluster by cluster."""
     clusters = clusters_of(collection, engine, scenes)
     table = Table(title="The demo's table of contents, pictures in %")
-    for name in ("caption", "size", "of its setting", "with a thing of it"):
+    for name in ("caption", "size", "of its setting", "with a thing of it", "apart by", "of its own", "of all others"):
         table.add_column(name, overflow="fold")
     for cluster in clusters:
         table.add_row(
             cluster["caption"], str(cluster["size"]), percent(cluster["of_its_setting"]),
-            percent(cluster["with_its_things"]),
+            percent(cluster["with_its_things"]), cluster["distinctive_caption"], percent(cluster["apart"]),
+            percent(cluster["apart_beside"]),
         )  # fmt: skip
     sizes = [cluster["size"] for cluster in clusters]
     purity = np.average([cluster["largest_setting"] for cluster in clusters], weights=sizes)

@@ -1,8 +1,10 @@
-"""The table of contents of a large index costs what captioning its nodes costs.
+"""The table of contents of a large index costs what captioning its nodes costs, in less than a gigabyte.
 
-Builds an index of random clusters with a short training, maps it from disk in a fresh process, computes the root and
-four opened clusters, and prints time per node, the ratio of all of it to the captioning in it (two captions a node),
-and the peak memory before and after exploring: a GPT-2 at work is most of it.
+Builds an index of random clusters with a short training and a model of GPT-2 small's shape with random weights, and
+runs the `explore` command on both in a fresh process, on one thread: the index mapped from disk, the root and its 24
+clusters opened, map and pictures written. Prints the ratio of all of it, less what loads the model, to captioning as
+many embeddings once, and the peak memory: of the command's process, with what it holds in the end, and of the one
+before it that outlines the index.
 
     python benchmarks/explore_scale.py 100000 IVF1024,SQ8
     python benchmarks/explore_scale.py 1000000 OPQ16,IVF4096_HNSW32,PQ16x8
@@ -10,6 +12,7 @@ and the peak memory before and after exploring: a GPT-2 at work is most of it.
 """
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -19,12 +22,11 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-import torch
 
 DIM = 64
 CHUNK = 200_000
-OPENED = 4
-NUM_CLUSTERS = 24
+CAPTION_TOKENS = 14
+"""Random weights never end a caption; people's captions have about so many tokens."""
 
 
 def build(total: int, kind: str, file: Path) -> None:
@@ -46,57 +48,13 @@ def build(total: int, kind: str, file: Path) -> None:
     faiss.write_index(index, str(file))
 
 
-def measure(file: Path) -> None:
-    """Times one exploration of a mapped index; in its own process, so that the peak memory is its own."""
-    from clipgpt_retrieval.explore.contents import Contents
-    from clipgpt_retrieval.explore.source import open_index
-
-    torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    clipgpt = model()
-    caption = clipgpt.caption
-    caption(np.random.default_rng(1).normal(size=(2 * NUM_CLUSTERS, DIM)))
-    peak_of_captioning = peak_megabytes()
-    captioning = [0.0]
-
-    def timed(embeddings: np.ndarray) -> list[str]:
-        started = time.perf_counter()
-        captions = caption(embeddings)
-        captioning[0] += time.perf_counter() - started
-        return captions
-
-    clipgpt.caption = timed
-    started = time.perf_counter()
-    source = open_index(str(file))
-    contents = Contents(source.items, source.file, clipgpt, NUM_CLUSTERS)
-    root = contents.open()["clusters"]
-    nodes = list(root)
-    for cluster in root[:OPENED]:
-        nodes += contents.open(cluster["id"])["clusters"]
-    seconds = time.perf_counter() - started
-    figures = {
-        "items": len(source.items),
-        "megabytes_on_disk": round(file.stat().st_size / 1e6),
-        "nodes": len(nodes),
-        "milliseconds_per_node": round(1000 * seconds / len(nodes), 1),
-        "ratio_to_captioning": round(seconds / captioning[0], 3),
-        "peak_megabytes_of_captioning_alone": peak_of_captioning,
-        "peak_megabytes": peak_megabytes(),
-    }
-    print(json.dumps(figures))
-
-
-def peak_megabytes() -> int:
-    """The most memory that this process has held so far; of a mapped index the pages that were read count, too."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
-def model():
+def save_model(folder: Path) -> None:
     """A GPT-2 of GPT-2 small's shape with random weights, which reads embeddings of ``DIM`` numbers."""
+    import torch
     from _paths import GPT2_BPE
     from transformers import GPT2Config
 
-    from clipgpt_retrieval.engine import ClipGpt
+    from clipgpt_retrieval.model.checkpoint import save
     from clipgpt_retrieval.model.config import SPECIAL_TOKENS, ClipGptConfig
     from clipgpt_retrieval.model.module import ClipGptModel
     from clipgpt_retrieval.training.backbone import load_tokenizer
@@ -106,22 +64,93 @@ def model():
     tokenizer.pad_token = tokenizer.eos_token
     torch.manual_seed(0)
     backbone = GPT2Config(vocab_size=len(tokenizer))
-    return ClipGpt(
-        ClipGptModel(ClipGptConfig(backbone_config=backbone.to_dict(), clip_dim=DIM)), tokenizer, device="cpu"
+    save(
+        ClipGptModel(ClipGptConfig(backbone_config=backbone.to_dict(), clip_dim=DIM)), tokenizer, str(folder / "model")
     )
 
 
+def measure(folder: Path) -> None:
+    """Runs the command and times it; in its own process, so that the peak memory is its own."""
+    faiss.omp_set_num_threads(1)
+    started = time.perf_counter()
+    spent = {}
+
+    from clipgpt_retrieval.explore import command
+
+    outlined_beforehand = command._outlined_beforehand
+
+    def outlined(*arguments):
+        begun = time.perf_counter()
+        levels = outlined_beforehand(*arguments)
+        spent["outline"] = time.perf_counter() - begun
+        load_timed(spent)
+        return levels
+
+    command._outlined_beforehand = outlined
+    command.explore(str(folder / "image.index"), str(folder / "model"), str(folder / "explored"))
+    all_of_it = time.perf_counter() - started - spent["load"]
+    memory = held()
+    tree = json.loads((folder / "explored" / "toc.json").read_text())["clusters"]
+    nodes = len(tree) + sum(len(cluster.get("clusters", [])) for cluster in tree)
+    embeddings = np.random.default_rng(1).normal(size=(nodes, DIM)).astype(np.float32)
+    begun = time.perf_counter()
+    spent["clipgpt"].caption(embeddings)
+    once = time.perf_counter() - begun
+    figures = {
+        "nodes": nodes,
+        "seconds": round(all_of_it, 1),
+        "seconds_of_outline": round(spent["outline"], 1),
+        "seconds_of_captioning_once": round(once, 1),
+        "ratio": round(all_of_it / once, 2),
+        "megabytes": memory,
+        "peak_megabytes_of_outline": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+    }
+    print(json.dumps(figures))
+
+
+def load_timed(spent: dict) -> None:
+    """Has the loading of the model timed, and captions as long as people's."""
+    begun = time.perf_counter()
+    from clipgpt_retrieval.lean_imports import import_lean
+
+    import_lean()
+    from clipgpt_retrieval import engine
+
+    load = engine.load
+
+    def timed(path: str) -> "engine.ClipGpt":
+        clipgpt = load(path)
+        caption = clipgpt.caption
+        clipgpt.caption = lambda embeddings: caption(embeddings, max_new_tokens=CAPTION_TOKENS)
+        spent["load"] = time.perf_counter() - begun
+        spent["clipgpt"] = clipgpt
+        return clipgpt
+
+    engine.load = timed
+
+
+def held() -> dict[str, int]:
+    """Megabytes: the most that this process held so far, and what it holds now, its own and pages of files."""
+    status = Path("/proc/self/status").read_text()
+    return {
+        name: int(re.search(rf"{name}:\s+(\d+)", status)[1]) // 1024
+        for name in ("VmHWM", "RssAnon", "RssFile")
+    }  # fmt: skip
+
+
 def main() -> None:
+    """Builds, then measures in another process."""
     if sys.argv[1] == "measure":
         measure(Path(sys.argv[2]))
         return
     total, kind = int(sys.argv[1]), sys.argv[2]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "image.index"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         started = time.perf_counter()
-        build(total, kind, file)
+        build(total, kind, folder / "image.index")
+        save_model(folder)
         print(f"{kind}: built in {time.perf_counter() - started:.0f} s", flush=True)
-        subprocess.run([sys.executable, __file__, "measure", str(file)], check=True)
+        subprocess.run([sys.executable, __file__, "measure", str(folder)], check=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The engine: texts and segments to embeddings, embeddings to captions, batched, on any device."""
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -16,6 +16,7 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.captioner import Captioner
 from clipgpt_retrieval.model.greedy import generate_greedy
+from clipgpt_retrieval.model.mapped import MappedWeights
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.packed import has_bfloat16_units, pack_linear_layers
 from clipgpt_retrieval.model.sequence import ClipGptSequence, Segment, SequenceFormat, unit_embeddings
@@ -329,6 +330,15 @@ class ClipGpt:
         )
 
     @torch.inference_mode()
+    def caption_states(self, vectors: np.ndarray) -> np.ndarray:
+        """The states that captions of unit embeddings ``[n, clip_dim]`` begin at, float32 ``[n, h]``, unit norm."""
+        embeddings = self._tensor(vectors)  # [n, d]
+        ids = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device).expand(len(vectors), -1)  # [n, p]
+        states = self.model.hidden_states(ids, torch.ones_like(ids), embeddings)[-1]  # [n, p, h]
+        last = self.model.fused(states[:, -1:], embeddings)[:, 0]  # [n, h]
+        return torch.nn.functional.normalize(last.float(), dim=-1).cpu().numpy()
+
+    @torch.inference_mode()
     def _logprobs(self, embeddings: Tensor, generated: Tensor) -> list[float]:
         """Log-probability of each generated caption, its closing token included: one more forward pass."""
         prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
@@ -373,9 +383,11 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
         ModelError: nothing there, a file missing or cut short, or another kind of model.
         InputError: an unknown device or dtype.
     """
-    model, tokenizer = checkpoint.load(path)
-    engine = ClipGpt(model, tokenizer, device=device, dtype=dtype)
-    return _in_bfloat16(engine) if dtype == "auto" and _pays_in_bfloat16(engine) else engine
+    loaded = checkpoint.load_mapped(path)
+    engine = ClipGpt(loaded.model, loaded.tokenizer, device=device, dtype=dtype)
+    if dtype != "auto" or not _pays_in_bfloat16(engine) or _turned_to_bfloat16(engine, loaded.weights):
+        return engine
+    return ClipGpt(*checkpoint.load(path), device=device)
 
 
 def _pays_in_bfloat16(engine: ClipGpt) -> bool:
@@ -383,14 +395,32 @@ def _pays_in_bfloat16(engine: ClipGpt) -> bool:
     return large and engine.device.type == "cpu" and has_bfloat16_units()
 
 
-def _in_bfloat16(engine: ClipGpt) -> ClipGpt:
-    """The engine in bfloat16, or as it is where sample texts show that this model needs float32."""
-    half = ClipGpt(deepcopy(engine.model), engine.sequences.tokenizer, device="cpu", dtype="bfloat16")
-    pack_linear_layers(half.model.backbone.base_model)
-    for name in ("image_mean", "image_map", "image_beta"):  # read as float32 in every call
-        setattr(half.model, name, getattr(engine.model, name))
-    cosines = np.einsum("snd,snd->sn", half.encode_both(SAMPLE_TEXTS), engine.encode_both(SAMPLE_TEXTS))
-    return half if cosines.min() >= MIN_BFLOAT16_COSINE else engine
+def _turned_to_bfloat16(engine: ClipGpt, weights: MappedWeights | None) -> bool:
+    """Turns the engine's model to bfloat16, and tells whether it still says of sample texts what it said before.
+
+    Neither the float32 weights nor both models are ever in memory whole: layers are read, then let go.
+    """
+    model = engine.model
+    with weights.let_go_by(model) if weights else nullcontext():
+        before = _sample_vectors(engine)
+    in_float32 = {name: getattr(model, name) for name in ("image_mean", "image_map", "image_beta")}
+    let_go = weights.let_go if weights else no_pause
+    model.get_input_embeddings().bfloat16()  # the largest first, while there is room
+    let_go()
+    pack_linear_layers(model.backbone.base_model, after_layer=let_go)
+    model.bfloat16()
+    for name, buffer in in_float32.items():  # read as float32 in every call
+        setattr(model, name, buffer)
+    let_go()
+    cosines = np.einsum("nd,nd->n", before, _sample_vectors(engine))
+    return bool(cosines.min() >= MIN_BFLOAT16_COSINE)
+
+
+def _sample_vectors(engine: ClipGpt) -> np.ndarray:
+    """Unit vectors in which a loss of precision shows, float32 ``[n, d]``."""
+    if engine.encodes:
+        return np.concatenate(engine.encode_both(SAMPLE_TEXTS))
+    return engine.caption_states(np.eye(len(SAMPLE_TEXTS), engine.clip_dim, dtype=np.float32))
 
 
 def torch_device(name: str) -> torch.device:

@@ -24,6 +24,10 @@ class InputError(ClipGptError, ValueError):
         self.field = field
         self.message = message
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """So that it crosses from one process to another whole."""
+        return type(self), (self.field, self.message)
+
 
 class NotFoundError(InputError):
     """A name or id that was asked for does not exist (HTTP 404)."""

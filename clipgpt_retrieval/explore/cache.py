@@ -5,30 +5,31 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
 
-from clipgpt_retrieval.engine import ClipGpt
+if TYPE_CHECKING:
+    from clipgpt_retrieval.engine import ClipGpt
 
 FOLDER_NAME = ".clipgpt_explore"
-FORMAT = 2
+FORMAT = 4
 """Raised where what is cached changes its meaning."""
 
 
 class Cache:
-    """JSON results about one index, told apart by index, model and setting.
+    """JSON results about one index, told apart by index, setting and model.
 
     Args:
         index_file: the index, or its folder where it lies in several files.
-        clipgpt: the model.
         setting: what else the results depend on.
+        model: the fingerprint of the model that they depend on, if any.
     """
 
-    def __init__(self, index_file: Path, clipgpt: ClipGpt, setting: str) -> None:
+    def __init__(self, index_file: Path, setting: str, model: str = "") -> None:
         key = hashlib.sha256()
-        for part in (str(FORMAT), _stamp(index_file), model_fingerprint(clipgpt), setting):
+        for part in (str(FORMAT), _stamp(index_file), model, setting):
             key.update(part.encode() + b"\0")
         name = key.hexdigest()[:20]
         beside = index_file.parent / FOLDER_NAME
@@ -57,7 +58,7 @@ class Cache:
                     aside.unlink()
 
 
-def model_fingerprint(clipgpt: ClipGpt) -> str:
+def model_fingerprint(clipgpt: "ClipGpt") -> str:
     """Tells models apart by 64 numbers of each of their tensors."""
     key = hashlib.sha256()
     for name, tensor in sorted(clipgpt.model.state_dict().items()):

@@ -39,9 +39,8 @@ def explore(
         outliers: look for the items least like any other.
         walk: browse from text to items to clusters in the terminal.
     """
-    from clipgpt_retrieval import engine
-    from clipgpt_retrieval.explore.contents import Contents
     from clipgpt_retrieval.explore.source import open_index
+    from clipgpt_retrieval.lean_imports import import_lean
 
     if output_folder is None and (compare or sample or duplicates or outliers):
         raise InputError("output_folder", "is needed for what --compare, --sample, --duplicates and --outliers find")
@@ -52,8 +51,14 @@ def explore(
     if levels < 1:
         raise InputError("levels", f"is {levels}, it must be at least 1")
     source = open_index(str(index))
+    outlined = _outlined_beforehand(str(index), num_clusters, 1 if walk else levels)
+    import_lean()
+    from clipgpt_retrieval import engine
+    from clipgpt_retrieval.explore.contents import Contents
+
     clipgpt = engine.load(model)
     contents = Contents(source.items, source.file, clipgpt, num_clusters)
+    contents.outline.levels |= outlined
     if walk:
         from clipgpt_retrieval.explore.walk import Walk
 
@@ -67,6 +72,31 @@ def explore(
         _write(output_folder, name, source, contents, clipgpt, tree, asked)
 
 
+def _outlined_beforehand(index: str, num_clusters: int, levels: int) -> dict[str, dict[str, Any]]:
+    """The outline down to a level, from a process that ends before the model is loaded: its memory comes back."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
+        return another.submit(_outlined, index, num_clusters, levels).result()
+
+
+def _outlined(index: str, num_clusters: int, levels: int) -> dict[str, dict[str, Any]]:
+    from tqdm import tqdm
+
+    from clipgpt_retrieval.explore.outline import Outline
+    from clipgpt_retrieval.explore.source import open_index
+
+    source = open_index(index)
+    outline = Outline(source.items, source.file, num_clusters)
+    current = outline.level(None)["clusters"]
+    for _ in range(levels - 1):
+        parents = [cluster["id"] for cluster in current if cluster["num_children"]]
+        opened = tqdm(parents, desc="reading clusters", unit="cluster", disable=None)
+        current = [child for parent in opened for child in outline.level(parent)["clusters"]]
+    return outline.levels
+
+
 def _tree(contents: Contents, levels: int) -> dict[str, Any]:
     """The table of contents down to a level, clusters within clusters."""
     from tqdm import tqdm
@@ -76,7 +106,7 @@ def _tree(contents: Contents, levels: int) -> dict[str, Any]:
     for _ in range(levels - 1):
         parents = [cluster for cluster in current if cluster["num_children"]]
         current = []
-        for parent in tqdm(parents, desc="opening clusters", unit="cluster", disable=None):
+        for parent in tqdm(parents, desc="captioning clusters", unit="cluster", disable=None):
             parent["clusters"] = contents.open(parent["id"])["clusters"]
             current += parent["clusters"]
     return {"num_items": root["num_items"], "clusters": root["clusters"]}

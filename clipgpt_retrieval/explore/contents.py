@@ -1,6 +1,7 @@
 """The table of contents of an index: a tree of captioned clusters, each level computed when it is first opened."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,18 +9,11 @@ from typing import Any
 import numpy as np
 
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.errors import InputError, NotFoundError
-from clipgpt_retrieval.explore.cache import Cache
-from clipgpt_retrieval.explore.layout import positions
-from clipgpt_retrieval.explore.leaves import Leaves, find_leaves, weighted_kmeans
+from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.explore.cache import Cache, model_fingerprint
+from clipgpt_retrieval.explore.distinctions import distinctions
+from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
 from clipgpt_retrieval.items import Items, unit_rows
-
-DEFAULT_NUM_CLUSTERS = 24
-MIN_NUM_CLUSTERS, MAX_NUM_CLUSTERS = 2, 500
-NUM_EXAMPLES = 12
-NUM_EXAMPLES_OPENED = 100
-NUM_SPREAD_ITEMS = 32
-"""Items of a cluster that are read to tell its spread."""
 
 DISTINCTION = 0.5
 """How far a centre is moved from its siblings' mean, in units of its distance. At 1, captions of real clusters turn
@@ -33,7 +27,7 @@ class Cluster:
     Attributes:
         id: its path from the root, such as ``3.7``.
         caption: of its centre.
-        distinctive_caption: of its centre moved away from its siblings; None where that says nothing else.
+        distinctive_caption: what sets it apart from its siblings, a phrase of its caption; None where nothing does.
         size: items in it.
         share: of the whole index, 0 to 1.
         spread: one minus the mean cosine of its items to its centre.
@@ -69,8 +63,7 @@ class Contents:
     def __init__(
         self, items: Items, index_file: Path, clipgpt: ClipGpt, num_clusters: int = DEFAULT_NUM_CLUSTERS
     ) -> None:
-        if not MIN_NUM_CLUSTERS <= num_clusters <= MAX_NUM_CLUSTERS:
-            raise InputError("num_clusters", f"is {num_clusters}, it must be {MIN_NUM_CLUSTERS} to {MAX_NUM_CLUSTERS}")
+        self.outline = Outline(items, index_file, num_clusters)
         if items.dimension != clipgpt.clip_dim:
             raise InputError(
                 "model", f"reads embeddings of {clipgpt.clip_dim} numbers, those of {index_file} have {items.dimension}"
@@ -78,9 +71,8 @@ class Contents:
         self.items = items
         self.num_clusters = num_clusters
         self._clipgpt = clipgpt
-        self._cache = Cache(index_file, clipgpt, f"contents {num_clusters}")
-        self._leaves: Leaves | None = None
-        self._levels: dict[str, dict[str, Any]] = {}
+        self._cache = Cache(index_file, f"captions {num_clusters}", model_fingerprint(clipgpt))
+        self._captions: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
 
     def open(self, cluster: str | None = None) -> dict[str, Any]:
@@ -93,15 +85,20 @@ class Contents:
             NotFoundError: there is no such cluster.
         """
         with self._lock:
-            trail = self._trail(cluster)
-            level = self._level(trail)
-        return {
-            "num_items": len(self.items),
-            "cluster": cluster,
-            "trail": [{"id": node["id"], "caption": node["caption"]} for node in trail],
-            "clusters": level["clusters"],
-            "example_ids": level["example_ids"],
-        }
+            level = self.outline.level(cluster)
+            clusters = [
+                asdict(Cluster(**captions, **shape))
+                for captions, shape in zip(self._captions_of(cluster), level["clusters"], strict=True)
+            ]
+            steps = cluster.split(".") if cluster is not None else []
+            trail = [".".join(steps[: i + 1]) for i in range(len(steps))]
+            return {
+                "num_items": len(self.items),
+                "cluster": cluster,
+                "trail": [{"id": node, "caption": self._caption(node)} for node in trail],
+                "clusters": clusters,
+                "example_ids": level["example_ids"],
+            }
 
     def centre(self, cluster: str) -> np.ndarray:
         """The centre of a cluster, float32 ``[d]``, unit norm.
@@ -110,97 +107,40 @@ class Contents:
             NotFoundError: there is no such cluster.
         """
         with self._lock:
-            return self._centre(self._members(self._trail(cluster)))
+            return self.outline.centre(cluster)
 
     def some_items(self, cluster: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids ``[m]`` and embeddings ``[m, d]`` of up to ``count`` items spread over a cluster."""
         with self._lock:
-            leaves, members = self._get_leaves(), self._members(self._trail(cluster))
-            return leaves.some_ids(members, count), leaves.members(members, count)
+            return self.outline.some_items(cluster, count)
 
-    def _trail(self, cluster: str | None) -> list[dict[str, Any]]:
-        """The clusters from the root to the one asked for, that one last."""
-        trail: list[dict[str, Any]] = []
-        for step in cluster.split(".") if cluster is not None else []:
-            siblings = self._level(trail)["clusters"]
-            if not (step.isascii() and step.isdigit() and str(int(step[:9])) == step and int(step) < len(siblings)):
-                raise NotFoundError("cluster", f"this index has no cluster {cluster!r}: take an id from its clusters")
-            trail.append(siblings[int(step)])
-        return trail
+    def _caption(self, cluster: str) -> str | None:
+        parent, _, place = cluster.rpartition(".")
+        return self._captions_of(parent or None)[int(place)]["caption"]
 
-    def _level(self, trail: list[dict[str, Any]]) -> dict[str, Any]:
-        name = trail[-1]["id"] if trail else "root"
-        if name not in self._levels:
-            level = self._cache.get(name)
-            if level is None:
-                level = self._compute_level(trail)
-                self._cache.put(name, level)
-            self._levels[name] = level
-        return self._levels[name]
+    def _captions_of(self, cluster: str | None) -> list[dict[str, Any]]:
+        """``{"caption", "distinctive_caption"}`` of each cluster that opening this one shows."""
+        name = cluster or "root"
+        if name not in self._captions:
+            captions = self._cache.get(name)
+            if captions is None:
+                captions = self._compute_captions(self.outline.centres(cluster))
+                self._cache.put(name, captions)
+            self._captions[name] = captions
+        return self._captions[name]
 
-    def _members(self, trail: list[dict[str, Any]]) -> np.ndarray:
-        """The leaves of the cluster at the end of the trail."""
-        if not trail:
-            return np.flatnonzero(self._get_leaves().sizes)
-        groups = self._level(trail[:-1])["leaves"]
-        return np.array(groups[int(trail[-1]["id"].rpartition(".")[2])], dtype=np.int64)
-
-    def _compute_level(self, trail: list[dict[str, Any]]) -> dict[str, Any]:
-        leaves = self._get_leaves()
-        members = self._members(trail)
-        examples = leaves.nearest(members, self._centre(members), NUM_EXAMPLES_OPENED) if trail else []
-        groups = [] if len(members) < 2 and trail else self._groups(members)
-        prefix = f"{trail[-1]['id']}." if trail else ""
-        return {
-            "clusters": [asdict(cluster) for cluster in self._clusters(groups, prefix)],
-            "example_ids": examples,
-            "leaves": [group.tolist() for group in groups],
-        }
-
-    def _groups(self, members: np.ndarray) -> list[np.ndarray]:
-        """Leaves put together, the group with the most items first."""
-        leaves = self._get_leaves()
-        if len(members) <= self.num_clusters:
-            groups = [members[[i]] for i in range(len(members))]
-        else:
-            _, labels = weighted_kmeans(leaves.centres[members], leaves.sizes[members], self.num_clusters, restarts=5)
-            groups = [members[labels == label] for label in range(labels.max() + 1)]
-        return sorted(groups, key=lambda group: -leaves.sizes[group].sum())
-
-    def _clusters(self, groups: list[np.ndarray], prefix: str) -> list[Cluster]:
-        if not groups:
+    def _compute_captions(self, centres: np.ndarray) -> list[dict[str, Any]]:
+        """Captions of centres ``[k, d]``, and what sets each apart from the others."""
+        if not len(centres):
             return []
-        leaves = self._get_leaves()
-        centres = np.stack([self._centre(group) for group in groups])  # [k, d]
-        captions, distinctive = self._captions(centres)
-        places = positions(centres)
+        if self._clipgpt.encodes:
+            captions = self._clipgpt.caption(centres)
+            apart: Sequence[str | None] = distinctions(self._clipgpt, captions, centres)
+        else:  # another caption, of the centre moved away from where its siblings lie
+            away = unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))
+            both = self._clipgpt.caption(np.concatenate([centres, away]))
+            captions, apart = both[: len(centres)], both[len(centres) :]
         return [
-            Cluster(
-                id=f"{prefix}{i}",
-                caption=captions[i],
-                distinctive_caption=distinctive[i] if distinctive[i] != captions[i] else None,
-                size=int(leaves.sizes[group].sum()),
-                share=float(leaves.sizes[group].sum() / len(self.items)),
-                spread=float(1 - (leaves.members(group, NUM_SPREAD_ITEMS) @ centres[i]).mean()),
-                position=places[i].astype(float).tolist(),
-                example_ids=leaves.nearest(group, centres[i], NUM_EXAMPLES),
-                num_children=0 if len(group) < 2 else min(len(group), self.num_clusters),
-            )
-            for i, group in enumerate(groups)
+            {"caption": caption, "distinctive_caption": phrase if phrase != caption else None}
+            for caption, phrase in zip(captions, apart, strict=True)
         ]
-
-    def _captions(self, centres: np.ndarray) -> tuple[list[str], list[str]]:
-        """Captions of centres ``[k, d]``, and of the same moved away from where their siblings lie."""
-        away = unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))
-        captions = self._clipgpt.caption(np.concatenate([centres, away]))
-        return captions[: len(centres)], captions[len(centres) :]
-
-    def _centre(self, members: np.ndarray) -> np.ndarray:
-        leaves = self._get_leaves()
-        weights = leaves.sizes[members].astype(np.float32)
-        return unit_rows((weights @ leaves.centres[members])[None] / weights.sum())[0]
-
-    def _get_leaves(self) -> Leaves:
-        if self._leaves is None:
-            self._leaves = find_leaves(self.items, self.num_clusters)
-        return self._leaves

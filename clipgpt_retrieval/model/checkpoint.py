@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
+from clipgpt_retrieval.model.mapped import MappedWeights, has_mapped_weights
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.storage import is_url, local_folder, new_folder
 
@@ -68,14 +70,19 @@ def load(
     Raises:
         ModelError: nothing there, a file missing or cut short, or another kind of model.
     """
+    loaded = load_mapped(path, tokenizer_path=tokenizer_path, embedding_norm=embedding_norm)
+    return loaded.model, loaded.tokenizer
+
+
+def load_mapped(path: str, *, tokenizer_path: str | None = None, embedding_norm: float | None = None) -> "LoadedModel":
+    """The same, with the mapped file that its weights are read from; see :func:`load`."""
     with _as_folder(path) as folder, _as_folder(tokenizer_path or str(folder)) as tokenizer_folder:
         kind = _read_kind(folder, path)
         tokenizer = _load_tokenizer(tokenizer_folder, tokenizer_path or path)
         with _told_in_a_sentence(path):
+            weights = MappedWeights(folder) if has_mapped_weights(folder) else None
             if kind == ClipGptConfig.model_type:
-                model, info = ClipGptModel.from_pretrained(
-                    folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
-                )
+                model, info = _load_clipgpt(folder, weights)
             elif is_general_gpt(tokenizer):
                 model, info = load_general_gpt(folder, tokenizer, tokenizer_folder, embedding_norm)
             else:
@@ -89,7 +96,34 @@ def load(
                 f"{path}: the weights lack {len(missing)} tensors that the configuration names "
                 f"({', '.join(missing[:3])}): fetch or save the model again"
             )
-    return model.eval(), tokenizer
+    return LoadedModel(model.eval(), tokenizer, weights)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as it was read.
+
+    Attributes:
+        model: in float32 on the CPU, ready to evaluate.
+        tokenizer: its own.
+        weights: the mapped files that the model's tensors lie in, or None where they are no safetensors.
+    """
+
+    model: ClipGptModel
+    tokenizer: PreTrainedTokenizerBase
+    weights: MappedWeights | None
+
+
+def _load_clipgpt(folder: Path, weights: MappedWeights | None) -> tuple[ClipGptModel, dict[str, Any]]:
+    """The model with transformers' loading information."""
+    if weights is None:
+        return ClipGptModel.from_pretrained(
+            folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
+        )
+    config = ClipGptConfig.from_pretrained(folder, local_files_only=True)
+    return ClipGptModel.from_pretrained(
+        None, config=config, state_dict=weights.tensors, output_loading_info=True, dtype=torch.float32
+    )
 
 
 def read_document(path: str, name: str) -> str | None:

@@ -4,6 +4,8 @@ A short text costs little arithmetic, and most of its time goes into reading the
 in every call; these it gets re-ordered once.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
@@ -44,17 +46,27 @@ class PackedLinear(nn.Module):
 
 
 @torch.no_grad()
-def pack_linear_layers(network: nn.Module) -> None:
-    """Replaces the linear layers inside a bfloat16 network on the CPU by packed ones, for good.
+def pack_linear_layers(network: nn.Module, after_layer: Callable[[], None] = lambda: None) -> None:
+    """Replaces the linear layers inside a network on the CPU by packed bfloat16 ones, for good.
 
     GPT-2's activation becomes torch's own, the same function in one kernel instead of seven.
+
+    Args:
+        network: with weights of any floating-point type.
+        after_layer: called when a layer's own weights are no longer needed.
     """
     for name, layer in list(network.named_children()):
         if isinstance(layer, Conv1D):  # GPT-2's: its weight is [in, out]
-            setattr(network, name, PackedLinear(layer.weight.t(), layer.bias))
+            setattr(network, name, _packed(layer.weight.t(), layer.bias))
         elif type(layer) is nn.Linear:
-            setattr(network, name, PackedLinear(layer.weight, layer.bias))
+            setattr(network, name, _packed(layer.weight, layer.bias))
         elif isinstance(layer, NewGELUActivation):
             setattr(network, name, nn.GELU(approximate="tanh"))
         else:
-            pack_linear_layers(layer)
+            pack_linear_layers(layer, after_layer)
+            continue
+        after_layer()
+
+
+def _packed(weight: Tensor, bias: Tensor | None) -> PackedLinear:
+    return PackedLinear(weight.bfloat16(), None if bias is None else bias.bfloat16())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import pexpect
@@ -90,3 +91,22 @@ def test_a_walk_goes_on_and_comes_back(index_folder, clipgpt_path):
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 0
+
+
+def test_what_explore_imports_leaves_out_what_captions_have_no_use_for():
+    """These cost 200 MB, and afterwards they must still be there for whoever imports them."""
+    code = """
+import subprocess
+import sys
+from clipgpt_retrieval.lean_imports import import_lean
+import_lean()
+assert not {"scipy", "sklearn", "pandas", "torchvision"} & set(sys.modules), sorted(sys.modules)
+import sklearn.linear_model, scipy.stats, clipgpt_retrieval.engine
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_error_of_the_outline_is_told_in_a_sentence(index_folder, clipgpt_path):
+    """It is raised in another process, and must come back as what it was."""
+    with pytest.raises(InputError, match="num_clusters: is 1, it must be 2 to 500"):
+        explore(str(index_folder), clipgpt_path, num_clusters=1)

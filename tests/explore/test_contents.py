@@ -14,6 +14,7 @@ from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.explore import findings
 from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.contents import Contents
+from clipgpt_retrieval.explore.distinctions import distinctions
 from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.source import open_index
 from clipgpt_retrieval.items import Items
@@ -228,3 +229,13 @@ def test_quotas_add_up_and_never_exceed_a_cluster(sizes, count):
     assert all(0 <= quota <= size for quota, size in zip(quotas, sizes, strict=True))
     if count >= len(sizes):
         assert min(quotas) >= 1
+
+
+def test_a_cluster_is_set_apart_by_words_of_its_own_that_its_siblings_do_not_share(clipgpt):
+    """A word that all captions share would tell a reader nothing."""
+    shared, own = clipgpt.encode(["a dog"])[0], clipgpt.encode(["in the snow"])[0]
+    centres = np.stack([shared + own, shared, shared])
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    apart = distinctions(clipgpt, ["A dog in the snow.", "A dog.", "A dog."], centres)
+    assert apart[0] == "in the snow"
+    assert distinctions(clipgpt, ["A dog."], centres[:1]) == [None]

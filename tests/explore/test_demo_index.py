@@ -33,6 +33,12 @@ def test_the_table_of_contents_names_the_settings_that_are_there(collection, eng
     assert np.average(true, weights=[cluster["size"] for cluster in telling]) > 2 * chance(demo_scenes)
 
 
+def test_what_sets_a_cluster_apart_is_in_its_pictures_and_not_beside_it(collection, engine, demo_scenes):
+    clusters = [one for one in clusters_of(collection, engine, demo_scenes) if one["apart"] is not None]
+    assert len(clusters) >= 16
+    assert np.mean([one["apart"] for one in clusters]) > 3 * np.mean([one["apart_beside"] for one in clusters])
+
+
 def test_the_comparison_of_two_halves_says_that_the_vehicles_are_missing(collection, engine, demo_scenes):
     first, second = two_halves(collection, demo_scenes)
     rows = [row for row in compare(first, second, engine, 24) if row["verdict"] != "alike"]

@@ -1,0 +1,29 @@
+"""transformers without what it imports for features that captions have no use for, which take 200 MB of memory."""
+
+import importlib
+import sys
+
+UNUSED = ("scipy", "sklearn", "torchvision")
+"""What transformers imports, where it is installed, for assisted generation and for models of pictures."""
+
+
+def import_lean() -> None:
+    """Imports transformers as if it were alone with torch; nothing happens where it is imported already.
+
+    For processes of our own alone: to the end of the process transformers takes the others for missing. Imported later
+    by whoever needs them, they work as ever.
+    """
+    if "transformers" in sys.modules:
+        return
+    import torch
+
+    # Triton compiles for GPUs.
+    names = [name for name in (*UNUSED, *([] if torch.cuda.is_available() else ["triton"])) if name not in sys.modules]
+    for name in names:
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it now fails as if it were not installed
+    try:
+        importlib.import_module("clipgpt_retrieval.engine")
+        importlib.import_module("transformers.models.gpt2.modeling_gpt2")
+    finally:
+        for name in names:
+            del sys.modules[name]
