@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.gpt2 import gpt2_states, is_plain_gpt2
 from clipgpt_retrieval.model.sequence import PLACEHOLDER
 
 LOGIT_SCALE_START = math.log(1 / 0.07)
@@ -288,6 +289,9 @@ class ClipGptModel(PreTrainedModel):
         Returns:
             ``[b, t, h]`` for each layer, as transformers numbers them, or for the last alone.
         """
+        if not self.training and not torch.is_grad_enabled() and is_plain_gpt2(self.backbone.config):
+            states = gpt2_states(self.backbone.base_model, self.embed(ids, embeddings))
+            return states if every_layer else states[-1:]
         outputs: BaseModelOutputWithPast = self.backbone.base_model(
             inputs_embeds=self.embed(ids, embeddings),
             attention_mask=attention_mask,
