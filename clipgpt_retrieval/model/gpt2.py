@@ -17,7 +17,7 @@ def is_plain_gpt2(config: Any) -> bool:
     )
 
 
-def gpt2_states(network: nn.Module, vectors: Tensor) -> tuple[Tensor, ...]:
+def gpt2_states(network: Any, vectors: Tensor) -> tuple[Tensor, ...]:
     """Hidden states of right-padded rows; those of the padding have no meaning.
 
     Args:
