@@ -323,7 +323,7 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto") -> ClipGpt:
         path: a directory, an fsspec url, a hub id, or ``"demo"``.
         device: see :class:`ClipGpt`.
         dtype: see :class:`ClipGpt`; ``"auto"`` also takes bfloat16 on CPUs that multiply it in hardware, for large
-            models whose embeddings keep a cosine of 0.999 to float32's on sample texts, and int8 for short queries of a
+            models whose embeddings keep a cosine of 0.999 to float32's on sample texts, and int8 for the queries of a
             GPT-2 that keeps it in int8, too.
 
     Returns:
@@ -344,7 +344,7 @@ def _pays_packed(engine: ClipGpt) -> bool:
 
 
 def _packed(engine: ClipGpt) -> ClipGpt:
-    """The engine in bfloat16, short queries in int8; only one of these, or none, where sample texts lose too much."""
+    """The engine in bfloat16, its queries in int8; less of that, or none, where sample texts lose too much."""
     half = ClipGpt(deepcopy(engine.model), engine.sequences.tokenizer, device="cpu", dtype="bfloat16")
     pack_linear_layers(half.model.backbone.base_model)
     for name in ("image_mean", "image_map", "image_beta"):  # read as float32 in every call
@@ -352,9 +352,9 @@ def _packed(engine: ClipGpt) -> ClipGpt:
     if not _is_faithful(half, engine):
         return engine
     if is_plain_gpt2(engine.model.backbone.config) and has_int8_kernels():
-        half.model.short_reader = _in_int8(engine.model.backbone.base_model)
+        half.model.query_reader = _in_int8(engine.model.backbone.base_model)
         if not _is_faithful(half, engine):
-            half.model.short_reader = None
+            half.model.query_reader = None
     return half
 
 

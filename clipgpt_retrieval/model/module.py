@@ -20,7 +20,6 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.gpt2 import gpt2_states, is_plain_gpt2
-from clipgpt_retrieval.model.packed import FEW_ROWS
 from clipgpt_retrieval.model.sequence import PLACEHOLDER
 
 LOGIT_SCALE_START = math.log(1 / 0.07)
@@ -201,8 +200,8 @@ class ClipGptModel(PreTrainedModel):
             f"backbone.{key}" for key in getattr(self.backbone, "_tied_weights_keys", None) or []
         ]
         hidden_size = self.backbone.config.hidden_size
-        # The backbone once more, for short queries in int8: the engine makes it where it is faster and faithful.
-        self.short_reader: nn.Module | None = None
+        # The backbone once more, in int8, for queries: the engine makes it where it is faster and faithful.
+        self.query_reader: nn.Module | None = None
         self.clip_in = ClipIn(config, hidden_size)
         self.clip_out = None if config.clip_out == "none" else ClipOut(config, hidden_size)
         self.clip_fusion = ClipFusion(config, hidden_size) if config.caption_from == "fusion" else None
@@ -326,8 +325,8 @@ class ClipGptModel(PreTrainedModel):
 
     def query_states(self, ids: Tensor, attention_mask: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
         """The hidden states that :meth:`readout` needs: all layers', or the last one's where it reads no other."""
-        if self.short_reader is not None and ids.numel() <= FEW_ROWS:
-            states = gpt2_states(self.short_reader, self.embed(ids, embeddings).float())
+        if self.query_reader is not None:
+            states = gpt2_states(self.query_reader, self.embed(ids, embeddings).float())
             return tuple(state.to(self.dtype) for state in states)
         every_layer = self.config.readout_layers != [-1]
         return self.hidden_states(ids, attention_mask, embeddings, every_layer=every_layer)

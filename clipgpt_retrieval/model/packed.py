@@ -14,9 +14,6 @@ from transformers.pytorch_utils import Conv1D
 ROWS_EXPECTED = 64
 """The rows of a typical batch, for which oneDNN chooses the order; other batches run as well."""
 
-FEW_ROWS = 32
-"""Up to so many rows int8 is faster than bfloat16: reading the weights costs more than the arithmetic."""
-
 INT8_MAX = 127
 
 
@@ -56,7 +53,7 @@ class Int8Linear(nn.Module):
         super().__init__()
         scales = _int8_scales(weight.float())  # [out, 1]
         rounded = (weight.float() / scales).round().to(torch.int8).contiguous()  # [out, in]
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, [FEW_ROWS, weight.shape[1]])
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS_EXPECTED, weight.shape[1]])
         self._scales = scales.flatten()
         self._zeros = torch.zeros(len(weight), dtype=torch.int32)
         self._bias = torch.zeros(()) if bias is None else bias.detach().float()

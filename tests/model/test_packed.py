@@ -109,14 +109,16 @@ def test_rows_and_weights_of_nothing_are_nothing():
 
 @needs_units
 @needs_int8
-def test_short_queries_are_read_in_int8_and_captions_are_not(monkeypatch, clipgpt, clipgpt_path):
+def test_queries_are_read_in_int8_and_captions_are_not(monkeypatch, clipgpt, clipgpt_path):
     monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
     packed = engine.load(clipgpt_path, device="cpu")
     vectors = np.eye(3, clipgpt.clip_dim, dtype=np.float32)
     captions = packed.captions(vectors, max_new_tokens=6)
     assert (packed.encode(["a dog"]) * clipgpt.encode(["a dog"])).sum() >= 0.999
     with_int8 = packed.encode(["a dog"])
-    packed.model.short_reader = None
+    together = packed.encode(["a dog", *(f"{n} cats" for n in range(9))])
+    np.testing.assert_allclose(together[:1], with_int8, atol=2e-3)  # whoever else asks
+    packed.model.query_reader = None
     assert not np.array_equal(packed.encode(["a dog"]), with_int8)  # it had been at work
     assert packed.captions(vectors, max_new_tokens=6) == captions
 
@@ -134,4 +136,4 @@ def test_a_model_that_int8_harms_is_read_in_bfloat16(monkeypatch, clipgpt_path):
     monkeypatch.setattr(checkpoint, "load", lambda path: (model, tokenizer))
     packed = engine.load(clipgpt_path, device="cpu")
     assert packed.model.dtype == torch.bfloat16
-    assert packed.model.short_reader is None
+    assert packed.model.query_reader is None
