@@ -1,10 +1,12 @@
 """The knn service: clip-retrieval's own search, asked with what CLIP-GPT made of the query."""
 
+import json
 from typing import Any
 
 import numpy as np
 from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, KnnService
 
+from clipgpt_retrieval.back.answer_cache import answer_key
 from clipgpt_retrieval.back.captions import caption_embeddings
 from clipgpt_retrieval.back.embeddings import RequestEncoder
 from clipgpt_retrieval.back.images import ImageReader
@@ -32,21 +34,34 @@ class ClipGptKnnService(KnnService):
             count = len(asked.embedding_input)
             raise InputError("embedding_input", f"has {count} numbers, this index takes {index.d}")
         embedding, image_embedding = self._embeddings(resource, asked)
-        results = self.query(
-            embedding_input=embedding,
-            modality=asked.modality,
-            num_images=asked.num_images,
-            # There are no more ids than items, and faiss makes room for as many as it is asked for.
-            num_result_ids=max(1, min(asked.num_result_ids or asked.num_images, index.ntotal)),
-            indice_name=resource.name,
-            deduplicate=asked.deduplicate,
-            use_safety_model=asked.use_safety_model,
-            use_violence_detector=asked.use_violence_detector,
-            **_aesthetic(resource, asked),
-        )
+        results = self._found(resource, asked, embedding)
         if asked.min_similarity is not None:
             results = _similar_enough(resource, results, image_embedding, asked.min_similarity)
         return self._with_captions(resource, results, asked.caption_results)
+
+    def _found(self, resource: ClipGptResource, asked: KnnRequest, embedding: np.ndarray) -> list[dict[str, Any]]:
+        """What clip-retrieval finds; from memory where the same was asked before, since a served index never changes.
+
+        It is kept as JSON: of exactly known size, and each request has results of its own to add captions to.
+        """
+        search = {
+            "modality": asked.modality,
+            "num_images": asked.num_images,
+            # There are no more ids than items, and faiss makes room for as many as it is asked for.
+            "num_result_ids": max(
+                1, min(asked.num_result_ids or asked.num_images, resource.index_of(asked.modality).ntotal)
+            ),
+            "indice_name": resource.name,
+            "deduplicate": asked.deduplicate,
+            "use_safety_model": asked.use_safety_model,
+            "use_violence_detector": asked.use_violence_detector,
+            **_aesthetic(resource, asked),
+        }
+        key = answer_key(embedding, repr(search).encode())
+        [found] = resource.found.answer(
+            [key], [embedding], lambda rows: [json.dumps(self.query(embedding_input=row, **search)) for row in rows]
+        )
+        return json.loads(found)
 
     def _embeddings(self, resource: ClipGptResource, asked: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
         """What the index is asked with, and the image embedding where CLIP-GPT made it, float32 ``[d]`` each."""

@@ -84,7 +84,10 @@ class BackOptions:
     max_waiting_rows: int = _own(
         4096, "texts and embeddings that may wait to be encoded or captioned; requests beyond are answered 503."
     )
-    cache_mb: float = _own(64.0, "megabytes for encoded texts and captions of each clipgpt model; 0 keeps none.")
+    cache_mb: float = _own(
+        64.0,
+        "megabytes for texts and captions of each clipgpt model, and as many for results of each index; 0: none.",
+    )
 
     def __post_init__(self) -> None:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
@@ -105,6 +108,11 @@ class BackOptions:
     def limits(self) -> Limits:
         """The limits of a request, together."""
         return Limits(**{name: getattr(self, name) for name in _LIMITS})
+
+    @property
+    def cache_bytes(self) -> int:
+        """What each cache may hold."""
+        return int(self.cache_mb * 2**20)
 
     @property
     def required_api_key(self) -> str | None:

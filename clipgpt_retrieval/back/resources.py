@@ -14,6 +14,7 @@ import faiss
 from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, dict_to_clip_options, load_clip_indices
 
 from clipgpt_retrieval import engine
+from clipgpt_retrieval.back.answer_cache import AnswerCache
 from clipgpt_retrieval.back.batched_clipgpt import BatchedClipGpt
 from clipgpt_retrieval.back.batching import Batcher
 from clipgpt_retrieval.back.options import BackOptions, check_weight
@@ -37,6 +38,7 @@ class ClipGptResource(ClipResource):
         clipgpt_weight: CLIP-GPT's share in a text query where the request does not say.
         items: item ids to embeddings.
         index_file: where the index of the items lies.
+        found: results of searches, as JSON.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ClipGptResource(ClipResource):
     clipgpt_weight: float
     items: Items
     index_file: Path
+    found: AnswerCache
 
     @property
     def encodes(self) -> bool:
@@ -130,14 +133,14 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
             clipgpt_weight=_weight(entry, options) if clipgpt else options.clipgpt_weight,
             items=_items(name, index, stock.metadata_is_ordered_by_ivf),
             index_file=folders[name] / ("text.index" if stock.image_index is None else "image.index"),
+            found=AnswerCache("search", options.cache_bytes, len),
         )
     return resources
 
 
 def _load_models(paths: set[str], options: BackOptions) -> dict[str, ClipGpt]:
     batcher = Batcher(options.max_waiting_rows)
-    cache_bytes = int(options.cache_mb * 2**20)
-    return {path: BatchedClipGpt(engine.load(path), batcher, cache_bytes) for path in sorted(paths)}
+    return {path: BatchedClipGpt(engine.load(path), batcher, options.cache_bytes) for path in sorted(paths)}
 
 
 def _read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:

@@ -56,7 +56,7 @@ def explore(
     from clipgpt_retrieval import engine
     from clipgpt_retrieval.explore.contents import Contents
 
-    clipgpt = engine.load(model)
+    clipgpt = engine.load(model, int8=False)
     contents = Contents(source.items, source.file, clipgpt, num_clusters)
     contents.outline.levels |= outlined
     if walk:

@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.gpt2 import gpt2_states, is_plain_gpt2
 from clipgpt_retrieval.model.next_token_loss import next_token_loss
 from clipgpt_retrieval.model.sequence import PLACEHOLDER
 
@@ -200,6 +201,8 @@ class ClipGptModel(PreTrainedModel):
             f"backbone.{key}" for key in getattr(self.backbone, "_tied_weights_keys", None) or []
         ]
         hidden_size = self.backbone.config.hidden_size
+        # The backbone once more, in int8, for queries: the engine makes it where it is faster and faithful.
+        self.query_reader: nn.Module | None = None
         self.clip_in = ClipIn(config, hidden_size)
         self.clip_out = None if config.clip_out == "none" else ClipOut(config, hidden_size)
         self.clip_fusion = ClipFusion(config, hidden_size) if config.caption_from == "fusion" else None
@@ -289,6 +292,9 @@ class ClipGptModel(PreTrainedModel):
         Returns:
             ``[b, t, h]`` for each layer, as transformers numbers them, or for the last alone.
         """
+        if not self.training and not torch.is_grad_enabled() and is_plain_gpt2(self.backbone.config):
+            states = gpt2_states(self.backbone.base_model, self.embed(ids, embeddings))
+            return states if every_layer else states[-1:]
         outputs: BaseModelOutputWithPast = self.backbone.base_model(
             inputs_embeds=self.embed(ids, embeddings),
             attention_mask=attention_mask,
@@ -320,6 +326,9 @@ class ClipGptModel(PreTrainedModel):
 
     def query_states(self, ids: Tensor, attention_mask: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
         """The hidden states that :meth:`readout` needs: all layers', or the last one's where it reads no other."""
+        if self.query_reader is not None:
+            states = gpt2_states(self.query_reader, self.embed(ids, embeddings).float())
+            return tuple(state.to(self.dtype) for state in states)
         every_layer = self.config.readout_layers != [-1]
         return self.hidden_states(ids, attention_mask, embeddings, every_layer=every_layer)
 

@@ -1,10 +1,12 @@
-"""bfloat16 on CPUs: linear layers whose weights lie in memory as the CPU's matrix units read them.
+"""Fast arithmetic on CPUs: linear layers whose weights lie in memory as the CPU's matrix units read them.
 
 A short text costs little arithmetic, and most of its time goes into reading the weights. oneDNN re-orders plain weights
-in every call; these it gets re-ordered once.
+in every call; these it gets re-ordered once. As int8 they are half of bfloat16's bytes.
 """
 
 from collections.abc import Callable
+from copy import copy, deepcopy
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ from transformers.pytorch_utils import Conv1D
 
 ROWS_EXPECTED = 64
 """The rows of a typical batch, for which oneDNN chooses the order; other batches run as well."""
+
+INT8_MAX = 127
 
 
 def has_bfloat16_units() -> bool:
@@ -27,19 +31,63 @@ def has_bfloat16_units() -> bool:
     )
 
 
+@cache
+def has_int8_kernels() -> bool:
+    """Whether this torch has oneDNN's product of int8 matrices, with the arguments that `Int8Linear` gives it."""
+    try:
+        product = Int8Linear(torch.eye(64), None)(torch.eye(64))
+    except (AttributeError, RuntimeError, TypeError):  # other releases name or call it differently
+        return False
+    return torch.allclose(product, torch.eye(64), atol=1e-3)
+
+
+class Int8Linear(nn.Module):
+    """A linear layer that reads its weights in int8, one scale for each output.
+
+    What it is given becomes int8, too, with one scale for each row: no row depends on its batch.
+
+    Args:
+        weight: ``[out, in]``.
+        bias: ``[out]`` or None.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        scales = _int8_scales(weight.float())  # [out, 1]
+        rounded = (weight.float() / scales).round().to(torch.int8).contiguous()  # [out, in]
+        self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS_EXPECTED, weight.shape[1]])
+        self._scales = scales.flatten()
+        self._zeros = torch.zeros(len(weight), dtype=torch.int32)
+        self._bias = torch.zeros(()) if bias is None else bias.detach().float()
+
+    def forward(self, states: Tensor) -> Tensor:  # [..., in], float32
+        rows = states.reshape(-1, states.shape[-1])  # [n, in]
+        scales = _int8_scales(rows)  # [n, 1]
+        rounded = (rows / scales).round_().to(torch.int8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            rounded, 1.0, 0, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )  # [n, out]
+        return torch.addcmul(self._bias, product, scales).view(*states.shape[:-1], -1)  # [..., out]
+
+
+def _int8_scales(rows: Tensor) -> Tensor:
+    """What a step of int8 stands for in each row, ``[n, 1]``."""
+    return rows.abs().amax(-1, keepdim=True).div_(INT8_MAX).clamp_min_(torch.finfo(torch.float32).tiny)
+
+
 class PackedLinear(nn.Module):
     """A linear layer for inference.
 
     Args:
-        weight: bfloat16 ``[out, in]``.
-        bias: bfloat16 ``[out]`` or None.
+        weight: ``[out, in]``, which becomes bfloat16.
+        bias: ``[out]`` or None.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         # No buffer: a packed tensor can be neither saved nor moved.
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), ROWS_EXPECTED)
-        self._bias = bias
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16().contiguous(), ROWS_EXPECTED)
+        self._bias = None if bias is None else bias.bfloat16()
 
     def forward(self, states: Tensor) -> Tensor:  # [..., in]
         return torch.ops.mkldnn._linear_pointwise(states, self._weight, self._bias, "none", [], "")  # [..., out]
@@ -56,17 +104,39 @@ def pack_linear_layers(network: nn.Module, after_layer: Callable[[], None] = lam
         after_layer: called when a layer's own weights are no longer needed.
     """
     for name, layer in list(network.named_children()):
-        if isinstance(layer, Conv1D):  # GPT-2's: its weight is [in, out]
-            setattr(network, name, _packed(layer.weight.t(), layer.bias))
-        elif type(layer) is nn.Linear:
-            setattr(network, name, _packed(layer.weight, layer.bias))
-        elif isinstance(layer, NewGELUActivation):
-            setattr(network, name, nn.GELU(approximate="tanh"))
-        else:
+        fast = _fast(layer, PackedLinear)
+        if fast is None:
             pack_linear_layers(layer, after_layer)
             continue
+        setattr(network, name, fast)
         after_layer()
 
 
-def _packed(weight: Tensor, bias: Tensor | None) -> PackedLinear:
-    return PackedLinear(weight.bfloat16(), None if bias is None else bias.bfloat16())
+@torch.no_grad()
+def int8_copy(network: nn.Module, without: nn.Module, after_layer: Callable[[], None] = lambda: None) -> nn.Module:
+    """A network once more, its linear layers in int8; the float32 layers are never copied.
+
+    Args:
+        network: in float32.
+        without: a module in it that the copy has no use for.
+        after_layer: called when a layer's own weights are no longer needed.
+    """
+    fast = _fast(network, Int8Linear)
+    if fast is not None:
+        after_layer()
+        return fast
+    children = {name: child for name, child in network.named_children() if child is not without}
+    if not children:
+        return deepcopy(network)
+    made = copy(network)
+    made._modules = {name: int8_copy(child, without, after_layer) for name, child in children.items()}
+    return made
+
+
+def _fast(layer: nn.Module, kind: type[PackedLinear] | type[Int8Linear]) -> nn.Module | None:
+    """What takes a layer's place, or None where it is no such layer."""
+    if isinstance(layer, Conv1D):  # GPT-2's: its weight is [in, out]
+        return kind(layer.weight.t(), layer.bias)
+    if type(layer) is nn.Linear:
+        return kind(layer.weight, layer.bias)
+    return nn.GELU(approximate="tanh") if isinstance(layer, NewGELUActivation) else None

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client import REGISTRY
 
 STOCK_CLIENT_REQUEST = {
     "text": None,
@@ -191,3 +192,20 @@ def test_the_stock_front_s_request(http):
     assert len(response.json) == 300
     assert "url" in response.json[39]
     assert "url" not in response.json[40]
+
+
+def test_what_was_searched_before_is_found_in_memory(http, query):
+    def searches() -> float:
+        return REGISTRY.get_sample_value("knn_index_time_count")
+
+    asked = {"text": "a dog that was asked for before", "aesthetic_score": None, "aesthetic_weight": None}
+    first, before = query(**asked), searches()
+    assert query(**asked) == first
+    captioned = query(**asked, caption_results=2)
+    assert [hit.pop("clipgpt_caption") is not None for hit in captioned[:2]] == [True, True]
+    assert captioned == first
+    assert query(**asked) == first  # the captions did not get into the memory
+    assert searches() == before
+    for other in ({"num_images": 3}, {"num_result_ids": 3}, {"deduplicate": False}, {"indice_name": "stock"}):
+        query(**{**asked, **other})
+    assert searches() == before + 4

@@ -75,9 +75,11 @@ def test_a_clipcap_says_what_its_own_procedure_says_token_for_token(clipcap, tok
         tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
         for said in expected
     ]
+    prompt = torch.tensor([engine.sequences.caption_prompt_ids()])
+    settings = Generation(max_new_tokens=ENTRY_LENGTH)
     for row, said in zip(embeddings, expected, strict=True):
         batch = torch.from_numpy(row[None])
-        generated = engine._generate(batch, Generation(max_new_tokens=ENTRY_LENGTH), lambda: None)[0].tolist()
+        generated = engine._generate(prompt, batch, batch, settings, lambda: None)[0].tolist()
         assert generated == said
 
 

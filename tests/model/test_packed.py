@@ -5,12 +5,22 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from clipgpt_retrieval import engine
-from clipgpt_retrieval.model.packed import PackedLinear, has_bfloat16_units, pack_linear_layers
+from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.model.packed import (
+    Int8Linear,
+    PackedLinear,
+    has_bfloat16_units,
+    has_int8_kernels,
+    pack_linear_layers,
+)
 
 needs_units = pytest.mark.skipif(not has_bfloat16_units(), reason="this CPU does not multiply bfloat16 in hardware")
+needs_int8 = pytest.mark.skipif(not has_int8_kernels(), reason="this torch has no int8 product as packed.py calls it")
 
 BACKBONES = {
     "gpt2": GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_layer=2, n_head=2),
@@ -43,8 +53,9 @@ def test_a_large_model_runs_in_bfloat16(monkeypatch, clipgpt, clipgpt_path):
     half = engine.load(clipgpt_path, device="cpu")
     assert half.model.dtype == torch.bfloat16
     texts = ["a dog", "two children play in the snow"]
-    assert (half.encode(texts) * clipgpt.encode(texts)).sum(1).min() >= 0.999
-    assert (half.encode(texts, space="image") * clipgpt.encode(texts, space="image")).sum(1).min() >= 0.999
+    for size in (1, 2):
+        found, expected = half.encode_both(texts, batch_size=size), clipgpt.encode_both(texts)
+        assert np.einsum("snd,snd->sn", found, expected).min() >= 0.999
     vectors = np.eye(3, clipgpt.clip_dim, dtype=np.float32)
     assert len(half.captions(vectors, max_new_tokens=6, num_beams=2)) == 3
 
@@ -61,3 +72,69 @@ def test_a_model_that_needs_float32_keeps_it(monkeypatch, clipgpt, clipgpt_path)
 def test_small_models_and_explicit_types_stay_as_they_are(clipgpt, clipgpt_path):
     assert clipgpt.model.dtype == torch.float32
     assert engine.load(clipgpt_path, device="cpu", dtype="float32").model.dtype == torch.float32
+
+
+@needs_int8
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(1, 20), width=st.sampled_from([48, 64, 768]), seed=st.integers(0, 99))
+def test_int8_loses_no_more_than_its_rounding(rows, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    weight, bias = torch.randn(96, width, generator=generator), torch.randn(96, generator=generator)
+    states = torch.randn(rows, width, generator=generator)
+    weight_loss = weight.abs().amax(1) / 254  # half a step, [out]
+    state_loss = states.abs().amax(1, keepdim=True) / 254  # [n, 1]
+    most = states.abs().sum(1, keepdim=True) * weight_loss + state_loss * (weight.abs().sum(1) + width * weight_loss)
+    with torch.inference_mode():
+        found = Int8Linear(weight, bias)(states)
+    assert ((found - states @ weight.T - bias).abs() <= most + 1e-4).all()
+
+
+@needs_int8
+@torch.inference_mode()
+def test_a_row_in_int8_does_not_depend_on_its_batch():
+    """Else an answer would depend on who else asks at the moment."""
+    torch.manual_seed(0)
+    layer, states = Int8Linear(torch.randn(96, 64), None), torch.randn(9, 64)
+    states[4] *= 1000
+    alone = torch.cat([layer(row[None]) for row in states])
+    torch.testing.assert_close(layer(states), alone, rtol=1e-6, atol=1e-5)
+
+
+@needs_int8
+@torch.inference_mode()
+def test_rows_and_weights_of_nothing_are_nothing():
+    assert torch.equal(Int8Linear(torch.zeros(4, 8), None)(torch.ones(2, 8)), torch.zeros(2, 4))
+    assert torch.equal(Int8Linear(torch.ones(4, 8), None)(torch.zeros(2, 8)), torch.zeros(2, 4))
+
+
+@needs_units
+@needs_int8
+def test_queries_are_read_in_int8_and_captions_are_not(monkeypatch, clipgpt, clipgpt_path):
+    monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
+    packed = engine.load(clipgpt_path, device="cpu")
+    vectors = np.eye(3, clipgpt.clip_dim, dtype=np.float32)
+    captions = packed.captions(vectors, max_new_tokens=6)
+    assert (packed.encode(["a dog"]) * clipgpt.encode(["a dog"])).sum() >= 0.999
+    with_int8 = packed.encode(["a dog"])
+    together = packed.encode(["a dog", *(f"{n} cats" for n in range(9))])
+    np.testing.assert_allclose(together[:1], with_int8, atol=2e-3)  # whoever else asks
+    packed.model.query_reader = None
+    assert not np.array_equal(packed.encode(["a dog"]), with_int8)  # it had been at work
+    assert packed.captions(vectors, max_new_tokens=6) == captions
+
+
+@needs_units
+@needs_int8
+def test_a_model_that_int8_harms_is_read_in_bfloat16(monkeypatch, clipgpt_path, tmp_path):
+    """States that are thousands of times the others leave nothing of these in int8."""
+    monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
+    model, tokenizer = checkpoint.load(clipgpt_path)
+    with torch.no_grad():
+        for block in model.backbone.base_model.h:
+            block.ln_1.weight[3] = block.ln_2.weight[3] = 10_000
+            block.attn.c_attn.weight[3] = block.mlp.c_fc.weight[3] = 0
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    packed = engine.load(str(tmp_path), device="cpu")
+    assert packed.model.dtype == torch.bfloat16
+    assert packed.model.query_reader is None
