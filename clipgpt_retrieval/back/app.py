@@ -33,7 +33,7 @@ STOPPING = "clipgpt_stopping"
 def create_app(**flags: Any) -> Flask:
     """The back end as a WSGI app, for a server of your own.
 
-    Takes the flags of `clip-retrieval back`, and:
+    Takes the flags of `clip-retrieval back` with their defaults, and from clipgpt_model on its own.
     """
     options = BackOptions(**flags)
     resources = load_resources(options)
