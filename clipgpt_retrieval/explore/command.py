@@ -139,7 +139,9 @@ def _write(
             other = open_index(asked["compare"])
             if other.items.dimension != source.items.dimension:
                 raise InputError(
-                    "compare", f"{other.file} has embeddings of another CLIP: {other.items.dimension} numbers"
+                    "compare",
+                    f"{other.file} has embeddings of {other.items.dimension} numbers and {source.file} of "
+                    f"{source.items.dimension}: give two indexes of one CLIP",
                 )
             rows = findings.compare(source.items, other.items, clipgpt, contents.num_clusters)
             told = f"First: {name}. Second: {asked['compare']}. Shares are those of a sample."
