@@ -90,6 +90,10 @@ def findings(model: str | None = None, index: str | None = None) -> Iterator[Fin
     Args:
         model: a clipgpt model to try.
         index: an index to try.
+
+    Example:
+        >>> next(findings()).subject
+        'python'
     """
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.system()}, {sys.executable}")
     yield from check_packages()
