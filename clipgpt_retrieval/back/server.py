@@ -24,7 +24,9 @@ def serve(**flags: Any) -> None:
     log_as_json()
 
     def announce(url: str) -> None:
-        print(f"serving {options.indices_paths} on {url}", flush=True)
+        # Not every browser takes 0.0.0.0 for this machine.
+        here = f", here http://localhost:{url.rpartition(':')[2]}" if options.host == "0.0.0.0" else ""
+        print(f"serving {options.indices_paths} on {url}{here}", flush=True)
 
     serve_app(create_app(**flags), options, announce)
 
