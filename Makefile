@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo walk test lint lint-front docs clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
+	@echo "Installing into $(VENV), once; this takes a few minutes."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=23' 'setuptools<81' wheel
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,dev]'

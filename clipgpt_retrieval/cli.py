@@ -1,6 +1,7 @@
 """The command line: every command of ``clipgpt-retrieval``."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,8 @@ def main() -> None:
 
     # fire before 0.6, which clip-retrieval needs, asks IPython for its help texts, and that of 9.0 on refuses it.
     sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
+    # Clip, which clip-retrieval needs, imports it; nobody who runs a command can change that.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     try:
         fire.Fire(_commands(), name="clipgpt-retrieval")
     except ClipGptError as error:

@@ -89,8 +89,9 @@ class ClipGptClient(ClipClient):
         ModelError: the model cannot be read.
 
     Example:
-        >>> client = ClipGptClient("http://localhost:1234/knn-service", "demo", num_images=10)
-        >>> client.query(text="a dog in the snow", caption_results=5)  # doctest: +SKIP
+        While ``clipgpt-retrieval demo`` serves:
+
+        >>> client = ClipGptClient("http://127.0.0.1:1234/knn-service", "demo", num_images=10)
     """
 
     def __init__(
@@ -139,6 +140,12 @@ class ClipGptClient(ClipClient):
         Raises:
             InputError: the query cannot be meant; `NotFoundError` and `TooLargeError` are kinds of it.
             requests.RequestException: no answer, or not one of a back end.
+
+        Example:
+            >>> hits = client.query(text="a dog in the snow", caption_results=1)
+            >>> {"id", "similarity", "caption", "clipgpt_caption"} <= set(hits[0])
+            True
+            >>> at_night = client.query(segments=[{"id": hits[0]["id"]}, {"text": "but at night"}])
         """
         _one_of(text=text, image=image, embedding_input=embedding_input, segments=segments)
         query: dict[str, Any] = {"text": text, "embedding_input": embedding_input, **_image_fields(image)}
@@ -185,6 +192,11 @@ class ClipGptClient(ClipClient):
         Raises:
             InputError: unknown ids, or what cannot be captioned.
             requests.RequestException: no answer, or not one of a back end.
+
+        Example:
+            >>> [item] = client.caption(ids=[3], num_captions=2)
+            >>> item["id"], len(item["captions"])
+            (3, 2)
         """
         _one_of(ids=ids, embeddings=embeddings, image=image)
         if self.model is not None:
@@ -223,6 +235,10 @@ class ClipGptClient(ClipClient):
         Raises:
             InputError: what cannot be encoded.
             requests.RequestException: no answer, or not one of a back end.
+
+        Example:
+            >>> sorted(client.encode(text="a dog in the snow"))
+            ['caption', 'embedding', 'image_embedding', 'min_similarity']
         """
         _one_of(text=text, segments=segments)
         if self.model is not None:
@@ -260,6 +276,11 @@ class ClipGptClient(ClipClient):
         Raises:
             InputError: an unknown cluster, or a number out of its bounds.
             requests.RequestException: no answer, or not one of a back end of ours.
+
+        Example:
+            >>> contents = client.explore(num_clusters=2)
+            >>> contents["num_items"] >= sum(cluster["size"] for cluster in contents["clusters"]) > 0
+            True
         """
         asked = {"indice_name": self.indice_name, "cluster": cluster, "num_clusters": num_clusters}
         fields = {name: value for name, value in asked.items() if value is not None}

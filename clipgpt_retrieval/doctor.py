@@ -90,6 +90,10 @@ def findings(model: str | None = None, index: str | None = None) -> Iterator[Fin
     Args:
         model: a clipgpt model to try.
         index: an index to try.
+
+    Example:
+        >>> next(findings()).subject
+        'python'
     """
     yield Finding("ok", "python", f"{platform.python_version()} on {platform.system()}, {sys.executable}")
     yield from check_packages()
@@ -175,9 +179,14 @@ def check_clip_retrieval_starts() -> Generator[Finding, None, None]:
     """Whether clip-retrieval starts in a process of its own, and whether the plugin reaches it there."""
     from clipgpt_retrieval.plugin import enabled_files
 
-    started = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", STARTS], capture_output=True, text=True, timeout=START_SECONDS
-    )
+    try:
+        started = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", STARTS], capture_output=True, text=True, timeout=START_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        message = f"has not started within {START_SECONDS} seconds"
+        yield Finding("wrong", "clip-retrieval", message, "this command again, when the machine is less busy")
+        return
     if started.returncode != 0:
         reason = (started.stderr.strip().splitlines() or [f"exit status {started.returncode}"])[-1]
         remedy = "pip install 'setuptools<81'" if "pkg_resources" in reason else "install it in a fresh environment"

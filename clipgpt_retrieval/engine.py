@@ -52,7 +52,12 @@ class _Pausing(StoppingCriteria):
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and the model's log-probability of it (natural logarithm, summed over its tokens)."""
+    """A caption and the model's log-probability of it (natural logarithm, summed over its tokens).
+
+    Example:
+        >>> Caption("A dog on a beach.", -2.5).text
+        'A dog on a beach.'
+    """
 
     text: str
     logprob: float
@@ -68,6 +73,10 @@ class Generation:
         max_new_tokens: longest caption, in tokens.
         temperature: 0 takes the likeliest, above 0 samples.
         top_p: sample among the likeliest tokens that hold this much probability together.
+
+    Example:
+        >>> Generation(num_captions=3, temperature=0.8).is_greedy
+        False
     """
 
     num_captions: int = 1
@@ -116,9 +125,9 @@ class ClipGpt:
         dtype: ``"auto"`` (bfloat16 on cuda, float32 elsewhere) or the name of a torch dtype.
 
     Example:
-        >>> model = load("my_model")                                            # doctest: +SKIP
-        >>> model.encode(["two giraffes next to a fence"]).shape                # doctest: +SKIP
-        (1, 512)
+        >>> model = load("demo")
+        >>> picture = model.encode(["a dog on the beach"], space="image")[0]
+        >>> [understood] = model.caption([picture])
     """
 
     def __init__(
@@ -169,6 +178,12 @@ class ClipGpt:
 
         Raises:
             InputError: an unknown space, an empty text, one longer than the context, a wrong segment.
+
+        Example:
+            >>> query = model.encode(["a dog", "a dog at night"])
+            >>> query.shape == (2, model.clip_dim)
+            True
+            >>> changed = model.encode([[{"embedding": picture}, {"text": "but at night"}]])
         """
         if space not in ("query", "image"):
             raise InputError("space", f"is {space!r}, it must be 'query' or 'image'")
@@ -176,7 +191,13 @@ class ClipGpt:
         return query if space == "query" else image
 
     def encode_both(self, queries: Sequence[Query], *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-        """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`."""
+        """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`.
+
+        Example:
+            >>> query, image = model.encode_both(["a dog", "a dog at night"])
+            >>> query.shape == image.shape == (2, model.clip_dim)
+            True
+        """
         if isinstance(queries, str):
             raise InputError("queries", "is one text: give a list of texts")
         if not self.encodes:
@@ -186,7 +207,13 @@ class ClipGpt:
         return both[0], both[1]
 
     def encode_sequences(self, sequences: Sequence[ClipGptSequence], *, batch_size: int = 64) -> np.ndarray:
-        """Query and image embeddings of queries that are token ids already, float32 ``[2, n, clip_dim]``."""
+        """Query and image embeddings of queries that are token ids already, float32 ``[2, n, clip_dim]``.
+
+        Example:
+            >>> sequences = [model.sequences.query(text) for text in ("a dog", "a cat", "a bus")]
+            >>> model.encode_sequences(sequences).shape == (2, 3, model.clip_dim)
+            True
+        """
         both = np.empty((2, len(sequences), self.clip_dim), np.float32)  # [2, n, d]
         for rows in _batches(sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)), batch_size):
             both[:, rows] = self._predict([sequences[i] for i in rows])
@@ -204,12 +231,22 @@ class ClipGpt:
 
         Raises:
             InputError: embeddings of another length, or a generation setting out of its bounds.
+
+        Example:
+            >>> len(model.caption([picture, picture], num_beams=3))
+            2
         """
         generation.pop("num_captions", None)
         return [best[0].text for best in self._generated(embeddings, scored=False, **generation)]
 
     def captions(self, embeddings: Any, **generation: Any) -> list[list[Caption]]:
-        """Captions for each embedding with their log-probabilities, the likeliest first; see :meth:`caption`."""
+        """Captions for each embedding with their log-probabilities, the likeliest first; see :meth:`caption`.
+
+        Example:
+            >>> [[best, second]] = model.captions([picture], num_captions=2)
+            >>> best.logprob >= second.logprob
+            True
+        """
         return [
             sorted(captions, key=lambda caption: -caption.logprob)
             for captions in self._generated(embeddings, scored=True, **generation)
@@ -290,6 +327,12 @@ class ClipGpt:
 
         Returns:
             ``settings.num_captions`` captions for each embedding.
+
+        Example:
+            >>> short = Generation(max_new_tokens=5)
+            >>> [[caption]] = model.generate_captions(picture[None], short, scored=False)
+            >>> caption.logprob
+            0.0
         """
         captions: list[list[Caption]] = []
         for rows in _batches(range(len(vectors)), batch_size):
@@ -385,6 +428,12 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto", int8: bool = T
     Raises:
         ModelError: nothing there, a file missing or cut short, or another kind of model.
         InputError: an unknown device or dtype.
+
+    Example:
+        >>> import clipgpt_retrieval as cg
+        >>> model = cg.load("demo", device="cpu")
+        >>> model.encode(["a dog on the beach"]).shape == (1, model.clip_dim)
+        True
     """
     loaded = checkpoint.load_mapped(path)
     engine = ClipGpt(loaded.model, loaded.tokenizer, device=device, dtype=dtype)

@@ -2,7 +2,16 @@
 
 
 class ClipGptError(Exception):
-    """Anything that the user can put right. The command line prints its message and nothing else."""
+    """Anything that the user can put right. The command line prints its message and nothing else.
+
+    Example:
+        >>> import clipgpt_retrieval as cg
+        >>> try:
+        ...     model = cg.load("./no_model_here")
+        ... except ClipGptError as error:
+        ...     print(error)
+        ./no_model_here does not exist: give a directory, a hub id or an fsspec url
+    """
 
 
 class InputError(ClipGptError, ValueError):
@@ -30,19 +39,34 @@ class InputError(ClipGptError, ValueError):
 
 
 class NotFoundError(InputError):
-    """A name or id that was asked for does not exist (HTTP 404)."""
+    """A name or id that was asked for does not exist (HTTP 404).
+
+    Example:
+        >>> NotFoundError("ids", "no item 2000: this index holds ids 0 to 1999").status
+        404
+    """
 
     status = 404
 
 
 class TooLargeError(InputError):
-    """A value is larger than this server takes (HTTP 413)."""
+    """A value is larger than this server takes (HTTP 413).
+
+    Example:
+        >>> TooLargeError("image", "has more than 20971520 bytes").field
+        'image'
+    """
 
     status = 413
 
 
 class NotAllowedError(InputError):
-    """A request without the key that this server asks for (HTTP 401)."""
+    """A request without the key that this server asks for (HTTP 401).
+
+    Example:
+        >>> NotAllowedError("api_key", "is missing: send it as X-API-Key").status
+        401
+    """
 
     status = 401
 
@@ -53,6 +77,10 @@ class BusyError(ClipGptError):
     Args:
         message: one sentence: what is the matter.
         retry_after: seconds after which it is worth asking again.
+
+    Example:
+        >>> BusyError("this server is about to stop", retry_after=5).retry_after
+        5
     """
 
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
@@ -62,12 +90,27 @@ class BusyError(ClipGptError):
 
 
 class ModelError(ClipGptError):
-    """A clipgpt model cannot be read, or does not fit the index or the request."""
+    """A clipgpt model cannot be read, or does not fit the index or the request.
+
+    Example:
+        >>> str(ModelError("my_model has no config.json: it is not a clipgpt model"))
+        'my_model has no config.json: it is not a clipgpt model'
+    """
 
 
 class DataError(ClipGptError):
-    """A folder of embeddings, captions or an index cannot be read as what it should be."""
+    """A folder of embeddings, captions or an index cannot be read as what it should be.
+
+    Example:
+        >>> str(DataError("my_index holds no embeddings: give an index with some"))
+        'my_index holds no embeddings: give an index with some'
+    """
 
 
 class TrainingError(ClipGptError):
-    """A training that cannot go on: its numbers are no numbers any more, or lead nowhere."""
+    """A training that cannot go on: its numbers are no numbers any more, or lead nowhere.
+
+    Example:
+        >>> str(TrainingError("step 7: the caption loss is nan: lower --learning_rate"))
+        'step 7: the caption loss is nan: lower --learning_rate'
+    """

@@ -10,6 +10,9 @@ import numpy as np
 
 from clipgpt_retrieval.errors import DataError, NotFoundError
 
+BUILD = "build a flat index, or an IVF one whose codes are flat, SQ or PQ"
+"""What to do about an index of another kind."""
+
 
 class Items:
     """The embeddings of an index, by item id.
@@ -35,11 +38,11 @@ class Items:
         self.lists: InvertedLists | None = None
         if isinstance(inner, faiss.IndexIVFFastScan):
             # Read from disk, such an index crashes the process when it reconstructs (faiss 1.15).
-            raise DataError(f"an index of type {type(inner).__name__} cannot give its vectors back")
+            raise DataError(f"an index of type {type(inner).__name__} cannot give its vectors back: {BUILD}")
         if isinstance(inner, faiss.IndexIVF):
             self.lists = InvertedLists(index, inner, ordered_by_ivf=ordered_by_ivf)
         elif ordered_by_ivf:
-            raise DataError("metadata cannot be re-ordered by an index that is not IVF")
+            raise DataError("metadata cannot be re-ordered by an index that is not IVF: leave them in their own order")
         else:
             self._check_reconstructs()
 
@@ -124,7 +127,7 @@ class Items:
                 self._index.reconstruct_batch(np.zeros(1, np.int64))
         except RuntimeError as error:
             kind = type(self._index).__name__
-            raise DataError(f"an index of type {kind} cannot give its vectors back") from error
+            raise DataError(f"an index of type {kind} cannot give its vectors back: {BUILD}") from error
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
@@ -194,7 +197,7 @@ class InvertedLists:
             coarse = self._ivf.quantizer.reconstruct_n(0, self._ivf.nlist)
         except RuntimeError as error:
             kind = type(faiss.downcast_index(self._ivf.quantizer)).__name__
-            raise DataError(f"a coarse quantizer of type {kind} cannot give its centroids back") from error
+            raise DataError(f"a coarse quantizer of type {kind} cannot give its centroids back: {BUILD}") from error
         return self._back_through_transforms(coarse)
 
     def search(self, queries: np.ndarray, count: int, lists: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

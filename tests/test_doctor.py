@@ -161,3 +161,9 @@ def test_an_ipython_that_breaks_clip_retrievals_help_is_a_note_and_ours_is_shown
     command = [*COMMAND[:-1], "--help"]
     helped = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert helped.returncode == 0 and "doctor" in helped.stdout + helped.stderr
+
+
+def test_a_machine_too_busy_to_start_clip_retrieval_is_told_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(doctor, "START_SECONDS", 0.01)
+    [finding] = doctor.check_clip_retrieval_starts()
+    assert finding.mark == "wrong" and "has not started within 0.01 seconds" in finding.message and finding.remedy

@@ -1,7 +1,4 @@
-"""The clip-retrieval back end with CLIP-GPT, for any WSGI server.
-
-    >>> from clipgpt_retrieval.back import create_app
-    >>> app = create_app(indices_paths="indices_paths.json", clipgpt_model="M")  # doctest: +SKIP
+"""The clip-retrieval back end with CLIP-GPT: `create_app` for any WSGI server, `serve` with one of its own.
 
 Importing this package is quick; clip-retrieval and torch are loaded when an app is made.
 """

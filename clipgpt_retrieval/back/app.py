@@ -33,7 +33,17 @@ STOPPING = "clipgpt_stopping"
 def create_app(**flags: Any) -> Flask:
     """The back end as a WSGI app, for a server of your own.
 
-    Takes the flags of `clip-retrieval back`, and:
+    Takes the flags of `clip-retrieval back` with their defaults, and from clipgpt_model on its own.
+
+    Example:
+        >>> import json, pathlib
+        >>> import clipgpt_retrieval as cg
+        >>> index_folders = {"demo": str(cg.demo.path() / "index")}
+        >>> _ = pathlib.Path("indices_paths.json").write_text(json.dumps(index_folders))
+        >>> offline = {"enable_mclip_option": False, "provide_aesthetic_embeddings": False}
+        >>> app = create_app(clipgpt_model="demo", load_clip=False, **offline)
+        >>> app.test_client().get("/indices-list").json
+        ['demo']
     """
     options = BackOptions(**flags)
     resources = load_resources(options)

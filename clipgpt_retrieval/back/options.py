@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -18,7 +18,12 @@ _LIMITS = [limit.name for limit in fields(Limits)]
 
 def _own(default: Any, explanation: str) -> Any:
     """A flag that is ours and not clip-retrieval's."""
-    return field(default=default, metadata={"help": explanation})
+    return field(default=default, metadata={"help": explanation, "own": True})
+
+
+def _stock(default: Any, explanation: str) -> Any:
+    """A flag of clip-retrieval, which itself explains none in its help."""
+    return field(default=default, metadata={"help": explanation, "own": False})
 
 
 @dataclass(frozen=True)
@@ -29,21 +34,29 @@ class BackOptions:
         InputError: a value of ours that cannot be meant.
     """
 
-    indices_paths: str = "indices_paths.json"
-    port: int = 1234
-    enable_hdf5: bool = False
-    enable_faiss_memory_mapping: bool = False
-    columns_to_return: list[str] | None = None
-    reorder_metadata_by_ivf_index: bool = False
-    default_backend: str | None = None
-    url_column: str = "url"
-    enable_mclip_option: bool = True
-    clip_model: str = "ViT-B/32"
-    use_jit: bool = True
-    use_arrow: bool = False
-    provide_safety_model: bool = False
-    provide_violence_detector: bool = False
-    provide_aesthetic_embeddings: bool = True
+    indices_paths: str = _stock("indices_paths.json", "JSON file that names the indices to serve and their folders.")
+    port: int = _stock(1234, "port to listen on.")
+    enable_hdf5: bool = _stock(False, "read metadata from an hdf5 file, which is made at the first start.")
+    enable_faiss_memory_mapping: bool = _stock(
+        False, "leave the index on the disk and read what a query needs: for indexes larger than the memory."
+    )
+    columns_to_return: Sequence[str] | None = _stock(
+        None, "columns of the metadata that results carry; without it url, image_path, caption and NSFW."
+    )
+    reorder_metadata_by_ivf_index: bool = _stock(
+        False, "lay the metadata in the order of the index, which is faster to read; needs --enable_hdf5 True."
+    )
+    default_backend: str | None = _stock(None, "address of the back end that the web page asks; without it this one.")
+    url_column: str = _stock("url", "column of the metadata in which the web page finds the pictures' addresses.")
+    enable_mclip_option: bool = _stock(True, "load a multilingual text tower, too (fetched at the first start).")
+    clip_model: str = _stock("ViT-B/32", "the CLIP that the index was made with, as clip-retrieval inference took it.")
+    use_jit: bool = _stock(True, "load OpenAI's CLIP as a TorchScript program.")
+    use_arrow: bool = _stock(False, "read metadata from arrow files.")
+    provide_safety_model: bool = _stock(False, "load a filter of unsafe pictures (fetched at the first start).")
+    provide_violence_detector: bool = _stock(False, "load a filter of violent pictures (fetched at the first start).")
+    provide_aesthetic_embeddings: bool = _stock(
+        True, "load what ranks by an aesthetic score, too (fetched at the first start)."
+    )
 
     clipgpt_model: str | None = _own(
         None,
@@ -145,7 +158,7 @@ def _check_number(flag: str, value: Any, expected: str, *, least: float = 0, abo
 
 
 def _own_fields() -> list[Field]:
-    return [flag for flag in fields(BackOptions) if "help" in flag.metadata]
+    return [flag for flag in fields(BackOptions) if flag.metadata["own"]]
 
 
 def own_parameters() -> list[inspect.Parameter]:
@@ -158,7 +171,11 @@ def own_parameters() -> list[inspect.Parameter]:
 
 def own_flags_help() -> str:
     """What our flags mean, as the ``Args`` section of a docstring."""
-    return "Args:\n" + "\n".join(f"    {flag.name}: {flag.metadata['help']}" for flag in _own_fields())
+    return _help(_own_fields())
+
+
+def _help(flags: Iterable[Field]) -> str:
+    return "Args:\n" + "\n".join(f"    {flag.name}: {flag.metadata['help']}" for flag in flags)
 
 
 def takes_back_options(function: Function) -> Function:
@@ -168,5 +185,5 @@ def takes_back_options(function: Function) -> Function:
         for flag in fields(BackOptions)
     ]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    function.__doc__ = f"{inspect.getdoc(function)}\n\n{own_flags_help()}"
+    function.__doc__ = f"{inspect.getdoc(function)}\n\n{_help(fields(BackOptions))}"
     return function

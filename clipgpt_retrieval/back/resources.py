@@ -60,7 +60,8 @@ class ClipGptResource(ClipResource):
             InputError: this index has none; ``field`` is what asked for it.
         """
         if self.clipgpt is None:
-            raise InputError(field, f"index {self.name!r} has no clipgpt model")
+            told = f"index {self.name!r} has no clipgpt model: ask another index, or start the back end with a model"
+            raise InputError(field, told)
         return self.clipgpt
 
     def needs_clip(self, field: str) -> Any:
@@ -81,7 +82,7 @@ class ClipGptResource(ClipResource):
         """
         index = self.image_index if modality == "image" else self.text_index
         if index is None:
-            raise InputError("modality", f"index {self.name!r} holds no {modality} index")
+            raise InputError("modality", f"index {self.name!r} holds no {modality} index: ask for the other modality")
         return index
 
 
@@ -189,12 +190,18 @@ def _check_folders(entries: dict[str, dict[str, Any]], options: BackOptions) -> 
 def _check_folder(name: str, clip_options: ClipOptions) -> None:
     folder = Path(clip_options.indice_folder)
     if not folder.is_dir():
-        raise DataError(f"index {name!r}: there is no folder {folder}")
+        raise DataError(f"index {name!r}: there is no folder {folder}: write in the indices JSON where it lies")
     if not (folder / "image.index").exists() and not (folder / "text.index").exists():
-        raise DataError(f"index {name!r}: {folder} holds neither image.index nor text.index")
+        raise DataError(
+            f"index {name!r}: {folder} holds neither image.index nor text.index: give a folder that clip-retrieval "
+            "index wrote"
+        )
     prepared = clip_options.enable_hdf5 and any(folder.glob("metadata*.hdf5"))
     if not prepared and not any((folder / "metadata").glob("*")):
-        raise DataError(f"index {name!r}: {folder} has no metadata folder with files in it")
+        raise DataError(
+            f"index {name!r}: {folder} has no metadata folder with files in it: copy the folder metadata of the "
+            "embeddings there"
+        )
     if not clip_options.reorder_metadata_by_ivf_index:
         return
     if not clip_options.enable_hdf5 or clip_options.use_arrow:
@@ -203,7 +210,7 @@ def _check_folder(name: str, clip_options: ClipOptions) -> None:
             "needs --enable_hdf5 True and no --use_arrow: clip-retrieval re-orders hdf5 metadata only",
         )
     if not (folder / "image.index").exists():
-        raise DataError(f"index {name!r}: {folder} has no image.index to re-order the metadata by")
+        raise DataError(f"index {name!r}: {folder} has no image.index to re-order the metadata by: leave the flag out")
 
 
 def _load_stock_resources(options: BackOptions) -> dict[str, ClipResource]:

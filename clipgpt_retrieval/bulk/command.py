@@ -41,12 +41,12 @@ def encode(
         input: a .parquet, .jsonl or .txt file (a text a line), or a folder of them, local or any fsspec url.
         output_folder: where img_emb/ and metadata/ go, as clip-retrieval index takes them. A job that was
             interrupted goes on where it was.
-        text_column: of the texts in parquet and JSON lines; every other column is kept.
+        text_column: column of the texts in parquet, key in JSON lines; every other column is kept.
         batch_size: texts in a forward pass.
-        write_batch_size: most rows in a file, which is also what is done, and done again, as one.
+        write_batch_size: most rows in a file of the results; an interrupted job does the file it was at again.
         distribution_strategy: sequential, pyspark or slurm.
         retries: how often a file is tried again before it is left and listed in report.json.
-        slurm_nodes: of the SLURM job.
+        slurm_nodes: nodes of the SLURM job.
         slurm_tasks_per_node: workers on each node.
         slurm_args: further flags of sbatch, in one string.
         device: auto, cpu, cuda or mps.
@@ -111,12 +111,12 @@ def caption(
             local or any fsspec url.
         output_folder: where metadata/ goes, with the columns of the embeddings' own metadata and clipgpt_caption, in
             the same order. A job that was interrupted goes on where it was.
-        embedding_column: of the embeddings in parquet.
+        embedding_column: column of the embeddings in parquet.
         batch_size: embeddings captioned together.
-        write_batch_size: most rows in a file, which is also what is done, and done again, as one.
+        write_batch_size: most rows in a file of the results; an interrupted job does the file it was at again.
         distribution_strategy: sequential, pyspark or slurm.
         retries: how often a file is tried again before it is left and listed in report.json.
-        slurm_nodes: of the SLURM job.
+        slurm_nodes: nodes of the SLURM job.
         slurm_tasks_per_node: workers on each node.
         slurm_args: further flags of sbatch, in one string.
         device: auto, cpu, cuda or mps.

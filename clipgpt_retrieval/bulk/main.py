@@ -44,7 +44,7 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
     plan = make_plan(job, reader, fingerprint)
     units = plan.missing()
     if not plan.rows() and not any(file.error for file in plan.files):
-        raise DataError(f"{job.source} holds no rows")
+        raise DataError(f"{job.source} holds no rows: give a folder or file with some")
     run = Run(job, f"{time.strftime('%Y%m%dT%H%M%S')}_{uuid4().hex[:6]}", fingerprint)
     rows_before = plan.rows() - sum(map(len, units))
     started = time.perf_counter()

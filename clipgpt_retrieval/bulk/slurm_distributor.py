@@ -38,7 +38,7 @@ class SlurmDistributor:
             )
         except FileNotFoundError:
             raise InputError(
-                "distribution_strategy", "slurm needs sbatch, which is not on this machine's path"
+                "distribution_strategy", "slurm needs sbatch, which is not on this machine: start on a login node"
             ) from None
         if ended.returncode:
             told = ended.stderr.strip() or "its own output says why"

@@ -61,5 +61,5 @@ def _engine(path: str, fingerprint: str, device: str) -> ClipGpt:
     """The model at work: loaded once in a process, however many tasks Spark gives it."""
     model, tokenizer = checkpoint.load(path)
     if model_fingerprint(model, tokenizer) != fingerprint:
-        raise ModelError(f"{path} holds another model here than where the job was started")
+        raise ModelError(f"{path} holds another model here than where the job was started: copy that one here")
     return ClipGpt(model, tokenizer, device=device)

@@ -1,5 +1,7 @@
 """The command ``clipgpt-retrieval demo``."""
 
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,11 +83,13 @@ def _show_one(answer: "Answer") -> None:
 
 def _serve(port: int) -> None:
     from clipgpt_retrieval import demo
-    from clipgpt_retrieval.back import serve
+    from clipgpt_retrieval.back import create_app
+    from clipgpt_retrieval.back.options import BackOptions
+    from clipgpt_retrieval.back.server import serve_app
     from clipgpt_retrieval.demo.unpack import unpacked
 
-    print(f"Open http://{HOST}:{port} in a browser. Ctrl-C stops.", flush=True)
-    serve(
+    print("Starting the web page ...", flush=True)
+    options = BackOptions(
         indices_paths=str(unpacked() / "indices_paths.json"),
         clipgpt_model="demo",
         clip_model=demo.clip_model(),
@@ -95,3 +99,11 @@ def _serve(port: int) -> None:
         enable_mclip_option=False,
         provide_aesthetic_embeddings=False,
     )
+    # all_clip prints how it warms up.
+    with redirect_stdout(StringIO()):
+        app = create_app(**vars(options))
+    serve_app(app, options, _announce)
+
+
+def _announce(url: str) -> None:
+    print(f"Open {url} in a browser. Ctrl-C stops.", flush=True)

@@ -26,7 +26,8 @@ class ClipText:
             with models_in_evaluation_mode():
                 self._model, _, self._tokenizer = load_clip(clip_model, use_jit=False, device=device)
         except Exception as error:  # all_clip's loaders raise whatever their libraries do, network errors included
-            raise InputError("clip_model", f"{clip_model} cannot be loaded: {error}") from error
+            told = f"{clip_model} cannot be loaded, give one that clip-retrieval inference takes: {error}"
+            raise InputError("clip_model", told) from error
         self._device = device
 
     def encode(self, texts: list[str]) -> np.ndarray:

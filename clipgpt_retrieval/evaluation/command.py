@@ -22,7 +22,7 @@ def evaluate(
     Args:
         embeddings_folder: what ``clip-retrieval inference`` wrote: img_emb/ and metadata/ with captions, text_emb/ too.
         model: clipgpt model: directory, hub id or fsspec url.
-        output_folder: where the two files go.
+        output_folder: where evaluation.json and evaluation.html go.
         clip_model: the CLIP of the embeddings, to embed every caption by its text tower instead of text_emb/.
         index: what ``clip-retrieval index`` made of this folder, to see what its compression costs.
         karpathy: dataset_coco.json or a sibling, for the 1K and 5K figures that papers print.
@@ -30,7 +30,7 @@ def evaluate(
         caption_pictures: how many pictures are captioned at most; 0: none.
         write_min_similarity: write the proposed min_similarity into the model's config.
         device: auto, cpu, cuda or mps.
-        seed: of resamples and halves.
+        seed: random seed of resamples and halves.
     """
     from clipgpt_retrieval.evaluation.evaluate import Settings
     from clipgpt_retrieval.evaluation.evaluate import evaluate as run

@@ -103,7 +103,7 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
 def _check_installed() -> None:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise ClipGptError(f"evaluate needs {', '.join(missing)}: pip install 'clipgpt-retrieval[evaluation]'")
+        raise ClipGptError(f"evaluate needs {', '.join(missing)}: pip install 'clipgpt-retrieval[eval]'")
 
 
 def _write(report: Report, output_folder: str) -> None:

@@ -34,7 +34,7 @@ def explore(
         num_clusters: clusters shown at once, 2 to 500.
         levels: how many levels of the table of contents are captioned.
         compare: another index of the same CLIP: what is in one and not in the other.
-        sample: so many captioned items, from each cluster in its share.
+        sample: list so many captioned items, from each cluster in its share.
         duplicates: look for near-duplicates.
         outliers: look for the items least like any other.
         walk: browse from text to items to clusters in the terminal.
@@ -169,7 +169,9 @@ def _write(
             other = open_index(asked["compare"])
             if other.items.dimension != source.items.dimension:
                 raise InputError(
-                    "compare", f"{other.file} has embeddings of another CLIP: {other.items.dimension} numbers"
+                    "compare",
+                    f"{other.file} has embeddings of {other.items.dimension} numbers and {source.file} of "
+                    f"{source.items.dimension}: give two indexes of one CLIP",
                 )
             rows = findings.compare(source.items, other.items, clipgpt, contents.num_clusters)
             told = f"First: {name}. Second: {asked['compare']}. Shares are those of a sample."

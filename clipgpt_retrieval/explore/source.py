@@ -47,7 +47,7 @@ def open_index(path: str) -> Source:
     except RuntimeError as error:
         raise DataError(f"{file} cannot be read as a faiss index: build it again, or give another") from error
     if isinstance(index, faiss.IndexBinary) or index.ntotal == 0:
-        raise DataError(f"{file} holds no embeddings")
+        raise DataError(f"{file} holds no embeddings: give an index with some")
     try:
         return Source(file, Items(index, ordered_by_ivf=(file.parent / "metadata_reordered.hdf5").exists()))
     except DataError as error:

@@ -20,6 +20,8 @@ RAW_NORM = 10.0
 HEAD_WIDTH = 64
 """Of GPT-2 in all its sizes; a file of weights does not say how many heads they belong to."""
 
+GIVE = "give a .pt file that ClipCap's train.py wrote for GPT-2 with --mapping_type mlp"
+
 MLP = {"clip_project.model.0": "clip_in.project.0", "clip_project.model.2": "clip_in.project.2"}
 
 
@@ -39,7 +41,7 @@ def load_clipcap(file: Path, embedding_norm: float | None) -> ClipGptModel:
     inner, clip_dim = weights["clip_project.model.0.weight"].shape
     width = len(weights["clip_project.model.2.weight"])
     if width % backbone.n_embd or inner != width // 2:
-        raise ModelError(f"{file}: its MLP of {clip_dim}, {inner} and {width} numbers makes no ClipCap prefix")
+        raise ModelError(f"{file}: its MLP of {clip_dim}, {inner} and {width} numbers makes no ClipCap prefix: {GIVE}")
     config = ClipGptConfig(
         backbone_config=backbone.to_dict(),
         clip_dim=clip_dim,
@@ -54,7 +56,7 @@ def load_clipcap(file: Path, embedding_norm: float | None) -> ClipGptModel:
     missing, _ = model.load_state_dict({_our_name(name): tensor for name, tensor in weights.items()}, strict=False)
     lacking = [name for name in missing if name.startswith(("backbone.", "clip_in.")) and "lm_head" not in name]
     if lacking:
-        raise ModelError(f"{file} lacks {len(lacking)} tensors of GPT-2 ({', '.join(lacking[:3])})")
+        raise ModelError(f"{file} lacks {len(lacking)} tensors of GPT-2 ({', '.join(lacking[:3])}): {GIVE}")
     return model
 
 
@@ -64,11 +66,11 @@ def _read(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch.load lets out whatever unpickling a strange file raises
         raise ModelError(f"{file} cannot be read as a file of weights: {str(error).splitlines()[0]}") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise ModelError(f"{file} holds no dictionary of weights: give a .pt file that ClipCap's train.py wrote")
+        raise ModelError(f"{file} holds no dictionary of weights: {GIVE}")
     if any(name.startswith("clip_project.transformer.") for name in weights):
-        raise ModelError(f"{file} is a ClipCap with a transformer as its mapping: only those with an MLP are read")
+        raise ModelError(f"{file} is a ClipCap with a transformer as its mapping, which is not read: {GIVE}")
     if not all(f"{name}.weight" in weights for name in MLP):
-        raise ModelError(f"{file} has no clip_project.model.*: it is not a ClipCap with an MLP")
+        raise ModelError(f"{file} has no clip_project.model.*: {GIVE}")
     return weights
 
 
@@ -77,7 +79,7 @@ def _backbone_config(file: Path, weights: dict[str, Tensor]) -> GPT2Config:
         vocabulary, width = weights["gpt.transformer.wte.weight"].shape
         positions = len(weights["gpt.transformer.wpe.weight"])
     except KeyError as error:
-        raise ModelError(f"{file} has no {error.args[0]}: it is not a ClipCap with GPT-2") from None
+        raise ModelError(f"{file} has no {error.args[0]}: {GIVE}") from None
     layers = {name.split(".")[3] for name in weights if name.startswith("gpt.transformer.h.")}
     return GPT2Config(
         vocab_size=vocabulary, n_positions=positions, n_embd=width, n_layer=len(layers), n_head=width // HEAD_WIDTH

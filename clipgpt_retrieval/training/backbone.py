@@ -44,7 +44,10 @@ def load_backbone(
     try:
         model = AutoModelForCausalLM.from_pretrained(path, gguf_file=gguf_file, dtype=torch.float32)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ModelError(f"backbone {backbone} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"backbone {backbone} cannot be loaded, check the name and the network or give a directory or .gguf file: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     words = load_tokenizer(tokenizer) if tokenizer else load_tokenizer(path, gguf_file)
     words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
     model.resize_token_embeddings(len(words))
@@ -64,7 +67,10 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
             return GPT2TokenizerFast.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(path, gguf_file=gguf_file)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ModelError(f"tokenizer {path} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"tokenizer {path} cannot be loaded, check the name and the network or give a directory: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
     if gguf_file is None:
         return tokenizer
     # A GGUF file's tokenizer comes in the class of its architecture, which would rebuild it by that

@@ -44,20 +44,20 @@ def train(
         recipe: default, frozen (no GPU needed), lora, general-gpt or clipcap; --recipes shows them.
         backbone: hub id, directory, .gguf file, or scratch:tiny / scratch:small.
         tokenizer: directory or hub id; needed by scratch.
-        clip_model: the CLIP that made the embeddings.
+        clip_model: the CLIP that made the embeddings, as clip-retrieval inference took it.
         validation_fraction: share of the pictures that is kept to measure on.
         steps: optimiser steps, instead of the recipe's.
         batch_size: pictures in a step, instead of the recipe's.
-        learning_rate: instead of the recipe's.
+        learning_rate: of the optimiser, instead of the recipe's.
         captions: captions_train2017.json of COCO or a split file of Karpathy's, joined to the folder by file name.
         stream: read a window at a time, for collections larger than the memory.
         cache_gb: local disk that copies of a streamed remote folder's files may take, in gigabytes; 0: no copies.
         weights: how much of a step comes of each folder, such as 3,1.
-        interleaved: JSONL file of interleaved queries, {"segments": [{"clip": row}, {"text": ".."}], "target":
-            {"clip": row}} or "target": {"text": ".."}} a line, with rows of the folder: learned beside the captions.
-        interleaved_weight: how many of them in a step for each picture of it.
+        interleaved: JSONL file of interleaved queries over rows of the folder, which ask for a picture or for a text,
+            learned beside the captions; docs/training.md shows a line of each.
+        interleaved_weight: how many interleaved queries a step has for each of its pictures.
         texts: file of captions without pictures, a line each: the language is learned from them too.
-        texts_weight: how many of them in a step for each picture of it.
+        texts_weight: how many of these captions a step has for each of its pictures.
         embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a
             compressed index.
         micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.
@@ -68,7 +68,7 @@ def train(
         save_every: steps between two checkpoints, instead of a fifth of the run and at most 500.
         keep: last or best: which weights become the model.
         wandb: project of Weights & Biases to show the run in, beside TensorBoard.
-        seed: of the split, the weights and the order.
+        seed: random seed of the split, the weights and the order.
         dry_run: only show what was found, ten samples as the model reads them, and the time and memory to expect.
         recipes: only show the recipes.
     """

@@ -109,7 +109,7 @@ class Shuffled:
         self._empty_turns = 0 if rows else self._empty_turns + 1
         # Wherever it begins, a run of so many windows holds a whole epoch.
         if self._empty_turns == 2 * len(self.windows):
-            raise DataError(f"{self.windows.name}: no row can be learned from")
+            raise DataError(f"{self.windows.name}: no row can be learned from: check its captions")
         self._epoch, self._turn = self._following()
         self._place, self._window = 0, None
 

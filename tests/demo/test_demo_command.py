@@ -72,6 +72,17 @@ def test_the_table_is_printed_before_it_serves(demo_server):
 
 
 @pytest.mark.slow
+def test_nothing_is_printed_beside_the_table_and_the_address(demo_server):
+    """No warnings of packages and no log lines bury the address that a newcomer is to open."""
+    url, printed = demo_server
+    assert requests.get(f"{url}/indices-list", timeout=30).ok
+    told = printed.read_text()
+    before_address, _, _ = told.partition(f"Open {url}")
+    assert "Warning" not in before_address and "warming up" not in before_address, told
+    assert '"INFO"' not in told
+
+
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_told_in_a_sentence(demo_server):
     port = demo_server[0].rsplit(":", 1)[1]
     done = subprocess.run([COMMAND, "demo", "--port", port], capture_output=True, text=True, timeout=120)

@@ -121,6 +121,21 @@ def check_call(words: list[str], known: dict) -> None:
     inspect.signature(known[words[1]]).bind(*plain, **given)
 
 
+@pytest.mark.parametrize("name", own_commands())
+def test_the_help_of_every_flag_is_shown_whole(name):
+    """fire cuts a description where a line after its first has a colon."""
+    from fire import docstrings
+
+    command = own_commands()[name]
+    written = inspect.getdoc(command)
+    shown = docstrings.parse(written).args or []
+    parameters = inspect.signature(command).parameters.values()
+    assert [flag.name for flag in shown] == [one.name for one in parameters if one.kind is not one.VAR_POSITIONAL]
+    _, _, arguments = written.partition("Args:\n")
+    of_flags = re.sub(r"^ *\*.*\n", "", arguments, flags=re.MULTILINE)
+    assert " ".join(f"{flag.name}: {flag.description}" for flag in shown).split() == of_flags.split()
+
+
 @by_page
 def test_commands_and_flags_are_there(page):
     for words in commands(page):
