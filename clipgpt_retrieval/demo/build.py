@@ -205,8 +205,8 @@ def _backbone(folder: Path, lessons: Path) -> Path:
 
 
 def _ship_clipgpt(model: Path, shipped: Path) -> None:
-    """Copies a clipgpt model with its weights as float16."""
-    shutil.copytree(model, shipped)
+    """Copies a clipgpt model with its weights as float16, without the curves of its training."""
+    shutil.copytree(model, shipped, ignore=shutil.ignore_patterns("tensorboard"))
     weights = load_file(shipped / "model.safetensors")
     small = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     save_file(small, shipped / "model.safetensors", metadata={"format": "pt"})
