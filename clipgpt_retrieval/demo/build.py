@@ -1,12 +1,14 @@
 """``clipgpt-retrieval demo --build``: everything that the demo ships, made anew from the scenes.
 
-Four stages, each left in the build folder when it is done and not done again: the CLIP, its embeddings of fresh scenes,
-the CLIP-GPT trained on them by this package's own ``train``, and the gallery. About an hour on two cores.
+Five stages, each left in the build folder when it is done and not done again: the trunk of the CLIP's image tower, the
+CLIP, its embeddings of fresh scenes, the CLIP-GPT trained on them by this package's own ``train``, and the gallery.
+Under an hour on two cores.
 """
 
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +16,24 @@ import pandas as pd
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions
 from clipgpt_retrieval.demo.clip_training import train_clip
-from clipgpt_retrieval.demo.gallery import EditedScenes, edited_scenes, make_gallery, ship_gallery
+from clipgpt_retrieval.demo.gallery import PICTURE_SIZE, edited_scenes, make_gallery, ship_gallery
+from clipgpt_retrieval.demo.page_faults import keep_freed_memory
 from clipgpt_retrieval.demo.render import render
-from clipgpt_retrieval.demo.scenes import random_scene
+from clipgpt_retrieval.demo.scenes import Scene, random_scene
+from clipgpt_retrieval.demo.sprite_training import train_trunk
 from clipgpt_retrieval.demo.unpack import SHIPPED
 
 SEED = 0
 GALLERY_SEED = SEED + 2
-CLIP_STEPS = 800
-LESSON_FAMILIES = 7000
+SPRITE_STEPS = 500
+CLIP_STEPS = 1000
+LESSON_FAMILIES = 15_000
 CLIPGPT_STEPS = 1400
 CLIPGPT_BATCH = 256
 CLIPGPT_LEARNING_RATE = 1e-3
@@ -46,6 +52,7 @@ def build(folder: Path) -> None:
         folder: keeps the stages, so that an interrupted build goes on.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     checkpoint = _trained_clip(folder)
     clip.register()
     lessons = _embedded_lessons(folder, checkpoint)
@@ -69,13 +76,19 @@ def ship(checkpoint: Path, clipgpt: Path, gallery: Path) -> None:
 
 
 def _trained_clip(folder: Path) -> Path:
+    trunk = folder / "trunk.safetensors"
+    if not trunk.is_file():
+        _save(train_trunk(folder / "trunk_run", SPRITE_STEPS, SEED), trunk)
     checkpoint = folder / "clip.safetensors"
     if not checkpoint.is_file():
-        weights = train_clip(folder / "clip_run", CLIP_STEPS, SEED)
-        aside = folder / "clip.part"
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside)
-        aside.rename(checkpoint)
+        _save(train_clip(folder / "clip_run", load_file(trunk), CLIP_STEPS, SEED), checkpoint)
     return checkpoint
+
+
+def _save(weights: dict[str, torch.Tensor], file: Path) -> None:
+    aside = file.with_suffix(".part")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside)
+    aside.rename(file)
 
 
 def _used_tokens() -> np.ndarray:
@@ -100,7 +113,7 @@ def _embedded_lessons(folder: Path, checkpoint: Path) -> Path:
         (aside / part).mkdir(parents=True)
     random = np.random.default_rng(SEED + 1)
     scenes = edited_scenes(LESSON_FAMILIES, random)
-    np.save(aside / "img_emb" / "img_emb_0.npy", _embed(scenes, checkpoint))
+    np.save(aside / "img_emb" / "img_emb_0.npy", _embed(scenes.scenes, checkpoint))
     of_scenes = [captions(scene, random, n=5) for scene in scenes.scenes]
     pd.DataFrame({"image_path": range(len(of_scenes)), "captions": of_scenes}).to_parquet(
         aside / "metadata" / "metadata_0.parquet"
@@ -110,18 +123,31 @@ def _embedded_lessons(folder: Path, checkpoint: Path) -> Path:
     return lessons
 
 
+class _Drawn(Dataset):
+    """Scenes as open_clip's own preprocessing leaves their pictures, float32 ``[3, s, s]``."""
+
+    def __init__(self, scenes: list[Scene], preprocess: Callable[[Image.Image], torch.Tensor]) -> None:
+        self.scenes, self.preprocess = scenes, preprocess
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        return self.preprocess(render(self.scenes[row], PICTURE_SIZE))
+
+
 @torch.inference_mode()
-def _embed(scenes: EditedScenes, checkpoint: Path) -> np.ndarray:
-    """Unit image embeddings float16 ``[n, d]``, through open_clip's own preprocessing."""
+def _embed(scenes: list[Scene], checkpoint: Path) -> np.ndarray:
+    """Unit image embeddings float16 ``[n, d]``."""
     import open_clip
 
     model, _, preprocess = open_clip.create_model_and_transforms(clip.ARCHITECTURE, pretrained=str(checkpoint))
-    model.eval()
-    embeddings = []
-    for start in tqdm(range(0, len(scenes.scenes), EMBED_BATCH), desc="embedding scenes", unit="batch"):
-        pictures: list[Image.Image] = [render(scene, 224) for scene in scenes.scenes[start : start + EMBED_BATCH]]
-        pixels = torch.stack([preprocess(picture) for picture in pictures])  # [b, 3, s, s]
-        embeddings.append(model.encode_image(pixels, normalize=True).half().numpy())
+    model.eval().to(memory_format=torch.channels_last)
+    pictures = DataLoader(_Drawn(scenes, preprocess), batch_size=EMBED_BATCH, num_workers=1, prefetch_factor=4)
+    embeddings = [
+        model.encode_image(pixels, normalize=True).half().numpy()
+        for pixels in tqdm(pictures, desc="embedding scenes", unit="batch")
+    ]
     return np.concatenate(embeddings)
 
 
@@ -179,8 +205,8 @@ def _backbone(folder: Path, lessons: Path) -> Path:
 
 
 def _ship_clipgpt(model: Path, shipped: Path) -> None:
-    """Copies a clipgpt model with its weights as float16."""
-    shutil.copytree(model, shipped)
+    """Copies a clipgpt model with its weights as float16, without the curves of its training."""
+    shutil.copytree(model, shipped, ignore=shutil.ignore_patterns("tensorboard"))
     weights = load_file(shipped / "model.safetensors")
     small = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     save_file(small, shipped / "model.safetensors", metadata={"format": "pt"})

@@ -1,8 +1,10 @@
 """Training the demo's CLIP from scratch on scenes that nobody has seen twice.
 
-open_clip's own model and loss, transformers' Trainer around them. A batch is made of families: a scene and scenes that
-differ from it in one respect each, so that the wrong captions which a picture is told from are near misses, and counts,
-settings and hours of the day have to be seen.
+open_clip's own model and loss, transformers' Trainer around them. The image tower first learns the things one by one
+(``sprite_training.py``). Then pictures and captions come in batches made of families: a scene and scenes that differ
+from it in one respect each, so that the wrong captions which a picture is told from are near misses, and counts,
+settings and hours of the day have to be seen. Beside the contrastive loss, which tells a picture from others and no
+more, a linear read-out asks both embeddings for all that they are to say: which things, how many, where and when.
 """
 
 from pathlib import Path
@@ -11,25 +13,35 @@ import numpy as np
 import open_clip
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.data import Dataset, get_worker_info
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions
-from clipgpt_retrieval.demo.render import render
-from clipgpt_retrieval.demo.scenes import Scene, random_scene, variations
+from clipgpt_retrieval.demo.fitting import fit
+from clipgpt_retrieval.demo.pixels import Pixels, picture
+from clipgpt_retrieval.demo.scenes import MAX_COUNT, SETTINGS, random_scene, variations
+from clipgpt_retrieval.demo.things import KIND_ROWS, KINDS
+from clipgpt_retrieval.demo.words import named_in
 
-IMAGE_SIZE = 112
 FAMILY = 4
 FAMILIES_IN_BATCH = 64
 LEARNING_RATE = 1e-3
+READ_OUT_WEIGHT = 0.2
+NAMED_WEIGHT = 0.1
+RARE = -5.0
+"""The read-out's first logits: most things are in few pictures."""
+
 MAX_LOGIT_SCALE = float(np.log(100))
 """As CLIP bounds it."""
 
 
 class Families(Dataset):
-    """Families of fresh scenes as pictures uint8 ``[f, 3, s, s]`` and tokens int64 ``[f, context]``."""
+    """Families of fresh scenes: pictures uint8 ``[f, 3, s, s]``, tokens int64 ``[f, context]``, and what both say.
+
+    ``shown`` and ``named`` are counts int64 ``[f, kinds]`` of what a picture shows and its caption names, ``told`` is
+    whether that caption says all the numbers of what it names, ``setting`` is a row of ``SETTINGS``, ``night`` 0 or 1.
+    """
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
@@ -44,39 +56,102 @@ class Families(Dataset):
         random = np.random.default_rng([self.seed, number])
         base = random_scene(random)
         family = [base, *variations(base, random, FAMILY - 1)]
-        pictures = [_picture(scene) for scene in family]
         texts = [captions(scene, random, n=1)[0] for scene in family]
-        return {"pictures": torch.from_numpy(np.stack(pictures)), "tokens": self.tokenizer(texts)}
+        named = [named_counts(text) for text in texts]
+        return {
+            "pictures": torch.from_numpy(np.stack([picture(scene) for scene in family])),
+            "tokens": self.tokenizer(texts),
+            "shown": torch.stack([_counts({thing.kind: thing.count for thing in scene.things}) for scene in family]),
+            "named": torch.stack([_counts(counts or {}) for counts in named]),
+            "told": torch.tensor([counts is not None for counts in named]),
+            "setting": torch.tensor([SETTINGS.index(scene.setting) for scene in family]),
+            "night": torch.tensor([float(scene.night) for scene in family]),
+        }
 
 
-def _picture(scene: Scene) -> np.ndarray:
-    """uint8 ``[3, s, s]``, drawn at twice the size and reduced, as the gallery's are when they are embedded."""
-    return np.asarray(render(scene, 2 * IMAGE_SIZE).reduce(2)).transpose(2, 0, 1)
+def named_counts(text: str) -> dict[str, int] | None:
+    """How many of each kind a caption names, or None where it leaves a kind or a number open."""
+    counts = {}
+    for named in named_in(text):
+        if not named.exact or named.count is None or len(named.kinds) > 1:
+            return None
+        counts[next(iter(named.kinds))] = named.count
+    return counts
+
+
+def _counts(of_kinds: dict[str, int]) -> Tensor:
+    counts = torch.zeros(len(KINDS), dtype=torch.long)
+    for kind, count in of_kinds.items():
+        counts[KIND_ROWS[kind]] = count
+    return counts
+
+
+class ReadOut(nn.Module):
+    """Things and their numbers, the setting and the hour, as a linear function of a unit embedding ``[b, d]``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(16.0).log())
+        self.things = nn.Linear(width, len(KINDS) * MAX_COUNT)
+        self.settings = nn.Linear(width, len(SETTINGS))
+        self.night = nn.Linear(width, 1)
+        nn.init.normal_(self.things.weight, std=0.02)
+        nn.init.constant_(self.things.bias, RARE)
+
+    def things_loss(self, embeddings: Tensor, counts: Tensor) -> Tensor:
+        """Loss ``[b]`` of counts ``[b, kinds]``: for each kind, whether there are one or more, two or more, ..."""
+        at_least = (counts[..., None] >= torch.arange(1, MAX_COUNT + 1, device=counts.device)).float()
+        logits = self.things(embeddings * self.scale.exp()).view_as(at_least)
+        return binary_cross_entropy_with_logits(logits, at_least, reduction="none").sum((1, 2))
+
+    def place_loss(self, embeddings: Tensor, settings: Tensor, night: Tensor) -> Tensor:
+        """Mean loss of settings ``[b]`` and hours ``[b]``."""
+        scaled = embeddings * self.scale.exp()
+        hours = binary_cross_entropy_with_logits(self.night(scaled)[:, 0], night)
+        return cross_entropy(self.settings(scaled), settings) + hours
 
 
 class ClipTask(nn.Module):
-    """A CLIP under its contrastive loss, as the Trainer calls it."""
+    """A CLIP under its contrastive loss and the read-out's, as the Trainer calls it."""
 
-    mean: Tensor
-    std: Tensor
     model: nn.Module
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.pixels = Pixels()
         self.loss = open_clip.ClipLoss()
-        for name, values in (("mean", open_clip.OPENAI_DATASET_MEAN), ("std", open_clip.OPENAI_DATASET_STD)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+        self.read_out = ReadOut(model.visual.head.proj.out_features)  # type: ignore[union-attr,arg-type]
 
-    def forward(self, pictures: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self,
+        pictures: Tensor,
+        tokens: Tensor,
+        shown: Tensor,
+        named: Tensor,
+        told: Tensor,
+        setting: Tensor,
+        night: Tensor,
+    ) -> dict[str, Tensor]:
         self.model.logit_scale.data.clamp_(max=MAX_LOGIT_SCALE)  # type: ignore[operator]
-        pixels = (pictures.flatten(0, 1) / 255 - self.mean) / self.std  # [b, 3, s, s]
-        image, text, scale = self.model(pixels.contiguous(memory_format=torch.channels_last), tokens.flatten(0, 1))
-        return {"loss": self.loss(image.float(), text.float(), scale)}
+        image, text, scale = self.model(self.pixels(pictures.flatten(0, 1)), tokens.flatten(0, 1))
+        image, text = image.float(), text.float()
+        with torch.autocast(image.device.type, enabled=False):
+            contrastive = self.loss(image, text, scale.float())
+            things = self.read_out.things_loss(image, shown.flatten(0, 1)).mean()
+            place = self.read_out.place_loss(image, setting.flatten(), night.flatten())
+            in_words = (self.read_out.things_loss(text, named.flatten(0, 1)) * told.flatten()).mean()
+        return {"loss": contrastive + READ_OUT_WEIGHT * (things + place) + NAMED_WEIGHT * in_words}
 
 
-def train_clip(folder: Path, steps: int, seed: int) -> dict[str, Tensor]:
+def train_clip(folder: Path, trunk: dict[str, Tensor], steps: int, seed: int) -> dict[str, Tensor]:
     """Trains the demo's CLIP, going on from the last checkpoint in ``folder``.
+
+    Args:
+        folder: for checkpoints.
+        trunk: weights of the image tower that knows the things one by one.
+        steps: of :data:`FAMILIES_IN_BATCH` families each.
+        seed: of weights and scenes.
 
     Returns:
         Its weights, as open_clip names them.
@@ -84,29 +159,15 @@ def train_clip(folder: Path, steps: int, seed: int) -> dict[str, Tensor]:
     clip.register()
     torch.manual_seed(seed)
     model = open_clip.create_model(clip.ARCHITECTURE)
-    task = ClipTask(model)
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=FAMILIES_IN_BATCH,
+    model.visual.trunk.load_state_dict(trunk)
+    fit(
+        ClipTask(model),
+        Families(steps * FAMILIES_IN_BATCH, seed),
+        folder,
+        steps=steps,
+        batch_size=FAMILIES_IN_BATCH,
         learning_rate=LEARNING_RATE,
-        lr_scheduler_type="cosine",
-        warmup_steps=min(50, steps // 5),
         weight_decay=0.1,
-        adam_beta2=0.98,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=20,
-        save_steps=100,
-        save_total_limit=1,
-        dataloader_num_workers=1,
-        dataloader_prefetch_factor=4,
-        remove_unused_columns=False,
-        report_to="none",
         seed=seed,
-    )
-    families = Families(steps * FAMILIES_IN_BATCH, seed)
-    Trainer(model=task, args=arguments, train_dataset=families).train(
-        resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None
     )
     return model.state_dict()

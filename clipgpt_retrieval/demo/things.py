@@ -296,3 +296,5 @@ def _parse() -> dict[str, Kind]:
 
 
 KINDS: dict[str, Kind] = _parse()
+KIND_ROWS: dict[str, int] = {kind: row for row, kind in enumerate(KINDS)}
+"""Where a kind's number stands in a vector of counts."""

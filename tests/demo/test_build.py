@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgpt_retrieval.demo import build, clip_training, unpack
+from clipgpt_retrieval.demo import build, clip_training, sprite_training, unpack
 from clipgpt_retrieval.demo.words import shows_what_it_names
 
 SIZES = {
+    "SPRITE_STEPS": 2,
     "CLIP_STEPS": 2,
     "LESSON_FAMILIES": 40,
     "CLIPGPT_STEPS": 5,
@@ -34,6 +35,7 @@ def built(tmp_path_factory) -> Path:
             patch.setattr(build, name, value)
         patch.setattr("clipgpt_retrieval.evaluation.evaluate.FEWEST_PICTURES", 2)
         patch.setattr(clip_training, "FAMILIES_IN_BATCH", 4)
+        patch.setattr(sprite_training, "SCENES_IN_BATCH", 4)
         patch.setattr(build, "SHIPPED", shipped)
         patch.setattr(unpack, "SHIPPED", shipped)
         patch.setattr(unpack, "DIGEST", shipped / "digest.txt")

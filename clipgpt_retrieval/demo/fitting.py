@@ -1,0 +1,46 @@
+"""The loop under which the demo's CLIP learns: transformers' Trainer, as both of its lessons set it."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+
+def fit(
+    task: nn.Module,
+    lessons: Dataset,
+    folder: Path,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float,
+    seed: int,
+) -> None:
+    """Trains a module that returns its loss, in place, going on from the last checkpoint in ``folder``."""
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(50, steps // 5),
+        weight_decay=weight_decay,
+        adam_beta2=0.98,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=20,
+        save_steps=100,
+        save_total_limit=1,
+        dataloader_num_workers=1,
+        dataloader_prefetch_factor=4,
+        remove_unused_columns=False,
+        report_to="none",
+        seed=seed,
+    )
+    Trainer(model=task, args=arguments, train_dataset=lessons).train(
+        resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    )

@@ -1,0 +1,31 @@
+"""Scenes as the demo's CLIP takes them."""
+
+import numpy as np
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from clipgpt_retrieval.demo.render import render
+from clipgpt_retrieval.demo.scenes import Scene
+
+IMAGE_SIZE = 112
+
+
+def picture(scene: Scene) -> np.ndarray:
+    """uint8 ``[3, s, s]``, drawn at twice the size and reduced, as the gallery's are when they are embedded."""
+    return np.asarray(render(scene, 2 * IMAGE_SIZE).reduce(2)).transpose(2, 0, 1)
+
+
+class Pixels(nn.Module):
+    """Pictures uint8 ``[b, 3, h, w]`` as the image tower takes them."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, values in (("mean", open_clip.OPENAI_DATASET_MEAN), ("std", open_clip.OPENAI_DATASET_STD)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return ((pictures / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
