@@ -118,8 +118,8 @@ def load_timed(spent: dict) -> None:
 
     load = engine.load
 
-    def timed(path: str) -> "engine.ClipGpt":
-        clipgpt = load(path)
+    def timed(path: str, **how: bool) -> "engine.ClipGpt":
+        clipgpt = load(path, **how)
         caption = clipgpt.caption
         clipgpt.caption = lambda embeddings: caption(embeddings, max_new_tokens=CAPTION_TOKENS)
         spent["load"] = time.perf_counter() - begun

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.explore.contents import Contents
     from clipgpt_retrieval.explore.source import Source
 
+LEVELS_AT_ONCE = 8
+"""Clusters that are opened together, so that their captions fill a batch; what they say is kept after each lot."""
+
 
 def explore(
     index: str,
@@ -106,9 +109,14 @@ def _tree(contents: Contents, levels: int) -> dict[str, Any]:
     for _ in range(levels - 1):
         parents = [cluster for cluster in current if cluster["num_children"]]
         current = []
-        for parent in tqdm(parents, desc="captioning clusters", unit="cluster", disable=None):
-            parent["clusters"] = contents.open(parent["id"])["clusters"]
-            current += parent["clusters"]
+        with tqdm(total=len(parents), desc="captioning clusters", unit="cluster", disable=None) as captioned:
+            for start in range(0, len(parents), LEVELS_AT_ONCE):
+                together = parents[start : start + LEVELS_AT_ONCE]
+                contents.caption_levels([parent["id"] for parent in together])
+                for parent in together:
+                    parent["clusters"] = contents.open(parent["id"])["clusters"]
+                    current += parent["clusters"]
+                captioned.update(len(together))
     return {"num_items": root["num_items"], "clusters": root["clusters"]}
 
 

@@ -118,29 +118,47 @@ class Contents:
         parent, _, place = cluster.rpartition(".")
         return self._captions_of(parent or None)[int(place)]["caption"]
 
+    def caption_levels(self, clusters: Sequence[str | None]) -> None:
+        """Captions what opening these clusters shows, together: a batch of captions takes little more than one.
+
+        Raises:
+            NotFoundError: there is no such cluster.
+        """
+        with self._lock:
+            new = [cluster for cluster in clusters if not self._is_captioned(cluster)]
+            levels = [self.outline.centres(cluster) for cluster in new]
+            for cluster, captions in zip(new, self._compute_captions(levels), strict=True):
+                self._captions[cluster or "root"] = captions
+                self._cache.put(cluster or "root", captions)
+
     def _captions_of(self, cluster: str | None) -> list[dict[str, Any]]:
         """``{"caption", "distinctive_caption"}`` of each cluster that opening this one shows."""
-        name = cluster or "root"
-        if name not in self._captions:
-            captions = self._cache.get(name)
-            if captions is None:
-                captions = self._compute_captions(self.outline.centres(cluster))
-                self._cache.put(name, captions)
-            self._captions[name] = captions
-        return self._captions[name]
+        self.caption_levels([cluster])
+        return self._captions[cluster or "root"]
 
-    def _compute_captions(self, centres: np.ndarray) -> list[dict[str, Any]]:
-        """Captions of centres ``[k, d]``, and what sets each apart from the others."""
-        if not len(centres):
-            return []
-        if self._clipgpt.encodes:
-            captions = self._clipgpt.caption(centres)
-            apart: Sequence[str | None] = distinctions(self._clipgpt, captions, centres)
-        else:  # another caption, of the centre moved away from where its siblings lie
-            away = unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))
-            both = self._clipgpt.caption(np.concatenate([centres, away]))
-            captions, apart = both[: len(centres)], both[len(centres) :]
+    def _is_captioned(self, cluster: str | None) -> bool:
+        name = cluster or "root"
+        if name not in self._captions and (kept := self._cache.get(name)) is not None:
+            self._captions[name] = kept
+        return name in self._captions
+
+    def _compute_captions(self, levels: list[np.ndarray]) -> list[list[dict[str, Any]]]:
+        """Captions of the centres ``[k, d]`` of each level, and what sets each apart from the others of its level."""
+        if not sum(map(len, levels)):
+            return [[] for _ in levels]
+        ends = np.cumsum([len(centres) for centres in levels])
+        captions = self._clipgpt.caption(np.concatenate(levels))
+        of_levels = [captions[end - len(centres) : end] for centres, end in zip(levels, ends, strict=True)]
         return [
-            {"caption": caption, "distinctive_caption": phrase if phrase != caption else None}
-            for caption, phrase in zip(captions, apart, strict=True)
+            [
+                {"caption": caption, "distinctive_caption": phrase if phrase != caption else None}
+                for caption, phrase in zip(of_level, self._apart(of_level, centres), strict=True)
+            ]
+            for of_level, centres in zip(of_levels, levels, strict=True)
         ]
+
+    def _apart(self, captions: list[str], centres: np.ndarray) -> Sequence[str | None]:
+        if self._clipgpt.encodes:
+            return distinctions(self._clipgpt, captions, centres)
+        # Another caption, of the centre moved away from where its siblings lie.
+        return self._clipgpt.caption(unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))) if captions else []
