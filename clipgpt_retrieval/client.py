@@ -88,7 +88,7 @@ class ClipGptClient(ClipClient):
     Raises:
         ModelError: the model cannot be read.
 
-    Example:
+    Examples:
         While ``clipgpt-retrieval demo`` serves:
 
         >>> client = ClipGptClient("http://127.0.0.1:1234/knn-service", "demo", num_images=10)
@@ -141,7 +141,7 @@ class ClipGptClient(ClipClient):
             InputError: the query cannot be meant; `NotFoundError` and `TooLargeError` are kinds of it.
             requests.RequestException: no answer, or not one of a back end.
 
-        Example:
+        Examples:
             >>> hits = client.query(text="a dog in the snow", caption_results=1)
             >>> {"id", "similarity", "caption", "clipgpt_caption"} <= set(hits[0])
             True
@@ -193,7 +193,7 @@ class ClipGptClient(ClipClient):
             InputError: unknown ids, or what cannot be captioned.
             requests.RequestException: no answer, or not one of a back end.
 
-        Example:
+        Examples:
             >>> [item] = client.caption(ids=[3], num_captions=2)
             >>> item["id"], len(item["captions"])
             (3, 2)
@@ -236,7 +236,7 @@ class ClipGptClient(ClipClient):
             InputError: what cannot be encoded.
             requests.RequestException: no answer, or not one of a back end.
 
-        Example:
+        Examples:
             >>> sorted(client.encode(text="a dog in the snow"))
             ['caption', 'embedding', 'image_embedding', 'min_similarity']
         """
@@ -277,7 +277,7 @@ class ClipGptClient(ClipClient):
             InputError: an unknown cluster, or a number out of its bounds.
             requests.RequestException: no answer, or not one of a back end of ours.
 
-        Example:
+        Examples:
             >>> contents = client.explore(num_clusters=2)
             >>> contents["num_items"] >= sum(cluster["size"] for cluster in contents["clusters"]) > 0
             True

@@ -51,7 +51,7 @@ class Finding:
         message: what was found.
         remedy: what to type, or to do, where there is something to do.
 
-    Example:
+    Examples:
         >>> print(Finding("note", "plugin", "is off", "clipgpt-retrieval enable"))
         note   plugin            is off
                                  -> clipgpt-retrieval enable
@@ -91,7 +91,7 @@ def findings(model: str | None = None, index: str | None = None) -> Iterator[Fin
         model: a clipgpt model to try.
         index: an index to try.
 
-    Example:
+    Examples:
         >>> next(findings()).subject
         'python'
     """

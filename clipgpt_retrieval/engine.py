@@ -54,7 +54,7 @@ class _Pausing(StoppingCriteria):
 class Caption:
     """A caption and the model's log-probability of it (natural logarithm, summed over its tokens).
 
-    Example:
+    Examples:
         >>> Caption("A dog on a beach.", -2.5).text
         'A dog on a beach.'
     """
@@ -74,7 +74,7 @@ class Generation:
         temperature: 0 takes the likeliest, above 0 samples.
         top_p: sample among the likeliest tokens that hold this much probability together.
 
-    Example:
+    Examples:
         >>> Generation(num_captions=3, temperature=0.8).is_greedy
         False
     """
@@ -124,7 +124,7 @@ class ClipGpt:
         device: ``"auto"`` (cuda, else mps, else cpu) or a torch device.
         dtype: ``"auto"`` (bfloat16 on cuda, float32 elsewhere) or the name of a torch dtype.
 
-    Example:
+    Examples:
         >>> model = load("demo")
         >>> picture = model.encode(["a dog on the beach"], space="image")[0]
         >>> [understood] = model.caption([picture])
@@ -179,7 +179,7 @@ class ClipGpt:
         Raises:
             InputError: an unknown space, an empty text, one longer than the context, a wrong segment.
 
-        Example:
+        Examples:
             >>> query = model.encode(["a dog", "a dog at night"])
             >>> query.shape == (2, model.clip_dim)
             True
@@ -193,7 +193,7 @@ class ClipGpt:
     def encode_both(self, queries: Sequence[Query], *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
         """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`.
 
-        Example:
+        Examples:
             >>> query, image = model.encode_both(["a dog", "a dog at night"])
             >>> query.shape == image.shape == (2, model.clip_dim)
             True
@@ -209,7 +209,7 @@ class ClipGpt:
     def encode_sequences(self, sequences: Sequence[ClipGptSequence], *, batch_size: int = 64) -> np.ndarray:
         """Query and image embeddings of queries that are token ids already, float32 ``[2, n, clip_dim]``.
 
-        Example:
+        Examples:
             >>> sequences = [model.sequences.query(text) for text in ("a dog", "a cat", "a bus")]
             >>> model.encode_sequences(sequences).shape == (2, 3, model.clip_dim)
             True
@@ -232,7 +232,7 @@ class ClipGpt:
         Raises:
             InputError: embeddings of another length, or a generation setting out of its bounds.
 
-        Example:
+        Examples:
             >>> len(model.caption([picture, picture], num_beams=3))
             2
         """
@@ -242,7 +242,7 @@ class ClipGpt:
     def captions(self, embeddings: Any, **generation: Any) -> list[list[Caption]]:
         """Captions for each embedding with their log-probabilities, the likeliest first; see :meth:`caption`.
 
-        Example:
+        Examples:
             >>> [[best, second]] = model.captions([picture], num_captions=2)
             >>> best.logprob >= second.logprob
             True
@@ -266,6 +266,11 @@ class ClipGpt:
         Raises:
             InputError: as :meth:`encode`, a model that captions single embeddings only, or a generation setting out of
                 its bounds.
+
+        Examples:
+            >>> query = [{"embedding": picture}, {"text": "what is in this picture?"}]
+            >>> len(model.answer([query]))  # the demo's has learned no questions, and captions
+            1
         """
         settings = Generation(**{**generation, "num_captions": 1})
         prompts = [self._checked(self.sequences.answer_prompt(query)) for query in queries]
@@ -328,7 +333,7 @@ class ClipGpt:
         Returns:
             ``settings.num_captions`` captions for each embedding.
 
-        Example:
+        Examples:
             >>> short = Generation(max_new_tokens=5)
             >>> [[caption]] = model.generate_captions(picture[None], short, scored=False)
             >>> caption.logprob
@@ -375,7 +380,13 @@ class ClipGpt:
 
     @torch.inference_mode()
     def caption_states(self, vectors: np.ndarray) -> np.ndarray:
-        """The states that captions of unit embeddings ``[n, clip_dim]`` begin at, float32 ``[n, h]``, unit norm."""
+        """The states that captions of unit embeddings ``[n, clip_dim]`` begin at, float32 ``[n, h]``, unit norm.
+
+        Examples:
+            >>> begun = model.caption_states(picture[None])
+            >>> begun.shape == (1, model.model.config.backbone_config["n_embd"])
+            True
+        """
         embeddings = self._tensor(vectors)  # [n, d]
         ids = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device).expand(len(vectors), -1)  # [n, p]
         states = self.model.hidden_states(ids, torch.ones_like(ids), embeddings)[-1]  # [n, p, h]
@@ -429,7 +440,7 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto", int8: bool = T
         ModelError: nothing there, a file missing or cut short, or another kind of model.
         InputError: an unknown device or dtype.
 
-    Example:
+    Examples:
         >>> import clipgpt_retrieval as cg
         >>> model = cg.load("demo", device="cpu")
         >>> model.encode(["a dog on the beach"]).shape == (1, model.clip_dim)

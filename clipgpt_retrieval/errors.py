@@ -4,7 +4,7 @@
 class ClipGptError(Exception):
     """Anything that the user can put right. The command line prints its message and nothing else.
 
-    Example:
+    Examples:
         >>> import clipgpt_retrieval as cg
         >>> try:
         ...     model = cg.load("./no_model_here")
@@ -21,7 +21,7 @@ class InputError(ClipGptError, ValueError):
         field: the request field, flag or argument at fault.
         message: one sentence: what is wrong with it and what to do.
 
-    Example:
+    Examples:
         >>> str(InputError("embedding", "has 3 numbers, this model takes 512"))
         'embedding: has 3 numbers, this model takes 512'
     """
@@ -41,7 +41,7 @@ class InputError(ClipGptError, ValueError):
 class NotFoundError(InputError):
     """A name or id that was asked for does not exist (HTTP 404).
 
-    Example:
+    Examples:
         >>> NotFoundError("ids", "no item 2000: this index holds ids 0 to 1999").status
         404
     """
@@ -52,7 +52,7 @@ class NotFoundError(InputError):
 class TooLargeError(InputError):
     """A value is larger than this server takes (HTTP 413).
 
-    Example:
+    Examples:
         >>> TooLargeError("image", "has more than 20971520 bytes").field
         'image'
     """
@@ -63,7 +63,7 @@ class TooLargeError(InputError):
 class NotAllowedError(InputError):
     """A request without the key that this server asks for (HTTP 401).
 
-    Example:
+    Examples:
         >>> NotAllowedError("api_key", "is missing: send it as X-API-Key").status
         401
     """
@@ -78,7 +78,7 @@ class BusyError(ClipGptError):
         message: one sentence: what is the matter.
         retry_after: seconds after which it is worth asking again.
 
-    Example:
+    Examples:
         >>> BusyError("this server is about to stop", retry_after=5).retry_after
         5
     """
@@ -92,7 +92,7 @@ class BusyError(ClipGptError):
 class ModelError(ClipGptError):
     """A clipgpt model cannot be read, or does not fit the index or the request.
 
-    Example:
+    Examples:
         >>> str(ModelError("my_model has no config.json: it is not a clipgpt model"))
         'my_model has no config.json: it is not a clipgpt model'
     """
@@ -101,7 +101,7 @@ class ModelError(ClipGptError):
 class DataError(ClipGptError):
     """A folder of embeddings, captions or an index cannot be read as what it should be.
 
-    Example:
+    Examples:
         >>> str(DataError("my_index holds no embeddings: give an index with some"))
         'my_index holds no embeddings: give an index with some'
     """
@@ -110,7 +110,7 @@ class DataError(ClipGptError):
 class TrainingError(ClipGptError):
     """A training that cannot go on: its numbers are no numbers any more, or lead nowhere.
 
-    Example:
+    Examples:
         >>> str(TrainingError("step 7: the caption loss is nan: lower --learning_rate"))
         'step 7: the caption loss is nan: lower --learning_rate'
     """

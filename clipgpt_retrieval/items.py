@@ -25,7 +25,7 @@ class Items:
     Raises:
         DataError: an index that cannot give its vectors back.
 
-    Example:
+    Examples:
         >>> index = faiss.IndexFlatIP(2)
         >>> index.add(np.array([[1, 0], [0, 1]], dtype=np.float32))
         >>> Items(index).embeddings([1])

@@ -35,7 +35,7 @@ def create_app(**flags: Any) -> Flask:
 
     Takes the flags of `clip-retrieval back` with their defaults, and from clipgpt_model on its own.
 
-    Example:
+    Examples:
         >>> import json, pathlib
         >>> import clipgpt_retrieval as cg
         >>> index_folders = {"demo": str(cg.demo.path() / "index")}

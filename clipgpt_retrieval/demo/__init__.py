@@ -17,7 +17,7 @@ def path() -> Path:
     Raises:
         DataError: the installation lacks the demo's files, or the cache cannot be written.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> np.load(path() / "img_emb" / "img_emb_0.npy").ndim
         2
@@ -32,7 +32,7 @@ def clip_model() -> str:
 
     Its architecture is made known to open_clip in this process, so that clip-retrieval called from Python loads it.
 
-    Example:
+    Examples:
         >>> clip_model().startswith("open_clip:")
         True
     """

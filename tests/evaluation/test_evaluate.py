@@ -233,7 +233,7 @@ def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, m
 
 def test_a_missing_package_is_named(folder, model, tmp_path, monkeypatch):
     monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.NEEDED", ("plotly", "no_such_package"))
-    with pytest.raises(ClipGptError, match=r"needs no_such_package: pip install .clipgpt-retrieval\[evaluation\]"):
+    with pytest.raises(ClipGptError, match=r"needs no_such_package: pip install .clipgpt-retrieval\[eval\]"):
         evaluate(str(folder), model, str(tmp_path), Settings(device="cpu"))
 
 
