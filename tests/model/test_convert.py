@@ -97,7 +97,7 @@ def test_a_file_that_is_no_clipcap_is_told_apart_and_never_executed(clipcap, tmp
         (
             "transformer",
             {"clip_project.transformer.layers.0": torch.ones(1)},
-            "transformer as its mapping.* --mapping_type mlp",
+            "as its mapping.* --mapping_type mlp",
         ),
         ("other", {"linear.weight": torch.ones(1)}, "has no clip_project.model.*give a .pt file"),
         ("short", {k: v for k, v in weights.items() if "h.1.mlp" not in k}, "lacks 4 tensors"),
