@@ -1,7 +1,7 @@
 """Memory that a training loop frees and asks for again is kept for it.
 
 glibc gives every freed block above 32 MB back to the kernel, which hands it out again page by page, each zeroed anew:
-on two cores some 40 % of a training step of the demo's image tower.
+on two cores a quarter of a training step of the demo's image tower (1.36 s to 1.02 s).
 """
 
 import ctypes
