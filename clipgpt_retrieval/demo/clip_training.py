@@ -14,7 +14,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions
@@ -51,8 +51,6 @@ class Families(Dataset):
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        if get_worker_info() is not None:
-            torch.set_num_threads(1)
         random = np.random.default_rng([self.seed, number])
         base = random_scene(random)
         family = [base, *variations(base, random, FAMILY - 1)]

@@ -11,7 +11,7 @@ import numpy as np
 import open_clip
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.fitting import fit
@@ -37,8 +37,6 @@ class CutOuts(Dataset):
         return self.count
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
-        if get_worker_info() is not None:
-            torch.set_num_threads(1)
         random = np.random.default_rng([self.seed, number])
         scene = random_scene(random)
         pixels = picture(scene)

@@ -54,21 +54,24 @@ def questions(collection, tmp_path_factory) -> str:
     return str(file)
 
 
-@pytest.mark.slow
-def test_questions_about_pictures_that_were_never_seen_are_answered(collection, questions, tmp_path):
-    figures = train(
+def learned(collection, output, **options) -> dict[str, float]:
+    """The validation figures of a small model that learned interleaved queries beside the captions."""
+    return train(
         str(collection),
-        str(tmp_path / "model"),
+        str(output),
         backbone="scratch:tiny",
         tokenizer=str(collection / "tokenizer"),
         validation_fraction=0.2,
-        steps=200,
         batch_size=32,
         learning_rate=2e-3,
-        interleaved=questions,
-        interleaved_weight=1.0,
         device="cpu",
+        **options,
     )
+
+
+@pytest.mark.slow
+def test_questions_about_pictures_that_were_never_seen_are_answered(collection, questions, tmp_path):
+    figures = learned(collection, tmp_path / "model", steps=200, interleaved=questions, interleaved_weight=1.0)
     assert figures["answer_loss"] < 0.5
     engine = load(str(tmp_path / "model"), device="cpu")
     _, held_out = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
@@ -124,18 +127,7 @@ def test_a_step_draws_queries_for_pictures_and_for_texts_alike(clipgpt, collecti
 
 @pytest.mark.slow
 def test_a_picture_and_a_change_find_the_changed_picture(collection, moves, tmp_path):
-    figures = train(
-        str(collection),
-        str(tmp_path / "model"),
-        backbone="scratch:tiny",
-        tokenizer=str(collection / "tokenizer"),
-        validation_fraction=0.2,
-        steps=250,
-        batch_size=32,
-        learning_rate=2e-3,
-        interleaved=moves,
-        device="cpu",
-    )
+    figures = learned(collection, tmp_path / "model", steps=250, interleaved=moves)
     assert figures["interleaved R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     assert record["interleaved"] == moves and record["validation"] == figures
