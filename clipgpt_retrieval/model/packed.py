@@ -18,6 +18,10 @@ ROWS_EXPECTED = 64
 
 INT8_MAX = 127
 
+UINT8_ZERO = 128
+"""Zero, where signed numbers are kept unsigned: on CPUs without AMX, oneDNN multiplies no other rows by int8 weights in
+hardware, and falls back to a loop that takes a thousand times as long."""
+
 
 def has_bfloat16_units() -> bool:
     """Whether this CPU multiplies bfloat16 matrices in hardware, and torch has the kernels for it."""
@@ -44,7 +48,7 @@ def has_int8_kernels() -> bool:
 class Int8Linear(nn.Module):
     """A linear layer that reads its weights in int8, one scale for each output.
 
-    What it is given becomes int8, too, with one scale for each row: no row depends on its batch.
+    What it is given becomes eight bits, too, with one scale for each row: no row depends on its batch.
 
     Args:
         weight: ``[out, in]``.
@@ -63,10 +67,11 @@ class Int8Linear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:  # [..., in], float32
         rows = states.reshape(-1, states.shape[-1])  # [n, in]
         scales = _int8_scales(rows)  # [n, 1]
-        rounded = (rows / scales).round_().to(torch.int8)
+        rounded = (rows / scales).add_(UINT8_ZERO + 0.5).to(torch.uint8)  # which cuts off what is behind the point
         product = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1.0, 0, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
-        )  # [n, out]
+            rounded, 1.0, UINT8_ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [],
+            "",
+        )  # fmt: skip  # [n, out]
         return torch.addcmul(self._bias, product, scales).view(*states.shape[:-1], -1)  # [..., out]
 
 
