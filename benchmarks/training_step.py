@@ -93,6 +93,7 @@ def ours() -> list[float]:
     from clipgpt_retrieval.training.gradients import Learner
     from clipgpt_retrieval.training.ranks import Ranks
     from clipgpt_retrieval.training.recipes import recipe_named
+    from clipgpt_retrieval.training.run import LIKE_LENGTH
     from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
     from clipgpt_retrieval.training.steps import Lessons, StepMaker
 
@@ -105,7 +106,7 @@ def ours() -> list[float]:
     optimizer = new_optimizer(network, recipe)
     lessons = Lessons(Mixture([Shuffled(InMemory(pictures(), "flickr8k"), 0)], [1.0], 0))
     collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
-    maker = StepMaker(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, 0, Ranks())
+    maker = StepMaker(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, LIKE_LENGTH, 0, Ranks())
     learner = Learner(network, recipe, Ranks(), 0)
 
     def step(number: int) -> None:

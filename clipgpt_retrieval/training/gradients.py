@@ -57,15 +57,17 @@ class Learner:
 
     def _learn_to_encode(self, number: int, step: Step) -> dict[str, Tensor]:
         total = self._labelled_everywhere(step.encode)
-        if len(step.encode) == 1:
-            directions, said = self._encode(number, 0, step.encode[0], total)
-            embedding = self._embedding_loss(directions, step)
-            (embedding + said).backward()
-            return self._encode_losses(embedding, [said], total)
+        # A rank may have no query, and the loss on all ranks' has to go back through it nevertheless.
+        nothing = torch.empty(0, self.network.config.clip_dim, device=self.network.device, requires_grad=True)
+        if not step.cached:
+            encoded = [self._encode(number, i, batch, total) for i, batch in enumerate(step.encode)]
+            embedding = self._embedding_loss(torch.cat([*(directions for directions, _ in encoded), nothing]), step)
+            texts = [said for _, said in encoded]
+            torch.stack([embedding, *texts]).sum().backward()
+            return self._encode_losses(embedding, texts, total)
         with torch.no_grad():
             first = [self._encode(number, i, batch, total)[0] for i, batch in enumerate(step.encode)]
-        nothing = torch.empty(0, self.network.config.clip_dim, device=self.network.device)
-        cached = torch.cat([*first, nothing]).requires_grad_()
+        cached = torch.cat([*first, nothing]).detach().requires_grad_()
         embedding = self._embedding_loss(cached, step)
         embedding.backward()
         assert cached.grad is not None

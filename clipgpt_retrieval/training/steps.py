@@ -21,16 +21,18 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Step:
-    """One rank's part of a step, cut into micro-batches of like length.
+    """One rank's part of a step, cut into batches of like length.
 
     Attributes:
         encode: queries.
-        targets: float32 ``[b, d]``, the picture that each query asks for, in the micro-batches' order.
+        cached: whether there are more queries than may go through the network at once.
+        targets: float32 ``[b, d]``, the picture that each query asks for, in the batches' order.
         negatives: float32 ``[m, d]``, pictures inside interleaved queries, which are none of theirs.
         say: captions of pictures and of none, and answers to interleaved queries.
     """
 
     encode: list[Batch]
+    cached: bool
     targets: Tensor
     negatives: Tensor
     say: list[Batch]
@@ -39,6 +41,7 @@ class Step:
         """The same step on another device."""
         return Step(
             [batch.to(device) for batch in self.encode],
+            self.cached,
             self.targets.to(device),
             self.negatives.to(device),
             [batch.to(device) for batch in self.say],
@@ -88,7 +91,8 @@ class StepMaker:
             ``"encode"`` or ``"caption"``: that one.
         batch_size: pictures in a step, over all ranks.
         noise: standard deviation of the noise on the embeddings that are captioned.
-        micro_batch: the most sequences that go through the network at once on one rank.
+        micro_batch: the most sequences that are held in memory at once on one rank.
+        like_length: sequences in a batch of like length, where they are held at once anyway.
         seed: of the draws.
         ranks: the processes that share a step.
     """
@@ -99,6 +103,7 @@ class StepMaker:
     batch_size: int
     noise: float
     micro_batch: int
+    like_length: int
     seed: int
     ranks: Ranks
 
@@ -125,16 +130,17 @@ class StepMaker:
             answered = self.lessons.answered
             answers = [(answered.segments(row), answered.answers[row]) for row in asked_for_texts]
         texts = self._texts()
-        asked = self._micro_batches(list(zip(queries, targets, strict=True)), lambda row: _length(row[0]))
+        asked = self._batches(list(zip(queries, targets, strict=True)), lambda row: _length(row[0]))
         encode = [self.collator.encode_batch([query for query, _ in part]) for part in asked]
-        captions = self._micro_batches(self._noisy(to_caption, random), lambda row: len(row[1]))
+        captions = self._batches(self._noisy(to_caption, random), lambda row: len(row[1]))
         say = [self.collator.caption_batch(part) for part in captions]
-        say += [self.collator.text_batch(part) for part in self._micro_batches(texts, len)]
-        said = self._micro_batches(answers, lambda row: _length(row[0]) + len(row[1]))
+        say += [self.collator.text_batch(part) for part in self._batches(texts, len)]
+        said = self._batches(answers, lambda row: _length(row[0]) + len(row[1]))
         say += [self.collator.answer_batch(part) for part in said]
         dim = self.collator.sequences.clip_dim
         return Step(
             encode=encode,
+            cached=sum(len(part) for part in asked) > self.micro_batch,
             targets=_stacked([target for part in asked for _, target in part], dim),
             negatives=_stacked(self.ranks.share([row for several in negatives for row in several]), dim),
             say=say,
@@ -171,10 +177,10 @@ class StepMaker:
             return encode, [row for row, head in zip(rows, heads, strict=True) if not head]
         return (rows if self.tasks != "caption" else []), (rows if self.tasks != "encode" else [])
 
-    def _micro_batches(self, rows: list[Row], length: Callable[[Row], int]) -> list[list[Row]]:
+    def _batches(self, rows: list[Row], length: Callable[[Row], int]) -> list[list[Row]]:
         """The rows of this rank in parts of like length, as padding costs like text."""
-        own = sorted(self.ranks.share(rows), key=length)
-        return [own[start : start + self.micro_batch] for start in range(0, len(own), self.micro_batch)]
+        own, size = sorted(self.ranks.share(rows), key=length), min(self.micro_batch, self.like_length)
+        return [own[start : start + size] for start in range(0, len(own), size)]
 
 
 def _length(query: Query) -> int:

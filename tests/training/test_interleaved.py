@@ -118,7 +118,7 @@ def test_a_step_draws_queries_for_pictures_and_for_texts_alike(clipgpt, collecti
     pairs = read_pairs(str(collection))
     pictures = Mixture([Shuffled(InMemory(pairs, "pictures"), 0)], [1.0], 0)
     lessons = Lessons(pictures, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
-    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 0, Ranks()).make(0)
+    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Ranks()).make(0)
     (encode,), (captions, answers) = step.encode, step.say
     assert len(captions.ids) == 64 and len(encode.ids) - 64 + len(answers.ids) == 128
     share = len(read_interleaved(moves, pairs)) / (len(read_interleaved(moves, pairs)) + 2 * len(pairs))
@@ -166,7 +166,7 @@ def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt
     pairs = read_pairs(str(collection))
     pictures = Mixture([Shuffled(InMemory(pairs, "pictures"), 0)], [1.0], 0)
     lessons = Lessons(pictures, read_interleaved(moves, pairs), interleaved_weight=0.5)
-    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 0, Ranks()).make(0)
+    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Ranks()).make(0)
     assert len(step.targets) == sum(len(batch.ids) for batch in step.encode) == 6
     assert sum(len(batch.ids) for batch in step.say) == 4
     assert max(len(batch.ids) for batch in [*step.encode, *step.say]) == 3

@@ -37,6 +37,7 @@ def one_step(
     ranks: Ranks,
     dropout: float = 0.0,
     compiled: bool = False,
+    like_length: int = 100,
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Losses and gradients of one step of a model in random order of everything."""
     network, words = load(model)
@@ -53,9 +54,8 @@ def one_step(
     answered = read_answered(queries, pairs) if chosen.contrastive else None
     lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered)
     sequences = load_sequences(network, words)
-    maker = StepMaker(
-        lessons, Collator(sequences, chosen.encode_text_loss), chosen.tasks, BATCH, 0.05, micro_batch, 3, ranks
-    )
+    collator = Collator(sequences, chosen.encode_text_loss)
+    maker = StepMaker(lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, like_length, 3, ranks)
     losses = Learner(network, chosen, ranks, 3).learn(5, maker.make(5))
     return losses, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
 
@@ -103,6 +103,14 @@ def test_micro_batches_learn_what_the_whole_batch_learns(given, recipe):
     assert_same(
         one_step(*given[recipe], recipe, 100, Ranks()),
         one_step(*given[recipe], recipe, 3, Ranks()),
+    )
+
+
+@pytest.mark.parametrize("recipe", ["default", "general-gpt"])
+def test_batches_of_like_length_learn_what_the_whole_batch_learns(given, recipe):
+    assert_same(
+        one_step(*given[recipe], recipe, 100, Ranks()),
+        one_step(*given[recipe], recipe, 100, Ranks(), like_length=4),
     )
 
 
