@@ -22,6 +22,7 @@ def train(
     interleaved_weight: float = 0.5,
     texts: str | None = None,
     texts_weight: float = 0.5,
+    hard_negatives: int = 0,
     embedding_noise: float | None = None,
     micro_batch: int | None = None,
     bf16: bool = False,
@@ -58,6 +59,7 @@ def train(
         interleaved_weight: how many interleaved queries a step has for each of its pictures.
         texts: file of captions without pictures, a line each: the language is learned from them too.
         texts_weight: how many of these captions a step has for each of its pictures.
+        hard_negatives: how many of the pictures most like it each picture's query is told from, beside the step's own.
         embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a
             compressed index.
         micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.

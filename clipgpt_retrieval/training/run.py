@@ -12,6 +12,7 @@ from clipgpt_retrieval.training.data import Data, read_data
 from clipgpt_retrieval.training.figures import validation_figures
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.image_space import set_image_mean
+from clipgpt_retrieval.training.neighbours import Neighbours
 from clipgpt_retrieval.training.network import new_model
 from clipgpt_retrieval.training.ranks import Ranks, join_ranks
 from clipgpt_retrieval.training.recipes import Recipe
@@ -67,7 +68,7 @@ class Run:
         settings, recipe, data = self.settings, self.recipe, self.data
         parts = [Shuffled(part, settings.seed) for part in data.parts]
         texts = None if settings.texts is None else Shuffled(TextFile(settings.texts), settings.seed)
-        micro_batch = settings.micro_batch or recipe.batch_size * 2
+        micro_batch, hard = settings.micro_batch or recipe.batch_size * 2, settings.hard_negatives
         return StepMaker(
             lessons=Lessons(
                 pictures=Mixture(parts, settings.mixture(data.sizes), settings.seed),
@@ -76,6 +77,7 @@ class Run:
                 interleaved_weight=settings.interleaved_weight,
                 texts=texts,
                 texts_weight=settings.texts_weight,
+                neighbours=Neighbours(data.at_hand.embeddings, hard) if hard else None,
             ),
             collator=self.collator,
             tasks=recipe.tasks,

@@ -46,6 +46,7 @@ class Settings:
         interleaved_weight: how many of them in a step for each picture of it.
         texts: a file of captions without pictures, a line each, from which the language is learned.
         texts_weight: how many of them in a step for each picture of it.
+        hard_negatives: nearest other pictures that each picture's query is told from, beside the step's own.
         embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
         micro_batch: the most sequences that go through the network at once; the loss is that of the whole batch.
         bf16: compute in bfloat16 under autocast; the weights stay float32.
@@ -76,6 +77,7 @@ class Settings:
     interleaved_weight: float = 0.5
     texts: str | None = None
     texts_weight: float = 0.5
+    hard_negatives: int = 0
     embedding_noise: float | None = None
     micro_batch: int | None = None
     bf16: bool = False
@@ -126,6 +128,13 @@ class Settings:
             raise InputError("embedding_noise", f"is {recipe.embedding_noise}, it must be 0 or more")
         if self.cache_gb < 0:
             raise InputError("cache_gb", f"is {self.cache_gb}, it must be 0 or more")
+        if self.hard_negatives < 0:
+            raise InputError("hard_negatives", f"is {self.hard_negatives}, it must be 0 or more")
+        if self.hard_negatives and (self.stream or recipe.freeze_backbone or not recipe.contrastive):
+            raise InputError(
+                "hard_negatives",
+                "are looked up in memory for a recipe such as default: leave out --stream, or the flag",
+            )
         if self.stream and recipe.freeze_backbone:
             raise InputError("stream", f"is not for the recipe {recipe.name}, which keeps the states of every caption")
         if self.texts is not None and recipe.freeze_backbone:

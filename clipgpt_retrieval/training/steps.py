@@ -12,6 +12,7 @@ from clipgpt_retrieval.model.module import Batch
 from clipgpt_retrieval.model.sequence import Segment
 from clipgpt_retrieval.training.collate import Collator, PictureWithCaption, QueryWithAnswer
 from clipgpt_retrieval.training.interleaved import Answered, Interleaved
+from clipgpt_retrieval.training.neighbours import Neighbours
 from clipgpt_retrieval.training.ranks import Ranks
 from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
 
@@ -27,7 +28,7 @@ class Step:
         encode: queries.
         cached: whether there are more queries than may go through the network at once.
         targets: float32 ``[b, d]``, the picture that each query asks for, in the batches' order.
-        negatives: float32 ``[m, d]``, pictures inside interleaved queries, which are none of theirs.
+        negatives: float32 ``[m, d]``, pictures that no query asks for: inside interleaved queries, and near misses.
         say: captions of pictures and of none, and answers to interleaved queries.
     """
 
@@ -59,6 +60,7 @@ class Lessons:
         texts: captions without pictures, or None.
         texts_weight: texts in a step for each picture of it.
         answered: interleaved queries that ask for a text, or None.
+        neighbours: finds near misses of the pictures, or None.
     """
 
     pictures: Mixture
@@ -67,6 +69,7 @@ class Lessons:
     texts: Shuffled | None = None
     texts_weight: float = 0.0
     answered: Answered | None = None
+    neighbours: Neighbours | None = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -118,13 +121,13 @@ class StepMaker:
         to_encode, to_caption = self._share_out(rows, random)
         queries: list[Query] = [caption for _, caption in to_encode]
         targets = [embedding for embedding, _ in to_encode]
-        negatives: list[np.ndarray] = []
+        negatives = self._near_misses(targets)
         asked_for_pictures, asked_for_texts = self._interleaved(random)
         if self.lessons.interleaved is not None:
             interleaved = self.lessons.interleaved
             queries += [interleaved.segments(row) for row in asked_for_pictures]
             targets += list(interleaved.pairs.embeddings[interleaved.targets[asked_for_pictures]])
-            negatives = [interleaved.sources(row) for row in asked_for_pictures]
+            negatives += [interleaved.sources(row) for row in asked_for_pictures]
         answers: list[QueryWithAnswer] = []
         if self.lessons.answered is not None:
             answered = self.lessons.answered
@@ -145,6 +148,11 @@ class StepMaker:
             negatives=_stacked(self.ranks.share([row for several in negatives for row in several]), dim),
             say=say,
         )
+
+    def _near_misses(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
+        if self.lessons.neighbours is None or not pictures:
+            return []
+        return [self.lessons.neighbours.others(np.stack(pictures))]
 
     def _interleaved(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the queries that ask for a picture and of those that ask for a text, as many as there are of each."""

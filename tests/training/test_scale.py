@@ -16,6 +16,7 @@ from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.interleaved import read_answered, read_interleaved
+from clipgpt_retrieval.training.neighbours import Neighbours
 from clipgpt_retrieval.training.pairs import read_pairs
 from clipgpt_retrieval.training.ranks import Ranks, join_ranks
 from clipgpt_retrieval.training.recipes import recipe_named
@@ -52,7 +53,8 @@ def one_step(
     pictures = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
     interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
     answered = read_answered(queries, pairs) if chosen.contrastive else None
-    lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered)
+    neighbours = Neighbours(pairs.embeddings, 2) if chosen.contrastive else None
+    lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
     sequences = load_sequences(network, words)
     collator = Collator(sequences, chosen.encode_text_loss)
     maker = StepMaker(lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, like_length, 3, ranks)
@@ -138,6 +140,7 @@ def test_without_a_compiler_that_is_said(clipgpt, monkeypatch, tmp_path):
 WORKER = """
 import sys, torch
 from tests.training import test_scale
+from clipgpt_retrieval.training.neighbours import Neighbours
 from clipgpt_retrieval.training.ranks import join_ranks
 
 *given, recipe, micro_batch, output = sys.argv[1:]

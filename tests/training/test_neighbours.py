@@ -1,0 +1,43 @@
+"""Near misses: the pictures that a query is hardest to tell from its own."""
+
+import numpy as np
+import pytest
+
+from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.training.neighbours import Neighbours
+from clipgpt_retrieval.training.settings import Settings
+
+
+def families(count: int, dim: int = 16) -> np.ndarray:
+    """``count`` groups of four pictures that are nearly alike, ``[4 * count, dim]``."""
+    random = np.random.default_rng(0)
+    middles = np.repeat(random.normal(size=(count, dim)), 4, axis=0)
+    vectors = middles + 0.1 * random.normal(size=middles.shape)
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [2, 300])
+def test_the_nearest_others_are_found_and_never_the_picture_itself(count):
+    """A picture among its own negatives would be pushed away from its own caption."""
+    pictures = families(count)
+    found = Neighbours(pictures, 3).others(pictures[4:6])
+    assert {row.tobytes() for row in found} == {pictures[row].tobytes() for row in (4, 5, 6, 7)}
+    assert len(found) == 6
+
+
+def test_a_picture_that_is_not_among_them_gets_no_more_than_the_others():
+    pictures = families(50)
+    assert len(Neighbours(pictures[4:], 3).others(pictures[:4])) == 12
+
+
+def test_a_small_collection_gives_what_it_has():
+    pictures = families(1)
+    assert len(Neighbours(pictures, 10).others(pictures[:1])) == 3
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"hard_negatives": -1}, {"hard_negatives": 2, "stream": True}, {"hard_negatives": 2, "recipe": "frozen"}]
+)
+def test_what_cannot_be_is_refused_by_name(wrong):
+    with pytest.raises(InputError, match="hard_negatives"):
+        Settings("folder", "output", **wrong).check()
