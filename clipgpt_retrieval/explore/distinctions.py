@@ -6,7 +6,8 @@ embedding of it does, so that it is read once for all clusters and nothing more 
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -21,25 +22,66 @@ CUTS = re.compile(
     re.IGNORECASE,
 )
 MIN_LETTERS = 4
+NUM_CANDIDATES = 2
+"""Phrases of a caption that compete, the ones whose last word, their noun as a rule, fewest siblings' captions hold."""
 
 
-def distinctions(clipgpt: ClipGpt, captions: Sequence[str], centres: np.ndarray) -> list[str | None]:
-    """For each cluster the phrase of its caption that fits it best in comparison with its siblings.
+class PhraseReader:
+    """Phrases as a model reads them, each read once, however many captions hold it.
 
     Args:
         clipgpt: encodes.
-        captions: of the clusters, n of them.
-        centres: of the clusters, float32 ``[n, d]``, unit norm.
+    """
+
+    def __init__(self, clipgpt: ClipGpt) -> None:
+        self._clipgpt = clipgpt
+        self._read: dict[str, np.ndarray] = {}
+
+    def __call__(self, phrases: Collection[str]) -> np.ndarray:
+        """Query embeddings ``[p, d]``."""
+        new = sorted(set(phrases) - self._read.keys())
+        self._read.update(zip(new, self._clipgpt.encode(new), strict=True))
+        return np.stack([self._read[phrase] for phrase in phrases])
+
+
+def distinctions(read: PhraseReader, levels: Sequence[tuple[Sequence[str], np.ndarray]]) -> list[list[str | None]]:
+    """For each cluster the phrase of its caption that fits it best in comparison with its siblings.
+
+    Args:
+        read: what the phrases of all levels are read by, together.
+        levels: the clusters that stand beside each other: the captions of each, n of them, and their centres, float32
+            ``[n, d]``, unit norm.
 
     Returns:
-        A phrase for each, or None where no part of its caption fits it better than its siblings.
+        A phrase for each cluster of each level, or None where no part of its caption fits it better than its siblings.
     """
-    phrases = sorted({phrase for caption in captions for phrase in phrases_of(caption)})
-    if not phrases or len(centres) < 2:
+    candidates = [_candidates(captions) for captions, _ in levels]
+    together = {phrase for of_level in candidates for of_cluster in of_level for phrase in of_cluster}
+    if together:
+        read(together)
+    return [_best(read, of_level, centres) for of_level, (_, centres) in zip(candidates, levels, strict=True)]
+
+
+def _candidates(captions: Sequence[str]) -> list[list[str]]:
+    """The phrases that compete for each of some captions; none where it is a single one, which tells nothing more."""
+    if len(captions) < 2:
+        return [[] for _ in captions]
+    holding = Counter(word for caption in captions for word in set(_words(caption)))
+
+    def rarity(phrase: str) -> int:
+        return holding[_words(phrase)[-1]]
+
+    phrases = [list(dict.fromkeys(phrases_of(caption))) for caption in captions]
+    return [sorted(some, key=rarity)[:NUM_CANDIDATES] if len(some) > 1 else [] for some in phrases]
+
+
+def _best(read: PhraseReader, candidates: list[list[str]], centres: np.ndarray) -> list[str | None]:
+    phrases = sorted({phrase for of_cluster in candidates for phrase in of_cluster})
+    if not phrases:
         return [None] * len(centres)
-    fits = centres @ clipgpt.encode(phrases).T  # [n, p]
+    fits = centres @ read(phrases).T  # [n, p]
     margins = fits - (fits.sum(0) - fits) / (len(centres) - 1)  # [n, p], above the siblings' mean
-    own = np.array([[phrase in phrases_of(caption) for phrase in phrases] for caption in captions])  # [n, p]
+    own = np.array([[phrase in of_cluster for phrase in phrases] for of_cluster in candidates])  # [n, p]
     margins = np.where(own, margins, -np.inf)
     return [phrases[row.argmax()] if row.max() > 0 else None for row in margins]
 
@@ -53,3 +95,7 @@ def phrases_of(caption: str) -> list[str]:
     pieces = CUTS.split(OPENING.sub("", caption.strip()))
     phrases = [piece.strip() for piece in pieces]
     return [phrase[:1].lower() + phrase[1:] for phrase in phrases if sum(map(str.isalpha, phrase)) >= MIN_LETTERS]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import faiss
 
-from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.items import Items
 
 
@@ -52,6 +52,18 @@ def open_index(path: str) -> Source:
         return Source(file, Items(index, ordered_by_ivf=(file.parent / "metadata_reordered.hdf5").exists()))
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def check_model_fits(clip_dim: int, items: Items, index_file: Path) -> None:
+    """Refuses a model for embeddings of another length than those of an index.
+
+    Raises:
+        InputError: names both lengths.
+    """
+    if items.dimension != clip_dim:
+        raise InputError(
+            "model", f"reads embeddings of {clip_dim} numbers, those of {index_file} have {items.dimension}"
+        )
 
 
 def _index_file(path: Path) -> Path:

@@ -14,7 +14,7 @@ from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.explore import findings
 from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.contents import Contents
-from clipgpt_retrieval.explore.distinctions import distinctions
+from clipgpt_retrieval.explore.distinctions import PhraseReader, _candidates, distinctions
 from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.source import open_index
 from clipgpt_retrieval.items import Items
@@ -236,6 +236,24 @@ def test_a_cluster_is_set_apart_by_words_of_its_own_that_its_siblings_do_not_sha
     shared, own = clipgpt.encode(["a dog"])[0], clipgpt.encode(["in the snow"])[0]
     centres = np.stack([shared + own, shared, shared])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    apart = distinctions(clipgpt, ["A dog in the snow.", "A dog.", "A dog."], centres)
-    assert apart[0] == "in the snow"
-    assert distinctions(clipgpt, ["A dog."], centres[:1]) == [None]
+    level = (["A dog in the snow.", "A dog.", "A dog."], centres)
+    alone = (["A dog in the snow."], centres[:1])
+    assert distinctions(PhraseReader(clipgpt), [level, alone]) == [["in the snow", None, None], [None]]
+
+
+def test_a_phrase_that_many_clusters_share_is_read_once(clipgpt, monkeypatch):
+    """Reading phrases is what the second captions cost."""
+    read = []
+    encode = clipgpt.encode
+    monkeypatch.setattr(clipgpt, "encode", lambda phrases: read.extend(phrases) or encode(phrases))
+    reader = PhraseReader(clipgpt)
+    centres = np.eye(2, DIM, dtype=np.float32)
+    for captions in (["A dog in the snow", "A cat in the rain"], ["A dog in the rain", "A cat, a dog and in the snow"]):
+        distinctions(reader, [(captions, centres), (captions[::-1], centres)])
+    assert sorted(read) == sorted({"a dog", "a cat", "in the snow", "in the rain"})
+
+
+def test_of_a_long_caption_the_phrases_compete_whose_nouns_its_siblings_share_least():
+    captions = ["A man on a bench in a park with a dog.", "A man on a bench.", "A woman in a park.", "A man."]
+    competing = [["with a dog", "on a bench"], ["on a bench", "a man"], ["a woman", "in a park"], []]
+    assert _candidates(captions) == competing
