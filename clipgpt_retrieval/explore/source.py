@@ -7,6 +7,7 @@ import faiss
 
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.storage import is_url
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ def open_index(path: str) -> Source:
             index, item ids are places in the inverted lists, as clip-retrieval then counts them.
 
     Raises:
-        DataError: no index there, or one that cannot give its vectors back.
+        DataError: no index there, one on no local disk, or one that cannot give its vectors back.
     """
+    if is_url(path):
+        raise DataError(f"{path} is on no local disk, where an index is mapped from: fetch it first, and give its copy")
     file = _index_file(Path(path))
     try:
         if file.is_dir():

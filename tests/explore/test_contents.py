@@ -117,6 +117,8 @@ def test_an_index_that_gives_no_vectors_back_is_refused_in_a_sentence(kind, vect
 def test_what_is_no_index_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match="is no index"):
         open_index(str(tmp_path / "nothing"))
+    with pytest.raises(DataError, match=r"s3://bucket/index is on no local disk.*fetch it first"):
+        open_index("s3://bucket/index")
     (tmp_path / "image.index").write_bytes(b"not an index")
     with pytest.raises(DataError, match="cannot be read as a faiss index"):
         open_index(str(tmp_path))
