@@ -6,7 +6,6 @@ embedding of it does, so that it is read once for all clusters and nothing more 
 """
 
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -22,8 +21,6 @@ CUTS = re.compile(
     re.IGNORECASE,
 )
 MIN_LETTERS = 4
-NUM_CANDIDATES = 2
-"""Phrases of a caption that compete, the ones whose last word, their noun as a rule, fewest siblings' captions hold."""
 
 
 class PhraseReader:
@@ -66,13 +63,8 @@ def _candidates(captions: Sequence[str]) -> list[list[str]]:
     """The phrases that compete for each of some captions; none where it is a single one, which tells nothing more."""
     if len(captions) < 2:
         return [[] for _ in captions]
-    holding = Counter(word for caption in captions for word in set(_words(caption)))
-
-    def rarity(phrase: str) -> int:
-        return holding[_words(phrase)[-1]]
-
-    phrases = [list(dict.fromkeys(phrases_of(caption))) for caption in captions]
-    return [sorted(some, key=rarity)[:NUM_CANDIDATES] if len(some) > 1 else [] for some in phrases]
+    phrases = map(phrases_of, captions)
+    return [some if len(set(some)) > 1 else [] for some in phrases]
 
 
 def _best(read: PhraseReader, candidates: list[list[str]], centres: np.ndarray) -> list[str | None]:
@@ -95,7 +87,3 @@ def phrases_of(caption: str) -> list[str]:
     pieces = CUTS.split(OPENING.sub("", caption.strip()))
     phrases = [piece.strip() for piece in pieces]
     return [phrase[:1].lower() + phrase[1:] for phrase in phrases if sum(map(str.isalpha, phrase)) >= MIN_LETTERS]
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())

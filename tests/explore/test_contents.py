@@ -14,7 +14,7 @@ from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.explore import findings
 from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.contents import Contents
-from clipgpt_retrieval.explore.distinctions import PhraseReader, _candidates, distinctions
+from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.source import open_index
 from clipgpt_retrieval.items import Items
@@ -255,7 +255,7 @@ def test_a_phrase_that_many_clusters_share_is_read_once(clipgpt, monkeypatch):
     assert sorted(read) == sorted({"a dog", "a cat", "in the snow", "in the rain"})
 
 
-def test_of_a_long_caption_the_phrases_compete_whose_nouns_its_siblings_share_least():
-    captions = ["A man on a bench in a park with a dog.", "A man on a bench.", "A woman in a park.", "A man."]
-    competing = [["with a dog", "on a bench"], ["on a bench", "a man"], ["a woman", "in a park"], []]
-    assert _candidates(captions) == competing
+def test_a_caption_that_is_one_phrase_is_not_said_again(clipgpt):
+    """ "A dog." apart by "a dog" would only take room."""
+    centres = np.eye(2, DIM, dtype=np.float32)
+    assert distinctions(PhraseReader(clipgpt), [(["A dog.", "A picture of a cat"], centres)]) == [[None, None]]
