@@ -1,4 +1,4 @@
-"""The table of contents of a large index costs what captioning its nodes costs, in less than a gigabyte.
+"""The table of contents of a large index: its cost beside captioning its nodes, in less than a gigabyte.
 
 Builds an index of random clusters with a short training and a model of GPT-2 small's shape with random weights, and
 runs the `explore` command on both in a fresh process: the index mapped from disk, the root and its clusters opened, map
@@ -6,9 +6,9 @@ and pictures written. Random weights never end a caption and say no phrases, on 
 captions are cut at 14 tokens, and each is then replaced by a person's caption of another picture, so that they share
 fewer phrases than a model's own captions of one collection.
 
-Prints the ratio of all of it, less what loads the model, to captioning as many embeddings once,
-the seconds that reading phrases took, and the peak memory: of the command's process, with what it holds in the end, and
-of the one beside its imports that outlines the index, which takes CPU time of its own.
+Prints the ratio of all of it, less what loads the model, to captioning as many embeddings once, the seconds that
+reading phrases took, and the peak memory: of the command's process, with what it holds in the end, and of the one
+beside its imports that outlines the index, which takes CPU time of its own.
 
     python benchmarks/explore_scale.py 100000 IVF1024,SQ8
     OMP_NUM_THREADS=1 CPU_TIME=1 python benchmarks/explore_scale.py 100000 IVF1024,SQ8    # while others work there
