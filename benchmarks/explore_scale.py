@@ -1,27 +1,40 @@
-"""The table of contents of a large index costs what captioning its nodes costs, in less than a gigabyte.
+"""The table of contents of a large index: its cost beside captioning its nodes, in less than a gigabyte.
 
 Builds an index of random clusters with a short training and a model of GPT-2 small's shape with random weights, and
-runs the `explore` command on both in a fresh process, on one thread: the index mapped from disk, the root and its 24
-clusters opened, map and pictures written. Prints the ratio of all of it, less what loads the model, to captioning as
-many embeddings once, and the peak memory: of the command's process, with what it holds in the end, and of the one
-before it that outlines the index.
+runs the `explore` command on both in a fresh process: the index mapped from disk, the root and its clusters opened, map
+and pictures written. Random weights never end a caption and say no phrases, on which the second captions' cost depends:
+captions are cut at 14 tokens, and each is then replaced by a person's caption of another picture, so that they share
+fewer phrases than a model's own captions of one collection.
+
+Prints the ratio of all of it, less what loads the model, to captioning as many embeddings once, the seconds that
+reading phrases took, and the peak memory: of the command's process, with what it holds in the end, and of the one
+beside its imports that outlines the index, which takes CPU time of its own.
 
     python benchmarks/explore_scale.py 100000 IVF1024,SQ8
+    OMP_NUM_THREADS=1 CPU_TIME=1 python benchmarks/explore_scale.py 100000 IVF1024,SQ8    # while others work there
+    python benchmarks/explore_scale.py 100000 IVF4096,SQ8 48     # clusters shown at once: 2,352 nodes
     python benchmarks/explore_scale.py 1000000 OPQ16,IVF4096_HNSW32,PQ16x8
     python benchmarks/explore_scale.py 10000000 OPQ16,IVF16384_HNSW32,PQ16x8
 """
 
 import json
+import os
+import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import faiss
 import numpy as np
+from _paths import GPT2_BPE, SHARED
+
+if TYPE_CHECKING:
+    from clipgpt_retrieval import engine
 
 DIM = 64
 CHUNK = 200_000
@@ -29,14 +42,18 @@ CAPTION_TOKENS = 14
 """Random weights never end a caption; people's captions have about so many tokens."""
 
 
+CLOCK = time.process_time if os.environ.get("CPU_TIME") else time.perf_counter
+"""What seconds are told by; seconds on the CPU of a machine that others use."""
+
+
 def build(total: int, kind: str, file: Path) -> None:
     """An index of ``total`` vectors around a thousand centres."""
-    random = np.random.default_rng(0)
-    centres = random.normal(size=(1000, DIM)).astype(np.float32)
+    random_rows = np.random.default_rng(0)
+    centres = random_rows.normal(size=(1000, DIM)).astype(np.float32)
 
     def rows(count: int) -> np.ndarray:
-        noise = random.normal(size=(count, DIM)).astype(np.float32)
-        vectors = centres[random.integers(len(centres), size=count)] + 0.4 * noise
+        noise = random_rows.normal(size=(count, DIM)).astype(np.float32)
+        vectors = centres[random_rows.integers(len(centres), size=count)] + 0.4 * noise
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
@@ -51,7 +68,6 @@ def build(total: int, kind: str, file: Path) -> None:
 def save_model(folder: Path) -> None:
     """A GPT-2 of GPT-2 small's shape with random weights, which reads embeddings of ``DIM`` numbers."""
     import torch
-    from _paths import GPT2_BPE
     from transformers import GPT2Config
 
     from clipgpt_retrieval.model.checkpoint import save
@@ -69,64 +85,92 @@ def save_model(folder: Path) -> None:
     )
 
 
-def measure(folder: Path) -> None:
+def measure(folder: Path, num_clusters: int) -> None:
     """Runs the command and times it; in its own process, so that the peak memory is its own."""
-    faiss.omp_set_num_threads(1)
-    started = time.perf_counter()
-    spent = {}
-
     from clipgpt_retrieval.explore import command
 
-    outlined_beforehand = command._outlined_beforehand
-
-    def outlined(*arguments):
-        begun = time.perf_counter()
-        levels = outlined_beforehand(*arguments)
-        spent["outline"] = time.perf_counter() - begun
-        load_timed(spent)
-        return levels
-
-    command._outlined_beforehand = outlined
-    command.explore(str(folder / "image.index"), str(folder / "model"), str(folder / "explored"))
-    all_of_it = time.perf_counter() - started - spent["load"]
+    spent: dict[str, Any] = {"load": 0.0, "words": people_say()}
+    command._outlined = outlined
+    load_timed(spent)
+    started = CLOCK()
+    command.explore(str(folder / "image.index"), str(folder / "model"), str(folder / "explored"), num_clusters)
+    all_of_it = CLOCK() - started - spent["load"]
     memory = held()
     tree = json.loads((folder / "explored" / "toc.json").read_text())["clusters"]
     nodes = len(tree) + sum(len(cluster.get("clusters", [])) for cluster in tree)
     embeddings = np.random.default_rng(1).normal(size=(nodes, DIM)).astype(np.float32)
-    begun = time.perf_counter()
+    begun = CLOCK()
     spent["clipgpt"].caption(embeddings)
-    once = time.perf_counter() - begun
+    once = CLOCK() - begun
     figures = {
         "nodes": nodes,
         "seconds": round(all_of_it, 1),
-        "seconds_of_outline": round(spent["outline"], 1),
+        "seconds_of_load": round(spent["load"], 1),
         "seconds_of_captioning_once": round(once, 1),
+        "seconds_of_phrases": round(spent["phrases"], 1),
         "ratio": round(all_of_it / once, 2),
         "megabytes": memory,
-        "peak_megabytes_of_outline": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
     }
     print(json.dumps(figures))
 
 
-def load_timed(spent: dict) -> None:
-    """Has the loading of the model timed, and captions as long as people's."""
-    begun = time.perf_counter()
-    from clipgpt_retrieval.lean_imports import import_lean
+def outlined(*arguments: Any) -> dict[str, dict[str, Any]]:
+    """The outline, which tells what it took; in the process that the command starts for it."""
+    from clipgpt_retrieval.explore.command import _outlined
 
-    import_lean()
-    from clipgpt_retrieval import engine
+    levels = _outlined(*arguments)
+    print(json.dumps({"outline": {"cpu_seconds": round(time.process_time(), 1), "megabytes": held()}}), flush=True)
+    return levels
 
-    load = engine.load
 
-    def timed(path: str, **how: bool) -> "engine.ClipGpt":
-        clipgpt = load(path, **how)
-        caption = clipgpt.caption
-        clipgpt.caption = lambda embeddings: caption(embeddings, max_new_tokens=CAPTION_TOKENS)
-        spent["load"] = time.perf_counter() - begun
-        spent["clipgpt"] = clipgpt
-        return clipgpt
+def people_say() -> Iterator[str]:
+    """People's captions of many pictures, at random and without end."""
+    captions = (SHARED / "flickr8k-clip-b32" / "more_captions.txt").read_text().splitlines()
+    while True:
+        yield random.choice(captions)
 
-    engine.load = timed
+
+def load_timed(spent: dict[str, Any]) -> None:
+    """Has the loading of the model timed, as well as phrases, and captions made as long as people's."""
+    from clipgpt_retrieval import lean_imports
+
+    import_lean = lean_imports.import_lean
+
+    def imported() -> None:
+        begun = CLOCK()
+        import_lean()
+        spent["load"] += CLOCK() - begun
+        from clipgpt_retrieval import engine
+
+        load = engine.load
+
+        def timed(path: str, **how: bool) -> engine.ClipGpt:
+            begun = CLOCK()
+            clipgpt = load(path, **how)
+            spent["load"] += CLOCK() - begun
+            say_as_people_do(clipgpt, spent)
+            return clipgpt
+
+        engine.load = timed
+
+    lean_imports.import_lean = imported
+
+
+def say_as_people_do(clipgpt: "engine.ClipGpt", spent: dict[str, Any]) -> None:
+    """Captions of people's length and with their words, and phrases that are timed."""
+    caption, encode = clipgpt.caption, clipgpt.encode
+    spent |= {"clipgpt": clipgpt, "phrases": 0.0}
+
+    def captioned(embeddings: np.ndarray) -> list[str]:
+        return [next(spent["words"]) for _ in caption(embeddings, max_new_tokens=CAPTION_TOKENS)]
+
+    def encoded(texts: list[str]) -> np.ndarray:
+        begun = CLOCK()
+        vectors = encode(texts)
+        spent["phrases"] += CLOCK() - begun
+        return vectors
+
+    clipgpt.caption, clipgpt.encode = captioned, encoded
 
 
 def held() -> dict[str, int]:
@@ -141,17 +185,18 @@ def held() -> dict[str, int]:
 def main() -> None:
     """Builds, then measures in another process."""
     if sys.argv[1] == "measure":
-        measure(Path(sys.argv[2]))
+        measure(Path(sys.argv[2]), int(sys.argv[3]))
         return
-    total, kind = int(sys.argv[1]), sys.argv[2]
+    total, kind, *others = sys.argv[1:]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         started = time.perf_counter()
-        build(total, kind, folder / "image.index")
+        build(int(total), kind, folder / "image.index")
         save_model(folder)
         print(f"{kind}: built in {time.perf_counter() - started:.0f} s", flush=True)
-        subprocess.run([sys.executable, __file__, "measure", str(folder)], check=True)
+        subprocess.run([sys.executable, __file__, "measure", str(folder), *(others or ["24"])], check=True)
 
 
 if __name__ == "__main__":
+    random.seed(0)
     main()

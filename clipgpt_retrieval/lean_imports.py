@@ -3,12 +3,16 @@
 import importlib
 import sys
 
+from clipgpt_retrieval.library_pages import let_go_of_libraries
+
 UNUSED = ("scipy", "sklearn", "torchvision")
 """What transformers imports, where it is installed, for assisted generation and for models of pictures."""
 
 
 def import_lean() -> None:
-    """Imports transformers as if it were alone with torch; nothing happens where it is imported already.
+    """Imports transformers as if it were alone with torch, and lets go of what only linking them needed.
+
+    Nothing happens where it is imported already.
 
     For processes of our own alone: to the end of the process transformers takes the others for missing. Imported later
     by whoever needs them, they work as ever.
@@ -27,3 +31,4 @@ def import_lean() -> None:
     finally:
         for name in names:
             del sys.modules[name]
+    let_go_of_libraries()

@@ -42,8 +42,8 @@ def explore(
         outliers: look for the items least like any other.
         walk: browse from text to items to clusters in the terminal.
     """
-    from clipgpt_retrieval.explore.source import open_index
-    from clipgpt_retrieval.lean_imports import import_lean
+    from clipgpt_retrieval.explore.source import check_model_fits, open_index
+    from clipgpt_retrieval.model.places import clip_dim_of, read_config
 
     if output_folder is None and (compare or sample or duplicates or outliers):
         raise InputError("output_folder", "is needed for what --compare, --sample, --duplicates and --outliers find")
@@ -54,8 +54,9 @@ def explore(
     if levels < 1:
         raise InputError("levels", f"is {levels}, it must be at least 1")
     source = open_index(str(index))
-    outlined = _outlined_beforehand(str(index), num_clusters, 1 if walk else levels)
-    import_lean()
+    if (clip_dim := clip_dim_of(read_config(model))) is not None:
+        check_model_fits(clip_dim, source.items, source.file)
+    outlined = _outlined_while_importing(str(index), num_clusters, 1 if walk else levels)
     from clipgpt_retrieval import engine
     from clipgpt_retrieval.explore.contents import Contents
 
@@ -75,13 +76,17 @@ def explore(
         _write(output_folder, name, source, contents, clipgpt, tree, asked)
 
 
-def _outlined_beforehand(index: str, num_clusters: int, levels: int) -> dict[str, dict[str, Any]]:
+def _outlined_while_importing(index: str, num_clusters: int, levels: int) -> dict[str, dict[str, Any]]:
     """The outline down to a level, from a process that ends before the model is loaded: its memory comes back."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
+    from clipgpt_retrieval.lean_imports import import_lean
+
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
-        return another.submit(_outlined, index, num_clusters, levels).result()
+        outlined = another.submit(_outlined, index, num_clusters, levels)
+        import_lean()
+    return outlined.result()
 
 
 def _outlined(index: str, num_clusters: int, levels: int) -> dict[str, dict[str, Any]]:

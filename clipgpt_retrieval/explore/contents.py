@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.explore.cache import Cache, model_fingerprint
-from clipgpt_retrieval.explore.distinctions import distinctions
+from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
+from clipgpt_retrieval.explore.source import check_model_fits
 from clipgpt_retrieval.items import Items, unit_rows
 
 DISTINCTION = 0.5
@@ -64,14 +64,12 @@ class Contents:
         self, items: Items, index_file: Path, clipgpt: ClipGpt, num_clusters: int = DEFAULT_NUM_CLUSTERS
     ) -> None:
         self.outline = Outline(items, index_file, num_clusters)
-        if items.dimension != clipgpt.clip_dim:
-            raise InputError(
-                "model", f"reads embeddings of {clipgpt.clip_dim} numbers, those of {index_file} have {items.dimension}"
-            )
+        check_model_fits(clipgpt.clip_dim, items, index_file)
         self.items = items
         self.num_clusters = num_clusters
         self._clipgpt = clipgpt
         self._cache = Cache(index_file, f"captions {num_clusters}", model_fingerprint(clipgpt))
+        self._read_phrases = PhraseReader(clipgpt)
         self._captions: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
 
@@ -152,13 +150,16 @@ class Contents:
         return [
             [
                 {"caption": caption, "distinctive_caption": phrase if phrase != caption else None}
-                for caption, phrase in zip(of_level, self._apart(of_level, centres), strict=True)
+                for caption, phrase in zip(of_level, apart, strict=True)
             ]
-            for of_level, centres in zip(of_levels, levels, strict=True)
+            for of_level, apart in zip(of_levels, self._apart(of_levels, levels), strict=True)
         ]
 
-    def _apart(self, captions: list[str], centres: np.ndarray) -> Sequence[str | None]:
+    def _apart(self, captions: list[list[str]], levels: list[np.ndarray]) -> Sequence[Sequence[str | None]]:
         if self._clipgpt.encodes:
-            return distinctions(self._clipgpt, captions, centres)
-        # Another caption, of the centre moved away from where its siblings lie.
-        return self._clipgpt.caption(unit_rows(centres + DISTINCTION * (centres - centres.mean(0)))) if captions else []
+            return distinctions(self._read_phrases, list(zip(captions, levels, strict=True)))
+        return [self._captions_moved_apart(centres) if len(centres) else [] for centres in levels]
+
+    def _captions_moved_apart(self, centres: np.ndarray) -> list[str]:
+        """Captions of centres ``[k, d]``, k at least 1, moved away from where their siblings lie."""
+        return self._clipgpt.caption(unit_rows(centres + DISTINCTION * (centres - centres.mean(0))))

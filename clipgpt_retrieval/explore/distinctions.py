@@ -6,7 +6,7 @@ embedding of it does, so that it is read once for all clusters and nothing more 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -23,23 +23,57 @@ CUTS = re.compile(
 MIN_LETTERS = 4
 
 
-def distinctions(clipgpt: ClipGpt, captions: Sequence[str], centres: np.ndarray) -> list[str | None]:
-    """For each cluster the phrase of its caption that fits it best in comparison with its siblings.
+class PhraseReader:
+    """Phrases as a model reads them, each read once, however many captions hold it.
 
     Args:
         clipgpt: encodes.
-        captions: of the clusters, n of them.
-        centres: of the clusters, float32 ``[n, d]``, unit norm.
+    """
+
+    def __init__(self, clipgpt: ClipGpt) -> None:
+        self._clipgpt = clipgpt
+        self._read: dict[str, np.ndarray] = {}
+
+    def __call__(self, phrases: Collection[str]) -> np.ndarray:
+        """Query embeddings ``[p, d]``."""
+        new = sorted(set(phrases) - self._read.keys())
+        self._read.update(zip(new, self._clipgpt.encode(new), strict=True))
+        return np.stack([self._read[phrase] for phrase in phrases])
+
+
+def distinctions(read: PhraseReader, levels: Sequence[tuple[Sequence[str], np.ndarray]]) -> list[list[str | None]]:
+    """For each cluster the phrase of its caption that fits it best in comparison with its siblings.
+
+    Args:
+        read: what the phrases of all levels are read by, together.
+        levels: the clusters that stand beside each other: the captions of each, n of them, and their centres, float32
+            ``[n, d]``, unit norm.
 
     Returns:
-        A phrase for each, or None where no part of its caption fits it better than its siblings.
+        A phrase for each cluster of each level, or None where no part of its caption fits it better than its siblings.
     """
-    phrases = sorted({phrase for caption in captions for phrase in phrases_of(caption)})
-    if not phrases or len(centres) < 2:
+    candidates = [_candidates(captions) for captions, _ in levels]
+    together = {phrase for of_level in candidates for of_cluster in of_level for phrase in of_cluster}
+    if together:
+        read(together)
+    return [_best(read, of_level, centres) for of_level, (_, centres) in zip(candidates, levels, strict=True)]
+
+
+def _candidates(captions: Sequence[str]) -> list[list[str]]:
+    """The phrases that compete for each of some captions; none where it is a single one, which tells nothing more."""
+    if len(captions) < 2:
+        return [[] for _ in captions]
+    phrases = map(phrases_of, captions)
+    return [some if len(set(some)) > 1 else [] for some in phrases]
+
+
+def _best(read: PhraseReader, candidates: list[list[str]], centres: np.ndarray) -> list[str | None]:
+    phrases = sorted({phrase for of_cluster in candidates for phrase in of_cluster})
+    if not phrases:
         return [None] * len(centres)
-    fits = centres @ clipgpt.encode(phrases).T  # [n, p]
+    fits = centres @ read(phrases).T  # [n, p]
     margins = fits - (fits.sum(0) - fits) / (len(centres) - 1)  # [n, p], above the siblings' mean
-    own = np.array([[phrase in phrases_of(caption) for phrase in phrases] for caption in captions])  # [n, p]
+    own = np.array([[phrase in of_cluster for phrase in phrases] for of_cluster in candidates])  # [n, p]
     margins = np.where(own, margins, -np.inf)
     return [phrases[row.argmax()] if row.max() > 0 else None for row in margins]
 

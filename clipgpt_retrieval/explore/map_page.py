@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 SHADES = "tab20"
+WHOLE_FIGURE = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.95}
+"""Where the map stands, with room for a title: matplotlib's own "tight" draws every picture twice to find that out."""
 
 
 def write_page(tree: dict[str, Any], title: str, file: Path) -> None:
@@ -32,19 +34,18 @@ def write_pictures(tree: dict[str, Any], title: str, files: list[Path]) -> None:
     # Without pyplot, whose backend is the caller's: a notebook goes on showing its own figures.
     figure = Figure(figsize=(11, 8))
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    axes = figure.subplots(gridspec_kw=WHOLE_FIGURE)
     colours = matplotlib.colormaps[SHADES]
     for i, cluster in enumerate(clusters):
         x, y = cluster["position"]
         axes.scatter(x, y, s=60 + 6000 * cluster["share"], color=colours(i % 20), alpha=0.45, linewidths=0)
     axes.set(title=title, xlim=(-0.08, 1.08), ylim=(-0.08, 1.08))
     axes.axis("off")
-    figure.canvas.draw()
     taken: list[Any] = []
     for cluster in sorted(clusters, key=lambda one: -one["size"]):
         _place_label(axes, cluster, taken)
     for file in files:
-        figure.savefig(file, dpi=150, bbox_inches="tight")
+        figure.savefig(file, dpi=150)
 
 
 def _place_label(axes: Any, cluster: dict[str, Any], taken: list[Any]) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import faiss
 
-from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.storage import is_url
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ def open_index(path: str) -> Source:
             index, item ids are places in the inverted lists, as clip-retrieval then counts them.
 
     Raises:
-        DataError: no index there, or one that cannot give its vectors back.
+        DataError: no index there, one on no local disk, or one that cannot give its vectors back.
     """
+    if is_url(path):
+        raise DataError(f"{path} is on no local disk, where an index is mapped from: fetch it first, and give its copy")
     file = _index_file(Path(path))
     try:
         if file.is_dir():
@@ -52,6 +55,18 @@ def open_index(path: str) -> Source:
         return Source(file, Items(index, ordered_by_ivf=(file.parent / "metadata_reordered.hdf5").exists()))
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def check_model_fits(clip_dim: int, items: Items, index_file: Path) -> None:
+    """Refuses a model for embeddings of another length than those of an index.
+
+    Raises:
+        InputError: names both lengths.
+    """
+    if items.dimension != clip_dim:
+        raise InputError(
+            "model", f"reads embeddings of {clip_dim} numbers, those of {index_file} have {items.dimension}"
+        )
 
 
 def _index_file(path: Path) -> Path:

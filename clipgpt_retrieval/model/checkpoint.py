@@ -19,13 +19,8 @@ from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
 from clipgpt_retrieval.model.mapped import MappedWeights, has_mapped_weights
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import is_url, local_folder, new_folder
-
-SHIPPED = {"demo": Path(__file__).parents[1] / "demo" / "shipped" / "clipgpt"}
-"""Models that the package carries, by the name under which they are loaded; ``./demo`` is a folder of one's own."""
-
-HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
-"""What is fetched of a hub's repository: no pickles and no other framework's weights."""
+from clipgpt_retrieval.model.places import as_folder, config_in
+from clipgpt_retrieval.storage import new_folder
 
 
 def save(
@@ -76,8 +71,8 @@ def load(
 
 def load_mapped(path: str, *, tokenizer_path: str | None = None, embedding_norm: float | None = None) -> "LoadedModel":
     """The same, with the mapped file that its weights are read from; see :func:`load`."""
-    with _as_folder(path) as folder, _as_folder(tokenizer_path or str(folder)) as tokenizer_folder:
-        kind = _read_kind(folder, path)
+    with as_folder(path) as folder, as_folder(tokenizer_path or str(folder)) as tokenizer_folder:
+        kind = config_in(folder, path)["model_type"]
         tokenizer = _load_tokenizer(tokenizer_folder, tokenizer_path or path)
         with _told_in_a_sentence(path):
             weights = MappedWeights(folder) if has_mapped_weights(folder) else None
@@ -132,7 +127,7 @@ def read_document(path: str, name: str) -> str | None:
     Raises:
         ModelError: there is no such model.
     """
-    with _as_folder(path) as folder:
+    with as_folder(path) as folder:
         file = folder / name
         return file.read_text() if file.is_file() else None
 
@@ -160,17 +155,6 @@ def set_min_similarity(path: str, min_similarity: float) -> None:
     fs.mv(aside, file)
 
 
-def _read_kind(folder: Path, path: str) -> str:
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise ModelError(f"{path} has no config.json: it is not a clipgpt model")
-    try:
-        config: dict[str, Any] = json.loads(config_file.read_text())
-        return config["model_type"]
-    except (ValueError, KeyError, TypeError):
-        raise ModelError(f"{path}: config.json cannot be read: fetch or save the model again") from None
-
-
 def _load_tokenizer(folder: Path, path: str) -> PreTrainedTokenizerBase:
     with _told_in_a_sentence(path):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -184,32 +168,3 @@ def _told_in_a_sentence(path: str) -> Iterator[None]:
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"{path} cannot be loaded: {lines[0]}") from error
-
-
-@contextmanager
-def _as_folder(path: str) -> Iterator[Path]:
-    """The local folder that holds what ``path`` names: a directory, an fsspec url or a hub id."""
-    if path in SHIPPED and not SHIPPED[path].is_dir():
-        raise ModelError(f"this installation lacks the {path} model: install the package again, or run demo --build")
-    try:
-        path = str(SHIPPED.get(path, path))
-        if is_url(path) or Path(path).exists() or path.count("/") > 1 or path.startswith((".", "/", "~")):
-            with local_folder(path) as folder:
-                yield folder
-        else:
-            yield _fetch_from_hub(path)
-    except FileNotFoundError:
-        raise ModelError(f"{path} does not exist: give a directory, a hub id or an fsspec url") from None
-
-
-def _fetch_from_hub(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=HUB_FILES))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"{hub_id} is neither a directory here nor a model that the hub gives out "
-            f"({type(error).__name__}): check the name and the network"
-        ) from error

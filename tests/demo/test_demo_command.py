@@ -92,8 +92,8 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(demo_server):
 
 def test_a_model_that_this_installation_lacks_is_told_in_a_sentence(monkeypatch, tmp_path):
     from clipgpt_retrieval.errors import ModelError
-    from clipgpt_retrieval.model import checkpoint
+    from clipgpt_retrieval.model import places
 
-    monkeypatch.setitem(checkpoint.SHIPPED, "demo", tmp_path / "none")
+    monkeypatch.setitem(places.SHIPPED, "demo", tmp_path / "none")
     with pytest.raises(ModelError, match="install the package again"):
         cg.load("demo")

@@ -8,7 +8,8 @@ import sys
 import pexpect
 import pytest
 
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.explore import command
 from clipgpt_retrieval.explore.command import explore
 
 TERMINAL = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "120", "TERM": "dumb"}
@@ -59,10 +60,10 @@ def test_flags_that_cannot_be_are_named_before_anything_is_loaded(tmp_path):
 
 
 def test_a_walk_goes_on_and_comes_back(index_folder, clipgpt_path):
-    command = ["-m", "clipgpt_retrieval.cli", "explore", str(index_folder), "--model", clipgpt_path, "--walk"]
+    walk = ["-m", "clipgpt_retrieval.cli", "explore", str(index_folder), "--model", clipgpt_path, "--walk"]
     terminal = pexpect.spawn(
         sys.executable,
-        [*command, "--num_clusters", "6"],
+        [*walk, "--num_clusters", "6"],
         env=os.environ | TERMINAL,
         timeout=120,
         encoding="utf-8",
@@ -110,3 +111,50 @@ def test_an_error_of_the_outline_is_told_in_a_sentence(index_folder, clipgpt_pat
     """It is raised in another process, and must come back as what it was."""
     with pytest.raises(InputError, match="num_clusters: is 1, it must be 2 to 500"):
         explore(str(index_folder), clipgpt_path, num_clusters=1)
+
+
+@pytest.mark.parametrize("model", ["./no_model_here", "memory://no_model_here"])
+def test_a_model_that_is_not_there_is_told_before_the_index_is_outlined(model, index_folder, monkeypatch):
+    """The outline of a large index takes minutes."""
+    monkeypatch.setattr(command, "_outlined_while_importing", lambda *_: pytest.fail("outlined"))
+    with pytest.raises(ModelError, match="no_model_here"):
+        explore(str(index_folder), model)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"model_type": "clipgpt", "clip_dim": 768}, {"model_type": "gpt2", "n_embd": 768}],
+    ids=["clipgpt", "general-gpt"],
+)
+def test_a_model_of_another_clip_is_told_by_its_configuration_alone(config, index_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_outlined_while_importing", lambda *_: pytest.fail("outlined"))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"model: reads embeddings of 768 numbers.*have 64"):
+        explore(str(index_folder), str(tmp_path))
+
+
+def test_a_model_is_checked_without_torch(clipgpt_path):
+    """Its import alone takes seconds."""
+    code = f"""
+import sys
+from clipgpt_retrieval.model.places import clip_dim_of, read_config
+assert clip_dim_of(read_config({clipgpt_path!r})) == 64
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system alone decides what it keeps of a library")
+def test_pages_of_libraries_are_let_go_and_come_back():
+    """Linking PyTorch's build for CUDA leaves 200 MB of them in memory."""
+    code = """
+import re
+import torch
+from clipgpt_retrieval.library_pages import let_go_of_libraries
+held = lambda: int(re.search(r"RssFile:\\s+(\\d+)", open("/proc/self/status").read())[1])
+before = held()
+let_go_of_libraries()
+assert held() < before / 2, (before, held())
+assert torch.equal(torch.eye(3) @ torch.ones(3), torch.ones(3))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

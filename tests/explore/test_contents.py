@@ -14,7 +14,7 @@ from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.explore import findings
 from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.contents import Contents
-from clipgpt_retrieval.explore.distinctions import distinctions
+from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.source import open_index
 from clipgpt_retrieval.items import Items
@@ -117,6 +117,8 @@ def test_an_index_that_gives_no_vectors_back_is_refused_in_a_sentence(kind, vect
 def test_what_is_no_index_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(DataError, match="is no index"):
         open_index(str(tmp_path / "nothing"))
+    with pytest.raises(DataError, match=r"s3://bucket/index is on no local disk.*fetch it first"):
+        open_index("s3://bucket/index")
     (tmp_path / "image.index").write_bytes(b"not an index")
     with pytest.raises(DataError, match="cannot be read as a faiss index"):
         open_index(str(tmp_path))
@@ -236,6 +238,24 @@ def test_a_cluster_is_set_apart_by_words_of_its_own_that_its_siblings_do_not_sha
     shared, own = clipgpt.encode(["a dog"])[0], clipgpt.encode(["in the snow"])[0]
     centres = np.stack([shared + own, shared, shared])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    apart = distinctions(clipgpt, ["A dog in the snow.", "A dog.", "A dog."], centres)
-    assert apart[0] == "in the snow"
-    assert distinctions(clipgpt, ["A dog."], centres[:1]) == [None]
+    level = (["A dog in the snow.", "A dog.", "A dog."], centres)
+    alone = (["A dog in the snow."], centres[:1])
+    assert distinctions(PhraseReader(clipgpt), [level, alone]) == [["in the snow", None, None], [None]]
+
+
+def test_a_phrase_that_many_clusters_share_is_read_once(clipgpt, monkeypatch):
+    """Reading phrases is what the second captions cost."""
+    read = []
+    encode = clipgpt.encode
+    monkeypatch.setattr(clipgpt, "encode", lambda phrases: read.extend(phrases) or encode(phrases))
+    reader = PhraseReader(clipgpt)
+    centres = np.eye(2, DIM, dtype=np.float32)
+    for captions in (["A dog in the snow", "A cat in the rain"], ["A dog in the rain", "A cat, a dog and in the snow"]):
+        distinctions(reader, [(captions, centres), (captions[::-1], centres)])
+    assert sorted(read) == sorted({"a dog", "a cat", "in the snow", "in the rain"})
+
+
+def test_a_caption_that_is_one_phrase_is_not_said_again(clipgpt):
+    """ "A dog." apart by "a dog" would only take room."""
+    centres = np.eye(2, DIM, dtype=np.float32)
+    assert distinctions(PhraseReader(clipgpt), [(["A dog.", "A picture of a cat"], centres)]) == [[None, None]]
