@@ -16,13 +16,13 @@ from clipgpt_retrieval.engine import ClipGpt
 OPENING = re.compile(r"^(?:an? |the )?(?:photo|picture|image|photograph|view) of ", re.IGNORECASE)
 PREPOSITION = re.compile(
     r"(?:above|after|along|around|at|behind|below|beneath|beside|between|by|during|for|from|high in|in front of"
-    r"|in|inside|near|next to|on|outside|over|through|under|while|with|without)",
+    r"|in|inside|near|next to|on|outside|over|through|under|while|with|without)(?=\s)",
     re.IGNORECASE,
 )
 CUTS = re.compile(
     r"\s*[,.;]\s*|\s+and\s+"
     r"|\s+(?:can be seen|is|are)\b\s*"
-    rf"|\s+(?={PREPOSITION.pattern}\s)",
+    rf"|\s+(?={PREPOSITION.pattern})",
     re.IGNORECASE,
 )
 MIN_LETTERS = 4
@@ -91,7 +91,7 @@ def gist(phrase: str) -> str:
     ('girls', 'on the table')
     """
     noun = phrase.rsplit(maxsplit=1)[-1]
-    before = re.match(rf"{PREPOSITION.pattern}(?=\s)", phrase, re.IGNORECASE)
+    before = PREPOSITION.match(phrase)
     return f"{before[0]} the {noun}" if before else noun
 
 

@@ -1,8 +1,8 @@
 """The gradient of one step: both tasks' losses, over all ranks and in micro-batches that fit into memory.
 
-A contrastive loss needs the whole step's embeddings at once, the network does not. GradCache (Gao et al. 2021,
-arXiv:2101.06983) therefore runs each micro-batch twice: first without a graph, for the embeddings and the loss's
-gradient on them, then with one, to carry that gradient on into the weights.
+A contrastive loss needs the whole step's embeddings at once, the network does not. Where memory does not hold the whole
+step, GradCache (Gao et al. 2021, arXiv:2101.06983) therefore runs each micro-batch twice: first without a graph, for
+the embeddings and the loss's gradient on them, then with one, to carry that gradient on into the weights.
 """
 
 from collections.abc import Sequence

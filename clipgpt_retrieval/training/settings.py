@@ -48,7 +48,7 @@ class Settings:
         texts_weight: how many of them in a step for each picture of it.
         hard_negatives: nearest other pictures that each picture's query is told from, beside the step's own.
         embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
-        micro_batch: the most sequences that go through the network at once; the loss is that of the whole batch.
+        micro_batch: the most sequences in memory at once; the loss is that of the whole batch.
         bf16: compute in bfloat16 under autocast; the weights stay float32.
         compile: compile the backbone, which takes a minute or more at first.
         device: ``"auto"`` or a torch device.

@@ -26,7 +26,7 @@ class Step:
 
     Attributes:
         encode: queries.
-        cached: whether there are more queries than may go through the network at once.
+        cached: whether there are more queries than may be held in memory at once.
         targets: float32 ``[b, d]``, the picture that each query asks for, in the batches' order.
         negatives: float32 ``[m, d]``, pictures that no query asks for: inside interleaved queries, and near misses.
         say: captions of pictures and of none, and answers to interleaved queries.

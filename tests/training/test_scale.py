@@ -140,7 +140,6 @@ def test_without_a_compiler_that_is_said(clipgpt, monkeypatch, tmp_path):
 WORKER = """
 import sys, torch
 from tests.training import test_scale
-from clipgpt_retrieval.training.neighbours import Neighbours
 from clipgpt_retrieval.training.ranks import join_ranks
 
 *given, recipe, micro_batch, output = sys.argv[1:]
