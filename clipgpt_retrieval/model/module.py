@@ -293,7 +293,7 @@ class ClipGptModel(PreTrainedModel):
             ``[b, t, h]`` for each layer, as transformers numbers them, or for the last alone.
         """
         if not self.training and not torch.is_grad_enabled() and is_plain_gpt2(self.backbone.config):
-            states = gpt2_states(self.backbone.base_model, self.embed(ids, embeddings))
+            states = gpt2_states(self.backbone.base_model, self.embed(ids, embeddings), _shared_start(ids))
             return states if every_layer else states[-1:]
         outputs: BaseModelOutputWithPast = self.backbone.base_model(
             inputs_embeds=self.embed(ids, embeddings),
@@ -327,7 +327,7 @@ class ClipGptModel(PreTrainedModel):
     def query_states(self, ids: Tensor, attention_mask: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
         """The hidden states that :meth:`readout` needs: all layers', or the last one's where it reads no other."""
         if self.query_reader is not None:
-            states = gpt2_states(self.query_reader, self.embed(ids, embeddings).float())
+            states = gpt2_states(self.query_reader, self.embed(ids, embeddings).float(), _shared_start(ids))
             return tuple(state.to(self.dtype) for state in states)
         every_layer = self.config.readout_layers != [-1]
         return self.hidden_states(ids, attention_mask, embeddings, every_layer=every_layer)
@@ -397,6 +397,12 @@ class ClipGptModel(PreTrainedModel):
             (last,) = self.hidden_states(caption.ids, caption.mask, caption.embeddings)
             parts["caption_loss"] = self.caption_loss(self.fused(last, caption.embeddings), caption.labels)
         return ClipGptOutput(**parts)
+
+
+def _shared_start(ids: Tensor) -> int:
+    """How many tokens all rows of ``[b, t]`` begin with, fewer than t; an embedding's place ends them."""
+    alike = (ids == ids[0]).all(0) & (ids[0] != PLACEHOLDER)  # [t]
+    return min(int(alike.long().cumprod(0).sum()), ids.shape[1] - 1)
 
 
 def _mean_between(layers: Tensor, starts: Tensor, ends: Tensor) -> Tensor:

@@ -36,6 +36,25 @@ def test_padding_changes_nothing(network):
     torch.testing.assert_close(gpt2_states(network, padded)[-1][:, :5], gpt2_states(network, vectors)[-1])
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("rows", [2, 20])  # few are computed whole, many after a beginning computed once
+def test_a_beginning_that_rows_share_changes_nothing(network, rows):
+    vectors = torch.randn(rows, 9, 64)
+    vectors[:, :4] = vectors[0, :4]
+    apart = [gpt2_states(network, row[None]) for row in vectors]
+    for layer, states in enumerate(gpt2_states(network, vectors, shared=4)):
+        torch.testing.assert_close(states, torch.cat([one[layer] for one in apart]), rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_texts_together_are_encoded_as_each_alone_however_alike_they_begin(clipgpt):
+    texts = ["a dog", *(f"a dog and {n} cats in the snow" for n in range(40))]
+    for some in (texts, texts[1:], ["a dog"] * 60):
+        together = clipgpt.encode(some)
+        alone = torch.cat([torch.tensor(clipgpt.encode([text])) for text in some])
+        torch.testing.assert_close(torch.tensor(together), alone, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "setting", ["scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn", "add_cross_attention"]
 )
