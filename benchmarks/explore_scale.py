@@ -193,6 +193,7 @@ def main() -> None:
         started = time.perf_counter()
         build(int(total), kind, folder / "image.index")
         save_model(folder)
+        os.sync()  # or the disk is still being written to while the command runs
         print(f"{kind}: built in {time.perf_counter() - started:.0f} s", flush=True)
         subprocess.run([sys.executable, __file__, "measure", str(folder), *(others or ["24"])], check=True)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.engine import ClipGpt
 
 FOLDER_NAME = ".clipgpt_explore"
-FORMAT = 4
+FORMAT = 5
 """Raised where what is cached changes its meaning."""
 
 

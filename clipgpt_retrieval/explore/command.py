@@ -56,7 +56,8 @@ def explore(
     source = open_index(str(index))
     if (clip_dim := clip_dim_of(read_config(model))) is not None:
         check_model_fits(clip_dim, source.items, source.file)
-    outlined = _outlined_while_importing(str(index), num_clusters, 1 if walk else levels)
+    wanted = ["matplotlib.backends.backend_agg"] if output_folder is not None else []
+    outlined = _outlined_while_importing(str(index), num_clusters, 1 if walk else levels, wanted)
     from clipgpt_retrieval import engine
     from clipgpt_retrieval.explore.contents import Contents
 
@@ -76,9 +77,15 @@ def explore(
         _write(output_folder, name, source, contents, clipgpt, tree, asked)
 
 
-def _outlined_while_importing(index: str, num_clusters: int, levels: int) -> dict[str, dict[str, Any]]:
-    """The outline down to a level, from a process that ends before the model is loaded: its memory comes back."""
+def _outlined_while_importing(
+    index: str, num_clusters: int, levels: int, wanted: list[str]
+) -> dict[str, dict[str, Any]]:
+    """The outline down to a level, from a process that ends before the model is loaded: its memory comes back.
+
+    Meanwhile this one imports what captions need, and the modules that are wanted later.
+    """
     from concurrent.futures import ProcessPoolExecutor
+    from importlib import import_module
     from multiprocessing import get_context
 
     from clipgpt_retrieval.lean_imports import import_lean
@@ -86,6 +93,8 @@ def _outlined_while_importing(index: str, num_clusters: int, levels: int) -> dic
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
         outlined = another.submit(_outlined, index, num_clusters, levels)
         import_lean()
+        for module in wanted:
+            import_module(module)
     return outlined.result()
 
 

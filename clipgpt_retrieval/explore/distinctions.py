@@ -2,8 +2,8 @@
 
 As in discriminative captioning, words count by how much better they fit one picture than those beside it (Vedantam et
 al. 2017, arXiv:1701.02870). Here the phrases of a caption compete, and a phrase fits a cluster as the model's own query
-embedding of it does, without its adjectives: what is left recurs from caption to caption, so that little has to be read
-for many clusters, and nothing more is generated.
+embedding of its noun does: nouns recur from caption to caption, so that little has to be read for many clusters, and
+nothing more is generated.
 """
 
 import re
@@ -14,17 +14,11 @@ import numpy as np
 from clipgpt_retrieval.engine import ClipGpt
 
 OPENING = re.compile(r"^(?:an? |the )?(?:photo|picture|image|photograph|view) of ", re.IGNORECASE)
-PREPOSITION = re.compile(
-    r"(?:above|after|along|around|at|behind|below|beneath|beside|between|by|during|for|from|high in|in front of"
-    r"|in|inside|near|next to|on|outside|over|through|under|while|with|without)(?=\s)",
-    re.IGNORECASE,
+PREPOSITION = (
+    "above|after|along|around|at|behind|below|beneath|beside|between|by|during|for|from|high in|in front of|in|inside"
+    "|near|next to|on|outside|over|through|under|while|with|without"
 )
-CUTS = re.compile(
-    r"\s*[,.;]\s*|\s+and\s+"
-    r"|\s+(?:can be seen|is|are)\b\s*"
-    rf"|\s+(?={PREPOSITION.pattern})",
-    re.IGNORECASE,
-)
+CUTS = re.compile(rf"\s*[,.;]\s*|\s+and\s+|\s+(?:can be seen|is|are)\b\s*|\s+(?=(?:{PREPOSITION})\s)", re.IGNORECASE)
 MIN_LETTERS = 4
 
 
@@ -85,14 +79,12 @@ def _best(read: PhraseReader, candidates: list[list[str]], centres: np.ndarray) 
 
 
 def gist(phrase: str) -> str:
-    """The last word of a phrase, in English most often its noun, and the preposition at its beginning.
+    """The last word of a phrase, in English most often its noun, with an article, as models seldom read bare words.
 
     >>> gist("two young girls"), gist("on a wooden table")
-    ('girls', 'on the table')
+    ('the girls', 'the table')
     """
-    noun = phrase.rsplit(maxsplit=1)[-1]
-    before = PREPOSITION.match(phrase)
-    return f"{before[0]} the {noun}" if before else noun
+    return f"the {phrase.rsplit(maxsplit=1)[-1]}"
 
 
 def phrases_of(caption: str) -> list[str]:

@@ -16,8 +16,9 @@ from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.findings import _quotas
+from clipgpt_retrieval.explore.layout import positions
 from clipgpt_retrieval.explore.source import open_index
-from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.items import Items, unit_rows
 
 faiss.omp_set_num_threads(1)
 
@@ -255,10 +256,23 @@ def test_what_the_phrases_of_many_clusters_share_is_read_once(clipgpt, monkeypat
         ["A brown dog in the rain", "One cat, the dog and in deep snow"],
     ):
         distinctions(reader, [(captions, centres), (captions[::-1], centres)])
-    assert sorted(read) == sorted({"dog", "cat", "in the snow", "in the rain"})
+    assert sorted(read) == ["the cat", "the dog", "the rain", "the snow"]
 
 
 def test_a_caption_that_is_one_phrase_is_not_said_again(clipgpt):
     """ "A dog." apart by "a dog" would only take room."""
     centres = np.eye(2, DIM, dtype=np.float32)
     assert distinctions(PhraseReader(clipgpt), [(["A dog.", "A picture of a cat"], centres)]) == [[None, None]]
+
+
+@pytest.mark.parametrize("size", [3, 24, 120])
+def test_centres_that_are_alike_stand_together_on_the_map(size):
+    """The map is read by eye: what stands together is taken for alike."""
+    random = np.random.default_rng(0)
+    groups = np.arange(size) % 3
+    centres = unit_rows(random.normal(size=(3, 64))[groups] + 0.4 * random.normal(size=(size, 64)))
+    places = positions(centres.astype(np.float32))
+    assert places.min() == 0 and places.max() == 1
+    apart = np.linalg.norm(places[:, None] - places, axis=-1) + 9 * np.eye(size)  # [n, n]
+    if size > 3:
+        assert (groups[apart.argmin(1)] == groups).mean() > 0.95
