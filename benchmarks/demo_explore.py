@@ -106,9 +106,12 @@ def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) 
     purity = np.average([cluster["largest_setting"] for cluster in clusters], weights=sizes)
     named = {setting_in(cluster["caption"]) for cluster in clusters} - {None}
     present = {scene.setting for scene in scenes}
+    checked = [cluster for cluster in clusters if cluster["apart"] is not None]
+    own, others = (np.mean([cluster[share] for cluster in checked]) for share in ("apart", "apart_beside"))
     table.caption = (
         f"purity by setting {purity:.2f}, by chance {chance(scenes):.2f}; "
-        f"{len(named)} of {len(present)} settings are named"
+        f"{len(named)} of {len(present)} settings are named; what sets {len(checked)} of the clusters apart holds of "
+        f"{percent(own)} % of their own pictures and of {percent(others)} % of all others"
     )
     return table
 
