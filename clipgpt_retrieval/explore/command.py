@@ -56,8 +56,8 @@ def explore(
     source = open_index(str(index))
     if (clip_dim := clip_dim_of(read_config(model))) is not None:
         check_model_fits(clip_dim, source.items, source.file)
-    wanted = ["matplotlib.backends.backend_agg"] if output_folder is not None else []
-    outlined = _outlined_while_importing(str(index), num_clusters, 1 if walk else levels, wanted)
+    draws = output_folder is not None
+    outlined = _outlined_while_importing(str(index), num_clusters, 1 if walk else levels, draws)
     from clipgpt_retrieval import engine
     from clipgpt_retrieval.explore.contents import Contents
 
@@ -77,15 +77,12 @@ def explore(
         _write(output_folder, name, source, contents, clipgpt, tree, asked)
 
 
-def _outlined_while_importing(
-    index: str, num_clusters: int, levels: int, wanted: list[str]
-) -> dict[str, dict[str, Any]]:
+def _outlined_while_importing(index: str, num_clusters: int, levels: int, draws: bool) -> dict[str, dict[str, Any]]:
     """The outline down to a level, from a process that ends before the model is loaded: its memory comes back.
 
-    Meanwhile this one imports what captions need, and the modules that are wanted later.
+    Meanwhile this one imports what captions need, and what the map's pictures are drawn with.
     """
     from concurrent.futures import ProcessPoolExecutor
-    from importlib import import_module
     from multiprocessing import get_context
 
     from clipgpt_retrieval.lean_imports import import_lean
@@ -93,8 +90,8 @@ def _outlined_while_importing(
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
         outlined = another.submit(_outlined, index, num_clusters, levels)
         import_lean()
-        for module in wanted:
-            import_module(module)
+        if draws:
+            import matplotlib.backends.backend_agg  # noqa: F401
     return outlined.result()
 
 

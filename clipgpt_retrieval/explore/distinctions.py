@@ -14,11 +14,13 @@ import numpy as np
 from clipgpt_retrieval.engine import ClipGpt
 
 OPENING = re.compile(r"^(?:an? |the )?(?:photo|picture|image|photograph|view) of ", re.IGNORECASE)
-PREPOSITION = (
-    "above|after|along|around|at|behind|below|beneath|beside|between|by|during|for|from|high in|in front of|in|inside"
-    "|near|next to|on|outside|over|through|under|while|with|without"
+CUTS = re.compile(
+    r"\s*[,.;]\s*|\s+and\s+"
+    r"|\s+(?:can be seen|is|are)\b\s*"
+    r"|\s+(?=(?:above|after|along|around|at|behind|below|beneath|beside|between|by|during|for|from|high in|in front of"
+    r"|in|inside|near|next to|on|outside|over|through|under|while|with|without)\s)",
+    re.IGNORECASE,
 )
-CUTS = re.compile(rf"\s*[,.;]\s*|\s+and\s+|\s+(?:can be seen|is|are)\b\s*|\s+(?=(?:{PREPOSITION})\s)", re.IGNORECASE)
 MIN_LETTERS = 4
 
 
