@@ -2,19 +2,23 @@
 
 import numpy as np
 
-from clipgpt_retrieval.training.losses import SAME_PICTURE
-
 LISTS_PER_ROOT = 4
 PICTURES_PER_LIST = 39
 """As few as faiss trains a list on without a warning."""
 
 LISTS_SEARCHED = 8
+TOO_ALIKE = 0.95
+"""From this cosine on, one text may well describe both pictures, and no query could tell them apart."""
+
+LOOKED_AT = 4
+"""So many times as many pictures are looked at as are wanted, as some of them are too alike."""
 
 
 class Neighbours:
     """Finds the nearest others of pictures that lie in memory, as Yuksekgonul et al. mine them for NegCLIP.
 
-    See arXiv:2210.01936; nearest by the embeddings themselves, so that they cost no pass through any network.
+    See arXiv:2210.01936; nearest by the embeddings themselves, so that they cost no pass through any network. Those
+    that are too alike are passed over, as Moreira et al. do (arXiv:2407.15831): they would be false negatives.
 
     Args:
         embeddings: float32 ``[n, d]``, unit norm.
@@ -34,7 +38,7 @@ class Neighbours:
 
     def others(self, pictures: np.ndarray) -> np.ndarray:
         """The nearest others of each picture ``[b, d]``, float32 ``[m, d]``, at most ``count`` of each."""
-        cosines, rows = self._index.search(pictures, self.count + 1)  # [b, count + 1]
-        others = (rows >= 0) & (cosines < SAME_PICTURE)
-        others[:, -1] &= ~others.all(axis=1)  # of a picture that is not among them, one less
+        cosines, rows = self._index.search(pictures, LOOKED_AT * self.count + 1)  # [b, looked at]
+        others = (rows >= 0) & (cosines < TOO_ALIKE)
+        others &= others.cumsum(axis=1) <= self.count
         return self.embeddings[rows[others]]

@@ -8,11 +8,11 @@ from clipgpt_retrieval.training.neighbours import Neighbours
 from clipgpt_retrieval.training.settings import Settings
 
 
-def families(count: int, dim: int = 16) -> np.ndarray:
-    """``count`` groups of four pictures that are nearly alike, ``[4 * count, dim]``."""
+def families(count: int, dim: int = 64, spread: float = 0.4) -> np.ndarray:
+    """``count`` groups of four pictures that are more or less alike, ``[4 * count, dim]``."""
     random = np.random.default_rng(0)
     middles = np.repeat(random.normal(size=(count, dim)), 4, axis=0)
-    vectors = middles + 0.1 * random.normal(size=middles.shape)
+    vectors = middles + spread * random.normal(size=middles.shape)
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -33,6 +33,16 @@ def test_a_picture_that_is_not_among_them_gets_no_more_than_the_others():
 def test_a_small_collection_gives_what_it_has():
     pictures = families(1)
     assert len(Neighbours(pictures, 10).others(pictures[:1])) == 3
+
+
+def test_pictures_that_one_text_may_describe_are_passed_over():
+    """Of two pictures of a dog on a beach neither is wrong for "a dog on a beach"."""
+    pictures = families(50)
+    twins = pictures + 0.02 * np.random.default_rng(1).normal(size=pictures.shape).astype(np.float32)
+    twins /= np.linalg.norm(twins, axis=1, keepdims=True)
+    found = Neighbours(np.concatenate([pictures, twins]), 3).others(pictures[:1])
+    assert len(found) == 3
+    assert (found @ pictures[0] < 0.95).all()
 
 
 @pytest.mark.parametrize(
