@@ -23,7 +23,7 @@ from clipgpt_retrieval.model.packed import (
 )
 
 needs_units = pytest.mark.skipif(not has_bfloat16_units(), reason="this CPU does not multiply bfloat16 in hardware")
-needs_int8 = pytest.mark.skipif(not has_int8_kernels(), reason="this torch has no int8 product as packed.py calls it")
+needs_int8 = pytest.mark.skipif(not has_int8_kernels(), reason="no exact product of int8 matrices here")
 
 BACKBONES = {
     "gpt2": GPT2Config(vocab_size=300, n_positions=64, n_embd=64, n_layer=2, n_head=2),
