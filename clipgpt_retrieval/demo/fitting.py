@@ -8,6 +8,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from clipgpt_retrieval.training.bfloat16 import has_bfloat16
+
 
 def fit(
     task: nn.Module,
@@ -21,6 +23,7 @@ def fit(
     seed: int,
 ) -> None:
     """Trains a module that returns its loss, in place, going on from the last checkpoint in ``folder``."""
+    on_gpu = torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -30,8 +33,8 @@ def fit(
         warmup_steps=min(50, steps // 5),
         weight_decay=weight_decay,
         adam_beta2=0.98,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
+        bf16=has_bfloat16("cuda" if on_gpu else "cpu"),
+        use_cpu=not on_gpu,
         logging_steps=20,
         save_steps=100,
         save_total_limit=1,

@@ -63,7 +63,7 @@ def train(
         embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a
             compressed index.
         micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.
-        bf16: compute in bfloat16, for GPUs and CPUs that are faster so.
+        bf16: compute in bfloat16, which most GPUs and newer CPUs do faster; one without it stays with float32.
         compile: compile the backbone with torch.compile, which takes a minute or more at first; needs a C++ compiler.
         device: auto, cpu, cuda or mps.
         measure_every: steps between two measurements, instead of a fifth of the run.

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from clipgpt_retrieval.engine import torch_device
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.data import Data, read_data
 from clipgpt_retrieval.training.figures import validation_figures
@@ -58,6 +59,11 @@ class Run:
         """Makes its batches."""
         return Collator(self.sequences, self.recipe.encode_text_loss)
 
+    @property
+    def bf16(self) -> bool:
+        """Whether it computes in bfloat16: it is asked to, and the device has it."""
+        return self.settings.bf16 and has_bfloat16(self.network.device)
+
     def maker(self) -> StepMaker:
         """What makes its steps, from the first on.
 
@@ -92,7 +98,7 @@ class Run:
 
     def learner(self) -> Learner:
         """What gives its gradients."""
-        return Learner(self.network, self.recipe, self.ranks, self.settings.seed, self.settings.bf16)
+        return Learner(self.network, self.recipe, self.ranks, self.settings.seed, self.bf16)
 
     def figures(self) -> dict[str, float]:
         """The validation figures of the network as it stands."""

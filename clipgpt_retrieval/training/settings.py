@@ -49,7 +49,7 @@ class Settings:
         hard_negatives: nearest other pictures that each picture's query is told from, beside the step's own.
         embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
         micro_batch: the most sequences in memory at once; the loss is that of the whole batch.
-        bf16: compute in bfloat16 under autocast; the weights stay float32.
+        bf16: compute in bfloat16 under autocast where the device has it; the weights stay float32.
         compile: compile the backbone, which takes a minute or more at first.
         device: ``"auto"`` or a torch device.
         measure_every: steps between two measurements, instead of a fifth of the run.

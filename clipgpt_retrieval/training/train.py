@@ -47,6 +47,8 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     run = open_run(Settings(embeddings_folder, output_folder, **options))
     if run.ranks.first:
         print(f"{run.data.pictures} pictures to learn from, {len(run.data.validation)} to measure on")
+        if run.settings.bf16 and not run.bf16:
+            print("this device would have to emulate bfloat16: the run computes in float32")
     folder = _run_folder(run)
     _learn(run, folder)
     run.ranks.leave()

@@ -62,6 +62,20 @@ def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
         assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F32"}  # noqa: SIM118
 
 
+def test_a_processor_that_would_emulate_bfloat16_learns_in_float32_and_says_so(
+    collection, tmp_path, monkeypatch, capsys
+):
+    """Emulated, a step would take a hundred times as long: a night's run would take a season."""
+    monkeypatch.setattr("clipgpt_retrieval.training.run.has_bfloat16", lambda device: False)
+    weights = {}
+    for bf16 in (False, True):
+        output = tmp_path / str(bf16)
+        train(str(collection), str(output), steps=2, batch_size=8, bf16=bf16, **scratch(collection))
+        weights[bf16] = (output / "model.safetensors").read_bytes()
+    assert weights[True] == weights[False]
+    assert capsys.readouterr().out.count("computes in float32") == 1
+
+
 @pytest.mark.slow
 def test_the_image_embedding_is_nearer_to_pictures_than_the_query_is(trained, collection):
     engine = load(str(trained[0]), device="cpu")
