@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -10,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationConfig, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+from transformers import PreTrainedTokenizerBase, StoppingCriteriaList
 
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.generation import Caption, Generation, Pausing, no_pause
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.captioner import Captioner
 from clipgpt_retrieval.model.gpt2 import is_plain_gpt2
@@ -32,87 +32,6 @@ MIN_BFLOAT16_WEIGHTS = 50_000_000
 MIN_BFLOAT16_COSINE = 0.999
 
 SAMPLE_TEXTS = ["a dog", "Two giraffes are standing next to a fence.", "a red double-decker bus in London, at night"]
-
-
-def no_pause() -> None:
-    """What generation does between tokens where nobody else waits."""
-
-
-class _Pausing(StoppingCriteria):
-    """Stops nothing: transformers asks after every token, and that is the moment to let others go first."""
-
-    def __init__(self, pause: Callable[[], None]) -> None:
-        self._pause = pause
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
-        """False for each row."""
-        self._pause()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A caption and the model's log-probability of it (natural logarithm, summed over its tokens).
-
-    Examples:
-        >>> Caption("A dog on a beach.", -2.5).text
-        'A dog on a beach.'
-    """
-
-    text: str
-    logprob: float
-
-
-@dataclass(frozen=True)
-class Generation:
-    """How captions are generated.
-
-    Attributes:
-        num_captions: captions for each embedding.
-        num_beams: beams of the search; at least ``num_captions`` where nothing is sampled.
-        max_new_tokens: longest caption, in tokens.
-        temperature: 0 takes the likeliest, above 0 samples.
-        top_p: sample among the likeliest tokens that hold this much probability together.
-
-    Examples:
-        >>> Generation(num_captions=3, temperature=0.8).is_greedy
-        False
-    """
-
-    num_captions: int = 1
-    num_beams: int = 1
-    max_new_tokens: int = 40
-    temperature: float = 0.0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in ("num_captions", "num_beams", "max_new_tokens"):
-            if getattr(self, field) < 1:
-                raise InputError(field, f"is {getattr(self, field)}, it must be at least 1")
-        if not 0 <= self.temperature < float("inf"):
-            raise InputError("temperature", f"is {self.temperature}, it must be 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise InputError("top_p", f"is {self.top_p}, it must be above 0 and at most 1")
-
-    @property
-    def is_greedy(self) -> bool:
-        """Whether the likeliest token is taken again and again."""
-        return self.temperature == 0 and self.num_beams == 1 and self.num_captions == 1
-
-    def as_config(self, stop_ids: list[int], room: int) -> GenerationConfig:
-        """As transformers' ``generate`` takes it, for a sequence with ``room`` tokens left."""
-        sampled = self.temperature > 0
-        return GenerationConfig(
-            max_new_tokens=min(self.max_new_tokens, room),
-            num_return_sequences=self.num_captions,
-            num_beams=self.num_beams if sampled else max(self.num_beams, self.num_captions),
-            do_sample=sampled,
-            temperature=self.temperature if sampled else None,
-            top_p=self.top_p if sampled else None,
-            top_k=0 if sampled else None,
-            eos_token_id=stop_ids,
-            pad_token_id=stop_ids[0],
-        )
 
 
 class ClipGpt:
@@ -375,7 +294,7 @@ class ClipGpt:
             attention_mask=torch.ones(vectors.shape[:2], dtype=torch.long, device=self.device),
             clip_embeddings=captioned,
             generation_config=settings.as_config(self._stop_ids, room),
-            stopping_criteria=StoppingCriteriaList([_Pausing(pause)]),
+            stopping_criteria=StoppingCriteriaList([Pausing(pause)]),
         )
 
     @torch.inference_mode()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from clipgpt_retrieval.engine import ClipGpt, Generation
+from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.generation import Generation
 
 TEXTS = ["a dog", "two children play in the snow near a very tall tree", "cake", "a red bus in a street", "x"]
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from clipgpt_retrieval.back.answer_cache import ENTRY_BYTES, AnswerCache, answer_key
 from clipgpt_retrieval.back.batching import Batcher, Pause, Work
-from clipgpt_retrieval.engine import Caption, ClipGpt, Generation, no_pause
+from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.generation import Caption, Generation, no_pause
 from clipgpt_retrieval.model.sequence import ClipGptSequence
 
 MAX_ENCODED_ROWS = 64

@@ -138,7 +138,7 @@ def caption(
     if embeddings is not None or rows is not None:
         raise InputError("embeddings_folder", "is captioned whole: leave out the .npy file and --rows")
     from clipgpt_retrieval.bulk.job import CAPTION, Job
-    from clipgpt_retrieval.engine import Generation
+    from clipgpt_retrieval.generation import Generation
 
     Generation(**generation)
     job = Job(

@@ -49,7 +49,7 @@ class Job:
         model: clipgpt model: directory, hub id or fsspec url.
         column: of the texts, or of the embeddings in parquet.
         write_batch_size: most rows in a unit, and so in a file.
-        settings: ``{"space": ..}`` to encode, the fields of ``engine.Generation`` to caption.
+        settings: ``{"space": ..}`` to encode, the fields of ``generation.Generation`` to caption.
         batch_size: rows in a forward pass.
         device: see ``engine.ClipGpt``.
         retries: how often a unit is tried again.

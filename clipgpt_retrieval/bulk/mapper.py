@@ -82,7 +82,7 @@ class CaptionMapper:
     """Captions embeddings. A row without a usable embedding keeps its place, with no caption.
 
     Args:
-        job: holds the fields of ``engine.Generation`` and the batch size.
+        job: holds the fields of ``generation.Generation`` and the batch size.
         engine: the model at work.
     """
 

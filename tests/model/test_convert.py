@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
-from clipgpt_retrieval.engine import Generation, load
+from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.generation import Generation
 from clipgpt_retrieval.model.convert import convert
 from clipgpt_retrieval.training.train import train
 
