@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ def explore(
         raise InputError("output_folder", "is needed for what --compare, --sample, --duplicates and --outliers find")
     if output_folder is not None and Path(output_folder).exists():
         raise InputError("output_folder", f"{output_folder} is there already: give a new one")
+    if output_folder is not None and find_spec("matplotlib") is None:
+        raise InputError("output_folder", "needs matplotlib: pip install 'clipgpt-retrieval[explore]'")
     if sample < 0:
         raise InputError("sample", f"is {sample}, it must be 0 or more")
     if levels < 1:

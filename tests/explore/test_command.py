@@ -59,6 +59,12 @@ def test_flags_that_cannot_be_are_named_before_anything_is_loaded(tmp_path):
         explore("nowhere", "nothing", str(tmp_path))
 
 
+def test_a_map_without_what_draws_it_is_refused_before_the_work(index_folder, clipgpt_path, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"output_folder: needs matplotlib.*\[explore\]"):
+        explore(str(index_folder), clipgpt_path, str(tmp_path / "explored"))
+
+
 def test_a_walk_goes_on_and_comes_back(index_folder, clipgpt_path):
     walk = ["-m", "clipgpt_retrieval.cli", "explore", str(index_folder), "--model", clipgpt_path, "--walk"]
     terminal = pexpect.spawn(
