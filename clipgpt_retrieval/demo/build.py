@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,19 @@ from clipgpt_retrieval.demo.unpack import SHIPPED
 
 SEED = 0
 GALLERY_SEED = SEED + 2
-SPRITE_STEPS = 500
-CLIP_STEPS = 1000
+SPRITE_STEPS = 900
+CLIP_STEPS = 2600
 LESSON_FAMILIES = 15_000
-CLIPGPT_STEPS = 1400
-CLIPGPT_BATCH = 256
-CLIPGPT_LEARNING_RATE = 1e-3
+CLIPGPT_STEPS = 2400
+CLIPGPT_BATCH = 128
+CLIPGPT_LEARNING_RATE = 1.5e-3
+EMBEDDING_NORM = 16.0
+"""A unit embedding's numbers are so small that clip_in would learn more slowly than all else."""
+
+EDITS_FOR_EACH_PICTURE = 0.35
+HARD_NEGATIVES = 3
+"""A scene's family has as many others."""
+
 GALLERY_SIZE = 2000
 VOCABULARY_SAMPLE = 20_000
 WORDS = 2000
@@ -153,6 +161,7 @@ def _embed(scenes: list[Scene], checkpoint: Path) -> np.ndarray:
 
 def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
     from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
+    from clipgpt_retrieval.training.recipes import recipe_named
     from clipgpt_retrieval.training.train import train
 
     output = folder / "clipgpt"
@@ -160,6 +169,7 @@ def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
         train(
             str(lessons),
             str(output),
+            recipe=replace(recipe_named("default"), embedding_norm=EMBEDDING_NORM),
             backbone=str(_backbone(folder, lessons)),
             clip_model=f"open_clip:{clip.ARCHITECTURE}",
             validation_fraction=0.03,
@@ -167,6 +177,8 @@ def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
             batch_size=CLIPGPT_BATCH,
             learning_rate=CLIPGPT_LEARNING_RATE,
             interleaved=str(lessons / "edits.jsonl"),
+            interleaved_weight=EDITS_FOR_EACH_PICTURE,
+            hard_negatives=HARD_NEGATIVES,
             bf16=True,
             seed=SEED,
         )

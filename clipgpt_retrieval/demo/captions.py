@@ -3,7 +3,7 @@
 import numpy as np
 
 from clipgpt_retrieval.demo.scenes import Placed, Scene
-from clipgpt_retrieval.demo.things import HYPERNYMS, KINDS, Kind
+from clipgpt_retrieval.demo.things import HYPERNYMS, KIND_ROWS, KINDS, Kind
 
 NUMBERS = ("zero", "one", "two", "three", "four")
 
@@ -45,6 +45,13 @@ RELATION_WORDS = {
     "in front of": (("in front of",), ("behind",)),
     "next to": (("next to", "beside", "near"), ("next to", "beside", "near")),
 }
+QUERY_SHARE = 0.08
+"""How many captions are a few words, as people type them."""
+
+SHUFFLED_SHARE = 0.2
+"""How many captions name things in any order; most name the many before the few, and of as many people first, then
+animals, and last what is around them."""
+
 READERS = ("boy", "girl", "man", "woman", "old man", "old woman")
 
 
@@ -93,15 +100,16 @@ def query(scene: Scene, random: np.random.Generator) -> str:
 
 
 def _caption(scene: Scene, random: np.random.Generator) -> str:
-    if random.random() < 0.12:
+    if random.random() < QUERY_SHARE:
         return query(scene, random)
-    things = list(scene.things)
-    random.shuffle(things)  # type: ignore[arg-type]
+    things = sorted(scene.things, key=lambda thing: (-thing.count, KIND_ROWS[thing.kind]))
+    if random.random() < SHUFFLED_SHARE:
+        random.shuffle(things)  # type: ignore[arg-type]
     where = _where(scene, random)
     reading = _reading(scene, random)
     if reading is not None and random.random() < 0.7:
         return _with_rest(reading, [t for t in things if t.kind not in ("book", _reader(scene))], where, random)
-    if scene.relation is not None and random.random() < 0.6:
+    if scene.relation is not None and random.random() < 0.5:
         first, _, second = scene.relation
         rest = [thing for thing in things if thing.kind not in (first, second)]
         return _with_rest(_related(scene, random), rest, where, random)
@@ -156,7 +164,8 @@ def _related(scene: Scene, random: np.random.Generator) -> str:
     assert scene.relation is not None
     first, relation, second = scene.relation
     forwards, backwards = RELATION_WORDS[relation]
-    if random.random() < 0.3:
+    few_first = scene.count_of(first) < scene.count_of(second)
+    if few_first != (random.random() < SHUFFLED_SHARE):
         first, second, forwards = second, first, backwards
     one, other = (counted(Placed(kind, scene.count_of(kind)), random) for kind in (first, second))
     word = _one_of(random, forwards)

@@ -21,7 +21,7 @@ from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.demo.captions import captions
 from clipgpt_retrieval.demo.edits import random_edit
 from clipgpt_retrieval.demo.render import render
-from clipgpt_retrieval.demo.scenes import Scene, random_scene
+from clipgpt_retrieval.demo.scenes import LEARNED, SHOWN, Mix, Scene, random_scene
 
 EDITS_OF_EACH = 3
 PICTURE_SIZE = 224
@@ -48,13 +48,13 @@ class EditedScenes:
         )
 
 
-def edited_scenes(families: int, random: np.random.Generator) -> EditedScenes:
+def edited_scenes(families: int, random: np.random.Generator, mix: Mix = LEARNED) -> EditedScenes:
     """Fresh scenes with :data:`EDITS_OF_EACH` changes of each, no scene twice."""
     scenes: list[Scene] = []
     edits = []
     for _ in range(families):
         source = len(scenes)
-        scenes.append(random_scene(random))
+        scenes.append(random_scene(random, mix))
         changed: dict[Scene, str] = {}
         while len(changed) < EDITS_OF_EACH:
             text, scene = random_edit(scenes[source], random)
@@ -79,7 +79,7 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
     from clip_retrieval.clip_inference.main import main as clip_inference
 
     random = np.random.default_rng(seed)
-    gallery = edited_scenes(size // (1 + EDITS_OF_EACH), random)
+    gallery = edited_scenes(size // (1 + EDITS_OF_EACH), random, SHOWN)
     of_scenes = [captions(scene, random, n=5) for scene in gallery.scenes]
     shutil.rmtree(folder, ignore_errors=True)
     _draw(gallery.scenes, folder / "images")

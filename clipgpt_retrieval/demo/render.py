@@ -12,11 +12,11 @@ from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.settings import background
 from clipgpt_retrieval.demo.things import KINDS
 
-SPRITE_SHARES = {1: 0.24, 2: 0.29, 3: 0.36}
+SPRITE_SHARES = {1: 0.28, 2: 0.35, 3: 0.42}
 """A sprite's longer side by a kind's size, as a share of the picture's."""
 
-SMALLEST = 0.19
-ROW_PLACES = 4
+SMALLEST = 0.24
+ROW_PLACES = 3
 """Things that stand side by side; more make a second row."""
 
 NIGHT = (0.62, 0.64, 0.86)
@@ -55,7 +55,7 @@ def spots(scene: Scene) -> list[Spot]:
     below: list[str] = []
     for kind in _ordered(scene):
         (in_air if KINDS[kind].place == "air" else below).extend([kind] * scene.count_of(kind))
-    spots = _rows(scene, below, lowest=0.95, step=0.33)
+    spots = _rows(scene, below, lowest=0.95, step=0.37)
     if scene.setting == "sky" or not below:
         return spots + _rows(scene, in_air, lowest=0.9, step=0.42)
     return spots + _rows(scene, in_air, lowest=0.36, step=0.0)

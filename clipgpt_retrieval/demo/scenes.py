@@ -14,20 +14,34 @@ INDOORS = ("table", "room", "stage")
 SETTINGS = OUTDOORS + INDOORS
 
 RELATIONS = ("left of", "right of", "above", "in front of", "next to")
-MAX_KINDS = 4
+MAX_KINDS = 3
 MAX_COUNT = 4
-MAX_THINGS = 8
+MAX_THINGS = 4
 NIGHT_SHARE = 0.3
 SURPRISING_SHARE = 0.12
 """How often a thing is where it is not usual."""
 
-TOGETHER_SHARE = 0.45
-"""How often a scene is about things that belong together."""
 
-KIND_SHARES = (0.2, 0.45, 0.27, 0.08)
-"""How often a scene has one to four kinds of things."""
+@dataclass(frozen=True)
+class Mix:
+    """How full scenes are.
 
-COUNT_SHARES = (0.62, 0.2, 0.11, 0.07)
+    Attributes:
+        kind_shares: how often a scene has one to three kinds of things.
+        count_shares: how often there are one to four of a kind.
+        together_share: how often a scene is about things that belong together.
+    """
+
+    kind_shares: tuple[float, ...]
+    count_shares: tuple[float, ...]
+    together_share: float
+
+
+LEARNED = Mix((0.3, 0.5, 0.2), (0.62, 0.2, 0.11, 0.07), 0.45)
+"""Scenes to learn from: fuller than most photographs, as numbers are learned where there are some."""
+
+SHOWN = Mix((0.45, 0.5, 0.05), (0.8, 0.13, 0.04, 0.03), 0.4)
+"""Scenes of the gallery."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,7 @@ class Scene:
     Attributes:
         setting: one of :data:`SETTINGS`.
         night: outdoors only.
-        things: one to four kinds, each once.
+        things: one to three kinds, each once.
         relation: ``(kind, one of RELATIONS, kind)`` or None.
         layout_seed: of everything that the description leaves open.
     """
@@ -103,16 +117,16 @@ def usual_kinds(setting: str) -> list[str]:
     return [name for name, kind in KINDS.items() if setting in kind.settings]
 
 
-def random_scene(random: np.random.Generator) -> Scene:
+def random_scene(random: np.random.Generator, mix: Mix = LEARNED) -> Scene:
     """A scene that could be a photograph, now and then a surprising one."""
     setting, kinds = str(random.choice(SETTINGS)), []
-    if random.random() < TOGETHER_SHARE:
+    if random.random() < mix.together_share:
         setting, *kinds = TOGETHER[int(random.integers(len(TOGETHER)))]
-    wanted = max(len(kinds), 1 + int(random.choice(MAX_KINDS, p=KIND_SHARES)))
+    wanted = max(len(kinds), 1 + int(random.choice(MAX_KINDS, p=mix.kind_shares)))
     things: list[Placed] = []
     while len(things) < wanted:
         room = MAX_THINGS - sum(thing.count for thing in things)
-        count = min(1 + int(random.choice(MAX_COUNT, p=COUNT_SHARES)), room)
+        count = min(1 + int(random.choice(MAX_COUNT, p=mix.count_shares)), room)
         kind = kinds[len(things)] if len(things) < len(kinds) else random_kind(setting, random)
         if count and kind not in [thing.kind for thing in things]:
             things.append(Placed(kind, count))

@@ -1,6 +1,6 @@
 """The image tower's first lesson: the things of scenes one by one.
 
-A whole scene shows two or three of 174 kinds, so that each is seen a few times in a batch, and no loss says where it
+A whole scene shows one to three of 174 kinds, so that each is seen a few times in a batch, and no loss says where it
 is. A cut-out with one thing in its middle costs a fifth of a picture and says all: after some four minutes the tower
 knows the things, and the contrastive training begins where it would otherwise come after twice the steps.
 """
@@ -22,7 +22,7 @@ from clipgpt_retrieval.demo.things import KIND_ROWS, KINDS
 
 CUT = 48
 CUTS_OF_A_SCENE = 4
-SCENES_IN_BATCH = 64
+SCENES_IN_BATCH = 32
 SHIFT = 6.0
 LEARNING_RATE = 2e-3
 

@@ -13,7 +13,7 @@ girl|girls||👧|2|ground|street meadow beach snow park room forest
 man|men|guy/guys|👨|2|ground|street meadow beach park room mountains
 woman|women|lady/ladies|👩|2|ground|street meadow beach park room mountains
 old man|old men|grandfather/grandfathers|👴|2|ground|street park room farm
-old woman|old women|grandmother/grandmothers|👵|2|ground|street park room farm
+old woman|old women|grandmother/grandmothers,old lady/old ladies|👵|2|ground|street park room farm
 baby|babies|infant/infants|👶|2|ground|room park meadow
 police officer|police officers|policeman/policemen|👮|2|ground|street park
 firefighter|firefighters|fireman/firemen|🧑‍🚒|2|ground|street forest
@@ -210,6 +210,7 @@ TOGETHER = (
     ("table", "cake", "fork"),
     ("table", "cake", "fork", "knife"),
     ("table", "cake", "cup of coffee"),
+    ("table", "donut", "cup of coffee"),
     ("table", "fork", "knife"),
     ("table", "pizza", "glass of wine"),
     ("table", "hamburger", "beer"),
@@ -237,6 +238,8 @@ TOGETHER = (
     ("meadow", "horse", "fence"),
     ("farm", "cow", "tractor"),
     ("farm", "farmer", "sheep"),
+    ("farm", "farmer", "tractor"),
+    ("farm", "cow", "sheep"),
     ("meadow", "butterfly", "flower"),
     ("snow", "snowman", "girl"),
     ("snow", "penguin", "snowman"),

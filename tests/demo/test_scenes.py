@@ -18,6 +18,7 @@ from clipgpt_retrieval.demo.scenes import (
     MAX_THINGS,
     OUTDOORS,
     SETTINGS,
+    SHOWN,
     Placed,
     Scene,
     fits,
@@ -110,7 +111,7 @@ def test_the_notebooks_examples_are_scenes_of_the_collection(text, scene):
 def gallery() -> list[Scene]:
     """The scenes of the gallery that is built."""
     random = np.random.default_rng(build.GALLERY_SEED)
-    return edited_scenes(build.GALLERY_SIZE // (1 + EDITS_OF_EACH), random).scenes
+    return edited_scenes(build.GALLERY_SIZE // (1 + EDITS_OF_EACH), random, SHOWN).scenes
 
 
 @pytest.mark.parametrize(
