@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from clipgpt_retrieval.caption_files import read_captions
+from clipgpt_retrieval.caption_files import CaptionFile, read_captions
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.checkpoint import read_document
 from clipgpt_retrieval.model.sequence import clean_caption
 from clipgpt_retrieval.storage import is_url
-from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, read_pairs
+from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, content_fingerprint, read_pairs
 from clipgpt_retrieval.training.split import Split
 
 
@@ -59,22 +59,27 @@ def read_collection(folder: str, model: str) -> Collection:
     """
     record = _training_record(model)
     if record is None:
-        pairs = read_pairs(folder)
-        return Collection(folder, pairs, None, "all, as the model does not say what it was trained on", len(pairs))
-    captions = read_captions(record["captions"]) if record.get("captions") else None
-    pairs = read_pairs(folder, captions)
-    trained = _trained_on(folder, pairs, record)
+        return _whole(folder, "all, as the model does not say what it was trained on")
+    content = content_fingerprint(folder)
+    trained = _trained_on(folder, content, record)
     if trained is None:
-        return Collection(folder, pairs, None, "all, as the model was trained on another folder", len(pairs))
-    if trained.get("pictures", len(pairs)) != len(pairs):
-        raise DataError(
-            f"{folder} has {len(pairs)} pictures with captions and had {trained['pictures']} when the model was "
-            "trained on it: nobody can tell now which were held out; give the folder as it was, or another one"
-        )
+        return _whole(folder, "all, as the model was trained on another folder")
+    captions = _captions(record)
+    pairs = read_pairs(folder, captions)
     split = Split(record.get("split", "image"), record["validation_fraction"], record["seed"], captions)
+    if _has_changed(trained, content, pairs, split):
+        raise DataError(
+            f"{folder} holds other pictures, or in another order, than when the model was trained on it: nobody can "
+            "tell now which were held out; give the folder as it was, or another one"
+        )
     trained_on, held_out = split.sides(pairs)
     part = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on the others"
     return Collection(folder, held_out, trained_on, part, len(pairs))
+
+
+def _whole(folder: str, part: str) -> Collection:
+    pairs = read_pairs(folder)
+    return Collection(folder, pairs, None, part, len(pairs))
 
 
 def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np.ndarray] | None:
@@ -144,14 +149,39 @@ def _training_record(model: str) -> dict | None:
         raise DataError(f"{model}: training.json is not valid JSON: {error}") from None
 
 
-def _trained_on(folder: str, pairs: Pairs, record: dict) -> dict | None:
+def _captions(record: dict) -> CaptionFile | None:
+    return read_captions(record["captions"]) if record.get("captions") else None
+
+
+def _trained_on(folder: str, content: str, record: dict) -> dict | None:
     """The record's entry of this folder, be it under another name by now; None where it was not trained on."""
-    alone = {name: record.get(name) for name in ("pictures", "fingerprint")}
+    alone = {name: record[name] for name in ("pictures", "fingerprint") if name in record}
     entries = record.get("folders") or [{"folder": str(record.get("embeddings_folder")), **alone}]
     for entry in entries:
-        if entry.get("fingerprint") == pairs.fingerprint() or _same_path(folder, entry["folder"]):
+        if _same_path(folder, entry["folder"]) or entry.get("content") == content:
             return entry
-    return None
+    # The first models' records know a folder by its pictures alone, and a streamed one by nothing but its path.
+    by_pictures = [entry for entry in entries if "content" not in entry and "pictures" in entry]
+    fingerprint = _fingerprint(folder, _captions(record)) if by_pictures else None
+    return next((entry for entry in by_pictures if entry.get("fingerprint") == fingerprint), None)
+
+
+def _fingerprint(folder: str, captions: CaptionFile | None) -> str:
+    """Of a folder's pictures; no picture's where it cannot be read with these captions."""
+    try:
+        return read_pairs(folder, captions).fingerprint()
+    except DataError:
+        return ""
+
+
+def _has_changed(trained: dict, content: str, pairs: Pairs, split: Split) -> bool:
+    """Whether pictures may have moved from one side of the split to the other since the training."""
+    if split.kind == "image":
+        now = {"pictures": len(pairs), "fingerprint": pairs.fingerprint()}
+        return any(trained.get(name, value) != value for name, value in now.items())
+    # Names hold in whatever order, but a picture without one is called after its row.
+    unnamed = any(name == f"row {rows[0]}" for name, rows in zip(pairs.names, pairs.rows, strict=True))
+    return unnamed and trained.get("content", content) != content
 
 
 def _same_path(one: str, other: str) -> bool:

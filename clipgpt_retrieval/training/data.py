@@ -11,8 +11,8 @@ from braceexpand import braceexpand
 from clipgpt_retrieval.caption_files import CaptionFile, read_captions
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.training.interleaved import Answered, Interleaved, read_answered, read_interleaved
-from clipgpt_retrieval.training.pairs import FolderReader, Pairs, joined, read_pairs
-from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.pairs import FolderReader, Pairs, content_fingerprint, joined, read_pairs
+from clipgpt_retrieval.training.settings import Settings, absolute
 from clipgpt_retrieval.training.shuffled import InMemory, Windows
 from clipgpt_retrieval.training.split import Split, split_kind
 
@@ -106,14 +106,13 @@ class Data:
     @property
     def fingerprint(self) -> str:
         """The same for the same pictures."""
-        together = "/".join(folder["fingerprint"] for folder in self.folders)
+        together = "/".join(folder.get("fingerprint", folder["content"]) for folder in self.folders)
         return together if len(self.folders) == 1 else hashlib.sha256(together.encode()).hexdigest()[:16]
 
     def found(self) -> dict[str, Any]:
         """What it turned out to be, for the record."""
-        several = {"folders": self.folders} if self.streamed or len(self.folders) > 1 else {}
         return {
-            **several,
+            "folders": self.folders,
             "pictures": sum(self.sizes),
             "validation_pictures": len(self.validation),
             "clip_dim": self.clip_dim,
@@ -171,7 +170,7 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split) -
         parts.append(InMemory(to_learn, folder))
         learned.append(to_learn)
         measured.append(to_measure)
-        found.append({"folder": folder, "pictures": len(pairs), "fingerprint": pairs.fingerprint()})
+        found.append({**_place(folder), "pictures": len(pairs), "fingerprint": pairs.fingerprint()})
     return _checked(Data(parts, joined(learned), joined(measured), found, split, streamed=False))
 
 
@@ -191,9 +190,7 @@ def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, ca
             of_part += len(measured[-1])
             if of_part >= wanted:
                 break
-    found = [
-        {"folder": part.name, "rows": part.reader.count, "fingerprint": _fingerprint(part.reader)} for part in parts
-    ]
+    found = [{**_place(part.name), "rows": part.reader.count} for part in parts]
     return _checked(Data(parts, joined(at_hand), joined(measured), found, split, streamed=True))
 
 
@@ -207,9 +204,9 @@ def _checked(data: Data) -> Data:
     return data
 
 
-def _fingerprint(reader: FolderReader) -> str:
-    """Of a folder that is too large to read for it: its rows and their shape."""
-    return hashlib.sha256(f"{reader.folder}/{reader.count}/{reader.dimension}".encode()).hexdigest()[:16]
+def _place(folder: str) -> dict[str, Any]:
+    """What a folder is known by when the model is evaluated on it, from any working directory or in another place."""
+    return {"folder": absolute(folder), "content": content_fingerprint(folder)}
 
 
 def _with_interleaved(data: Data, file: str) -> Data:

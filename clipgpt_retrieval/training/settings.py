@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import fsspec
+
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.storage import is_url
 from clipgpt_retrieval.training.recipes import Recipe, recipe_named
 
 CHECKPOINTS = 5
@@ -172,4 +175,10 @@ class Settings:
     def record(self, recipe: Recipe) -> dict[str, Any]:
         """What decides the result, as JSON has it, with the recipe as it was chosen."""
         shown = {name: value for name, value in vars(self).items() if name not in PLACES}
-        return {**shown, "recipe": asdict(recipe)}
+        captions = None if self.captions is None else absolute(self.captions)
+        return {**shown, "captions": captions, "recipe": asdict(recipe)}
+
+
+def absolute(path: str) -> str:
+    """A path as it is found from any working directory; urls stay as they are."""
+    return path if is_url(path) else fsspec.core.url_to_fs(path)[1]

@@ -2,13 +2,56 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import read_collection, text_embeddings
+from clipgpt_retrieval.training.data import read_data
 from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
+from clipgpt_retrieval.training.record import training_record
+from clipgpt_retrieval.training.settings import Settings
+
+COUNT = 40
+
+
+def write_folder(folder: Path, columns: dict[str, list[str]], order=None) -> str:
+    """Embeddings and metadata of forty pictures, in an order."""
+    rows = np.arange(COUNT) if order is None else order
+    for part in ("img_emb", "metadata"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    embeddings = np.random.default_rng(len(folder.name)).normal(size=(COUNT, 8)).astype(np.float16)
+    np.save(folder / "img_emb" / "img_emb_0.npy", embeddings[rows])
+    pd.DataFrame(columns).iloc[rows].to_parquet(folder / "metadata" / "metadata_0.parquet")
+    return str(folder)
+
+
+def named(prefix: str) -> dict[str, list[str]]:
+    return {
+        "image_path": [f"{prefix}{i}.jpg" for i in range(COUNT)],
+        "caption": [f"a picture of {prefix} {i}" for i in range(COUNT)],
+    }
+
+
+def coco_file(file: Path, names: list[str]) -> str:
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names)]
+    annotations = [{"image_id": i, "caption": f"what COCO says of {name}"} for i, name in enumerate(names)]
+    file.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return str(file)
+
+
+def trained(path: Path, embeddings_folder: str, **options) -> tuple[str, set[str]]:
+    """A model's record as training leaves it, without the weights, and the pictures that it learned from."""
+    settings = Settings(embeddings_folder, str(path), validation_fraction=0.3, **options)
+    data = read_data(settings)
+    path.mkdir()
+    record = training_record(settings.record(settings.chosen_recipe()), data.found(), {})
+    (path / "training.json").write_text(record)
+    learned = read_pairs(embeddings_folder, data.split.captions).names
+    return str(path), set(learned) - set(data.validation.names)
 
 
 @pytest.fixture
@@ -34,7 +77,7 @@ def test_a_copy_of_it_under_another_name_is_known_again(folder, model, held_out_
 def test_the_same_folder_by_another_path_without_a_fingerprint(folder, model, held_out_names, tmp_path):
     shutil.copytree(model, tmp_path / "model")
     record = json.loads((tmp_path / "model" / "training.json").read_text())
-    del record["fingerprint"]
+    del record["fingerprint"], record["folders"]
     (tmp_path / "model" / "training.json").write_text(json.dumps(record))
     other_path = folder / ".." / folder.name
     assert read_collection(str(other_path), str(tmp_path / "model")).pairs.names == held_out_names
@@ -43,9 +86,83 @@ def test_the_same_folder_by_another_path_without_a_fingerprint(folder, model, he
 def test_a_folder_that_changed_since_is_refused(folder, model, tmp_path):
     shutil.copytree(model, tmp_path / "model")
     record = json.loads((tmp_path / "model" / "training.json").read_text())
-    (tmp_path / "model" / "training.json").write_text(json.dumps({**record, "pictures": 390}))
-    with pytest.raises(DataError, match="has 400 pictures with captions and had 390"):
+    record["folders"][0]["pictures"] = 390
+    (tmp_path / "model" / "training.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match="holds other pictures"):
         read_collection(str(folder), str(tmp_path / "model"))
+
+
+def test_a_copy_is_known_again_by_its_pictures_alone_as_the_first_models_recorded_them(
+    folder, model, held_out_names, tmp_path
+):
+    shutil.copytree(model, tmp_path / "model")
+    shutil.copytree(folder, tmp_path / "copy")
+    record = json.loads((tmp_path / "model" / "training.json").read_text())
+    del record["folders"]
+    (tmp_path / "model" / "training.json").write_text(json.dumps(record))
+    assert read_collection(str(tmp_path / "copy"), str(tmp_path / "model")).pairs.names == held_out_names
+
+
+def test_a_folder_whose_rows_changed_places_is_refused_and_not_measured_on_what_was_learned(tmp_path):
+    folder = write_folder(tmp_path / "a", named("dog"))
+    model, learned = trained(tmp_path / "model", folder)
+    assert not learned & set(read_collection(folder, model).pairs.names)
+    write_folder(tmp_path / "a", named("dog"), order=np.random.default_rng(5).permutation(COUNT))
+    with pytest.raises(DataError, match="or in another order"):
+        read_collection(folder, model)
+
+
+def test_captions_of_the_training_are_not_asked_for_on_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "a", named("dog"))
+    write_folder(tmp_path / "other", named("cat"))
+    coco_file(tmp_path / "coco.json", named("dog")["image_path"])
+    model, learned = trained(tmp_path / "model", "a", captions="coco.json")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    whole = read_collection("../other", model)
+    assert (len(whole.pairs), whole.trained_on) == (COUNT, None)
+    assert whole.texts[0] == "a picture of cat 0"
+    known = read_collection("../a", model)
+    assert len(known.pairs) == 12 and not learned & set(known.pairs.names)
+    assert known.texts[0].startswith("what COCO says of")
+    (tmp_path / "coco.json").unlink()
+    assert len(read_collection("../other", model).pairs) == COUNT
+
+
+def test_a_copy_without_captions_of_its_own_gets_those_of_the_training(tmp_path):
+    names = {"image_path": named("dog")["image_path"]}
+    file = coco_file(tmp_path / "coco.json", names["image_path"])
+    model, learned = trained(tmp_path / "model", write_folder(tmp_path / "a", names), captions=file)
+    shutil.move(tmp_path / "a", tmp_path / "moved")
+    assert not learned & set(read_collection(str(tmp_path / "moved"), model).pairs.names)
+
+
+def test_a_streamed_folder_is_known_again_from_another_directory_and_in_another_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "a", named("dog"))
+    model, learned = trained(tmp_path / "model", "a", stream=True)
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    for folder in ("../a", "../copy"):
+        found = read_collection(folder, model)
+        assert 0 < len(found.pairs) < COUNT and not learned & set(found.pairs.names)
+
+
+def test_rows_of_a_stream_may_change_places_only_if_pictures_have_names(tmp_path):
+    order = np.random.default_rng(5).permutation(COUNT)
+    folder = write_folder(tmp_path / "a", named("dog"))
+    model, learned = trained(tmp_path / "model", folder, stream=True)
+    write_folder(tmp_path / "a", named("dog"), order)
+    assert not learned & set(read_collection(folder, model).pairs.names)
+    nameless = {"caption": named("dog")["caption"]}
+    folder = write_folder(tmp_path / "nameless", nameless)
+    model, _ = trained(tmp_path / "model of it", folder, stream=True)
+    assert len(read_collection(folder, model).pairs) > 0
+    write_folder(tmp_path / "nameless", nameless, order)
+    with pytest.raises(DataError, match="or in another order"):
+        read_collection(folder, model)
 
 
 def test_another_folder_counts_whole(collection, model, clip_collection, clipgpt_path):
