@@ -11,7 +11,7 @@ from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.checkpoint import read_document
 from clipgpt_retrieval.model.sequence import clean_caption
 from clipgpt_retrieval.storage import is_url
-from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, content_fingerprint, read_pairs
+from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, content_fingerprint, joined, read_pairs
 from clipgpt_retrieval.training.split import Split
 
 
@@ -25,6 +25,7 @@ class Collection:
         trained_on: the folder's other pictures, where the model learned from them, else None.
         part: in words, which pictures of the folder these are and why.
         total: pictures in the folder.
+        others: those that are neither measured on nor learned from, or None.
     """
 
     folder: str
@@ -32,6 +33,12 @@ class Collection:
     trained_on: Pairs | None
     part: str
     total: int
+    others: Pairs | None = None
+
+    @property
+    def unseen(self) -> Pairs:
+        """All pictures of the folder that the model did not learn from."""
+        return self.pairs if self.others is None else joined([self.pairs, self.others])
 
     @property
     def texts(self) -> list[str]:
@@ -73,8 +80,10 @@ def read_collection(folder: str, model: str) -> Collection:
             "tell now which were held out; give the folder as it was, or another one"
         )
     trained_on, held_out = split.sides(pairs)
-    part = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on the others"
-    return Collection(folder, held_out, trained_on, part, len(pairs))
+    part = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on {len(trained_on)} others"
+    shared_out = {*trained_on.names, *held_out.names}
+    others = pairs.subset(np.flatnonzero([name not in shared_out for name in pairs.names]))
+    return Collection(folder, held_out, trained_on, part, len(pairs), others)
 
 
 def _whole(folder: str, part: str) -> Collection:

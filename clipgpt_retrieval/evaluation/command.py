@@ -25,7 +25,7 @@ def evaluate(
         output_folder: where evaluation.json and evaluation.html go.
         clip_model: the CLIP of the embeddings, to embed every caption by its text tower instead of text_emb/.
         index: what ``clip-retrieval index`` made of this folder, to see what its compression costs.
-        karpathy: dataset_coco.json or a sibling, for the 1K and 5K figures that papers print.
+        karpathy: dataset_coco.json or a sibling: its test pictures are measured on, as papers do for 1K and 5K.
         interleaved: a JSONL file of interleaved queries over the folder's rows, as train takes it.
         caption_pictures: how many pictures are captioned at most; 0: none.
         write_min_similarity: write the proposed min_similarity into the model's config.

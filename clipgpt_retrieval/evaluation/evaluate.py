@@ -34,7 +34,7 @@ class Settings:
     Attributes:
         clip_model: the CLIP of the embeddings, to embed every caption by its text tower.
         index: a clip-retrieval index folder of the embeddings folder.
-        karpathy: one of Karpathy's split files, for the 1K and 5K figures.
+        karpathy: one of Karpathy's split files, whose test pictures are measured on, for the 1K and 5K figures.
         interleaved: a JSONL file of interleaved queries over the folder's rows.
         caption_pictures: how many pictures are captioned at most.
         write_min_similarity: whether the proposed threshold goes into the model's config.
@@ -76,9 +76,9 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
     _check_installed()
     engine = load(model, device=settings.device)
     collection = read_collection(embeddings_folder, model)
-    _check(engine, collection, model)
     # Whatever is wrong with a file shall be told before the models start, who may take hours.
-    test_set = find_test_set(settings.karpathy, collection) if settings.karpathy else None
+    collection, test_set = find_test_set(settings.karpathy, collection) if settings.karpathy else (collection, None)
+    _check(engine, collection, model)
     interleaved = read_interleaved(settings.interleaved, collection.pairs) if settings.interleaved else None
     if settings.index:
         check_index(settings.index, collection)

@@ -125,7 +125,7 @@ def _open_index(folder: str) -> Iterator[tuple[Any, int]]:
 
 def _whole_folder(collection: Collection) -> tuple[np.ndarray, list[list[int]]]:
     """Embeddings and rows of all pictures of the folder, those of the collection first."""
-    parts = [part for part in (collection.pairs, collection.trained_on) if part is not None]
+    parts = [part for part in (collection.pairs, collection.trained_on, collection.others) if part is not None]
     return np.concatenate([part.embeddings for part in parts]), [rows for part in parts for rows in part.rows]
 
 

@@ -1,11 +1,10 @@
 """The 1K and 5K figures that papers print, on the test pictures of Karpathy's split."""
 
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clipgpt_retrieval.caption_files import read_split
+from clipgpt_retrieval.caption_files import file_name, read_split
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.retrieval import caption_ranks, ranks, scores
 from clipgpt_retrieval.model.sequence import clean_caption
@@ -47,28 +46,34 @@ class KarpathyFigures:
     image_to_text: dict[str, float]
 
 
-def find_test_set(file: str, collection: Collection) -> TestSet | str:
-    """The test pictures of the split in the collection, or why they are not all there.
+def find_test_set(file: str, collection: Collection) -> tuple[Collection, TestSet | str]:
+    """The test pictures of the split, to be measured on instead of the collection's own part of its folder.
 
     Pictures are known by their file name.
 
     Args:
         file: path or fsspec url of ``dataset_coco.json``, ``dataset_flickr30k.json``, ...
-        collection: what is evaluated.
+        collection: what is evaluated otherwise.
+
+    Returns:
+        The collection of the test pictures, and what they are in it; where they are not all there for a model that has
+        not learned from them, the collection as it was, and why.
 
     Raises:
         DataError: the file cannot be read as such.
     """
     wanted = [image for image in read_split(file).images if image.split == "test"]
-    place_of = {PurePosixPath(name).name: place for place, name in enumerate(collection.pairs.names)}
-    missing = sum(image.filename not in place_of for image in wanted)
+    tests = _narrowed(collection, {image.filename for image in wanted}, file)
+    place_of = {file_name(name): place for place, name in enumerate(tests.pairs.names)}
+    missing = {image.filename for image in wanted} - place_of.keys()
     if missing or not wanted:
-        why = "learned from or absent" if collection.trained_on is not None else "absent"
-        return f"{missing} of the {len(wanted)} test pictures are {why}, so no figure is comparable with a paper's"
-    starts = np.concatenate([[0], np.cumsum([len(captions) for captions in collection.pairs.captions])])
+        learned = missing & {file_name(name) for name in (tests.trained_on.names if tests.trained_on else [])}
+        why = f"{len(learned)} are learned from and {len(missing) - len(learned)} absent"
+        return collection, f"of the {len(wanted)} test pictures {why}, so no figure is comparable with a paper's"
+    starts = np.concatenate([[0], np.cumsum([len(captions) for captions in tests.pairs.captions])])
     query_of = {
         (picture, text): int(starts[picture]) + place
-        for picture, captions in enumerate(collection.pairs.captions)
+        for picture, captions in enumerate(tests.pairs.captions)
         for place, text in enumerate(captions)
     }
     pictures = [place_of[image.filename] for image in wanted]
@@ -78,8 +83,20 @@ def find_test_set(file: str, collection: Collection) -> TestSet | str:
     keys = [[(picture, text) for text in of_picture] for picture, of_picture in zip(pictures, texts, strict=True)]
     unknown = sum(key not in query_of for of_picture in keys for key in of_picture)
     if unknown:
-        return f"{unknown} captions of the test pictures are not those of the folder's metadata"
-    return TestSet(np.array(pictures), [[query_of[key] for key in of_picture] for of_picture in keys])
+        return collection, f"{unknown} captions of the test pictures are not those of the folder's metadata"
+    return tests, TestSet(np.array(pictures), [[query_of[key] for key in of_picture] for of_picture in keys])
+
+
+def _narrowed(collection: Collection, names: set[str], file: str) -> Collection:
+    """The pictures of these file names that the model did not learn from."""
+    unseen = collection.unseen
+    wanted = np.array([file_name(name) in names for name in unseen.names], bool)
+    return replace(
+        collection,
+        pairs=unseen.subset(np.flatnonzero(wanted)),
+        part=f"the {wanted.sum()} test pictures of {file}, of {collection.total}",
+        others=unseen.subset(np.flatnonzero(~wanted)),
+    )
 
 
 def measure_karpathy(test: TestSet, queries: np.ndarray, gallery: np.ndarray, encoder: str) -> list[KarpathyFigures]:

@@ -10,6 +10,7 @@ import pytest
 
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import read_collection, text_embeddings
+from clipgpt_retrieval.evaluation.karpathy import TestSet, find_test_set
 from clipgpt_retrieval.training.data import read_data
 from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
 from clipgpt_retrieval.training.record import training_record
@@ -128,6 +129,24 @@ def test_captions_of_the_training_are_not_asked_for_on_another_folder(tmp_path, 
     assert known.texts[0].startswith("what COCO says of")
     (tmp_path / "coco.json").unlink()
     assert len(read_collection("../other", model).pairs) == COUNT
+
+
+def test_after_a_training_by_karpathy_s_file_its_test_pictures_give_the_figures_of_papers(tmp_path):
+    names = named("dog")["image_path"]
+    parts = ["train", "restval", "val", "test"]
+    images = [
+        {"filename": name, "split": parts[i % 4], "sentences": [{"raw": f"caption {k} of {name}"} for k in range(5)]}
+        for i, name in enumerate(names)
+    ]
+    file = tmp_path / "dataset_coco.json"
+    file.write_text(json.dumps({"images": images}))
+    folder = write_folder(tmp_path / "a", {"image_path": names})
+    model, _ = trained(tmp_path / "model", folder, captions=str(file))
+    collection = read_collection(folder, model)
+    assert collection.pairs.names == names[2::4] and "10 held out of 40" in collection.part
+    found, test_set = find_test_set(str(file), collection)
+    assert found.pairs.names == names[3::4] and len(found.trained_on) == 20
+    assert isinstance(test_set, TestSet) and len(test_set.pictures) == 10
 
 
 def test_a_copy_without_captions_of_its_own_gets_those_of_the_training(tmp_path):

@@ -51,16 +51,17 @@ def split_file(tmp_path) -> str:
 
 def test_figures_over_all_and_over_folds(collection, queries, split_file, monkeypatch):
     monkeypatch.setattr(karpathy, "FOLD", 10)
-    test = find_test_set(split_file, collection)
-    assert test.pictures.tolist() == list(reversed(range(10, COUNT)))
-    whole, folds = measure_karpathy(test, queries, GALLERY, "CLIP-GPT")
+    found, test = find_test_set(split_file, collection)
+    assert [found.pairs.names[place] for place in test.pictures] == [NAMES[i] for i in reversed(range(10, COUNT))]
+    queries, gallery = queries[6 * 10 :], GALLERY[10:]
+    whole, folds = measure_karpathy(test, queries, gallery, "CLIP-GPT")
     assert (whole.protocol, whole.pictures, folds.protocol) == ("30", 30, "1K")
 
     def by_hand(pictures: list[int]) -> tuple[dict, float]:
         asked = queries[[6 * picture + j for picture in pictures for j in range(5)]]
         truth = np.repeat(np.arange(len(pictures)), 5)
-        to_text = (caption_ranks(asked, GALLERY[pictures], truth) < 5).mean()
-        return recall_at(asked, GALLERY[pictures], truth), float(to_text)
+        to_text = (caption_ranks(asked, gallery[pictures], truth) < 5).mean()
+        return recall_at(asked, gallery[pictures], truth), float(to_text)
 
     to_image, to_text = by_hand(test.pictures.tolist())
     assert whole.text_to_image == pytest.approx({name: 100 * value for name, value in to_image.items()})
@@ -70,21 +71,33 @@ def test_figures_over_all_and_over_folds(collection, queries, split_file, monkey
 
 
 def test_five_thousand_pictures_are_5k(collection, queries, split_file):
-    test = find_test_set(split_file, collection)
+    _, test = find_test_set(split_file, collection)
     many = replace(test, pictures=np.tile(test.pictures, 34)[:1000], queries=(test.queries * 34)[:1000])
     assert [one.protocol for one in measure_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["1K"]
 
 
 def test_test_pictures_that_were_learned_from_are_not_measured(collection, split_file):
     part = collection.pairs.subset(np.arange(5, 35))
-    rest = collection.pairs.subset(np.array([0]))
-    why = find_test_set(split_file, replace(collection, pairs=part, trained_on=rest))
-    assert why.startswith("5 of the 30 test pictures are learned from or absent")
+    rest = collection.pairs.subset(np.array([0, 35, 36]))
+    before = replace(collection, pairs=part, trained_on=rest)
+    found, why = find_test_set(split_file, before)
+    assert why.startswith("of the 30 test pictures 2 are learned from and 3 absent")
+    assert found is before
+
+
+def test_the_test_pictures_are_measured_after_a_training_by_the_file(collection, split_file):
+    """Such a training has them on neither side, so that nothing of them would be measured."""
+    pairs = collection.pairs
+    trained_on, held_out, others = (pairs.subset(np.arange(*of)) for of in ((0, 8), (8, 10), (10, COUNT)))
+    found, test = find_test_set(split_file, Collection("folder", held_out, trained_on, "val", COUNT, others))
+    assert set(found.pairs.names) == set(NAMES[10:]) and "the 30 test pictures" in found.part
+    assert len(test.pictures) == 30
+    assert (found.trained_on.names, found.others.names) == (NAMES[:8], NAMES[8:10])
 
 
 def test_other_captions_are_not_measured(collection, split_file):
     pairs = replace(collection.pairs, captions=[[text + "!" for text in texts] for texts in CAPTIONS])
-    assert find_test_set(split_file, replace(collection, pairs=pairs)).startswith("150 captions")
+    assert find_test_set(split_file, replace(collection, pairs=pairs))[1].startswith("150 captions")
 
 
 @pytest.mark.parametrize(
