@@ -21,6 +21,7 @@ class Items:
         index: as faiss read it, memory-mapped or not.
         ordered_by_ivf: the ids are places in the concatenated inverted lists, as clip-retrieval's
             ``reorder_metadata_by_ivf_index`` makes them.
+        name: what the index is called in errors.
 
     Raises:
         DataError: an index that cannot give its vectors back.
@@ -32,8 +33,9 @@ class Items:
         array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, index: faiss.Index, *, ordered_by_ivf: bool = False) -> None:
+    def __init__(self, index: faiss.Index, *, ordered_by_ivf: bool = False, name: str = "this index") -> None:
         self._index = index
+        self._name = name
         inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
         self.lists: InvertedLists | None = None
         if isinstance(inner, faiss.IndexIVFFastScan):
@@ -90,15 +92,27 @@ class Items:
         Returns:
             Ids int64 ``[m]`` and embeddings float32 ``[m, d]`` of unit norm, ``m`` the smaller of ``count`` and
             the size of the index.
+
+        Raises:
+            DataError: one of them is no numbers, which cannot be compared with others.
         """
-        total = len(self)
+        # Faiss puts a row of no numbers into no list, but counts it.
+        total = len(self) if self.lists is None else int(self.lists.sizes.sum())
         random = np.random.default_rng(seed)
         # An index of billions has no room for a permutation; among so many, doubles are few.
         places = random.permutation(total)[:count] if total < 10**7 else np.unique(random.integers(total, size=count))
         places = np.sort(places)
         if self.lists is None:
-            return places, self.embeddings(places)
-        return self.lists.ids_at(places), unit_rows(self.lists.read_places(places))
+            ids, embeddings = places, self.embeddings(places)
+        else:
+            ids, embeddings = self.lists.ids_at(places), unit_rows(self.lists.read_places(places))
+        broken = ids[~np.isfinite(embeddings).all(axis=1)]
+        if len(broken):
+            raise DataError(
+                f"{self._name} holds embeddings that are no numbers, that of item {broken[0]} for one: build the index "
+                "again without them"
+            )
+        return ids, embeddings
 
     def nearest(self, embeddings: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The items nearest to each of ``[n, d]`` embeddings, as the index finds them.

@@ -52,7 +52,8 @@ def open_index(path: str) -> Source:
     if isinstance(index, faiss.IndexBinary) or index.ntotal == 0:
         raise DataError(f"{file} holds no embeddings: give an index with some")
     try:
-        return Source(file, Items(index, ordered_by_ivf=(file.parent / "metadata_reordered.hdf5").exists()))
+        ordered_by_ivf = (file.parent / "metadata_reordered.hdf5").exists()
+        return Source(file, Items(index, ordered_by_ivf=ordered_by_ivf, name=str(file)))
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
 

@@ -17,6 +17,7 @@ from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.layout import positions
+from clipgpt_retrieval.explore.outline import Outline
 from clipgpt_retrieval.explore.source import open_index
 from clipgpt_retrieval.items import Items, unit_rows
 
@@ -123,6 +124,29 @@ def test_what_is_no_index_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "image.index").write_bytes(b"not an index")
     with pytest.raises(DataError, match="cannot be read as a faiss index"):
         open_index(str(tmp_path))
+
+
+def outline_with_a_broken_row(vectors, kind: str, folder) -> dict:
+    index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    broken = vectors.copy()
+    broken[5] = np.nan
+    index.add(broken)
+    faiss.write_index(index, str(folder / "image.index"))
+    source = open_index(str(folder))
+    return Outline(source.items, source.file, THINGS).level(None)
+
+
+def test_an_index_with_a_row_of_no_numbers_is_named_with_the_row(vectors, tmp_path):
+    """Faiss says of it that its input contains NaN's, and not where."""
+    with pytest.raises(DataError, match=r"image\.index holds embeddings that are no numbers, that of item 5 for one"):
+        outline_with_a_broken_row(vectors, "Flat", tmp_path)
+
+
+def test_a_row_of_no_numbers_that_is_in_no_list_does_not_end_the_process(vectors, tmp_path):
+    """A place beyond the lists was read, in memory that is not the index's."""
+    clusters = outline_with_a_broken_row(vectors, "IVF3,Flat", tmp_path)["clusters"]
+    assert len(clusters) == THINGS and 5 not in {i for cluster in clusters for i in cluster["example_ids"]}
 
 
 def test_example_ids_of_a_reordered_collection_are_the_new_ids(vectors, clipgpt, tmp_path):
