@@ -55,6 +55,12 @@ def test_an_encoder_is_no_better_than_itself():
     assert (found.p_value, found.difference.value) == (1.0, 0.0)
 
 
+def test_a_single_picture_proves_nothing():
+    """An evaluation of few pictures must not end in a traceback after the models' work."""
+    found = PictureBootstrap(np.array([3, 3]), seed=0).compare(np.array([1.0, 0.0]), np.zeros(2))
+    assert (found.p_value, found.difference.value) == (1.0, 0.5)
+
+
 def test_the_same_seed_gives_the_same_figures():
     values = RANDOM.random(50)
     one, other = (PictureBootstrap(np.arange(50), seed=3).mean(values) for _ in range(2))
