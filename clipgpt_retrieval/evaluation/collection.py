@@ -94,7 +94,8 @@ def _whole(folder: str, part: str) -> Collection:
 def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np.ndarray] | None:
     """CLIP's embeddings of the captions, where ``clip-retrieval inference`` left them in ``text_emb/``.
 
-    That command embeds the column ``caption`` alone, so pictures with several captions have one of them there.
+    That command embeds the column ``caption`` alone, so pictures with several captions have one of them there. Rows
+    without a usable embedding are left out, as they are of ``img_emb/``.
 
     Returns:
         The queries that have one, int64 ``[m]``, and their embeddings, float32 ``[m, d]`` of unit norm; None where
@@ -118,11 +119,12 @@ def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np
             f"{folder}: text_emb/ has {len(embeddings)} rows where img_emb/ has {wanted} or more: both must come from "
             "one run of clip-retrieval inference"
         )
+    norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
     row_of = {
         (picture, clean_caption(captions[row])): row
         for picture, rows in enumerate(collection.pairs.rows)
         for row in rows
-        if isinstance(captions[row], str)
+        if isinstance(captions[row], str) and np.isfinite(norms[row]) and norms[row] > 0
     }
     found = [
         (query, row_of[picture, text])
@@ -132,8 +134,7 @@ def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np
     if not found:
         return None
     queries, rows = np.array(found).T
-    kept = embeddings[rows].astype(np.float32)
-    return queries, kept / np.linalg.norm(kept, axis=1, keepdims=True)
+    return queries, embeddings[rows].astype(np.float32) / norms[rows, None]
 
 
 def _read_text_emb(folder: str) -> tuple[np.ndarray, list[str]]:

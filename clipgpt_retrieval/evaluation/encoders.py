@@ -48,7 +48,7 @@ def encode_queries(engine: ClipGpt, collection: Collection, clip: ClipText | Non
     """Encodes every caption by CLIP-GPT, and by CLIP: ``clip`` where one is given, else from ``text_emb/``.
 
     Raises:
-        InputError: that CLIP makes embeddings of another length.
+        InputError: that CLIP makes embeddings of another length, or one of the two encoders makes some of no numbers.
     """
     texts = collection.texts
     parts = [
@@ -56,6 +56,7 @@ def encode_queries(engine: ClipGpt, collection: Collection, clip: ClipText | Non
         for start in tqdm(range(0, len(texts), PART), "CLIP-GPT", unit="part", disable=len(texts) <= PART)
     ]
     query, image = (np.concatenate(part) for part in zip(*parts, strict=True))
+    _check_numbers(np.hstack([query, image]), texts, "model", "CLIP-GPT")
     return Encoded(query, image, _clip_queries(collection, clip, clip_model))
 
 
@@ -63,12 +64,23 @@ def _clip_queries(collection: Collection, clip: ClipText | None, clip_model: str
     if clip is not None:
         embeddings = clip.encode(collection.texts)
         _check_dimension(embeddings, collection, "clip_model", f"{clip_model} makes")
+        _check_numbers(embeddings, collection.texts, "clip_model", clip_model or "CLIP")
         return ClipQueries(np.arange(len(embeddings)), embeddings, f"{clip_model}, loaded")
     found = text_embeddings(collection.folder, collection)
     if found is None:
         return None
     _check_dimension(found[1], collection, "embeddings_folder", "text_emb/ holds")
     return ClipQueries(*found, "the folder's text_emb/")
+
+
+def _check_numbers(embeddings: np.ndarray, texts: list[str], field: str, who: str) -> None:
+    broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if len(broken):
+        raise InputError(
+            field,
+            f"{who} makes embeddings of no numbers of {len(broken)} captions, {texts[broken[0]]!r} for one: its "
+            "weights are broken, give another",
+        )
 
 
 def _check_dimension(embeddings: np.ndarray, collection: Collection, field: str, who: str) -> None:

@@ -15,7 +15,7 @@ from clipgpt_retrieval.evaluation.karpathy import find_test_set
 from clipgpt_retrieval.evaluation.measure import Evidence, measure
 from clipgpt_retrieval.evaluation.page import page
 from clipgpt_retrieval.evaluation.report import LeftOut, Report
-from clipgpt_retrieval.model.checkpoint import set_min_similarity
+from clipgpt_retrieval.model.checkpoint import check_takes_min_similarity, set_min_similarity
 from clipgpt_retrieval.storage import write_text
 from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
 
@@ -74,6 +74,8 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
         ModelError: the model cannot be loaded, or not written to.
     """
     _check_installed()
+    if settings.write_min_similarity:
+        check_takes_min_similarity(model)
     engine = load(model, device=settings.device)
     collection = read_collection(embeddings_folder, model)
     # Whatever is wrong with a file shall be told before the models start, who may take hours.

@@ -20,7 +20,8 @@ def ranks(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> np.nda
         truth: int ``[n]``, the row of ``gallery`` that each query asks for.
 
     Returns:
-        int64 ``[n]``; 0 means that the right item came first. Items as similar as the right one do not count.
+        int64 ``[n]``; 0 means that the right item came first. Items as similar as the right one do not count. A query
+        of no numbers has found nothing.
     """
     places = np.empty(len(queries), np.int64)
     for start in range(0, len(queries), CHUNK):
@@ -32,7 +33,8 @@ def ranks(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> np.nda
 def ranks_in(similarities: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The ranks of ``truth`` ``[n]`` in similarities ``[n, g]``; see :func:`ranks`."""
     right = similarities[np.arange(len(similarities)), truth]  # [n]
-    return np.count_nonzero(similarities > right[:, None], axis=1)
+    # Not `>`, which holds of no NaN, so that a query of no numbers would find everything first.
+    return np.count_nonzero(~(similarities <= right[:, None]), axis=1)
 
 
 def caption_ranks(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -49,7 +51,7 @@ def caption_ranks(queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -
         pictures = range(start, min(start + CHUNK, len(gallery)))
         similarities = gallery[pictures.start : pictures.stop] @ queries.T  # [c, n]
         best = np.array([row[own[picture]].max() for row, picture in zip(similarities, pictures, strict=True)])
-        places[pictures.start : pictures.stop] = np.count_nonzero(similarities > best[:, None], axis=1)
+        places[pictures.start : pictures.stop] = np.count_nonzero(~(similarities <= best[:, None]), axis=1)
     return places
 
 

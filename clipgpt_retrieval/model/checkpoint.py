@@ -140,19 +140,29 @@ def set_min_similarity(path: str, min_similarity: float) -> None:
         min_similarity: a cosine to the image embedding, 0 to 1.
 
     Raises:
-        ModelError: no model there that can be written to.
+        ModelError: see :func:`check_takes_min_similarity`.
+    """
+    check_takes_min_similarity(path)
+    fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
+    file = f"{root}/config.json"
+    config = {**json.loads(fs.cat_file(file)), "min_similarity": min_similarity}
+    aside = f"{file}.{uuid4().hex[:8]}.part"
+    fs.pipe_file(aside, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+    fs.mv(aside, file)
+
+
+def check_takes_min_similarity(path: str) -> None:
+    """Refuses what :func:`set_min_similarity` cannot write to.
+
+    Raises:
+        ModelError: no directory or url of a clipgpt model.
     """
     fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
     file = f"{root}/config.json"
     if not fs.exists(file):
         raise ModelError(f"{path} has no config.json to write min_similarity to: give a directory or an fsspec url")
-    config = json.loads(fs.cat_file(file))
-    if config.get("model_type") != ClipGptConfig.model_type:
+    if json.loads(fs.cat_file(file)).get("model_type") != ClipGptConfig.model_type:
         raise ModelError(f"{path} holds no clipgpt model, so its config has no place for min_similarity: convert it")
-    config["min_similarity"] = min_similarity
-    aside = f"{file}.{uuid4().hex[:8]}.part"
-    fs.pipe_file(aside, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
-    fs.mv(aside, file)
 
 
 def _load_tokenizer(folder: Path, path: str) -> PreTrainedTokenizerBase:

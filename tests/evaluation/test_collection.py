@@ -202,6 +202,17 @@ def test_text_embeddings_go_to_the_captions_that_they_were_made_of(folder, model
         np.testing.assert_allclose(embedding, stored[row], atol=1e-3)
 
 
+def test_rows_of_no_numbers_in_text_emb_are_left_out(folder, model, tmp_path):
+    collection = read_collection(str(folder), model)
+    shutil.copytree(folder, tmp_path / "copy")
+    stored = np.load(folder / "text_emb" / "text_emb_0.npy")
+    stored[collection.pairs.rows[0][0]], stored[collection.pairs.rows[1][0]] = np.nan, 0
+    np.save(tmp_path / "copy" / "text_emb" / "text_emb_0.npy", stored)
+    queries, embeddings = text_embeddings(str(tmp_path / "copy"), collection)
+    assert len(queries) == 78 and not {0, 1} & set(collection.truth[queries])
+    assert np.isfinite(embeddings).all()
+
+
 def test_a_folder_without_text_embeddings(collection, model):
     assert text_embeddings(str(collection), read_collection(str(collection), model)) is None
 

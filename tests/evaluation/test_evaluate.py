@@ -203,6 +203,27 @@ def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_
     np.testing.assert_array_equal(engine.encode(["a red dog"]), load(model, device="cpu").encode(["a red dog"]))
 
 
+def test_a_model_that_no_threshold_can_be_written_into_is_told_before_the_work(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_both", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(ModelError, match=r"demo has no config.json to write min_similarity to"):
+        evaluate(str(folder), "demo", str(tmp_path), Settings(device="cpu", write_min_similarity=True))
+
+
+def test_an_encoder_of_no_numbers_is_refused(folder, model, tmp_path):
+    """Else its figures would be those of a model that finds nothing, or everything, and nobody would know why."""
+    import torch
+
+    from clipgpt_retrieval.model import checkpoint
+
+    network, tokenizer = checkpoint.load(model)
+    with torch.no_grad():
+        for weights in network.clip_out.parameters():
+            weights.fill_(torch.nan)
+    checkpoint.save(network, tokenizer, str(tmp_path / "broken"))
+    with pytest.raises(InputError, match="CLIP-GPT makes embeddings of no numbers of 1200 captions"):
+        evaluate(str(folder), str(tmp_path / "broken"), str(tmp_path / "report"), Settings(device="cpu"))
+
+
 def test_captions_that_look_like_markup_stay_text(folder, model, tmp_path):
     from dataclasses import replace
 

@@ -97,3 +97,11 @@ def test_the_best_weight_is_measured_on_pictures_that_did_not_choose_it():
     best = places[list(WEIGHTS.round(2)).index(blend.best_weight)]
     assert blend.figures["R@1"].value == pytest.approx((best[~chosen] == 0).mean())
     assert blend.against_clip.difference.value > 0
+
+
+def test_queries_of_no_numbers_find_nothing():
+    """A broken model would pass for a perfect one: no similarity is above one that is no number."""
+    gallery, truth = np.eye(20, dtype=np.float32), np.arange(20)
+    queries = np.full((20, 20), np.nan, np.float32)
+    assert set(recall_at(queries, gallery, truth).values()) == {0.0}
+    assert scores(caption_ranks(queries, gallery, truth))["R@10"].max() == 0
