@@ -57,12 +57,22 @@ class Run:
     @property
     def collator(self) -> Collator:
         """Makes its batches."""
-        return Collator(self.sequences, self.recipe.encode_text_loss)
+        return Collator(self.sequences, self.recipe.encode_text_loss, self.network.context_length)
 
     @property
     def bf16(self) -> bool:
         """Whether it computes in bfloat16: it is asked to, and the device has it."""
         return self.settings.bf16 and has_bfloat16(self.network.device)
+
+    def too_long(self) -> str | None:
+        """How many of the captions that lie in memory are cut to the backbone's context, in a sentence, or None."""
+        collator, both = self.collator, (self.data.at_hand, self.data.validation)
+        captions = [caption for pairs in both for several in pairs.captions for caption in several]
+        cut = sum(map(collator.is_cut, captions))
+        if not cut:
+            return None
+        of = "the first " if self.data.streamed else ""
+        return f"{cut} of {of}{len(captions)} captions are cut to the {collator.context_length} tokens of the context"
 
     def maker(self) -> StepMaker:
         """What makes its steps, from the first on.

@@ -47,6 +47,8 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     run = open_run(Settings(embeddings_folder, output_folder, **options))
     if run.ranks.first:
         print(f"{run.data.pictures} pictures to learn from, {len(run.data.validation)} to measure on")
+        if cut := run.too_long():
+            print(cut)
         if run.settings.bf16 and not run.bf16:
             print("this device would have to emulate bfloat16: the run computes in float32")
     folder = _run_folder(run)
@@ -123,6 +125,6 @@ def _run_folder(run: Run) -> Path:
 
 
 def _fit_beta(run: Run) -> None:
-    texts = [captions[0] for captions in run.data.validation.captions]
-    queries = ClipGpt(run.network, run.words, device=str(run.network.device), dtype="float32").encode(texts)
+    collator, engine = run.collator, ClipGpt(run.network, run.words, device=str(run.network.device), dtype="float32")
+    queries, _ = engine.encode_sequences([collator.query(captions[0]) for captions in run.data.validation.captions])
     fit_image_beta(run.network, queries, run.data.validation.embeddings)

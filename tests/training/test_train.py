@@ -19,6 +19,18 @@ def scratch(collection: Path) -> dict:
     return {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), **SETTINGS}
 
 
+def write_folder(folder: Path, captions: list[str]) -> str:
+    """A folder of pictures that look like nothing, with these captions."""
+    import pandas as pd
+
+    for part in ("img_emb", "metadata"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    embeddings = np.random.default_rng(0).normal(size=(len(captions), 64)).astype(np.float16)
+    np.save(folder / "img_emb" / "img_emb_0.npy", embeddings)
+    pd.DataFrame({"caption": captions}).to_parquet(folder / "metadata" / "metadata_0.parquet")
+    return str(folder)
+
+
 @pytest.fixture(scope="module")
 def trained(collection, tmp_path_factory) -> tuple[Path, dict[str, float]]:
     """A model of the default recipe, trained a little."""
@@ -136,6 +148,19 @@ def test_general_gpt_refuses_a_backbone_of_another_width(collection, tmp_path):
     tokenizer.save_pretrained(tmp_path / "backbone")
     with pytest.raises(InputError, match="128 wide and the embeddings have 64"):
         train(str(collection), str(tmp_path / "m"), recipe="general-gpt", backbone=str(tmp_path / "backbone"))
+
+
+@pytest.mark.parametrize("recipe", ["default", "frozen", "general-gpt", "clipcap"])
+def test_a_caption_longer_than_the_context_is_cut_and_counted(collection, tmp_path, recipe, capsys):
+    """An alt text of a whole page is no reason to lose a run, wherever the shuffled order brings it up."""
+    page = " ".join(["a dog", *["and a dog"] * 300])
+    folder = write_folder(tmp_path / "folder", [page, "a dog", "a red cat", page, "two boats", *["a bus"] * 7])
+    (tmp_path / "texts.txt").write_text(f"{page}\na bird")
+    texts = {} if recipe == "frozen" else {"texts": str(tmp_path / "texts.txt")}
+    settings = {**scratch(collection), "validation_fraction": 0.5, "steps": 2, "batch_size": 6, **texts}
+    figures = train(folder, str(tmp_path / "model"), recipe=recipe, **settings)
+    assert all(np.isfinite(list(figures.values())))
+    assert "2 of 12 captions are cut to the 256 tokens of the context" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
