@@ -2,16 +2,16 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 from uuid import uuid4
 
 import fsspec
 import numpy as np
 
-from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.errors import DataError, InputError
 
 
 def is_url(path: str) -> bool:
@@ -39,6 +39,37 @@ def local_folder(url: str) -> Iterator[Path]:
         yield Path(copy)
 
 
+def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> None:
+    """Refuses a folder to write in whose place something else stands, before there is work to lose.
+
+    Args:
+        field: the argument that names the folder.
+        url: where it shall stand.
+        last: see :func:`new_folder`; a folder that holds it is an earlier one, which may be replaced.
+        inputs: paths and urls of what is read. A hub id is none, unless a folder of that name is here.
+
+    Raises:
+        InputError: an input would be lost, or the folder that the process is in, or what is no earlier such folder.
+    """
+    fs, place = _place(url)
+    for one in [*inputs, "."]:
+        other, of_input = _place(one)
+        if other.protocol == fs.protocol and of_input.is_relative_to(place) and fs.exists(str(of_input)):
+            used = "the folder that you are in" if one == "." else f"{one}, which is read"
+            raise InputError(field, f"{url} would be replaced as a whole and is or holds {used}: give another folder")
+    if fs.isfile(str(place)) or (fs.isdir(str(place)) and fs.ls(str(place)) and not fs.exists(str(place / last))):
+        raise InputError(
+            field,
+            f"{url} is there and has no {last}, so that other things would be lost: give a new or an empty folder",
+        )
+
+
+def _place(url: str) -> tuple[Any, PurePosixPath]:
+    """The file system that a path or url is on, and where on it, links followed."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs, PurePosixPath(Path(path).resolve().as_posix() if "file" in fs.protocol else path)
+
+
 @contextmanager
 def new_folder(url: str, last: str) -> Iterator[Path]:
     """A local folder to fill, which takes the place of ``url`` when the context ends without an error.
@@ -55,7 +86,7 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
             yield Path(staging)
             _upload(Path(staging), url, last)
         return
-    target = Path(url)
+    target = Path(url).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     staging_folder = target.parent / f".{target.name}.{uuid4().hex[:8]}"
     staging_folder.mkdir()

@@ -7,9 +7,10 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from clipgpt_retrieval.engine import torch_device
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.storage import check_new_folder
 from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.data import Data, read_data
+from clipgpt_retrieval.training.data import Data, folders_of, read_data
 from clipgpt_retrieval.training.figures import validation_figures
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.image_space import set_image_mean
@@ -127,6 +128,8 @@ def open_run(settings: Settings) -> Run:
         ModelError: the backbone cannot be loaded.
     """
     settings.check()
+    inputs = [*folders_of(settings.embeddings_folder), *settings.named_files]
+    check_new_folder("output_folder", settings.output_folder, "config.json", inputs)
     data = read_data(settings)
     recipe = settings.chosen_recipe(data.pictures)
     ranks = join_ranks(settings.device)

@@ -148,6 +148,12 @@ class Settings:
         if self.interleaved is not None and (recipe.freeze_backbone or not recipe.contrastive):
             raise InputError("interleaved", f"is not learned by the recipe {recipe.name}: take the recipe default")
 
+    @property
+    def named_files(self) -> list[str]:
+        """What is read beside the embeddings folders: files, directories and hub ids."""
+        named = (self.captions, self.interleaved, self.texts, self.tokenizer, self.backbone)
+        return [one for one in named if one is not None]
+
     def mixture(self, sizes: Sequence[int]) -> list[float]:
         """The weight of each folder.
 

@@ -118,7 +118,7 @@ def _run_folder(run: Run) -> Path:
         name = hashlib.sha256(output_folder.encode()).hexdigest()[:8]
         folder = home / f"{name}-{key}"
     else:
-        target = Path(output_folder)
+        target = Path(output_folder).resolve()
         folder = target.parent / f".{target.name}.run-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

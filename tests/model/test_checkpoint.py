@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.storage import check_new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]
 
@@ -54,6 +55,17 @@ def test_saving_over_a_model_replaces_it_and_leaves_nothing_beside_it(clipgpt, c
     checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(copy))
     assert not (copy / "left_over.txt").exists()
     assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+def test_a_link_to_a_model_leads_to_the_new_one(clipgpt, copy):
+    """A model on a larger disk, linked to: the save failed, after a whole training."""
+    link = copy.parent / "link"
+    link.symlink_to(copy)
+    (copy / "left_over.txt").write_text("of the model before")
+    check_new_folder("output_folder", str(link), "config.json", [])
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(link))
+    assert link.is_symlink() and load(str(copy), device="cpu") and not (copy / "left_over.txt").exists()
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["link", "model"]
 
 
 def test_an_interrupted_save_leaves_the_old_model(clipgpt, copy, monkeypatch):

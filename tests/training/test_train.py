@@ -182,6 +182,26 @@ def test_a_setting_that_cannot_be_is_named(collection, tmp_path, settings, field
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_replaces_neither_what_it_reads_nor_what_is_no_model(collection, tmp_path, monkeypatch):
+    """The embeddings, hours of CLIP's work, were removed at the end of a training that was told to write there."""
+    coco = write_folder(tmp_path / "home" / "coco", ["a dog"] * 4)
+    (tmp_path / "link").symlink_to(coco)
+    monkeypatch.chdir(coco)
+    before = sorted(tmp_path.rglob("*"))
+    for output in (coco, f"{coco}/", ".", "..", str(tmp_path / "link"), f"file://{coco}"):
+        with pytest.raises(InputError, match=r"output_folder: .* holds .*coco, which is read: give another folder"):
+            train(coco, output, **scratch(collection))
+    with pytest.raises(InputError, match=r"img_emb is there and has no config\.json"):
+        train(coco, f"{coco}/img_emb", **scratch(collection))
+    with pytest.raises(InputError, match=r"holds .*tokenizer, which is read"):
+        train(coco, str(collection / "tokenizer"), **scratch(collection))
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match="the folder that you are in"):
+        train(coco, ".", **scratch(collection))
+
+
 def test_a_missing_folder_or_backbone_is_told(collection, tmp_path):
     with pytest.raises(DataError, match="img_emb"):
         train(str(tmp_path), str(tmp_path / "m"), **scratch(collection))
