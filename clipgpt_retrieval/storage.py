@@ -1,5 +1,6 @@
 """Folders on any file system that fsspec knows: fetched whole, and put in place only once they are complete."""
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ import fsspec
 import numpy as np
 
 from clipgpt_retrieval.errors import DataError, InputError
+
+CHUNK_BYTES = 1 << 20
 
 
 def is_url(path: str) -> bool:
@@ -116,6 +119,31 @@ def _upload(folder: Path, url: str, last: str) -> None:
         name = PurePosixPath(root, path.relative_to(folder).as_posix()).as_posix()
         fs.makedirs(name.rsplit("/", 1)[0], exist_ok=True)
         fs.put_file(str(path), name)
+
+
+def content_key(path: str) -> str:
+    """The same for the same content of a file, or of the files of a folder, wherever and whenever it was written.
+
+    Where nothing stands, as with a hub id, it is that of nothing. A remote file is not read: the key is what its file
+    system tells versions of it apart by.
+    """
+    if is_url(path):
+        fs, place = fsspec.core.url_to_fs(path)
+        return fs.ukey(place)
+    digest = hashlib.sha256()
+    named = Path(path)
+    for file in sorted(filter(Path.is_file, named.iterdir() if named.is_dir() else [named])):
+        digest.update(f"{file.name}/{file.stat().st_size}/".encode())
+        with file.open("rb") as content:
+            while chunk := content.read(CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_sizes(folder: str) -> list[int]:
+    """The size of each file of a folder, by their names' order."""
+    fs, place = fsspec.core.url_to_fs(folder)
+    return [info["size"] for _, info in sorted(fs.find(place, detail=True).items())]
 
 
 def read_array(url: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.model.checkpoint import save
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import is_url
+from clipgpt_retrieval.storage import content_key, is_url
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.display import TENSORBOARD
@@ -109,9 +109,10 @@ def _attention_for_short_texts(network: ClipGptModel) -> Iterator[None]:
 
 
 def _run_folder(run: Run) -> Path:
-    """Where checkpoints lie until the model is done: beside it, and another for other settings or data."""
-    decides = json.dumps([run.settings.record(run.recipe), run.data.fingerprint], sort_keys=True)
-    key = hashlib.sha256(decides.encode()).hexdigest()[:8]
+    """Where checkpoints lie until the model is done: beside it, and another for other settings, data or files."""
+    files = [content_key(file) for file in run.settings.named_files]
+    decides = [run.settings.record(run.recipe), run.data.fingerprint, run.data.captions_key, files]
+    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
     output_folder = run.settings.output_folder
     if is_url(output_folder):
         home = Path.home() / ".cache" / "clipgpt_retrieval" / "runs"
