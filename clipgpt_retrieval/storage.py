@@ -22,6 +22,12 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
+def exists(path: str) -> bool:
+    """Whether anything stands at a path or url."""
+    fs, place = fsspec.core.url_to_fs(path)
+    return fs.exists(place)
+
+
 @contextmanager
 def local_folder(url: str) -> Iterator[Path]:
     """A local copy of the folder at ``url``, kept while the context lasts; a local folder is used as it is.
@@ -78,7 +84,7 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
     """A local folder to fill, which takes the place of ``url`` when the context ends without an error.
 
     A local folder is renamed into place. Object stores cannot rename a folder: there the file named ``last``,
-    without which the folder is no use, is uploaded after all others.
+    without which the folder is no use, is uploaded when all others are there and what stood there before is removed.
 
     Args:
         url: where the folder shall stand; what stood there before is replaced.
@@ -112,13 +118,21 @@ def _replace(staging_folder: Path, target: Path) -> None:
 
 def _upload(folder: Path, url: str, last: str) -> None:
     fs, root = fsspec.core.url_to_fs(url)
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    names = {file: PurePosixPath(root, file.as_posix()).as_posix() for file in files}
+
+    def put(file: Path) -> None:
+        fs.makedirs(names[file].rsplit("/", 1)[0], exist_ok=True)
+        fs.put_file(str(folder / file), names[file])
+
     if fs.exists(f"{root}/{last}"):
         fs.rm(f"{root}/{last}")
-    for path in sorted(files, key=lambda file: file.name == last):
-        name = PurePosixPath(root, path.relative_to(folder).as_posix()).as_posix()
-        fs.makedirs(name.rsplit("/", 1)[0], exist_ok=True)
-        fs.put_file(str(path), name)
+    for file in files:
+        if file != Path(last):
+            put(file)
+    for name in set(fs.find(root)) - set(names.values()):
+        fs.rm(name)
+    put(Path(last))
 
 
 def content_key(path: str) -> str:

@@ -45,6 +45,20 @@ def test_any_file_system_serves(clipgpt):
     assert not [name for name in files if "part" in name]
 
 
+def test_saving_over_a_model_on_another_file_system_leaves_nothing_of_it(clipgpt):
+    """An old shard, or the record of another training, beside the new weights would be read as theirs."""
+    files = fsspec.filesystem("memory")
+    for name in ("training.json", "model.safetensors.index.json", "tensorboard/events.1", "config.json"):
+        files.pipe(f"/models/again/{name}", b"of the model before")
+    files.pipe("/models/again_another/config.json", b"of a neighbour")
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, "memory://models/again", {"tensorboard.md": "new"})
+    names = {name.removeprefix("/models/again/") for name in files.find("/models/again")}
+    assert {"config.json", "model.safetensors", "tensorboard.md"} <= names
+    assert not names & {"training.json", "model.safetensors.index.json", "tensorboard/events.1"}
+    assert files.exists("/models/again_another/config.json")
+    assert np.array_equal(load("memory://models/again", device="cpu").encode(TEXTS), clipgpt.encode(TEXTS))
+
+
 def test_the_auto_classes_know_it(copy):
     assert AutoConfig.from_pretrained(copy).model_type == "clipgpt"
     assert type(AutoModel.from_pretrained(copy)).__name__ == "ClipGptModel"
