@@ -209,6 +209,15 @@ def test_a_missing_folder_or_backbone_is_told(collection, tmp_path):
         train(str(collection), str(tmp_path / "m"), backbone=str(tmp_path / "nowhere"), **SETTINGS)
 
 
+@pytest.mark.parametrize("recipe", ["default", "frozen"])
+def test_one_picture_to_learn_from_is_told_to_be_too_few(collection, tmp_path, recipe):
+    """What was told is that a matrix is singular."""
+    folder = write_folder(tmp_path / "folder", ["a dog", "a cat"])
+    settings = {**scratch(collection), "validation_fraction": 0.5, "recipe": recipe}
+    with pytest.raises(DataError, match=r"one picture to learn from.*smaller --validation_fraction"):
+        train(folder, str(tmp_path / "m"), steps=1, **settings)
+
+
 def test_a_pretrained_backbone_keeps_its_weights_and_gains_four_tokens(collection, tmp_path):
     plain = load_tokenizer(str(collection / "tokenizer"))
     config = GPT2Config(vocab_size=len(plain), n_embd=32, n_layer=1, n_head=2)
