@@ -19,7 +19,7 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
     Args:
         source: a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or a clipgpt model, to
             become a General-GPT directory.
-        output: directory or fsspec url to write.
+        output: directory or fsspec url to write; an earlier model there is replaced.
         tokenizer: directory or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
         embedding_norm: norm that the embeddings had in training, where it is known.
 

@@ -27,7 +27,7 @@ class Settings:
     Attributes:
         embeddings_folder: what clip-retrieval inference wrote, see :mod:`~clipgpt_retrieval.training.pairs`; several
             folders, or a brace pattern, are mixed.
-        output_folder: directory or fsspec url of the model to write.
+        output_folder: directory or fsspec url of the model to write; an earlier model there is replaced.
         recipe: its name, or a recipe of one's own.
         backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`.
         tokenizer: where it is not the backbone's own.

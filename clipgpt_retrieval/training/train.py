@@ -28,7 +28,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     """Fine-tunes a language model into a clipgpt model.
 
     A run that was interrupted, at whatever moment, goes on from its last checkpoint when it is started again with the
-    same settings, and ends with the same weights.
+    same settings and data, and ends with the same weights.
 
     Args:
         embeddings_folder: see :class:`~clipgpt_retrieval.training.settings.Settings`.
