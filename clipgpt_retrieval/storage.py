@@ -1,22 +1,31 @@
 """Folders on any file system that fsspec knows: fetched whole, and put in place only once they are complete."""
 
+import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 from uuid import uuid4
 
 import fsspec
 import numpy as np
 
-from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.errors import DataError, InputError
+
+CHUNK_BYTES = 1 << 20
 
 
 def is_url(path: str) -> bool:
     """Whether ``path`` names a file system (``s3://...``, ``memory://...``), not a local path."""
     return "://" in path
+
+
+def exists(path: str) -> bool:
+    """Whether anything stands at a path or url."""
+    fs, place = fsspec.core.url_to_fs(path)
+    return fs.exists(place)
 
 
 @contextmanager
@@ -39,12 +48,43 @@ def local_folder(url: str) -> Iterator[Path]:
         yield Path(copy)
 
 
+def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> None:
+    """Refuses a folder to write in whose place something else stands, before there is work to lose.
+
+    Args:
+        field: the argument that names the folder.
+        url: where it shall stand.
+        last: see :func:`new_folder`; a folder that holds it is an earlier one, which may be replaced.
+        inputs: paths and urls of what is read. A hub id is none, unless a folder of that name is here.
+
+    Raises:
+        InputError: an input would be lost, or the folder that the process is in, or what is no earlier such folder.
+    """
+    fs, place = _place(url)
+    for one in [*inputs, "."]:
+        other, of_input = _place(one)
+        if other.protocol == fs.protocol and of_input.is_relative_to(place) and fs.exists(str(of_input)):
+            used = "the folder that you are in" if one == "." else f"{one}, which is read"
+            raise InputError(field, f"{url} would be replaced as a whole and is or holds {used}: give another folder")
+    if fs.isfile(str(place)) or (fs.isdir(str(place)) and fs.ls(str(place)) and not fs.exists(str(place / last))):
+        raise InputError(
+            field,
+            f"{url} is there and has no {last}, so that other things would be lost: give a new or an empty folder",
+        )
+
+
+def _place(url: str) -> tuple[Any, PurePosixPath]:
+    """The file system that a path or url is on, and where on it, links followed."""
+    fs, path = fsspec.core.url_to_fs(url)
+    return fs, PurePosixPath(Path(path).resolve().as_posix() if "file" in fs.protocol else path)
+
+
 @contextmanager
 def new_folder(url: str, last: str) -> Iterator[Path]:
     """A local folder to fill, which takes the place of ``url`` when the context ends without an error.
 
     A local folder is renamed into place. Object stores cannot rename a folder: there the file named ``last``,
-    without which the folder is no use, is uploaded after all others.
+    without which the folder is no use, is uploaded when all others are there and what stood there before is removed.
 
     Args:
         url: where the folder shall stand; what stood there before is replaced.
@@ -55,7 +95,7 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
             yield Path(staging)
             _upload(Path(staging), url, last)
         return
-    target = Path(url)
+    target = Path(url).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     staging_folder = target.parent / f".{target.name}.{uuid4().hex[:8]}"
     staging_folder.mkdir()
@@ -78,13 +118,46 @@ def _replace(staging_folder: Path, target: Path) -> None:
 
 def _upload(folder: Path, url: str, last: str) -> None:
     fs, root = fsspec.core.url_to_fs(url)
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    names = {file: PurePosixPath(root, file.as_posix()).as_posix() for file in files}
+
+    def put(file: Path) -> None:
+        fs.makedirs(names[file].rsplit("/", 1)[0], exist_ok=True)
+        fs.put_file(str(folder / file), names[file])
+
     if fs.exists(f"{root}/{last}"):
         fs.rm(f"{root}/{last}")
-    for path in sorted(files, key=lambda file: file.name == last):
-        name = PurePosixPath(root, path.relative_to(folder).as_posix()).as_posix()
-        fs.makedirs(name.rsplit("/", 1)[0], exist_ok=True)
-        fs.put_file(str(path), name)
+    for file in files:
+        if file != Path(last):
+            put(file)
+    for name in set(fs.find(root)) - set(names.values()):
+        fs.rm(name)
+    put(Path(last))
+
+
+def content_key(path: str) -> str:
+    """The same for the same content of a file, or of the files of a folder, wherever and whenever it was written.
+
+    Where nothing stands, as with a hub id, it is that of nothing. A remote file is not read: the key is what its file
+    system tells versions of it apart by.
+    """
+    if is_url(path):
+        fs, place = fsspec.core.url_to_fs(path)
+        return fs.ukey(place)
+    digest = hashlib.sha256()
+    named = Path(path)
+    for file in sorted(filter(Path.is_file, named.iterdir() if named.is_dir() else [named])):
+        digest.update(f"{file.name}/{file.stat().st_size}/".encode())
+        with file.open("rb") as content:
+            while chunk := content.read(CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def file_sizes(folder: str) -> list[int]:
+    """The size of each file of a folder, by their names' order."""
+    fs, place = fsspec.core.url_to_fs(folder)
+    return [info["size"] for _, info in sorted(fs.find(place, detail=True).items())]
 
 
 def read_array(url: str) -> np.ndarray:

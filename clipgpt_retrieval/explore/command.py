@@ -45,10 +45,11 @@ def explore(
     """
     from clipgpt_retrieval.explore.source import check_model_fits, open_index
     from clipgpt_retrieval.model.places import clip_dim_of, read_config
+    from clipgpt_retrieval.storage import exists
 
     if output_folder is None and (compare or sample or duplicates or outliers):
         raise InputError("output_folder", "is needed for what --compare, --sample, --duplicates and --outliers find")
-    if output_folder is not None and Path(output_folder).exists():
+    if output_folder is not None and exists(output_folder):
         raise InputError("output_folder", f"{output_folder} is there already: give a new one")
     if output_folder is not None and find_spec("matplotlib") is None:
         raise InputError("output_folder", "needs matplotlib: pip install 'clipgpt-retrieval[explore]'")

@@ -10,7 +10,7 @@ from clipgpt_retrieval.model.checkpoint import load, read_document, save
 from clipgpt_retrieval.model.clipcap import load_clipcap
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import new_folder
+from clipgpt_retrieval.storage import check_new_folder, new_folder
 
 
 def convert(source: str, output: str, *, tokenizer: str | None = None, embedding_norm: float | None = None) -> str:
@@ -19,7 +19,7 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
     Args:
         source: a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or a clipgpt model, to
             become a General-GPT directory.
-        output: directory or fsspec url to write.
+        output: directory or fsspec url to write; an earlier model there is replaced.
         tokenizer: directory or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
         embedding_norm: norm that the embeddings had in training, where it is known.
 
@@ -28,7 +28,9 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
 
     Raises:
         ModelError: the source cannot be read, or cannot be what it should become.
+        InputError: the output would take the place of the source, or of what is no model.
     """
+    check_new_folder("output", output, "config.json", [source, *([tokenizer] if tokenizer else [])])
     if source.endswith(".pt"):
         network = load_clipcap(Path(source), embedding_norm)
         save(network, _tokenizer(tokenizer or "gpt2", network), output)

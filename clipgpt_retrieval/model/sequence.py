@@ -47,6 +47,9 @@ class ClipGptSequence:
     ids: list[int]
     embeddings: np.ndarray
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
 
 class SequenceFormat:
     """Writes text and embeddings as the token ids of one model.
@@ -68,7 +71,7 @@ class SequenceFormat:
         self._opening, self._closing = ("", ".") if self._prefix_alone else (CAPTION_OPENING, CAPTION_CLOSING)
         self._space = " " if config.spaces_around_special_tokens else ""
         self._prefix = [PLACEHOLDER] * config.prefix_length
-        self._repeats = config.query_repeats
+        self.query_repeats = config.query_repeats
         self._captions_from_prefix = config.caption_from == "prefix"
 
     def _find_special_tokens(self) -> None:
@@ -79,6 +82,11 @@ class SequenceFormat:
         self.clip_in, self.clip_in_end, self.clip_out, self.clip_out_end = (
             vocabulary[token] for token in SPECIAL_TOKENS
         )
+
+    @property
+    def encodes(self) -> bool:
+        """Whether there is a sequence for queries; a ClipCap's format has none."""
+        return not self._prefix_alone
 
     @property
     def special_ids(self) -> list[int]:
@@ -133,8 +141,8 @@ class SequenceFormat:
                 length than ``clip_dim`` or without a direction.
         """
         run = self._run(query)
-        vectors = np.tile(run.embeddings, (self._repeats, 1))
-        return ClipGptSequence([*run.ids * self._repeats, self.clip_out], vectors)
+        vectors = np.tile(run.embeddings, (self.query_repeats, 1))
+        return ClipGptSequence([*run.ids * self.query_repeats, self.clip_out], vectors)
 
     def answer_prompt(self, query: str | Sequence[Segment]) -> ClipGptSequence:
         """What the answer to a query is generated from: its segments and the opening of a caption.

@@ -6,6 +6,7 @@ Shapes: n captions, p pictures, r * h = f numbers of readout, d clip_dim.
 import torch
 from torch import Tensor, nn
 
+from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.states import CaptionStates
 
@@ -34,13 +35,21 @@ def fit_readout(network: ClipGptModel, states: CaptionStates, embeddings: Tensor
         network: its image mean is set.
         states: of the captions.
         embeddings: float32 ``[p, d]``, unit norm, the pictures'.
+
+    Raises:
+        DataError: there is one picture only, or all have the same embedding.
     """
+    centred = embeddings - embeddings.mean(0)  # [p, d]
+    if not centred.any():
+        raise DataError(
+            "there is one picture to learn from, or all have the same embedding: give a folder of more pictures, or a "
+            "smaller --validation_fraction"
+        )
     states_f = states.readout.float()  # [n, r, h]
     mean, deviation = states_f.mean(0), states_f.std(0)
     # The token embedding at [CLIP OUT] is the same for every text: what does not vary must not be blown up.
     deviation = deviation.where(deviation > CONSTANT, torch.ones(()))
     x = ((states_f - mean) / deviation).flatten(1)  # [n, f]
-    centred = embeddings - embeddings.mean(0)  # [p, d]
     to_image = _ridge(x / x.shape[1] ** 0.5, centred[states.pictures], READOUT_RIDGE) / x.shape[1] ** 0.5  # [f, d]
     covariance = centred.T @ centred / len(centred)  # [d, d]
     floored = covariance + WHITENING_FLOOR * covariance.diagonal().mean() * torch.eye(len(covariance))

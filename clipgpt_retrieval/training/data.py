@@ -1,6 +1,7 @@
 """What a run learns from and is measured on: one folder or many, in memory or streamed."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from braceexpand import braceexpand
 
 from clipgpt_retrieval.caption_files import CaptionFile, read_captions
 from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.storage import file_sizes
 from clipgpt_retrieval.training.interleaved import Answered, Interleaved, read_answered, read_interleaved
 from clipgpt_retrieval.training.pairs import FolderReader, Pairs, content_fingerprint, joined, read_pairs
 from clipgpt_retrieval.training.settings import Settings, absolute
@@ -108,6 +110,13 @@ class Data:
         """The same for the same pictures."""
         together = "/".join(folder.get("fingerprint", folder["content"]) for folder in self.folders)
         return together if len(self.folders) == 1 else hashlib.sha256(together.encode()).hexdigest()[:16]
+
+    @property
+    def captions_key(self) -> str:
+        """The same for the same captions; of a stream as far as those at hand and its files' sizes tell."""
+        sizes = [file_sizes(f"{folder['folder']}/metadata") for folder in self.folders] if self.streamed else []
+        known = json.dumps([self.at_hand.captions, self.validation.captions, sizes])
+        return hashlib.sha256(known.encode()).hexdigest()
 
     def found(self) -> dict[str, Any]:
         """What it turned out to be, for the record."""

@@ -51,6 +51,7 @@ def _found(run: Run) -> list[str]:
         *folders,
         f"{data.pictures} pictures to learn from, {len(data.validation)} to measure on (split by {data.split.kind}), "
         f"{captions:.1f} captions each",
+        *([cut] if (cut := run.too_long()) else []),
         f"embeddings of {data.clip_dim} numbers, of norm {data.at_hand.embedding_norm:.2f} as they lie there",
         *([f"{len(data.interleaved)} interleaved queries for a picture"] if data.interleaved else []),
         *([f"{len(data.answered)} interleaved queries for a text"] if data.answered else []),

@@ -50,12 +50,14 @@ def _retrieval_figures(
     engine = ClipGpt(model, collator.sequences.tokenizer, device=str(model.device), dtype="float32")
     texts = [caption for captions in validation.captions for caption in captions]
     truth = np.repeat(np.arange(len(validation)), [len(captions) for captions in validation.captions])
-    queries, images = engine.encode_both(texts, batch_size=batch_size)  # [n, d] each
+    sequences = [collator.query(text) for text in texts]
+    queries, images = engine.encode_sequences(sequences, batch_size=batch_size)  # [n, d] each
     figures = recall_at(queries, validation.embeddings, truth)
     figures["cosine"] = float((images * validation.embeddings[truth]).sum(axis=1).mean())
     if interleaved is not None and len(interleaved):
-        runs = [interleaved.segments(row) for row in range(len(interleaved))]
-        found = recall_at(engine.encode(runs, batch_size=batch_size), validation.embeddings, interleaved.targets)
+        runs = [collator.query(interleaved.segments(row)) for row in range(len(interleaved))]
+        queries, _ = engine.encode_sequences(runs, batch_size=batch_size)
+        found = recall_at(queries, validation.embeddings, interleaved.targets)
         figures |= {f"interleaved {name}": value for name, value in found.items()}
     return figures
 

@@ -1,11 +1,15 @@
 """Local copies of remote files, for a stream that reads each of them many times."""
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 from uuid import uuid4
+
+ABANDONED_SECONDS = 6 * 3600
+"""A download that has not grown for so long is of a process that was killed."""
 
 
 def file_cache_folder() -> Path:
@@ -17,7 +21,7 @@ class FileCache:
     """Opens remote files from copies on a local disk, as a file system of fsspec opens them.
 
     Where the copies would take more than their share of the disk, those go first that were opened longest ago. Several
-    processes may share a folder.
+    processes may share a folder; what one of them is downloading is left alone and counts once it is whole.
 
     Args:
         fs: fsspec's remote file system.
@@ -62,7 +66,8 @@ class FileCache:
         for file in self._folder.iterdir():
             with suppress(FileNotFoundError):
                 found = file.stat()
-                copies.append((found.st_mtime_ns, found.st_size, file))
+                if file.suffix != ".part" or time.time() - found.st_mtime > ABANDONED_SECONDS:
+                    copies.append((found.st_mtime_ns, found.st_size, file))
         total = sum(size for _, size, _ in copies) + wanted
         for _, size, file in sorted(copies):
             if total <= self._most_bytes:

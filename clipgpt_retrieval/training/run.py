@@ -7,9 +7,10 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from clipgpt_retrieval.engine import torch_device
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.storage import check_new_folder
 from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.data import Data, read_data
+from clipgpt_retrieval.training.data import Data, folders_of, read_data
 from clipgpt_retrieval.training.figures import validation_figures
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.image_space import set_image_mean
@@ -57,12 +58,22 @@ class Run:
     @property
     def collator(self) -> Collator:
         """Makes its batches."""
-        return Collator(self.sequences, self.recipe.encode_text_loss)
+        return Collator(self.sequences, self.recipe.encode_text_loss, self.network.context_length)
 
     @property
     def bf16(self) -> bool:
         """Whether it computes in bfloat16: it is asked to, and the device has it."""
         return self.settings.bf16 and has_bfloat16(self.network.device)
+
+    def too_long(self) -> str | None:
+        """How many of the captions that lie in memory are cut to the backbone's context, in a sentence, or None."""
+        collator, both = self.collator, (self.data.at_hand, self.data.validation)
+        captions = [caption for pairs in both for several in pairs.captions for caption in several]
+        cut = sum(map(collator.is_cut, captions))
+        if not cut:
+            return None
+        of = "the first " if self.data.streamed else ""
+        return f"{cut} of {of}{len(captions)} captions are cut to the {collator.context_length} tokens of the context"
 
     def maker(self) -> StepMaker:
         """What makes its steps, from the first on.
@@ -117,6 +128,8 @@ def open_run(settings: Settings) -> Run:
         ModelError: the backbone cannot be loaded.
     """
     settings.check()
+    inputs = [*folders_of(settings.embeddings_folder), *settings.named_files]
+    check_new_folder("output_folder", settings.output_folder, "config.json", inputs)
     data = read_data(settings)
     recipe = settings.chosen_recipe(data.pictures)
     ranks = join_ranks(settings.device)

@@ -30,7 +30,7 @@ class Settings:
     Attributes:
         embeddings_folder: what clip-retrieval inference wrote, see :mod:`~clipgpt_retrieval.training.pairs`; several
             folders, or a brace pattern, are mixed.
-        output_folder: directory or fsspec url of the model to write.
+        output_folder: directory or fsspec url of the model to write; an earlier model there is replaced.
         recipe: its name, or a recipe of one's own.
         backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`.
         tokenizer: where it is not the backbone's own.
@@ -150,6 +150,12 @@ class Settings:
             raise InputError("keep", f"is {self.keep!r}, it must be 'last' or 'best'")
         if self.interleaved is not None and (recipe.freeze_backbone or not recipe.contrastive):
             raise InputError("interleaved", f"is not learned by the recipe {recipe.name}: take the recipe default")
+
+    @property
+    def named_files(self) -> list[str]:
+        """What is read beside the embeddings folders: files, directories and hub ids."""
+        named = (self.captions, self.interleaved, self.texts, self.tokenizer, self.backbone)
+        return [one for one in named if one is not None]
 
     def mixture(self, sizes: Sequence[int]) -> list[float]:
         """The weight of each folder.

@@ -45,7 +45,7 @@ def caption_states(network: ClipGptModel, sequences: SequenceFormat, pairs: Pair
     Args:
         network: read without gradients.
         sequences: the model's format.
-        pairs: whose captions are read.
+        pairs: whose captions are read, cut to the backbone's context.
         folder: holds the states of each thousand captions, and is read instead where it has them.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def caption_states(network: ClipGptModel, sequences: SequenceFormat, pairs: Pair
 @torch.inference_mode()
 def _states_of(network: ClipGptModel, sequences: SequenceFormat, texts: list[str], progress: tqdm) -> dict[str, Tensor]:
     """The tensors of :class:`CaptionStates` for some texts; batches of like length, as padding costs like text."""
-    collator = Collator(sequences)
+    collator = Collator(sequences, context_length=network.context_length)
     assert network.clip_out is not None
     opening = len(sequences.caption_prompt_ids())
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

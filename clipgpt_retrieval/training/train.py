@@ -11,7 +11,7 @@ from typing import Any
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.model.checkpoint import save
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import is_url
+from clipgpt_retrieval.storage import content_key, is_url
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.display import TENSORBOARD
@@ -28,7 +28,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     """Fine-tunes a language model into a clipgpt model.
 
     A run that was interrupted, at whatever moment, goes on from its last checkpoint when it is started again with the
-    same settings, and ends with the same weights.
+    same settings and data, and ends with the same weights.
 
     Args:
         embeddings_folder: see :class:`~clipgpt_retrieval.training.settings.Settings`.
@@ -47,6 +47,8 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     run = open_run(Settings(embeddings_folder, output_folder, **options))
     if run.ranks.first:
         print(f"{run.data.pictures} pictures to learn from, {len(run.data.validation)} to measure on")
+        if cut := run.too_long():
+            print(cut)
         if run.settings.bf16 and not run.bf16:
             print("this device would have to emulate bfloat16: the run computes in float32")
     folder = _run_folder(run)
@@ -107,22 +109,23 @@ def _attention_for_short_texts(network: ClipGptModel) -> Iterator[None]:
 
 
 def _run_folder(run: Run) -> Path:
-    """Where checkpoints lie until the model is done: beside it, and another for other settings or data."""
-    decides = json.dumps([run.settings.record(run.recipe), run.data.fingerprint], sort_keys=True)
-    key = hashlib.sha256(decides.encode()).hexdigest()[:8]
+    """Where checkpoints lie until the model is done: beside it, and another for other settings, data or files."""
+    files = [content_key(file) for file in run.settings.named_files]
+    decides = [run.settings.record(run.recipe), run.data.fingerprint, run.data.captions_key, files]
+    key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
     output_folder = run.settings.output_folder
     if is_url(output_folder):
         home = Path.home() / ".cache" / "clipgpt_retrieval" / "runs"
         name = hashlib.sha256(output_folder.encode()).hexdigest()[:8]
         folder = home / f"{name}-{key}"
     else:
-        target = Path(output_folder)
+        target = Path(output_folder).resolve()
         folder = target.parent / f".{target.name}.run-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _fit_beta(run: Run) -> None:
-    texts = [captions[0] for captions in run.data.validation.captions]
-    queries = ClipGpt(run.network, run.words, device=str(run.network.device), dtype="float32").encode(texts)
+    collator, engine = run.collator, ClipGpt(run.network, run.words, device=str(run.network.device), dtype="float32")
+    queries, _ = engine.encode_sequences([collator.query(captions[0]) for captions in run.data.validation.captions])
     fit_image_beta(run.network, queries, run.data.validation.embeddings)

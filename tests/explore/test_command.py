@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import fsspec
 import pexpect
 import pytest
 
@@ -57,6 +58,9 @@ def test_flags_that_cannot_be_are_named_before_anything_is_loaded(tmp_path):
         explore("nowhere", "nothing", sample=3)
     with pytest.raises(InputError, match=r"output_folder.*there already"):
         explore("nowhere", "nothing", str(tmp_path))
+    fsspec.filesystem("memory").pipe("/explored/thesis.tex", b"not ours to remove")
+    with pytest.raises(InputError, match=r"output_folder.*there already"):
+        explore("nowhere", "nothing", "memory://explored")
 
 
 def test_a_map_without_what_draws_it_is_refused_before_the_work(index_folder, clipgpt_path, tmp_path, monkeypatch):

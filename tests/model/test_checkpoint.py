@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.storage import check_new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]
 
@@ -44,6 +45,20 @@ def test_any_file_system_serves(clipgpt):
     assert not [name for name in files if "part" in name]
 
 
+def test_saving_over_a_model_on_another_file_system_leaves_nothing_of_it(clipgpt):
+    """An old shard, or the record of another training, beside the new weights would be read as theirs."""
+    files = fsspec.filesystem("memory")
+    for name in ("training.json", "model.safetensors.index.json", "tensorboard/events.1", "config.json"):
+        files.pipe(f"/models/again/{name}", b"of the model before")
+    files.pipe("/models/again_another/config.json", b"of a neighbour")
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, "memory://models/again", {"tensorboard.md": "new"})
+    names = {name.removeprefix("/models/again/") for name in files.find("/models/again")}
+    assert {"config.json", "model.safetensors", "tensorboard.md"} <= names
+    assert not names & {"training.json", "model.safetensors.index.json", "tensorboard/events.1"}
+    assert files.exists("/models/again_another/config.json")
+    assert np.array_equal(load("memory://models/again", device="cpu").encode(TEXTS), clipgpt.encode(TEXTS))
+
+
 def test_the_auto_classes_know_it(copy):
     assert AutoConfig.from_pretrained(copy).model_type == "clipgpt"
     assert type(AutoModel.from_pretrained(copy)).__name__ == "ClipGptModel"
@@ -54,6 +69,17 @@ def test_saving_over_a_model_replaces_it_and_leaves_nothing_beside_it(clipgpt, c
     checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(copy))
     assert not (copy / "left_over.txt").exists()
     assert [path.name for path in copy.parent.iterdir()] == ["model"]
+
+
+def test_a_link_to_a_model_leads_to_the_new_one(clipgpt, copy):
+    """A model on a larger disk, linked to: the save failed, after a whole training."""
+    link = copy.parent / "link"
+    link.symlink_to(copy)
+    (copy / "left_over.txt").write_text("of the model before")
+    check_new_folder("output_folder", str(link), "config.json", [])
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(link))
+    assert link.is_symlink() and load(str(copy), device="cpu") and not (copy / "left_over.txt").exists()
+    assert sorted(path.name for path in copy.parent.iterdir()) == ["link", "model"]
 
 
 def test_an_interrupted_save_leaves_the_old_model(clipgpt, copy, monkeypatch):

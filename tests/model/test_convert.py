@@ -153,3 +153,16 @@ def test_a_model_with_layers_of_its_own_cannot_become_a_general_gpt(clipgpt_path
 def test_a_tokenizer_of_another_size_is_refused(clipcap, clipgpt_path, tmp_path):
     with pytest.raises(ModelError, match="has 261 tokens and the model"):
         convert(str(clipcap[1] / "coco_weights.pt"), str(tmp_path / "out"), tokenizer=clipgpt_path)
+
+
+def test_a_conversion_replaces_neither_its_source_nor_what_is_no_model(clipcap, tmp_path):
+    """Whoever named the folder that the weights lie in lost them, and all that lay beside them."""
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes((clipcap[1] / "coco_weights.pt").read_bytes())
+    with pytest.raises(InputError, match=r"output: .* holds .*weights\.pt, which is read"):
+        convert(str(weights), str(tmp_path))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"output: .*thesis is there and has no config\.json"):
+        convert(str(weights), str(tmp_path / "thesis"))
+    assert weights.is_file() and (tmp_path / "thesis" / "thesis.tex").is_file()

@@ -1,6 +1,7 @@
 """Data: a caption joined to the wrong picture, a picture on both sides or a full memory cost days without a word."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,19 @@ def test_a_remote_folder_larger_than_the_cache_is_fetched_about_once_an_epoch_an
     assert 12 < len(fetched) < 2 * 12 * 1.5, "windows of one partition are read together"
     copies = list((tmp_path / "cache" / "clipgpt_retrieval" / "streams").iterdir())
     assert 0 < sum(copy.stat().st_size for copy in copies) <= room
+
+
+def test_what_another_process_downloads_is_left_alone_and_what_a_killed_one_left_is_not(remote, tmp_path):
+    """On eight GPUs one process took the half of a file from under another, whose training then ended."""
+    url, _ = remote
+    folder = tmp_path / "cache" / "clipgpt_retrieval" / "streams"
+    folder.mkdir(parents=True)
+    coming, left = folder / "one.0a1b2c3d.part", folder / "other.0a1b2c3d.part"
+    for file in (coming, left):
+        file.write_bytes(b"half of a file" * 2000)
+    os.utime(left, (0, 0))
+    first, _ = read_twice(url, 15_000)
+    assert len(first) == 60 and coming.is_file() and not left.exists()
 
 
 def test_a_remote_file_that_was_changed_is_fetched_again(remote, tmp_path):

@@ -93,6 +93,21 @@ def test_an_answer_is_learned_after_its_query_and_a_picture_alone_asks_for_its_c
     assert said == ["a dog].", "in a far away place]."] and len(batch.embeddings) == 3
 
 
+def test_a_query_longer_than_the_context_keeps_its_pictures_and_what_closes_it(clipgpt, embeddings):
+    """The model's context is 128 tokens, of bytes: one long question would end the run that draws it."""
+    collator, picture = Collator(clipgpt.sequences, context_length=128), {"embedding": embeddings[0]}
+    sequences, long = clipgpt.sequences, "a far away place " * 20
+    query = collator.query([picture, {"text": long.strip()}, picture, {"text": "at night"}])
+    assert len(query) == 128 and query.ids[-1] == sequences.clip_out and len(query.embeddings) == 2
+    assert sequences.tokenizer.decode(query.ids[-21:-1]) == "Caption: [at night]."
+    assert collator.query("at night").ids == sequences.query("at night").ids
+    batch = collator.answer_batch([([picture, {"text": long.strip()}], long.strip())])
+    said = sequences.tokenizer.decode(batch.labels[batch.labels != IGNORED])
+    assert batch.ids.shape[1] in (127, 128) and said.startswith("a far away place") and said.endswith("].")
+    with pytest.raises(InputError, match="a query of fewer pictures and texts"):
+        collator.query([picture] * 50)
+
+
 @pytest.fixture
 def talkative(clipgpt_path):
     """A model of random weights so large that it says another thing to everyone."""

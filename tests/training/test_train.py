@@ -19,6 +19,18 @@ def scratch(collection: Path) -> dict:
     return {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), **SETTINGS}
 
 
+def write_folder(folder: Path, captions: list[str]) -> str:
+    """A folder of pictures that look like nothing, with these captions."""
+    import pandas as pd
+
+    for part in ("img_emb", "metadata"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    embeddings = np.random.default_rng(0).normal(size=(len(captions), 64)).astype(np.float16)
+    np.save(folder / "img_emb" / "img_emb_0.npy", embeddings)
+    pd.DataFrame({"caption": captions}).to_parquet(folder / "metadata" / "metadata_0.parquet")
+    return str(folder)
+
+
 @pytest.fixture(scope="module")
 def trained(collection, tmp_path_factory) -> tuple[Path, dict[str, float]]:
     """A model of the default recipe, trained a little."""
@@ -138,6 +150,19 @@ def test_general_gpt_refuses_a_backbone_of_another_width(collection, tmp_path):
         train(str(collection), str(tmp_path / "m"), recipe="general-gpt", backbone=str(tmp_path / "backbone"))
 
 
+@pytest.mark.parametrize("recipe", ["default", "frozen", "general-gpt", "clipcap"])
+def test_a_caption_longer_than_the_context_is_cut_and_counted(collection, tmp_path, recipe, capsys):
+    """An alt text of a whole page is no reason to lose a run, wherever the shuffled order brings it up."""
+    page = " ".join(["a dog", *["and a dog"] * 300])
+    folder = write_folder(tmp_path / "folder", [page, "a dog", "a red cat", page, "two boats", *["a bus"] * 7])
+    (tmp_path / "texts.txt").write_text(f"{page}\na bird")
+    texts = {} if recipe == "frozen" else {"texts": str(tmp_path / "texts.txt")}
+    settings = {**scratch(collection), "validation_fraction": 0.5, "steps": 2, "batch_size": 6, **texts}
+    figures = train(folder, str(tmp_path / "model"), recipe=recipe, **settings)
+    assert all(np.isfinite(list(figures.values())))
+    assert "2 of 12 captions are cut to the 256 tokens of the context" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
@@ -157,11 +182,40 @@ def test_a_setting_that_cannot_be_is_named(collection, tmp_path, settings, field
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_replaces_neither_what_it_reads_nor_what_is_no_model(collection, tmp_path, monkeypatch):
+    """The embeddings, hours of CLIP's work, were removed at the end of a training that was told to write there."""
+    coco = write_folder(tmp_path / "home" / "coco", ["a dog"] * 4)
+    (tmp_path / "link").symlink_to(coco)
+    monkeypatch.chdir(coco)
+    before = sorted(tmp_path.rglob("*"))
+    for output in (coco, f"{coco}/", ".", "..", str(tmp_path / "link"), f"file://{coco}"):
+        with pytest.raises(InputError, match=r"output_folder: .* holds .*coco, which is read: give another folder"):
+            train(coco, output, **scratch(collection))
+    with pytest.raises(InputError, match=r"img_emb is there and has no config\.json"):
+        train(coco, f"{coco}/img_emb", **scratch(collection))
+    with pytest.raises(InputError, match=r"holds .*tokenizer, which is read"):
+        train(coco, str(collection / "tokenizer"), **scratch(collection))
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match="the folder that you are in"):
+        train(coco, ".", **scratch(collection))
+
+
 def test_a_missing_folder_or_backbone_is_told(collection, tmp_path):
     with pytest.raises(DataError, match="img_emb"):
         train(str(tmp_path), str(tmp_path / "m"), **scratch(collection))
     with pytest.raises(ModelError, match="nowhere"):
         train(str(collection), str(tmp_path / "m"), backbone=str(tmp_path / "nowhere"), **SETTINGS)
+
+
+@pytest.mark.parametrize("recipe", ["default", "frozen"])
+def test_one_picture_to_learn_from_is_told_to_be_too_few(collection, tmp_path, recipe):
+    """What was told is that a matrix is singular."""
+    folder = write_folder(tmp_path / "folder", ["a dog", "a cat"])
+    settings = {**scratch(collection), "validation_fraction": 0.5, "recipe": recipe}
+    with pytest.raises(DataError, match=r"one picture to learn from.*smaller --validation_fraction"):
+        train(folder, str(tmp_path / "m"), steps=1, **settings)
 
 
 def test_a_pretrained_backbone_keeps_its_weights_and_gains_four_tokens(collection, tmp_path):

@@ -1,17 +1,24 @@
 """Trust: days of GPU time must survive a kill at any moment, and not be spent on numbers that are none."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from clipgpt_retrieval.errors import TrainingError
-from clipgpt_retrieval.training.train import train
+from clipgpt_retrieval.training.backbone import load_backbone
+from clipgpt_retrieval.training.data import read_data
+from clipgpt_retrieval.training.run import open_run
+from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.train import _run_folder, train
 from clipgpt_retrieval.training.watch import Watch
 
 STEPS = 12
@@ -92,6 +99,71 @@ def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
     assert list((tmp_path / "killed" / "tensorboard").glob("events*"))
+
+
+def test_corrected_captions_begin_a_run_of_their_own(collection, tmp_path, monkeypatch, capsys):
+    """Gone on with, the old captions' states and steps would go into a model that is said to know the new ones."""
+    coco, output = tmp_path / "coco", str(tmp_path / "model")
+    shutil.copytree(collection, coco)
+    settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu", "steps": 2}
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("clipgpt_retrieval.training.train.save", interrupted)
+        train(str(coco), output, batch_size=4, **settings)
+    metadata = pd.read_parquet(coco / "metadata")
+    metadata["captions"] = [[text.replace("dog", "cat") for text in several] for several in metadata["captions"]]
+    metadata.to_parquet(coco / "metadata" / "metadata_0.parquet")
+    capsys.readouterr()
+    train(str(coco), output, batch_size=4, **settings)
+    assert "goes on after step" not in capsys.readouterr().out
+
+
+def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(collection, tmp_path):
+    """A copy made anew for each job of a cluster must not cost the days that were trained before it."""
+    backbone, words = load_backbone("scratch:tiny", str(collection / "tokenizer"))
+    backbone.save_pretrained(tmp_path / "backbone")
+    words.save_pretrained(tmp_path / "backbone")
+    texts, queries = tmp_path / "texts.txt", tmp_path / "queries.jsonl"
+    texts.write_text("a dog\na cat")
+    queries.write_text('{"segments": [{"clip": 1}], "target": {"text": "a dog"}}')
+    weights = tmp_path / "backbone" / "model.safetensors"
+
+    def run_folder() -> Path:
+        named = {"backbone": str(tmp_path / "backbone"), "texts": str(texts), "interleaved": str(queries)}
+        return _run_folder(open_run(Settings(str(collection), str(tmp_path / "model"), device="cpu", **named)))
+
+    found = [run_folder()]
+    for file in (texts, queries, weights):
+        file.write_bytes(file.read_bytes())
+        os.utime(file, (0, 0))
+    assert run_folder() == found[0]
+    texts.write_text("a dog\na cow")
+    found.append(run_folder())
+    queries.write_text('{"segments": [{"clip": 1}], "target": {"text": "a cow"}}')
+    found.append(run_folder())
+    with torch.no_grad():
+        next(backbone.parameters()).add_(1)
+    backbone.save_pretrained(tmp_path / "backbone")
+    found.append(run_folder())
+    assert len(set(found)) == 4
+
+
+def test_a_stream_of_other_captions_begins_a_run_of_its_own(collection, tmp_path):
+    coco = tmp_path / "coco"
+    shutil.copytree(collection, coco)
+
+    def key() -> str:
+        return read_data(Settings(str(coco), "model", stream=True)).captions_key
+
+    before = key()
+    assert key() == before
+    metadata = pd.read_parquet(coco / "metadata")
+    metadata["captions"] = [[text.upper() for text in several] for several in metadata["captions"]]
+    metadata.to_parquet(coco / "metadata" / "metadata_0.parquet")
+    assert key() != before
 
 
 @pytest.mark.slow
