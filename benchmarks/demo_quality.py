@@ -157,12 +157,19 @@ def captions_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
         "name the right setting": lambda scene, text: setting_in(text) == scene.setting,
         "tell night from day": lambda scene, text: night_in(text) == scene.night,
     }.items():
-        shares = [
-            100 * np.mean([right(scene, text) for scene, text in zip(gallery.scenes, captions, strict=True)])
-            for captions in several.values()
-        ]
-        table.add_row(name, *(f"{share:.1f}" for share in shares))
+        table.add_row(name, *(shown_share(gallery.scenes, captions, right) for captions in several.values()))
+    things = np.array([sum(thing.count for thing in scene.things) for scene in gallery.scenes])
+    for number in np.unique(things):
+        rows = np.flatnonzero(things == number)
+        scenes = [gallery.scenes[row] for row in rows]
+        shares = [shown_share(scenes, [captions[row] for row in rows], names_all) for captions in several.values()]
+        table.add_row(f"name all of {number}, with the right numbers ({len(rows)} pictures)", *shares)
     return table
+
+
+def shown_share(scenes: list[Scene], captions: list[str], right) -> str:
+    """How often a caption is right about its scene, in %."""
+    return f"{100 * np.mean([right(scene, text) for scene, text in zip(scenes, captions, strict=True)]):.1f}"
 
 
 def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Table:

@@ -1,6 +1,7 @@
 """Folders on any file system that fsspec knows: fetched whole, and put in place only once they are complete."""
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,11 @@ import numpy as np
 from clipgpt_retrieval.errors import DataError, InputError
 
 CHUNK_BYTES = 1 << 20
+
+
+def cache_folder() -> Path:
+    """Where this package keeps what it can make again: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipgpt_retrieval"
 
 
 def is_url(path: str) -> bool:

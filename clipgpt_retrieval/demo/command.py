@@ -35,7 +35,8 @@ def demo(query: str | None = None, port: int = 1234, build: bool = False) -> Non
 
 def _build() -> None:
     from clipgpt_retrieval.demo.build import build
-    from clipgpt_retrieval.demo.unpack import SHIPPED, cache_folder
+    from clipgpt_retrieval.demo.unpack import SHIPPED
+    from clipgpt_retrieval.storage import cache_folder
 
     build(cache_folder() / "demo-build")
     print(f"{SHIPPED} holds the new demo: clipgpt-retrieval demo shows it")

@@ -5,21 +5,16 @@ pictures by absolute paths: so the demo is unpacked once into the user's cache.
 """
 
 import json
-import os
 import tempfile
 import zipfile
 from pathlib import Path
 
 from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.storage import cache_folder
 
 SHIPPED = Path(__file__).parent / "shipped"
 DIGEST = SHIPPED / "digest.txt"
 """Tells one build of the demo from another; its unpacked form carries the digest in its name."""
-
-
-def cache_folder() -> Path:
-    """Where this package keeps what it can make again: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipgpt_retrieval"
 
 
 def unpacked() -> Path:

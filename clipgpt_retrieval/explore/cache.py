@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+
+from clipgpt_retrieval.storage import cache_folder
 
 if TYPE_CHECKING:
     from clipgpt_retrieval.engine import ClipGpt
@@ -33,7 +34,7 @@ class Cache:
             key.update(part.encode() + b"\0")
         name = key.hexdigest()[:20]
         beside = index_file.parent / FOLDER_NAME
-        self._folders = [beside / name, _user_cache() / name]
+        self._folders = [beside / name, cache_folder() / "explore" / name]
 
     def get(self, name: str) -> Any:
         """What was put, or None."""
@@ -72,7 +73,3 @@ def _stamp(index_file: Path) -> str:
     file = index_file / "populated.index" if index_file.is_dir() else index_file
     status = file.stat()
     return f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipgpt-retrieval" / "explore"

@@ -12,11 +12,6 @@ ABANDONED_SECONDS = 6 * 3600
 """A download that has not grown for so long is of a process that was killed."""
 
 
-def file_cache_folder() -> Path:
-    """Where the copies lie: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipgpt_retrieval" / "streams"
-
-
 class FileCache:
     """Opens remote files from copies on a local disk, as a file system of fsspec opens them.
 

@@ -10,8 +10,8 @@ from embedding_reader import EmbeddingReader
 from clipgpt_retrieval.caption_files import CaptionFile, file_name
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.sequence import clean_caption
-from clipgpt_retrieval.storage import is_url
-from clipgpt_retrieval.training.file_cache import FileCache, file_cache_folder
+from clipgpt_retrieval.storage import cache_folder, is_url
+from clipgpt_retrieval.training.file_cache import FileCache
 
 CAPTION_COLUMNS = ["captions", "caption"]
 """Several captions for a picture, else one; a folder has at least one of the columns."""
@@ -167,7 +167,7 @@ class FolderReader:
         if cached_bytes and is_url(folder):
             # Headers are read where they lie, so that nothing is fetched before it is needed.
             both = self._reader.reader
-            both.fs = both.metadata_fs = FileCache(both.fs, file_cache_folder(), cached_bytes)
+            both.fs = both.metadata_fs = FileCache(both.fs, cache_folder() / "streams", cached_bytes)
 
     def read(self, start: int, end: int) -> Pairs:
         """The pictures of the rows from ``start`` to before ``end``; there may be none.

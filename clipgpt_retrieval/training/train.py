@@ -11,7 +11,7 @@ from typing import Any
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.model.checkpoint import save
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import content_key, is_url
+from clipgpt_retrieval.storage import cache_folder, content_key, is_url
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.display import TENSORBOARD
@@ -115,9 +115,8 @@ def _run_folder(run: Run) -> Path:
     key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
     output_folder = run.settings.output_folder
     if is_url(output_folder):
-        home = Path.home() / ".cache" / "clipgpt_retrieval" / "runs"
         name = hashlib.sha256(output_folder.encode()).hexdigest()[:8]
-        folder = home / f"{name}-{key}"
+        folder = cache_folder() / "runs" / f"{name}-{key}"
     else:
         target = Path(output_folder).resolve()
         folder = target.parent / f".{target.name}.run-{key}"
