@@ -1,6 +1,7 @@
 """A collection encoded and captioned in one process: what comes out, and what a restart does."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from bulk_helpers import CLIP_DIM, GENERATION, contents, output, report, some_texts, unit_rows, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
 from clipgpt_retrieval.bulk.job import Run, Unit
@@ -21,6 +23,7 @@ from clipgpt_retrieval.bulk.main import run_job
 from clipgpt_retrieval.bulk.worker import worker
 from clipgpt_retrieval.bulk.writer import UnitWriter
 from clipgpt_retrieval.errors import DataError, ModelError
+from clipgpt_retrieval.model import checkpoint
 
 run = SequentialDistributor()
 
@@ -225,8 +228,6 @@ def test_changed_metadata_is_refused(caption_job):
 
 
 def test_another_model_or_setting_is_refused(encode_job, tmp_path):
-    from clipgpt_retrieval.model import checkpoint
-
     write_lines(encode_job.source, some_texts(9))
     run_job(encode_job, run)
     model, tokenizer = checkpoint.load(encode_job.model)
@@ -236,6 +237,30 @@ def test_another_model_or_setting_is_refused(encode_job, tmp_path):
         run_job(replace(encode_job, model=str(tmp_path / "other")), run)
     with pytest.raises(DataError, match="another write_batch_size and another settings"):
         run_job(replace(encode_job, write_batch_size=8, settings={"space": "image"}), run)
+
+
+def test_a_min_similarity_measured_halfway_does_not_refuse_the_rest_of_a_job(encode_job, tmp_path):
+    """The weights are the same: days of work would have to be done again into a new folder."""
+    model = str(shutil.copytree(encode_job.model, tmp_path / "model"))
+    write_lines(encode_job.source, some_texts(9))
+    run_job(replace(encode_job, model=model), run)
+    (Path(encode_job.output_folder) / "metadata" / "metadata_00000_00001.parquet").unlink()
+    checkpoint.set_min_similarity(model, 0.25)
+    assert run_job(replace(encode_job, model=model), run)["rows_done"] == 9
+
+
+def test_a_general_gpt_on_another_file_system_is_one_model_to_driver_and_workers(caption_job, tmp_path):
+    """Each fetches it to a temporary folder of its own; were that part of the model, no such job could be done."""
+    _, tokenizer = checkpoint.load(caption_job.model)
+    backbone = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=CLIP_DIM, n_layer=1, n_head=2)
+    )
+    backbone.save_pretrained(tmp_path / "general_gpt")
+    tokenizer.save_pretrained(tmp_path / "general_gpt")
+    fsspec.filesystem("memory").put(str(tmp_path / "general_gpt"), "/general_gpt", recursive=True)
+    npy_collection(Path(caption_job.source), [9])
+    told = run_job(replace(caption_job, model="memory://general_gpt"), run)
+    assert told["rows_done"] == 9 and told["failed"] == []
 
 
 def test_files_added_behind_are_done_too(caption_job):
