@@ -11,7 +11,7 @@ import pyarrow as pa
 from clipgpt_retrieval.bulk.job import ENCODE, Job, Unit
 from clipgpt_retrieval.bulk.reader import Rows
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.errors import InputError, ModelError
 
 WINDOW_BATCHES = 64
 """Batches whose rows are sorted by length together: a longer window pads little less and holds more in memory."""
@@ -50,9 +50,14 @@ class EncodeMapper:
     Args:
         job: names the space and the batch size.
         engine: the model at work.
+
+    Raises:
+        ModelError: the model captions only.
     """
 
     def __init__(self, job: Job, engine: ClipGpt) -> None:
+        if not engine.encodes:
+            raise ModelError(f"{job.model} only captions: give a model that encodes texts")
         self._engine = engine
         self._batch_size = job.batch_size
         self._space = job.settings["space"]

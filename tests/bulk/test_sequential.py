@@ -22,8 +22,10 @@ from clipgpt_retrieval.bulk.lines_reader import LinesReader
 from clipgpt_retrieval.bulk.main import run_job
 from clipgpt_retrieval.bulk.worker import worker
 from clipgpt_retrieval.bulk.writer import UnitWriter
-from clipgpt_retrieval.errors import DataError, ModelError
+from clipgpt_retrieval.errors import ClipGptError, DataError, ModelError
 from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.module import ClipGptModel
 
 run = SequentialDistributor()
 
@@ -261,6 +263,17 @@ def test_a_general_gpt_on_another_file_system_is_one_model_to_driver_and_workers
     npy_collection(Path(caption_job.source), [9])
     told = run_job(replace(caption_job, model="memory://general_gpt"), run)
     assert told["rows_done"] == 9 and told["failed"] == []
+
+
+def test_a_model_that_only_captions_is_refused(encode_job, tmp_path):
+    """Each text counted as one that the model cannot read, and the job as done, with nothing in it."""
+    model, tokenizer = checkpoint.load(encode_job.model)
+    config = ClipGptConfig(model.config.backbone_config, clip_dim=CLIP_DIM, clip_out="none")
+    checkpoint.save(ClipGptModel(config), tokenizer, str(tmp_path / "captions_only"))
+    write_lines(encode_job.source, some_texts(3))
+    with pytest.raises(ClipGptError, match="captions_only only captions: give a model that encodes"):
+        run_job(replace(encode_job, model=str(tmp_path / "captions_only")), run)
+    assert contents(encode_job.output_folder) == {}
 
 
 def test_files_added_behind_are_done_too(caption_job):
