@@ -1,6 +1,7 @@
 """Texts in lines: a text each, or a JSON object each."""
 
 import json
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,9 @@ from clipgpt_retrieval.bulk.reader import Rows, Span
 from clipgpt_retrieval.errors import DataError
 
 BLOCK = 1 << 22
+
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+"""Half of an emoji's code: JSON takes one alone, where a text was cut in the middle; UTF-8 and tokenizers do not."""
 
 
 class LinesReader:
@@ -81,16 +85,24 @@ class JsonLinesReader(LinesReader):
             raise DataError(f"{unit}: no line is a JSON object with a text under {self._column!r}")
         try:
             return Rows(texts, _as_table(objects))
-        except pa.ArrowException as error:
-            raise DataError(f"{unit}: a key holds values of several types: {error}") from error
+        except (pa.ArrowException, OverflowError) as error:
+            raise DataError(f"{unit}: a key holds values that have no type in common: {error}") from error
 
 
 def _object(line: bytes) -> dict[str, Any]:
+    """What a line holds; of what is no object, nothing."""
     try:
-        value = json.loads(line)
-    except ValueError:
+        value = json.loads(line, object_hook=_or_null)
+        if SURROGATE.search(line):
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _or_null(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Parquet has no objects without keys: they are handed on as nothing."""
+    return value or None
 
 
 def _as_table(objects: list[dict[str, Any]]) -> pa.Table | None:

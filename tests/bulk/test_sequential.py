@@ -91,6 +91,34 @@ def test_other_columns_stay_beside_their_texts(encode_job, tmp_path, kind):
     assert table.column("input_file").to_pylist() == [f"part_0.{kind}"] * 11 + [f"part_1.{kind}"] * 9
 
 
+def test_objects_without_keys_are_handed_on_as_nothing(encode_job, tmp_path):
+    """Parquet has no type for them: a unit of them could be encoded but not written."""
+    lines = ['{"caption": "a dog", "tags": {}, "seen": [{}]}', '{"caption": "a cat", "tags": {}}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    assert output(encode_job.output_folder)[1].column("tags").to_pylist() == [None, None]
+
+
+def test_half_an_emoji_costs_nothing_but_itself(encode_job, tmp_path):
+    """Scraped texts are cut anywhere: one such line took its whole unit with it, and the job could never end."""
+    lines = [r'{"caption": "a cat \ud83d", "by": "x"}', r'{"caption": "a cow \ud83d\ude00", "by": "y \udc00"}']
+    lines += [r'{"caption": "a dog", "tags": [{"\ud83d": "\ud83d"}]}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == ["a cat ?", "a cow \U0001f600", "a dog"]
+    assert table.column("by").to_pylist() == ["x", "y ?", None]
+    assert table.column("tags").to_pylist() == [None, None, [{"?": "?"}]]
+
+
+def test_a_line_nested_without_end_is_left_out_alone(encode_job, tmp_path):
+    lines = ['{"caption": "a cat"}', "[" * 100_000, '{"caption": "a dog"}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    told = run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    assert output(encode_job.output_folder)[1].column("input_row").to_pylist() == [0, 2]
+    assert told["rows_skipped"] == 1
+
+
 def test_npy_folders_keep_their_metadata_and_gain_captions(caption_job, clipgpt):
     embeddings = npy_collection(Path(caption_job.source), [10, 15])
     told = run_job(caption_job, run)
