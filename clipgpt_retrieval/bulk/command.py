@@ -41,7 +41,8 @@ def encode(
         input: a .parquet, .jsonl or .txt file (a text a line), or a folder of them, local or any fsspec url.
         output_folder: where img_emb/ and metadata/ go, as clip-retrieval index takes them. A job that was
             interrupted goes on where it was.
-        text_column: column of the texts in parquet, key in JSON lines; every other column is kept.
+        text_column: column of the texts in parquet, key in JSON lines; every other column is kept, one named
+            caption as input_caption.
         batch_size: texts in a forward pass.
         write_batch_size: most rows in a file of the results; an interrupted job does the file it was at again.
         distribution_strategy: sequential, pyspark or slurm.

@@ -140,7 +140,10 @@ def _spread(values: list[Any], places: np.ndarray, count: int) -> list[Any]:
 
 
 def _table(unit: Unit, start: int, window: Rows, kept: np.ndarray, columns: dict[str, pa.Array]) -> pa.Table:
-    """New columns, the rows' own metadata, and where each row came from: its file's name and its row there."""
+    """New columns, the rows' own metadata, and where each row came from: its file's name and its row there.
+
+    What the rows have under a name that is given out here is kept as ``input_{name}``.
+    """
     name = unit.file.rsplit("/", 1)[-1]
     added = {
         **columns,
@@ -151,7 +154,12 @@ def _table(unit: Unit, start: int, window: Rows, kept: np.ndarray, columns: dict
     if window.metadata is None:
         return table
     carried = window.metadata.take(pa.array(kept))
-    for column in carried.column_names:
-        if column not in added:
-            table = table.append_column(carried.schema.field(column), carried.column(column))
+    taken = {*added, *carried.column_names}
+    for field, column in zip(carried.schema, carried.columns, strict=True):
+        name = field.name
+        if name in added:
+            while name in taken:
+                name = f"input_{name}"
+            taken.add(name)
+        table = table.append_column(field.with_name(name), column)
     return table

@@ -91,6 +91,25 @@ def test_other_columns_stay_beside_their_texts(encode_job, tmp_path, kind):
     assert table.column("input_file").to_pylist() == [f"part_0.{kind}"] * 11 + [f"part_1.{kind}"] * 9
 
 
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_column_called_as_one_of_ours_is_kept_under_another_name(encode_job, tmp_path, kind):
+    """--text_column alt dropped captions that people wrote, and the rows that an earlier job had noted."""
+    rows = pd.DataFrame({"alt": some_texts(9), "caption": [f"by hand {i}" for i in range(9)]})
+    rows["input_row"] = range(9, 18)
+    rows["input_input_row"] = [f"older {i}" for i in range(9)]
+    if kind == "parquet":
+        rows.to_parquet(tmp_path / "texts.parquet")
+    else:
+        rows.to_json(tmp_path / "texts.jsonl", orient="records", lines=True)
+    run_job(replace(encode_job, source=str(tmp_path / f"texts.{kind}"), column="alt"), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == list(rows["alt"])
+    assert table.column("input_caption").to_pylist() == list(rows["caption"])
+    assert table.column("input_row").to_pylist() == list(range(9))
+    assert table.column("input_input_row").to_pylist() == list(rows["input_input_row"])
+    assert table.column("input_input_input_row").to_pylist() == list(rows["input_row"])
+
+
 def test_objects_without_keys_are_handed_on_as_nothing(encode_job, tmp_path):
     """Parquet has no type for them: a unit of them could be encoded but not written."""
     lines = ['{"caption": "a dog", "tags": {}, "seen": [{}]}', '{"caption": "a cat", "tags": {}}']
