@@ -78,11 +78,17 @@ class JsonLinesReader(LinesReader):
         super().__init__(fs, files)
         self._column = column
 
+    def spans(self, file: str, size: int) -> list[Span]:
+        """As any file of lines, once a text was found in it: later ones may lack in as many lines as they will."""
+        spans = super().spans(file, size)
+        with self.fs.open(file, "rb") as lines:
+            if spans and not any(isinstance(_object(line).get(self._column), str) for line in lines):
+                raise DataError(f"{file}: no line is a JSON object with a text under {self._column!r}")
+        return spans
+
     def read(self, unit: Unit) -> Rows:
         objects = [_object(line) for line in self._lines(unit)]
         texts = [one.pop(self._column, None) for one in objects]
-        if not any(isinstance(text, str) for text in texts):
-            raise DataError(f"{unit}: no line is a JSON object with a text under {self._column!r}")
         try:
             return Rows(texts, _as_table(objects))
         except (pa.ArrowException, OverflowError) as error:

@@ -110,6 +110,15 @@ def test_a_column_called_as_one_of_ours_is_kept_under_another_name(encode_job, t
     assert table.column("input_input_input_row").to_pylist() == list(rows["input_row"])
 
 
+def test_a_unit_without_a_text_does_not_fail_the_job(encode_job, tmp_path):
+    """An empty last line, alone in its unit, failed however often the command was given."""
+    lines = [*(json.dumps({"caption": text}) for text in some_texts(7)), "", '{"caption": null}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    told = run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    embeddings, table = output(encode_job.output_folder)
+    assert len(embeddings) == len(table) == 7 and told["rows_skipped"] == 2 and told["units_done"] == 2
+
+
 def test_objects_without_keys_are_handed_on_as_nothing(encode_job, tmp_path):
     """Parquet has no type for them: a unit of them could be encoded but not written."""
     lines = ['{"caption": "a dog", "tags": {}, "seen": [{}]}', '{"caption": "a cat", "tags": {}}']
