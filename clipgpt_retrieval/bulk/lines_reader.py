@@ -53,7 +53,8 @@ class LinesReader:
         ]
 
     def read(self, unit: Unit) -> Rows:
-        return Rows([line.decode(errors="replace").rstrip("\r") for line in self._lines(unit)], None)
+        # Editors on Windows begin a file with a mark, which is no part of its first text.
+        return Rows([line.decode("utf-8-sig", errors="replace").rstrip("\r") for line in self._lines(unit)], None)
 
     def _lines(self, unit: Unit) -> list[bytes]:
         assert unit.byte_range is not None

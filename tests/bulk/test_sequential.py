@@ -56,6 +56,13 @@ def test_texts_become_the_embeddings_that_the_engine_predicts(encode_job, clipgp
     np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
 
 
+def test_the_mark_that_begins_a_file_is_no_part_of_its_first_text(encode_job):
+    """Editors on Windows write it, and the first row's embedding was that of another text."""
+    Path(encode_job.source).write_text("a dog\r\na cat\r\n", encoding="utf-8-sig")
+    run_job(encode_job, run)
+    assert output(encode_job.output_folder)[1].column("caption").to_pylist() == ["a dog", "a cat"]
+
+
 def test_the_image_space_is_another(encode_job, clipgpt):
     write_lines(encode_job.source, some_texts(9))
     run_job(replace(encode_job, settings={"space": "image"}), run)
