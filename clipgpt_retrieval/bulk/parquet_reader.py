@@ -13,6 +13,16 @@ from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
 from clipgpt_retrieval.errors import DataError
 
 
+def row_count(fs: Any, file: str) -> int:
+    """How many rows a parquet file has.
+
+    Raises:
+        DataError: no parquet file.
+    """
+    with _opened(fs, file) as parquet:
+        return parquet.metadata.num_rows
+
+
 def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
     """Rows ``start`` to ``stop`` of a parquet file; only the row groups that hold them are read.
 

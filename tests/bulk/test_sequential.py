@@ -163,6 +163,16 @@ def test_npy_folders_keep_their_metadata_and_gain_captions(caption_job, clipgpt)
     assert table.column("clipgpt_caption").to_pylist() == clipgpt.caption(embeddings, max_new_tokens=6)
 
 
+def test_metadata_of_other_embeddings_is_refused(caption_job):
+    """With more rows than there are embeddings, captions came to stand beside other pictures' urls."""
+    npy_collection(Path(caption_job.source), [9])
+    rows = pd.DataFrame({"url": [f"http://example.org/{i}" for i in range(12)]})
+    rows.to_parquet(Path(caption_job.source) / "metadata" / "metadata_0.parquet")
+    with pytest.raises(DataError, match=r"metadata_0.parquet has 12 rows for the 9 embeddings of .*img_emb_0.npy"):
+        run_job(caption_job, run)
+    assert contents(caption_job.output_folder) == {}
+
+
 def test_an_embedding_without_direction_keeps_its_row(caption_job):
     Path(caption_job.source).mkdir()
     embeddings = unit_rows(9)
