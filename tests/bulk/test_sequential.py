@@ -63,6 +63,16 @@ def test_the_mark_that_begins_a_file_is_no_part_of_its_first_text(encode_job):
     assert output(encode_job.output_folder)[1].column("caption").to_pylist() == ["a dog", "a cat"]
 
 
+def test_a_column_that_holds_no_texts_is_refused(encode_job, tmp_path):
+    """Each row counted as one without a text, and the job as done, with nothing in it."""
+    table = pa.table({"caption": pa.array([b"a dog", b"a cat"]), "kind": pa.array(["a dog", None]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "texts.parquet")
+    job = replace(encode_job, source=str(tmp_path / "texts.parquet"))
+    with pytest.raises(DataError, match="column 'caption' holds binary: texts are strings"):
+        run_job(job, run)
+    assert run_job(replace(job, column="kind"), run)["rows_skipped"] == 1
+
+
 def test_the_image_space_is_another(encode_job, clipgpt):
     write_lines(encode_job.source, some_texts(9))
     run_job(replace(encode_job, settings={"space": "image"}), run)
@@ -209,6 +219,17 @@ def test_parquet_columns_of_embeddings(caption_job, clipgpt, fixed):
     _, captioned = output(caption_job.output_folder)
     assert captioned.column("clipgpt_caption").to_pylist() == clipgpt.caption(embeddings, max_new_tokens=6)
     assert captioned.column("key").to_pylist() == list(range(12))
+
+
+def test_a_row_without_an_embedding_keeps_its_place(caption_job):
+    """A picture that could not be fetched has none: one such row failed the unit that it stood in, for ever."""
+    rows = [*unit_rows(4).tolist(), None, *unit_rows(4).tolist()]
+    Path(caption_job.source).mkdir()
+    pq.write_table(pa.table({"embedding": pa.array(rows)}), Path(caption_job.source) / "a.parquet")
+    told = run_job(caption_job, run)
+    captions = output(caption_job.output_folder)[1].column("clipgpt_caption").to_pylist()
+    assert [row for row, caption in enumerate(captions) if caption is None] == [4] and told["rows_skipped"] == 1
+    assert captions[:4] == captions[5:]
 
 
 @pytest.mark.parametrize("kind", ["Flat", "IVF4,Flat", "OPQ8,IVF4,SQ8"])
