@@ -30,7 +30,7 @@ def encode(
     slurm_args: str = "",
     device: str = "auto",
 ) -> None:
-    """Predicts the CLIP image embeddings of texts: of a few, or of a whole collection with --input.
+    """Predicts the embeddings of texts to search an index with: of a few, or of a whole collection with --input.
 
     Args:
         *texts: what to encode.
@@ -41,7 +41,8 @@ def encode(
         input: a .parquet, .jsonl or .txt file (a text a line), or a folder of them, local or any fsspec url.
         output_folder: where img_emb/ and metadata/ go, as clip-retrieval index takes them. A job that was
             interrupted goes on where it was.
-        text_column: column of the texts in parquet, key in JSON lines; every other column is kept.
+        text_column: column of the texts in parquet, key in JSON lines; every other column is kept, one named
+            caption as input_caption.
         batch_size: texts in a forward pass.
         write_batch_size: most rows in a file of the results; an interrupted job does the file it was at again.
         distribution_strategy: sequential, pyspark or slurm.
@@ -199,6 +200,8 @@ def _encode_few(texts: tuple[str, ...], model: str, space: str, output: str | No
 
     if not texts:
         raise InputError("texts", 'are missing: clipgpt-retrieval encode --model MODEL "two giraffes"')
+    if output is not None:
+        _make_room(output)
     embeddings = load(model, device=device).encode([str(text) for text in texts], space=space)
     if output is None:
         for embedding in embeddings:
@@ -208,6 +211,19 @@ def _encode_few(texts: tuple[str, ...], model: str, space: str, output: str | No
 
     write_array(output, embeddings)
     print(f"{output} holds {len(embeddings)} embeddings of {embeddings.shape[1]} numbers")
+
+
+def _make_room(output: str) -> None:
+    """Makes the folder of a file that is written once the work is done."""
+    import fsspec
+
+    fs, path = fsspec.core.url_to_fs(output)
+    if fs.isdir(path):
+        raise InputError("output", f"{output} is a folder: name a file in it")
+    try:
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    except OSError as error:
+        raise InputError("output", f"{output} cannot be written ({error.strerror or error}): name another") from error
 
 
 def _caption_file(embeddings: str, model: str, rows: int | None, generation: dict[str, Any], device: str) -> None:

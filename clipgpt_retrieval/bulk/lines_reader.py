@@ -1,6 +1,7 @@
 """Texts in lines: a text each, or a JSON object each."""
 
 import json
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,9 @@ from clipgpt_retrieval.bulk.reader import Rows, Span
 from clipgpt_retrieval.errors import DataError
 
 BLOCK = 1 << 22
+
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+"""Half of an emoji's code: JSON takes one alone, where a text was cut in the middle; UTF-8 and tokenizers do not."""
 
 
 class LinesReader:
@@ -49,7 +53,8 @@ class LinesReader:
         ]
 
     def read(self, unit: Unit) -> Rows:
-        return Rows([line.decode(errors="replace").rstrip("\r") for line in self._lines(unit)], None)
+        # Editors on Windows begin a file with a mark, which is no part of its first text.
+        return Rows([line.decode("utf-8-sig", errors="replace").rstrip("\r") for line in self._lines(unit)], None)
 
     def _lines(self, unit: Unit) -> list[bytes]:
         assert unit.byte_range is not None
@@ -74,23 +79,37 @@ class JsonLinesReader(LinesReader):
         super().__init__(fs, files)
         self._column = column
 
+    def spans(self, file: str, size: int) -> list[Span]:
+        """As any file of lines, once a text was found in it: later ones may lack in as many lines as they will."""
+        spans = super().spans(file, size)
+        with self.fs.open(file, "rb") as lines:
+            if spans and not any(isinstance(_object(line).get(self._column), str) for line in lines):
+                raise DataError(f"{file}: no line is a JSON object with a text under {self._column!r}")
+        return spans
+
     def read(self, unit: Unit) -> Rows:
         objects = [_object(line) for line in self._lines(unit)]
         texts = [one.pop(self._column, None) for one in objects]
-        if not any(isinstance(text, str) for text in texts):
-            raise DataError(f"{unit}: no line is a JSON object with a text under {self._column!r}")
         try:
             return Rows(texts, _as_table(objects))
-        except pa.ArrowException as error:
-            raise DataError(f"{unit}: a key holds values of several types: {error}") from error
+        except (pa.ArrowException, OverflowError) as error:
+            raise DataError(f"{unit}: a key holds values that have no type in common: {error}") from error
 
 
 def _object(line: bytes) -> dict[str, Any]:
+    """What a line holds; of what is no object, nothing."""
     try:
-        value = json.loads(line)
-    except ValueError:
+        value = json.loads(line, object_hook=_or_null)
+        if SURROGATE.search(line):
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _or_null(value: dict[str, Any]) -> dict[str, Any] | None:
+    """Parquet has no objects without keys: they are handed on as nothing."""
+    return value or None
 
 
 def _as_table(objects: list[dict[str, Any]]) -> pa.Table | None:

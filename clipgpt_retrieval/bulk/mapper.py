@@ -11,7 +11,7 @@ import pyarrow as pa
 from clipgpt_retrieval.bulk.job import ENCODE, Job, Unit
 from clipgpt_retrieval.bulk.reader import Rows
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.errors import InputError, ModelError
 
 WINDOW_BATCHES = 64
 """Batches whose rows are sorted by length together: a longer window pads little less and holds more in memory."""
@@ -50,9 +50,14 @@ class EncodeMapper:
     Args:
         job: names the space and the batch size.
         engine: the model at work.
+
+    Raises:
+        ModelError: the model captions only.
     """
 
     def __init__(self, job: Job, engine: ClipGpt) -> None:
+        if not engine.encodes:
+            raise ModelError(f"{job.model} only captions: give a model that encodes texts")
         self._engine = engine
         self._batch_size = job.batch_size
         self._space = job.settings["space"]
@@ -135,7 +140,10 @@ def _spread(values: list[Any], places: np.ndarray, count: int) -> list[Any]:
 
 
 def _table(unit: Unit, start: int, window: Rows, kept: np.ndarray, columns: dict[str, pa.Array]) -> pa.Table:
-    """New columns, the rows' own metadata, and where each row came from: its file's name and its row there."""
+    """New columns, the rows' own metadata, and where each row came from: its file's name and its row there.
+
+    What the rows have under a name that is given out here is kept as ``input_{name}``.
+    """
     name = unit.file.rsplit("/", 1)[-1]
     added = {
         **columns,
@@ -146,7 +154,12 @@ def _table(unit: Unit, start: int, window: Rows, kept: np.ndarray, columns: dict
     if window.metadata is None:
         return table
     carried = window.metadata.take(pa.array(kept))
-    for column in carried.column_names:
-        if column not in added:
-            table = table.append_column(carried.schema.field(column), carried.column(column))
+    taken = {*added, *carried.column_names}
+    for field, column in zip(carried.schema, carried.columns, strict=True):
+        name = field.name
+        if name in added:
+            while name in taken:
+                name = f"input_{name}"
+            taken.add(name)
+        table = table.append_column(field.with_name(name), column)
     return table

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clipgpt_retrieval.bulk.job import Unit
-from clipgpt_retrieval.bulk.parquet_reader import read_range
+from clipgpt_retrieval.bulk.parquet_reader import read_range, row_count
 from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
 from clipgpt_retrieval.errors import DataError
 
@@ -42,6 +42,8 @@ class NpyReader:
     def spans(self, file: str, size: int) -> list[Span]:
         with self.fs.open(file, "rb") as opened:
             (count, _), _ = _header(opened, file)
+        if (metadata := self._metadata.get(file)) and (rows := row_count(self.fs, metadata)) != count:
+            raise DataError(f"{metadata} has {rows} rows for the {count} embeddings of {file}: it belongs to others")
         return even_spans(count, size)
 
     def read(self, unit: Unit) -> Rows:

@@ -13,6 +13,16 @@ from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
 from clipgpt_retrieval.errors import DataError
 
 
+def row_count(fs: Any, file: str) -> int:
+    """How many rows a parquet file has.
+
+    Raises:
+        DataError: no parquet file.
+    """
+    with _opened(fs, file) as parquet:
+        return parquet.metadata.num_rows
+
+
 def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
     """Rows ``start`` to ``stop`` of a parquet file; only the row groups that hold them are read.
 
@@ -34,6 +44,8 @@ def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
 
 
 class _ParquetReader:
+    _wanted: str
+
     def __init__(self, fs: Any, files: list[str], column: str) -> None:
         self.fs = fs
         self.files = files
@@ -49,7 +61,14 @@ class _ParquetReader:
                     f"{file} has no column {self._column!r} (it has {', '.join(parquet.schema_arrow.names)}): "
                     "name one of them"
                 )
+            type_ = parquet.schema_arrow.field(self._column).type
+            if not self._takes(type_):
+                raise DataError(f"{file}: column {self._column!r} holds {type_}: {self._wanted}")
             return even_spans(parquet.metadata.num_rows, size)
+
+    def _takes(self, type_: pa.DataType) -> bool:
+        """Whether a column of this type can hold what is read."""
+        raise NotImplementedError
 
     def _table(self, unit: Unit) -> pa.Table:
         return read_range(self.fs, unit.file, unit.start, unit.stop)
@@ -63,6 +82,12 @@ class ParquetTextsReader(_ParquetReader):
         files: parquet files with the same columns.
         column: of the texts.
     """
+
+    _wanted = "texts are strings"
+
+    def _takes(self, type_: pa.DataType) -> bool:
+        text = type_.value_type if pa.types.is_dictionary(type_) else type_
+        return pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_null(text)
 
     def read(self, unit: Unit) -> Rows:
         table = self._table(unit)
@@ -78,21 +103,23 @@ class ParquetEmbeddingsReader(_ParquetReader):
         column: of the embeddings.
     """
 
+    _wanted = "embeddings are lists of floats"
+
+    def _takes(self, type_: pa.DataType) -> bool:
+        return pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
+
     def read(self, unit: Unit) -> Rows:
         table = self._table(unit)
         lists = table.column(self._column).combine_chunks()
-        if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type) or _is_fixed(lists.type)):
-            raise DataError(f"{unit.file}: column {self._column!r} holds {lists.type}: embeddings are lists of floats")
-        numbers = lists.flatten()
-        lengths = set(lists.value_lengths().to_pylist()) if not _is_fixed(lists.type) else {lists.type.list_size}
-        if len(lengths) != 1 or len(numbers) != len(lists) * (next(iter(lengths)) or 0):
-            raise DataError(f"{unit.file}: column {self._column!r} has embeddings that lack or of several lengths")
-        embeddings = np.asarray(numbers.to_numpy(zero_copy_only=False), np.float32).reshape(len(lists), -1)
+        given = lists.drop_null()
+        numbers = np.asarray(given.flatten().to_numpy(zero_copy_only=False), np.float32)
+        lengths = set(given.value_lengths().to_pylist())
+        if len(lengths) != 1:
+            raise DataError(f"{unit}: column {self._column!r} has no embeddings, or some of several lengths")
+        # A row without an embedding keeps its place, as one whose embedding has no direction.
+        embeddings = np.full((len(lists), lengths.pop()), np.nan, np.float32)
+        embeddings[lists.is_valid().to_numpy(zero_copy_only=False)] = numbers.reshape(len(given), -1)
         return Rows(embeddings, table.drop_columns([self._column]))
-
-
-def _is_fixed(type_: pa.DataType) -> bool:
-    return pa.types.is_fixed_size_list(type_)
 
 
 @contextmanager

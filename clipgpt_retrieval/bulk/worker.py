@@ -1,5 +1,6 @@
 """A worker does units in a process of its own with one model; every distributor calls this one."""
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
@@ -48,7 +49,10 @@ def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, thread
 
 def model_fingerprint(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """The same for models of the same configuration, weights and vocabulary, wherever they lie."""
-    key = sha256(model.config.to_json_string().encode())
+    config = model.config.to_diff_dict()
+    # Written after the training, and nothing that is encoded or captioned depends on it.
+    del config["min_similarity"]
+    key = sha256(json.dumps(config, sort_keys=True).encode())
     key.update(repr(sorted(tokenizer.get_vocab().items())).encode())
     for name, tensor in sorted(model.state_dict().items()):
         key.update(name.encode())

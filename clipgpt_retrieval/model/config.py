@@ -67,7 +67,12 @@ class ClipGptConfig(PretrainedConfig):
         min_similarity: float | None = None,
         **kwargs: Any,
     ) -> None:
-        self.backbone_config = backbone_config or {"model_type": "gpt2"}
+        # Where the backbone was read from is a path of that machine, and no part of what the model is.
+        self.backbone_config = {
+            name: value
+            for name, value in (backbone_config or {"model_type": "gpt2"}).items()
+            if name != "_name_or_path"
+        }
         self.clip_dim = clip_dim
         self.clip_model = clip_model
         self.prefix_length = prefix_length

@@ -71,7 +71,8 @@ def load_general_gpt(
 def _predicted_norm(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> float:
     """The norm of what the model itself predicts.
 
-    It was trained to predict the raw embeddings that it also reads, so that their norm can be measured on it.
+    It was trained to predict the raw embeddings that it also reads, so that their norm can be measured on it. Four
+    digits are told: in the later ones CPUs differ, and each would have another model.
     """
     sequences = SequenceFormat(tokenizer, model.config)
     nothing = torch.empty(0, model.config.clip_dim)
@@ -80,7 +81,7 @@ def _predicted_norm(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> 
         ids = torch.tensor([sequences.query(caption).ids])  # [1, t]
         (states,) = model.query_states(ids, torch.ones_like(ids), nothing)  # [1, t, h]
         norms.append(states[0, -1].norm().item())
-    return sum(norms) / len(norms)
+    return float(f"{sum(norms) / len(norms):.4g}")
 
 
 def _keeps_spaces(tokenizer_folder: Path) -> bool:

@@ -35,6 +35,15 @@ def test_a_few_texts_and_a_file_of_embeddings_as_ever(monkeypatch, capsys, clipg
     assert captions == clipgpt.caption(unit_rows(3), max_new_tokens=6)
 
 
+def test_a_file_of_embeddings_has_its_place_before_the_work(clipgpt, clipgpt_path, tmp_path):
+    """A slip in the path of --output was found after all the encoding, which was lost."""
+    encode("a dog", model=clipgpt_path, output=str(tmp_path / "new" / "dogs.npy"), device="cpu")
+    np.testing.assert_allclose(np.load(tmp_path / "new" / "dogs.npy"), clipgpt.encode(["a dog"]), atol=1e-5)
+    for output_file in (tmp_path, tmp_path / "new" / "dogs.npy" / "x.npy"):
+        with pytest.raises(InputError, match=r"^output: "):
+            encode("a dog", model="./no_model_is_looked_for", output=str(output_file))
+
+
 def test_a_collection_in_and_out(monkeypatch, capsys, clipgpt_path, tmp_path):
     """What encode wrote, caption reads, with its metadata."""
     texts, encoded, captioned = some_texts(20), tmp_path / "encoded", tmp_path / "captioned"
@@ -100,6 +109,7 @@ def test_what_cannot_be_captioned_is_said_by_its_flag(flags, field):
         ({"a.txt": "x", "b.jsonl": "{}"}, r"holds files of several kinds \(\.jsonl, \.txt\)"),
         ({"a.txt": ""}, "holds no rows"),
         ({"a.jsonl": '{"text": "a dog"}'}, "no line is a JSON object with a text under 'caption'"),
+        ({"a.jsonl": '{"caption": "a dog", "id": 1180591620717411303424}'}, "a.jsonl rows 0 to 0: .*no type in common"),
         ({"a.parquet": "no parquet"}, "a.parquet cannot be read as parquet"),
     ],
 )

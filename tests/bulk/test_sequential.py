@@ -1,6 +1,7 @@
 """A collection encoded and captioned in one process: what comes out, and what a restart does."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from bulk_helpers import CLIP_DIM, GENERATION, contents, output, report, some_texts, unit_rows, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
 from clipgpt_retrieval.bulk.job import Run, Unit
@@ -20,7 +22,10 @@ from clipgpt_retrieval.bulk.lines_reader import LinesReader
 from clipgpt_retrieval.bulk.main import run_job
 from clipgpt_retrieval.bulk.worker import worker
 from clipgpt_retrieval.bulk.writer import UnitWriter
-from clipgpt_retrieval.errors import DataError, ModelError
+from clipgpt_retrieval.errors import ClipGptError, DataError, ModelError
+from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.module import ClipGptModel
 
 run = SequentialDistributor()
 
@@ -49,6 +54,23 @@ def test_texts_become_the_embeddings_that_the_engine_predicts(encode_job, clipgp
     assert table.column("caption").to_pylist() == texts
     assert table.column("input_row").to_pylist() == list(range(30))
     np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
+
+
+def test_the_mark_that_begins_a_file_is_no_part_of_its_first_text(encode_job):
+    """Editors on Windows write it, and the first row's embedding was that of another text."""
+    Path(encode_job.source).write_text("a dog\r\na cat\r\n", encoding="utf-8-sig")
+    run_job(encode_job, run)
+    assert output(encode_job.output_folder)[1].column("caption").to_pylist() == ["a dog", "a cat"]
+
+
+def test_a_column_that_holds_no_texts_is_refused(encode_job, tmp_path):
+    """Each row counted as one without a text, and the job as done, with nothing in it."""
+    table = pa.table({"caption": pa.array([b"a dog", b"a cat"]), "kind": pa.array(["a dog", None]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "texts.parquet")
+    job = replace(encode_job, source=str(tmp_path / "texts.parquet"))
+    with pytest.raises(DataError, match="column 'caption' holds binary: texts are strings"):
+        run_job(job, run)
+    assert run_job(replace(job, column="kind"), run)["rows_skipped"] == 1
 
 
 def test_the_image_space_is_another(encode_job, clipgpt):
@@ -86,6 +108,62 @@ def test_other_columns_stay_beside_their_texts(encode_job, tmp_path, kind):
     assert table.column("input_file").to_pylist() == [f"part_0.{kind}"] * 11 + [f"part_1.{kind}"] * 9
 
 
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_column_called_as_one_of_ours_is_kept_under_another_name(encode_job, tmp_path, kind):
+    """--text_column alt dropped captions that people wrote, and the rows that an earlier job had noted."""
+    rows = pd.DataFrame({"alt": some_texts(9), "caption": [f"by hand {i}" for i in range(9)]})
+    rows["input_row"] = range(9, 18)
+    rows["input_input_row"] = [f"older {i}" for i in range(9)]
+    if kind == "parquet":
+        rows.to_parquet(tmp_path / "texts.parquet")
+    else:
+        rows.to_json(tmp_path / "texts.jsonl", orient="records", lines=True)
+    run_job(replace(encode_job, source=str(tmp_path / f"texts.{kind}"), column="alt"), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == list(rows["alt"])
+    assert table.column("input_caption").to_pylist() == list(rows["caption"])
+    assert table.column("input_row").to_pylist() == list(range(9))
+    assert table.column("input_input_row").to_pylist() == list(rows["input_input_row"])
+    assert table.column("input_input_input_row").to_pylist() == list(rows["input_row"])
+
+
+def test_a_unit_without_a_text_does_not_fail_the_job(encode_job, tmp_path):
+    """An empty last line, alone in its unit, failed however often the command was given."""
+    lines = [*(json.dumps({"caption": text}) for text in some_texts(7)), "", '{"caption": null}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    told = run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    embeddings, table = output(encode_job.output_folder)
+    assert len(embeddings) == len(table) == 7 and told["rows_skipped"] == 2 and told["units_done"] == 2
+
+
+def test_objects_without_keys_are_handed_on_as_nothing(encode_job, tmp_path):
+    """Parquet has no type for them: a unit of them could be encoded but not written."""
+    lines = ['{"caption": "a dog", "tags": {}, "seen": [{}]}', '{"caption": "a cat", "tags": {}}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    assert output(encode_job.output_folder)[1].column("tags").to_pylist() == [None, None]
+
+
+def test_half_an_emoji_costs_nothing_but_itself(encode_job, tmp_path):
+    """Scraped texts are cut anywhere: one such line took its whole unit with it, and the job could never end."""
+    lines = [r'{"caption": "a cat \ud83d", "by": "x"}', r'{"caption": "a cow \ud83d\ude00", "by": "y \udc00"}']
+    lines += [r'{"caption": "a dog", "tags": [{"\ud83d": "\ud83d"}]}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == ["a cat ?", "a cow \U0001f600", "a dog"]
+    assert table.column("by").to_pylist() == ["x", "y ?", None]
+    assert table.column("tags").to_pylist() == [None, None, [{"?": "?"}]]
+
+
+def test_a_line_nested_without_end_is_left_out_alone(encode_job, tmp_path):
+    lines = ['{"caption": "a cat"}', "[" * 100_000, '{"caption": "a dog"}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    told = run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    assert output(encode_job.output_folder)[1].column("input_row").to_pylist() == [0, 2]
+    assert told["rows_skipped"] == 1
+
+
 def test_npy_folders_keep_their_metadata_and_gain_captions(caption_job, clipgpt):
     embeddings = npy_collection(Path(caption_job.source), [10, 15])
     told = run_job(caption_job, run)
@@ -93,6 +171,16 @@ def test_npy_folders_keep_their_metadata_and_gain_captions(caption_job, clipgpt)
     assert told["units_done"] == 5
     assert table.column("url").to_pylist() == [f"http://example.org/{i}" for i in range(25)]
     assert table.column("clipgpt_caption").to_pylist() == clipgpt.caption(embeddings, max_new_tokens=6)
+
+
+def test_metadata_of_other_embeddings_is_refused(caption_job):
+    """With more rows than there are embeddings, captions came to stand beside other pictures' urls."""
+    npy_collection(Path(caption_job.source), [9])
+    rows = pd.DataFrame({"url": [f"http://example.org/{i}" for i in range(12)]})
+    rows.to_parquet(Path(caption_job.source) / "metadata" / "metadata_0.parquet")
+    with pytest.raises(DataError, match=r"metadata_0.parquet has 12 rows for the 9 embeddings of .*img_emb_0.npy"):
+        run_job(caption_job, run)
+    assert contents(caption_job.output_folder) == {}
 
 
 def test_an_embedding_without_direction_keeps_its_row(caption_job):
@@ -131,6 +219,17 @@ def test_parquet_columns_of_embeddings(caption_job, clipgpt, fixed):
     _, captioned = output(caption_job.output_folder)
     assert captioned.column("clipgpt_caption").to_pylist() == clipgpt.caption(embeddings, max_new_tokens=6)
     assert captioned.column("key").to_pylist() == list(range(12))
+
+
+def test_a_row_without_an_embedding_keeps_its_place(caption_job):
+    """A picture that could not be fetched has none: one such row failed the unit that it stood in, for ever."""
+    rows = [*unit_rows(4).tolist(), None, *unit_rows(4).tolist()]
+    Path(caption_job.source).mkdir()
+    pq.write_table(pa.table({"embedding": pa.array(rows)}), Path(caption_job.source) / "a.parquet")
+    told = run_job(caption_job, run)
+    captions = output(caption_job.output_folder)[1].column("clipgpt_caption").to_pylist()
+    assert [row for row, caption in enumerate(captions) if caption is None] == [4] and told["rows_skipped"] == 1
+    assert captions[:4] == captions[5:]
 
 
 @pytest.mark.parametrize("kind", ["Flat", "IVF4,Flat", "OPQ8,IVF4,SQ8"])
@@ -225,8 +324,6 @@ def test_changed_metadata_is_refused(caption_job):
 
 
 def test_another_model_or_setting_is_refused(encode_job, tmp_path):
-    from clipgpt_retrieval.model import checkpoint
-
     write_lines(encode_job.source, some_texts(9))
     run_job(encode_job, run)
     model, tokenizer = checkpoint.load(encode_job.model)
@@ -236,6 +333,41 @@ def test_another_model_or_setting_is_refused(encode_job, tmp_path):
         run_job(replace(encode_job, model=str(tmp_path / "other")), run)
     with pytest.raises(DataError, match="another write_batch_size and another settings"):
         run_job(replace(encode_job, write_batch_size=8, settings={"space": "image"}), run)
+
+
+def test_a_min_similarity_measured_halfway_does_not_refuse_the_rest_of_a_job(encode_job, tmp_path):
+    """The weights are the same: days of work would have to be done again into a new folder."""
+    model = str(shutil.copytree(encode_job.model, tmp_path / "model"))
+    write_lines(encode_job.source, some_texts(9))
+    run_job(replace(encode_job, model=model), run)
+    (Path(encode_job.output_folder) / "metadata" / "metadata_00000_00001.parquet").unlink()
+    checkpoint.set_min_similarity(model, 0.25)
+    assert run_job(replace(encode_job, model=model), run)["rows_done"] == 9
+
+
+def test_a_general_gpt_on_another_file_system_is_one_model_to_driver_and_workers(caption_job, tmp_path):
+    """Each fetches it to a temporary folder of its own; were that part of the model, no such job could be done."""
+    _, tokenizer = checkpoint.load(caption_job.model)
+    backbone = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=CLIP_DIM, n_layer=1, n_head=2)
+    )
+    backbone.save_pretrained(tmp_path / "general_gpt")
+    tokenizer.save_pretrained(tmp_path / "general_gpt")
+    fsspec.filesystem("memory").put(str(tmp_path / "general_gpt"), "/general_gpt", recursive=True)
+    npy_collection(Path(caption_job.source), [9])
+    told = run_job(replace(caption_job, model="memory://general_gpt"), run)
+    assert told["rows_done"] == 9 and told["failed"] == []
+
+
+def test_a_model_that_only_captions_is_refused(encode_job, tmp_path):
+    """Each text counted as one that the model cannot read, and the job as done, with nothing in it."""
+    model, tokenizer = checkpoint.load(encode_job.model)
+    config = ClipGptConfig(model.config.backbone_config, clip_dim=CLIP_DIM, clip_out="none")
+    checkpoint.save(ClipGptModel(config), tokenizer, str(tmp_path / "captions_only"))
+    write_lines(encode_job.source, some_texts(3))
+    with pytest.raises(ClipGptError, match="captions_only only captions: give a model that encodes"):
+        run_job(replace(encode_job, model=str(tmp_path / "captions_only")), run)
+    assert contents(encode_job.output_folder) == {}
 
 
 def test_files_added_behind_are_done_too(caption_job):

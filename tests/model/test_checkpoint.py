@@ -13,6 +13,8 @@ from transformers import AutoConfig, AutoModel
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.storage import check_new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]
@@ -36,6 +38,14 @@ def test_only_safetensors_are_written(clipgpt_path):
     names = {path.suffix for path in Path(clipgpt_path).iterdir()}
     assert ".safetensors" in names
     assert not names & {".bin", ".pt", ".pth", ".pkl"}
+
+
+def test_no_path_of_the_machine_that_trained_it_is_saved(clipgpt, tmp_path):
+    """Models are given away: nobody's folders belong in them."""
+    given = {**clipgpt.model.config.backbone_config, "_name_or_path": "/home/somebody/secret/backbone"}
+    model = ClipGptModel(ClipGptConfig(backbone_config=given, clip_dim=clipgpt.clip_dim))
+    checkpoint.save(model, clipgpt.sequences.tokenizer, str(tmp_path / "model"))
+    assert "somebody" not in (tmp_path / "model" / "config.json").read_text()
 
 
 def test_any_file_system_serves(clipgpt):
