@@ -20,6 +20,10 @@ CONNECT_SECONDS = 5
 FETCH_SECONDS = 10
 MAX_REDIRECTS = 5
 
+MAX_ASPECT_RATIO = 50
+"""Long side over short side. CLIP's preprocessing scales the short side to a fixed length before it crops, so a picture
+of one pixel by ten thousand would grow to gigabytes."""
+
 # Those that the web uses: Pillow reads many more, and some (EPS) by starting other programs.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 
@@ -47,7 +51,7 @@ class ImageReader:
 
         Raises:
             InputError: not base64, or not an image.
-            TooLargeError: of more bytes or pixels than are taken.
+            TooLargeError: of more bytes or pixels than are taken, or too long for its width.
         """
         try:
             data = base64.b64decode(image)
@@ -61,7 +65,7 @@ class ImageReader:
         Raises:
             InputError: another kind of url, an address in a private network (before or after redirects),
                 no answer, or an answer that is not an image.
-            TooLargeError: of more bytes or pixels than are taken.
+            TooLargeError: of more bytes or pixels than are taken, or too long for its width.
         """
         try:
             scheme = urlsplit(url).scheme
@@ -97,14 +101,20 @@ class ImageReader:
         self._check_bytes(data, field)
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > self._limits.max_image_pixels:
-                raise TooLargeError(field, f"has more than {self._limits.max_image_pixels} pixels")
+            self._check_size(image, field)
             image.load()
         except TooLargeError:
             raise
         except Exception as error:  # decoders fail on broken bytes in many ways, all of them the sender's
             raise InputError(field, f"is not an image that can be read ({', '.join(FORMATS)})") from error
         return image
+
+    def _check_size(self, image: Image.Image, field: str) -> None:
+        if image.width * image.height > self._limits.max_image_pixels:
+            raise TooLargeError(field, f"has more than {self._limits.max_image_pixels} pixels")
+        short, long = sorted(image.size)
+        if long > MAX_ASPECT_RATIO * short:
+            raise TooLargeError(field, f"has one side more than {MAX_ASPECT_RATIO} times the other: crop it")
 
     def _check_bytes(self, data: bytes | bytearray, field: str) -> None:
         if len(data) > self._limits.max_image_bytes:

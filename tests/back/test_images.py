@@ -218,6 +218,23 @@ def test_a_picture_of_too_many_pixels_is_not_unpacked():
         ImageReader().from_base64(base64.b64encode(data.getvalue()).decode())
 
 
+@pytest.mark.parametrize("size", [(1, 40_000), (40_000, 1)])
+def test_a_tiny_picture_of_extreme_shape_is_refused(http, size):
+    """CLIP scales the short side up to its own before it crops: some hundred bytes would take all memory."""
+    data = io.BytesIO()
+    Image.new("RGB", size).save(data, "PNG")
+    response = http.post("/knn-service", json={"image": base64.b64encode(data.getvalue()).decode()})
+    assert response.status_code == 413
+    assert response.json["error"]["field"] == "image"
+    assert "50 times" in response.json["error"]["message"]
+
+
+def test_a_panorama_is_taken(http):
+    data = io.BytesIO()
+    Image.new("RGB", (500, 10)).save(data, "PNG")
+    assert http.post("/knn-service", json={"image": base64.b64encode(data.getvalue()).decode()}).status_code == 200
+
+
 def test_no_answer_is_told():
     with pytest.raises(InputError, match="cannot be fetched"):
         ImageReader(allow_private_urls=True).from_url("http://127.0.0.1:9/")
