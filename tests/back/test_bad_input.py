@@ -76,6 +76,7 @@ CASES = [
     (CAPTION, {"ids": [1], "num_captions": 0}, 400, "num_captions"),
     (CAPTION, {"ids": [1], "num_beams": 10**6}, 400, "num_beams"),
     (CAPTION, {"ids": [1], "temperature": -1}, 400, "temperature"),
+    (CAPTION, {"ids": [1], "temperature": 1e-39}, 400, "temperature"),
     (CAPTION, {"ids": [1], "top_p": 0}, 400, "top_p"),
     (CAPTION, {"ids": [1], "max_new_tokens": 10**6}, 400, "max_new_tokens"),
     (CAPTION, {"image_url": "file:///etc/passwd"}, 400, "image_url"),
