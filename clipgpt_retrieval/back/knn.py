@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import numpy as np
-from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, KnnService
+from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, METADATA_GET_TIME, KnnService
 
 from clipgpt_retrieval.back.answer_cache import answer_key
 from clipgpt_retrieval.back.captions import caption_embeddings
 from clipgpt_retrieval.back.embeddings import RequestEncoder
 from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.metadata import shown_metadata
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
 from clipgpt_retrieval.errors import InputError
@@ -38,6 +39,19 @@ class ClipGptKnnService(KnnService):
         if asked.min_similarity is not None:
             results = _similar_enough(resource, results, image_embedding, asked.min_similarity)
         return self._with_captions(resource, results, asked.caption_results)
+
+    def map_to_metadata(
+        self, indices: Any, distances: Any, num_images: int, metadata_provider: Any, columns_to_return: Any
+    ) -> list[dict[str, Any]]:
+        """As upstream's: ids ``[n]`` and similarities ``[n]`` to results, the first ``num_images`` with metadata."""
+        with METADATA_GET_TIME.time():
+            metadata = metadata_provider.get(indices[:num_images], columns_to_return)
+        shown = [shown_metadata(of_item) for of_item in metadata]
+        shown += [{} for _ in indices[len(shown) :]]
+        return [
+            {**of_item, "id": item_id.item(), "similarity": similarity.item()}
+            for of_item, item_id, similarity in zip(shown, indices, distances, strict=True)
+        ]
 
     def _found(self, resource: ClipGptResource, asked: KnnRequest, embedding: np.ndarray) -> list[dict[str, Any]]:
         """What clip-retrieval finds; from memory where the same was asked before, since a served index never changes.

@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -238,3 +239,47 @@ def test_a_panorama_is_taken(http):
 def test_no_answer_is_told():
     with pytest.raises(InputError, match="cannot be fetched"):
         ImageReader(allow_private_urls=True).from_url("http://127.0.0.1:9/")
+
+
+@pytest.fixture(scope="module")
+def served_files(tmp_path_factory, clipgpt_path, offline_flags):
+    """A test client of an index whose items lie on the server's disk as files of many kinds, by file name."""
+    import faiss
+    import pandas as pd
+
+    from clipgpt_retrieval.back import create_app
+
+    folder = tmp_path_factory.mktemp("files")
+    Image.new("RGBA", (8, 6), (255, 0, 0, 128)).save(folder / "transparent.png")
+    Image.new("P", (8, 6)).save(folder / "palette.png")
+    Image.new("P", (8, 6)).save(folder / "moving.gif")
+    Image.new("I;16", (8, 6)).save(folder / "depth.png")
+    Image.new("RGB", (8, 6)).save(folder / "photo.jpg")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "cut.png").write_bytes((folder / "transparent.png").read_bytes()[:-20])
+    names = [*sorted(file.name for file in folder.iterdir()), "missing.png", "nowhere"]
+    paths = [str(folder / name) for name in names[:-1]] + [None]
+    (folder / "metadata").mkdir()
+    pd.DataFrame({"image_path": paths, "caption": names}).to_parquet(folder / "metadata" / "metadata_0.parquet")
+    index = faiss.IndexFlatIP(64)
+    index.add(np.eye(len(names), 64, dtype=np.float32))
+    faiss.write_index(index, str(folder / "image.index"))
+    indices = folder / "indices.json"
+    indices.write_text(json.dumps({"files": str(folder)}))
+    flags = {"clipgpt_model": clipgpt_path, "load_clip": False, **offline_flags}
+    return create_app(indices_paths=str(indices), **flags).test_client()
+
+
+def test_any_file_on_the_server_s_disk_leaves_the_search_working(served_files):
+    """One picture with transparency failed every search that found it."""
+    found = served_files.post("/knn-service", json={"text": "a dog"})
+    assert found.status_code == 200
+    shown = {hit["caption"]: hit.get("image") for hit in found.json}
+    pictures = {"transparent.png", "palette.png", "moving.gif", "depth.png", "photo.jpg"}
+    assert {name for name, image in shown.items() if image is not None} == pictures
+    assert len(shown) == len(pictures) + 4
+    for name in pictures:
+        picture = Image.open(io.BytesIO(base64.b64decode(shown[name])))
+        assert (picture.format, picture.size) == ("JPEG", (8, 6))
+    told = served_files.post("/metadata", json={"ids": [hit["id"] for hit in found.json]}).json
+    assert [item["metadata"].get("image") for item in told] == [hit.get("image") for hit in found.json]
