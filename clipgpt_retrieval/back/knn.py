@@ -10,6 +10,7 @@ from clipgpt_retrieval.back.answer_cache import answer_key
 from clipgpt_retrieval.back.captions import caption_embeddings
 from clipgpt_retrieval.back.embeddings import RequestEncoder
 from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.back.metadata import shown_metadata
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
@@ -61,10 +62,7 @@ class ClipGptKnnService(KnnService):
         search = {
             "modality": asked.modality,
             "num_images": asked.num_images,
-            # There are no more ids than items, and faiss makes room for as many as it is asked for.
-            "num_result_ids": max(
-                1, min(asked.num_result_ids or asked.num_images, resource.index_of(asked.modality).ntotal)
-            ),
+            "num_result_ids": _num_result_ids(resource, asked),
             "indice_name": resource.name,
             "deduplicate": asked.deduplicate,
             "use_safety_model": asked.use_safety_model,
@@ -99,6 +97,16 @@ class ClipGptKnnService(KnnService):
             for result, caption in zip(captioned, captions, strict=True):
                 result["clipgpt_caption"] = caption
         return results
+
+
+def _num_result_ids(resource: ClipGptResource, asked: KnnRequest) -> int:
+    """How many ids are searched, at least 1.
+
+    More than this server takes are not refused: clip-retrieval's page asks for 3000, whatever its user wants to see.
+    There are no more than items, and faiss makes room for as many as it is asked for.
+    """
+    bound = min(current_limits().max_result_ids, resource.index_of(asked.modality).ntotal)
+    return max(1, min(asked.num_result_ids or asked.num_images, bound))
 
 
 def _similar_enough(

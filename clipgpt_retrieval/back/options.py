@@ -85,7 +85,9 @@ class BackOptions:
         "*", "web pages of which origins may call the services: * for all, or origins with commas between."
     )
     shutdown_seconds: float = _own(30.0, "how long SIGTERM waits for the requests that are being worked on.")
-    max_result_ids: int = _own(Limits.max_result_ids, "most results of a query.")
+    max_result_ids: int = _own(
+        Limits.max_result_ids, "most results of a query; a larger num_result_ids is lowered to it."
+    )
     max_items: int = _own(Limits.max_items, "most items that one request may have captioned or look up.")
     max_segments: int = _own(Limits.max_segments, "most segments of an interleaved query.")
     max_text_length: int = _own(Limits.max_text_length, "longest text, in characters.")
