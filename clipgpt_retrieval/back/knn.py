@@ -36,43 +36,53 @@ class ClipGptKnnService(KnnService):
             count = len(asked.embedding_input)
             raise InputError("embedding_input", f"has {count} numbers, this index takes {index.d}")
         embedding, image_embedding = self._embeddings(resource, asked)
-        results = self._found(resource, asked, embedding)
-        if asked.min_similarity is not None:
-            results = _similar_enough(resource, results, image_embedding, asked.min_similarity)
+        results = self._found(resource, asked, embedding, image_embedding)
         return self._with_captions(resource, results, asked.caption_results)
 
-    def map_to_metadata(
-        self, indices: Any, distances: Any, num_images: int, metadata_provider: Any, columns_to_return: Any
+    def _results(
+        self, resource: ClipGptResource, ids: list[Any], similarities: list[Any], num_images: int
     ) -> list[dict[str, Any]]:
-        """As upstream's: ids ``[n]`` and similarities ``[n]`` to results, the first ``num_images`` with metadata."""
+        """Ids and similarities as clip-retrieval answers them, the first ``num_images`` with metadata."""
+        if not ids:
+            return []
         with METADATA_GET_TIME.time():
-            metadata = metadata_provider.get(indices[:num_images], columns_to_return)
+            metadata = resource.metadata_provider.get(ids[:num_images], resource.columns_to_return)
         shown = [shown_metadata(of_item) for of_item in metadata]
-        shown += [{} for _ in indices[len(shown) :]]
+        shown += [{} for _ in ids[len(shown) :]]
         return [
             {**of_item, "id": item_id.item(), "similarity": similarity.item()}
-            for of_item, item_id, similarity in zip(shown, indices, distances, strict=True)
+            for of_item, item_id, similarity in zip(shown, ids, similarities, strict=True)
         ]
 
-    def _found(self, resource: ClipGptResource, asked: KnnRequest, embedding: np.ndarray) -> list[dict[str, Any]]:
-        """What clip-retrieval finds; from memory where the same was asked before, since a served index never changes.
+    def _found(
+        self, resource: ClipGptResource, asked: KnnRequest, embedding: np.ndarray, image_embedding: np.ndarray | None
+    ) -> list[dict[str, Any]]:
+        """The results; from memory where the same was asked before, since a served index never changes.
 
-        It is kept as JSON: of exactly known size, and each request has results of its own to add captions to.
+        They are kept as JSON: of exactly known size, and each request has results of its own to add captions to.
         """
         search = {
             "modality": asked.modality,
-            "num_images": asked.num_images,
             "num_result_ids": _num_result_ids(resource, asked),
-            "indice_name": resource.name,
             "deduplicate": asked.deduplicate,
             "use_safety_model": asked.use_safety_model,
             "use_violence_detector": asked.use_violence_detector,
-            **_aesthetic(resource, asked),
         }
-        key = answer_key(embedding, repr(search).encode())
-        [found] = resource.found.answer(
-            [key], [embedding], lambda rows: [json.dumps(self.query(embedding_input=row, **search)) for row in rows]
-        )
+        aesthetic = _aesthetic(resource, asked)
+        shown = (asked.num_images, asked.min_similarity)
+        compared = b"" if image_embedding is None or asked.min_similarity is None else image_embedding
+        key = answer_key(embedding, compared, repr((search, aesthetic, shown)).encode())
+
+        def find(embeddings: list[np.ndarray]) -> list[str]:
+            query = self.compute_query(resource, None, None, None, embeddings[0], False, **aesthetic)  # [1, d]
+            similarities, ids = self.knn_search(query, clip_resource=resource, **search)
+            if asked.min_similarity is not None:
+                # Before the metadata, which the first of those that are left shall have.
+                kept = _similar_enough(resource, ids, similarities, image_embedding, asked.min_similarity)
+                ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
+            return [json.dumps(self._results(resource, ids, similarities, asked.num_images))]
+
+        [found] = resource.found.answer([key], [embedding], find)
         return json.loads(found)
 
     def _embeddings(self, resource: ClipGptResource, asked: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
@@ -110,17 +120,19 @@ def _num_result_ids(resource: ClipGptResource, asked: KnnRequest) -> int:
 
 
 def _similar_enough(
-    resource: ClipGptResource, results: list[dict[str, Any]], image_embedding: np.ndarray | None, least: float
-) -> list[dict[str, Any]]:
-    """The results that look like what was asked for.
+    resource: ClipGptResource,
+    ids: list[Any],
+    similarities: list[Any],
+    image_embedding: np.ndarray | None,
+    least: float,
+) -> list[int]:
+    """The places of the ids of what looks like what was asked for.
 
     What CLIP-GPT encoded is compared by its image embedding, which lies where pictures lie, so that one threshold
     serves every query; of other queries the similarity that was searched by counts.
     """
-    if image_embedding is None or not results:
-        return [result for result in results if result["similarity"] >= least]
-    cosines = resource.items.embeddings([result["id"] for result in results]) @ image_embedding
-    return [result for result, cosine in zip(results, cosines, strict=True) if cosine >= least]
+    cosines = similarities if image_embedding is None else resource.items.embeddings(ids) @ image_embedding
+    return [place for place, cosine in enumerate(cosines) if cosine >= least]
 
 
 def _aesthetic(resource: ClipGptResource, asked: KnnRequest) -> dict[str, Any]:
