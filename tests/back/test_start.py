@@ -137,6 +137,18 @@ def test_folders_that_lack_something(start, tmp_path, index_folder):
         start({"demo": str(tmp_path)})
 
 
+def test_on_an_index_of_texts_alone_a_lone_picture_finds_its_neighbours(start, tmp_path, index_folder, embeddings):
+    """The refusal said to ask for the other modality, and that was the one asked for."""
+    for name in ("text.index", "metadata"):
+        (tmp_path / name).symlink_to(index_folder / name)
+    http = start({"texts": str(tmp_path)}, load_clip=False).test_client()
+    asked = {"segments": [{"embedding": embeddings[3].tolist()}], "use_clipgpt": False}
+    found = http.post("/knn-service", json={**asked, "modality": "text", "num_images": 2})
+    assert found.status_code == 200, found.json
+    assert len(found.json) == 2
+    assert http.post("/encode-service", json=asked).status_code == 200
+
+
 def test_an_index_file_cut_short(start, tmp_path, index_folder):
     data = (index_folder / "image.index").read_bytes()
     (tmp_path / "image.index").write_bytes(data[: len(data) // 2])
