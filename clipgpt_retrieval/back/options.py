@@ -31,7 +31,7 @@ class BackOptions:
     """Every flag of `back`: clip-retrieval's own with its defaults, then ours.
 
     Raises:
-        InputError: a value of ours that cannot be meant.
+        InputError: a value that cannot be meant, of ours or of the port.
     """
 
     indices_paths: str = _stock("indices_paths.json", "JSON file that names the indices to serve and their folders.")
@@ -108,6 +108,10 @@ class BackOptions:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
             raise InputError("clipgpt_model", "needs a directory, hub id or fsspec url")
         check_weight(self.clipgpt_weight)
+        if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+            raise InputError("port", f"is {self.port!r}: give a number from 0, which takes any free one, to 65535")
+        if not isinstance(self.host, str):
+            raise InputError("host", f"is {self.host!r}: give an address such as 127.0.0.1")
         for name in ("load_clip", "allow_private_image_urls"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(name, f"is {getattr(self, name)!r}: write True or False")
