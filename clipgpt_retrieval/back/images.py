@@ -13,6 +13,7 @@ from PIL import Image
 from requests_hardened import Config, HTTPSession
 from requests_hardened.ip_filter import InvalidIPAddress
 
+from clipgpt_retrieval.back.deadline import end_at
 from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
 
@@ -77,24 +78,25 @@ class ImageReader:
             raise
         except InvalidIPAddress as error:
             raise InputError("image_url", "leads into a private network") from error
+        except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+            raise InputError(
+                "image_url", f"takes too long to fetch: it must be here within {FETCH_SECONDS} seconds"
+            ) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise InputError("image_url", f"cannot be fetched ({type(error).__name__})") from error
         return self._open(data, "image_url")
 
     def _fetch(self, url: str) -> bytes:
-        deadline = time.monotonic() + FETCH_SECONDS
         data = bytearray()
         with HTTPSession(self._config) as session:
             session.max_redirects = MAX_REDIRECTS
+            end_at(session, time.monotonic() + FETCH_SECONDS)
             with session.get(url, stream=True) as response:
                 if not response.ok:
                     raise InputError("image_url", f"answers {response.status_code}")
-                # read1 returns what has arrived, so that the deadline also ends an answer that drips.
                 while chunk := response.raw.read1(2**16, decode_content=True):
                     data += chunk
                     self._check_bytes(data, "image_url")
-                    if time.monotonic() > deadline:
-                        raise InputError("image_url", f"took more than {FETCH_SECONDS} seconds to fetch")
         return bytes(data)
 
     def _open(self, data: bytes, field: str) -> Image.Image:

@@ -1,12 +1,15 @@
 """Strangers' urls cannot reach into the server's own network, and broken pictures break nothing."""
 
 import base64
+import contextlib
 import gzip
 import http.server
 import io
 import json
 import socket
+import socketserver
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -195,6 +198,43 @@ def test_with_leave_private_urls_work_through_redirects(web):
 def test_what_cannot_be_fetched_is_told(web, path, says):
     with pytest.raises(InputError, match=says):
         ImageReader(allow_private_urls=True).from_url(web + path)
+
+
+@pytest.fixture
+def slow_web():
+    """A web server that answers each request with a byte every tenth of a second: its address, by what it drips."""
+    ended = threading.Event()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            path = self.rfile.readline().split()[1].decode()
+            while self.rfile.readline().strip():
+                pass
+            if path == "/redirects":
+                ended.wait(0.4)
+                self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /redirects\r\nContent-Length: 0\r\n\r\n")
+                return
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if path == "/body" else b"X-Slow: "))
+            with contextlib.suppress(OSError):
+                while not ended.wait(0.1):
+                    self.wfile.write(b"x")
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    ended.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("drips", ["headers", "body", "redirects"])
+def test_a_server_that_drips_holds_nobody(slow_web, monkeypatch, drips):
+    """A handful of such urls would hold every thread of the server for as long as their owner likes."""
+    monkeypatch.setattr(images, "FETCH_SECONDS", 1)
+    begun = time.monotonic()
+    with pytest.raises(InputError, match="takes too long to fetch: it must be here within 1 seconds"):
+        ImageReader(allow_private_urls=True).from_url(f"{slow_web}/{drips}")
+    assert time.monotonic() - begun < 20
 
 
 def test_an_answer_that_is_no_picture(web):
