@@ -95,7 +95,11 @@ class BackOptions:
     max_image_bytes: int = _own(Limits.max_image_bytes, "largest image, sent or fetched.")
     max_image_pixels: int = _own(Limits.max_image_pixels, "most pixels of an image.")
 
-    request_seconds: float = _own(60.0, "longest that a request may take; then it is answered 503.")
+    request_seconds: float = _own(
+        60.0,
+        "how long a request may wait for CLIP-GPT or for clusters that another computes; then it is answered 503. "
+        "Searches, CLIP's towers and clusters that it computes itself are not cut off.",
+    )
     max_waiting_rows: int = _own(
         4096, "texts and embeddings that may wait to be encoded or captioned; requests beyond are answered 503."
     )
