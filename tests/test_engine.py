@@ -49,6 +49,7 @@ def test_nothing_in_nothing_out(clipgpt):
     [
         (lambda m: m.encode(["ok", ""]), "text"),
         (lambda m: m.encode("one text"), "queries"),
+        (lambda m: m.answer("one text"), "queries"),
         (lambda m: m.encode(["ok"], space="pixels"), "space"),
         (lambda m: m.encode(["long " * 200]), "text"),
         (lambda m: m.caption([[1.0, 2.0]]), "embedding"),
