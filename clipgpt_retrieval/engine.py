@@ -117,8 +117,7 @@ class ClipGpt:
             >>> query.shape == image.shape == (2, model.clip_dim)
             True
         """
-        if isinstance(queries, str):
-            raise InputError("queries", "is one text: give a list of texts")
+        _check_is_list(queries)
         if not self.encodes:
             raise InputError("text", "this model only captions: let CLIP's own text tower encode")
         sequences = [self._checked(self.sequences.query(query)) for query in queries]
@@ -191,6 +190,7 @@ class ClipGpt:
             >>> len(model.answer([query]))  # the demo's has learned no questions, and captions
             1
         """
+        _check_is_list(queries)
         settings = Generation(**{**generation, "num_captions": 1})
         prompts = [self._checked(self.sequences.answer_prompt(query)) for query in queries]
         answers = [""] * len(prompts)
@@ -443,6 +443,12 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise InputError("dtype", f"{name!r} is no floating-point type: try 'float32' or 'bfloat16'")
     return dtype
+
+
+def _check_is_list(queries: Sequence[Query]) -> None:
+    """A text is a sequence, too: of letters."""
+    if isinstance(queries, str):
+        raise InputError("queries", "is one text: give a list of texts")
 
 
 def _batches(rows: Sequence[int], batch_size: int) -> Iterator[list[int]]:

@@ -10,6 +10,9 @@ from transformers import GenerationConfig, StoppingCriteria
 
 from clipgpt_retrieval.errors import InputError
 
+MIN_TEMPERATURE = 1e-6
+"""Lowest that samples: float32 logits divided by much less overflow."""
+
 
 def no_pause() -> None:
     """What generation does between tokens where nobody else waits."""
@@ -46,9 +49,9 @@ class Generation:
 
     Attributes:
         num_captions: captions for each embedding.
-        num_beams: beams of the search; at least ``num_captions`` where nothing is sampled.
+        num_beams: beams of the search, raised to ``num_captions``; one that samples stays one.
         max_new_tokens: longest caption, in tokens.
-        temperature: 0 takes the likeliest, above 0 samples.
+        temperature: 0 takes the likeliest, from 0.000001 up samples.
         top_p: sample among the likeliest tokens that hold this much probability together.
 
     Examples:
@@ -68,6 +71,9 @@ class Generation:
                 raise InputError(field, f"is {getattr(self, field)}, it must be at least 1")
         if not 0 <= self.temperature < float("inf"):
             raise InputError("temperature", f"is {self.temperature}, it must be 0 or more")
+        if 0 < self.temperature < MIN_TEMPERATURE:
+            message = f"is {self.temperature}, it must be 0, which takes the likeliest, or at least {MIN_TEMPERATURE:f}"
+            raise InputError("temperature", message)
         if not 0 < self.top_p <= 1:
             raise InputError("top_p", f"is {self.top_p}, it must be above 0 and at most 1")
 
@@ -82,7 +88,7 @@ class Generation:
         return GenerationConfig(
             max_new_tokens=min(self.max_new_tokens, room),
             num_return_sequences=self.num_captions,
-            num_beams=self.num_beams if sampled else max(self.num_beams, self.num_captions),
+            num_beams=1 if sampled and self.num_beams == 1 else max(self.num_beams, self.num_captions),
             do_sample=sampled,
             temperature=self.temperature if sampled else None,
             top_p=self.top_p if sampled else None,

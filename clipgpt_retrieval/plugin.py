@@ -181,7 +181,7 @@ def with_front_patch(stock: Callable[..., None]) -> Callable[..., None]:
 
         from clipgpt_retrieval.front_patch import add_front_patch
 
-        app = Flask("clip_front")
+        app = Flask("clip_front", static_folder=None)
         add_static_endpoints(app, default_backend, default_index, url_column)
         add_front_patch(app)
         app.run(host="0.0.0.0", port=1235, debug=False)

@@ -6,7 +6,7 @@ import torch
 
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.generation import Generation
+from clipgpt_retrieval.generation import MIN_TEMPERATURE, Generation
 
 TEXTS = ["a dog", "two children play in the snow near a very tall tree", "cake", "a red bus in a street", "x"]
 
@@ -49,11 +49,13 @@ def test_nothing_in_nothing_out(clipgpt):
     [
         (lambda m: m.encode(["ok", ""]), "text"),
         (lambda m: m.encode("one text"), "queries"),
+        (lambda m: m.answer("one text"), "queries"),
         (lambda m: m.encode(["ok"], space="pixels"), "space"),
         (lambda m: m.encode(["long " * 200]), "text"),
         (lambda m: m.caption([[1.0, 2.0]]), "embedding"),
         (lambda m: m.caption(np.ones((1, 64)), num_beams=0), "num_beams"),
         (lambda m: m.captions(np.ones((1, 64)), temperature=-1), "temperature"),
+        (lambda m: m.captions(np.ones((1, 64)), temperature=1e-39), "temperature"),
         (lambda m: m.captions(np.ones((1, 64)), top_p=0), "top_p"),
         (lambda m: m.captions(np.ones((1, 64)), num_captions=0), "num_captions"),
     ],
@@ -109,6 +111,7 @@ def test_several_captions_come_likeliest_first(clipgpt, embeddings):
         {"num_captions": 3},
         {"num_captions": 2, "num_beams": 4},
         {"num_captions": 3, "temperature": 1.0},
+        {"num_captions": 3, "temperature": 1.0, "num_beams": 2},
     ):
         found = clipgpt.captions(embeddings, max_new_tokens=6, **settings)
         assert [len(row) for row in found] == [settings["num_captions"]] * 5
@@ -128,6 +131,15 @@ def test_sampling_draws_and_greedy_does_not(clipgpt, embeddings):
     drawn = {clipgpt.caption(embeddings[:1], temperature=1.5, max_new_tokens=12)[0] for _ in range(4)}
     assert len(drawn) > 1
     assert len({clipgpt.caption(embeddings[:1], max_new_tokens=12)[0] for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_the_lowest_temperature_draws_what_is_likeliest(clipgpt, embeddings, num_beams):
+    """Below it logits overflow, and a request would be answered with a failure of the server."""
+    lowest = clipgpt.caption(embeddings, temperature=MIN_TEMPERATURE, num_beams=num_beams, max_new_tokens=6)
+    assert len(lowest) == len(embeddings)
+    if num_beams == 1:
+        assert lowest == clipgpt.caption(embeddings, max_new_tokens=6)
 
 
 def test_bfloat16_points_the_same_way(clipgpt, clipgpt_path):

@@ -59,6 +59,18 @@ CURRENT_PATIENCE: ContextVar[Patience] = ContextVar("current_patience", default=
 """The patience of whoever the running thread works for."""
 
 
+def check_patience() -> None:
+    """Ends a wait for which there is no `CURRENT_PATIENCE` any longer.
+
+    Raises:
+        BusyError: the deadline has passed, or the client has gone.
+    """
+    reason = CURRENT_PATIENCE.get().ends()
+    if reason is not None:
+        GIVEN_UP.labels(reason).inc()
+        raise BusyError(f"this request was given up: {_REASONS[reason]}")
+
+
 @dataclass(frozen=True)
 class Work:
     """A kind of work.
@@ -145,11 +157,11 @@ class Batcher:
         job = _Job(work, rows)
         self._enqueue(job)
         while not wait([job.future], timeout=min(LOOK_SECONDS, patience.seconds_left())).done:
-            reason = patience.ends()
-            if reason is not None:
+            try:
+                check_patience()
+            except BusyError:
                 self._abandon(job)
-                GIVEN_UP.labels(reason).inc()
-                raise BusyError(f"this request was given up: {_REASONS[reason]}")
+                raise
         return job.future.result()
 
     def _enqueue(self, job: _Job) -> None:

@@ -87,7 +87,7 @@ class RequestEncoder:
         """The embedding of a query that is one picture: its neighbours are found without CLIP-GPT."""
         if len(segments) != 1 or segments[0].text is not None:
             raise InputError("segments", "are encoded by CLIP-GPT, and this request or index has it off")
-        return unit_embeddings([self._embedding(segments[0])], self._resource.index_of("image").d)
+        return unit_embeddings([self._embedding(segments[0])], self._resource.items.dimension)
 
     def _embedding(self, segment: Segment) -> Any:
         if segment.image is not None:

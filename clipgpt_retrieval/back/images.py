@@ -4,7 +4,7 @@ import base64
 import binascii
 import io
 import time
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -13,6 +13,7 @@ from PIL import Image
 from requests_hardened import Config, HTTPSession
 from requests_hardened.ip_filter import InvalidIPAddress
 
+from clipgpt_retrieval.back.deadline import end_at
 from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
 
@@ -20,8 +21,19 @@ CONNECT_SECONDS = 5
 FETCH_SECONDS = 10
 MAX_REDIRECTS = 5
 
+MAX_ASPECT_RATIO = 50
+"""Long side over short side. CLIP's preprocessing scales the short side to a fixed length before it crops, so a picture
+of one pixel by ten thousand would grow to gigabytes."""
+
 # Those that the web uses: Pillow reads many more, and some (EPS) by starting other programs.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+
+
+class _OneHopSession(HTTPSession):
+    """Sees no redirects: requests would read the body of each to its end, of any size and unpacked."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
 
 
 class ImageReader:
@@ -47,7 +59,7 @@ class ImageReader:
 
         Raises:
             InputError: not base64, or not an image.
-            TooLargeError: of more bytes or pixels than are taken.
+            TooLargeError: of more bytes or pixels than are taken, or too long for its width.
         """
         try:
             data = base64.b64decode(image)
@@ -61,7 +73,7 @@ class ImageReader:
         Raises:
             InputError: another kind of url, an address in a private network (before or after redirects),
                 no answer, or an answer that is not an image.
-            TooLargeError: of more bytes or pixels than are taken.
+            TooLargeError: of more bytes or pixels than are taken, or too long for its width.
         """
         try:
             scheme = urlsplit(url).scheme
@@ -73,38 +85,52 @@ class ImageReader:
             raise
         except InvalidIPAddress as error:
             raise InputError("image_url", "leads into a private network") from error
+        except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
+            raise InputError(
+                "image_url", f"takes too long to fetch: it must be here within {FETCH_SECONDS} seconds"
+            ) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise InputError("image_url", f"cannot be fetched ({type(error).__name__})") from error
         return self._open(data, "image_url")
 
     def _fetch(self, url: str) -> bytes:
-        deadline = time.monotonic() + FETCH_SECONDS
+        with _OneHopSession(self._config) as session:
+            end_at(session, time.monotonic() + FETCH_SECONDS)
+            for _ in range(MAX_REDIRECTS + 1):
+                with session.get(url, stream=True) as response:
+                    target = HTTPSession.get_redirect_target(session, response)
+                    if target is None:
+                        return self._body(response)
+                    url = urljoin(url, target)
+        raise InputError("image_url", f"is redirected more than {MAX_REDIRECTS} times")
+
+    def _body(self, response: requests.Response) -> bytes:
+        if not response.ok:
+            raise InputError("image_url", f"answers {response.status_code}")
         data = bytearray()
-        with HTTPSession(self._config) as session:
-            session.max_redirects = MAX_REDIRECTS
-            with session.get(url, stream=True) as response:
-                if not response.ok:
-                    raise InputError("image_url", f"answers {response.status_code}")
-                # read1 returns what has arrived, so that the deadline also ends an answer that drips.
-                while chunk := response.raw.read1(2**16, decode_content=True):
-                    data += chunk
-                    self._check_bytes(data, "image_url")
-                    if time.monotonic() > deadline:
-                        raise InputError("image_url", f"took more than {FETCH_SECONDS} seconds to fetch")
+        while chunk := response.raw.read1(2**16, decode_content=True):
+            data += chunk
+            self._check_bytes(data, "image_url")
         return bytes(data)
 
     def _open(self, data: bytes, field: str) -> Image.Image:
         self._check_bytes(data, field)
         try:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > self._limits.max_image_pixels:
-                raise TooLargeError(field, f"has more than {self._limits.max_image_pixels} pixels")
+            self._check_size(image, field)
             image.load()
         except TooLargeError:
             raise
         except Exception as error:  # decoders fail on broken bytes in many ways, all of them the sender's
             raise InputError(field, f"is not an image that can be read ({', '.join(FORMATS)})") from error
         return image
+
+    def _check_size(self, image: Image.Image, field: str) -> None:
+        if image.width * image.height > self._limits.max_image_pixels:
+            raise TooLargeError(field, f"has more than {self._limits.max_image_pixels} pixels")
+        short, long = sorted(image.size)
+        if long > MAX_ASPECT_RATIO * short:
+            raise TooLargeError(field, f"has one side more than {MAX_ASPECT_RATIO} times the other: crop it")
 
     def _check_bytes(self, data: bytes | bytearray, field: str) -> None:
         if len(data) > self._limits.max_image_bytes:

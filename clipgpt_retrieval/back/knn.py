@@ -4,12 +4,14 @@ import json
 from typing import Any
 
 import numpy as np
-from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, KnnService
+from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, METADATA_GET_TIME, KnnService
 
 from clipgpt_retrieval.back.answer_cache import answer_key
 from clipgpt_retrieval.back.captions import caption_embeddings
 from clipgpt_retrieval.back.embeddings import RequestEncoder
 from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.limits import current_limits
+from clipgpt_retrieval.back.metadata import shown_metadata
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
 from clipgpt_retrieval.errors import InputError
@@ -34,33 +36,53 @@ class ClipGptKnnService(KnnService):
             count = len(asked.embedding_input)
             raise InputError("embedding_input", f"has {count} numbers, this index takes {index.d}")
         embedding, image_embedding = self._embeddings(resource, asked)
-        results = self._found(resource, asked, embedding)
-        if asked.min_similarity is not None:
-            results = _similar_enough(resource, results, image_embedding, asked.min_similarity)
+        results = self._found(resource, asked, embedding, image_embedding)
         return self._with_captions(resource, results, asked.caption_results)
 
-    def _found(self, resource: ClipGptResource, asked: KnnRequest, embedding: np.ndarray) -> list[dict[str, Any]]:
-        """What clip-retrieval finds; from memory where the same was asked before, since a served index never changes.
+    def _results(
+        self, resource: ClipGptResource, ids: list[Any], similarities: list[Any], num_images: int
+    ) -> list[dict[str, Any]]:
+        """Ids and similarities as clip-retrieval answers them, the first ``num_images`` with metadata."""
+        if not ids:
+            return []
+        with METADATA_GET_TIME.time():
+            metadata = resource.metadata_provider.get(ids[:num_images], resource.columns_to_return)
+        shown = [shown_metadata(of_item) for of_item in metadata]
+        shown += [{} for _ in ids[len(shown) :]]
+        return [
+            {**of_item, "id": item_id.item(), "similarity": similarity.item()}
+            for of_item, item_id, similarity in zip(shown, ids, similarities, strict=True)
+        ]
 
-        It is kept as JSON: of exactly known size, and each request has results of its own to add captions to.
+    def _found(
+        self, resource: ClipGptResource, asked: KnnRequest, embedding: np.ndarray, image_embedding: np.ndarray | None
+    ) -> list[dict[str, Any]]:
+        """The results; from memory where the same was asked before, since a served index never changes.
+
+        They are kept as JSON: of exactly known size, and each request has results of its own to add captions to.
         """
         search = {
             "modality": asked.modality,
-            "num_images": asked.num_images,
-            # There are no more ids than items, and faiss makes room for as many as it is asked for.
-            "num_result_ids": max(
-                1, min(asked.num_result_ids or asked.num_images, resource.index_of(asked.modality).ntotal)
-            ),
-            "indice_name": resource.name,
+            "num_result_ids": _num_result_ids(resource, asked),
             "deduplicate": asked.deduplicate,
             "use_safety_model": asked.use_safety_model,
             "use_violence_detector": asked.use_violence_detector,
-            **_aesthetic(resource, asked),
         }
-        key = answer_key(embedding, repr(search).encode())
-        [found] = resource.found.answer(
-            [key], [embedding], lambda rows: [json.dumps(self.query(embedding_input=row, **search)) for row in rows]
-        )
+        aesthetic = _aesthetic(resource, asked)
+        shown = (asked.num_images, asked.min_similarity)
+        compared = b"" if image_embedding is None or asked.min_similarity is None else image_embedding
+        key = answer_key(embedding, compared, repr((search, aesthetic, shown)).encode())
+
+        def find(embeddings: list[np.ndarray]) -> list[str]:
+            query = self.compute_query(resource, None, None, None, embeddings[0], False, **aesthetic)  # [1, d]
+            similarities, ids = self.knn_search(query, clip_resource=resource, **search)
+            if asked.min_similarity is not None:
+                # Before the metadata, which the first of those that are left shall have.
+                kept = _similar_enough(resource, ids, similarities, image_embedding, asked.min_similarity)
+                ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
+            return [json.dumps(self._results(resource, ids, similarities, asked.num_images))]
+
+        [found] = resource.found.answer([key], [embedding], find)
         return json.loads(found)
 
     def _embeddings(self, resource: ClipGptResource, asked: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
@@ -87,18 +109,30 @@ class ClipGptKnnService(KnnService):
         return results
 
 
+def _num_result_ids(resource: ClipGptResource, asked: KnnRequest) -> int:
+    """How many ids are searched, at least 1.
+
+    More than this server takes are not refused: clip-retrieval's page asks for 3000, whatever its user wants to see.
+    There are no more than items, and faiss makes room for as many as it is asked for.
+    """
+    bound = min(current_limits().max_result_ids, resource.index_of(asked.modality).ntotal)
+    return max(1, min(asked.num_result_ids or asked.num_images, bound))
+
+
 def _similar_enough(
-    resource: ClipGptResource, results: list[dict[str, Any]], image_embedding: np.ndarray | None, least: float
-) -> list[dict[str, Any]]:
-    """The results that look like what was asked for.
+    resource: ClipGptResource,
+    ids: list[Any],
+    similarities: list[Any],
+    image_embedding: np.ndarray | None,
+    least: float,
+) -> list[int]:
+    """The places of the ids of what looks like what was asked for.
 
     What CLIP-GPT encoded is compared by its image embedding, which lies where pictures lie, so that one threshold
     serves every query; of other queries the similarity that was searched by counts.
     """
-    if image_embedding is None or not results:
-        return [result for result in results if result["similarity"] >= least]
-    cosines = resource.items.embeddings([result["id"] for result in results]) @ image_embedding
-    return [result for result, cosine in zip(results, cosines, strict=True) if cosine >= least]
+    cosines = similarities if image_embedding is None else resource.items.embeddings(ids) @ image_embedding
+    return [place for place, cosine in enumerate(cosines) if cosine >= least]
 
 
 def _aesthetic(resource: ClipGptResource, asked: KnnRequest) -> dict[str, Any]:

@@ -1,22 +1,52 @@
-"""The metadata service: clip-retrieval's own, behind a check of what is asked."""
+"""The metadata of items, as searches and the metadata service answer it."""
 
+import base64
+import io
 from typing import Any
 
-from clip_retrieval.clip_back import MetadataService
-from flask import request
+from clip_retrieval.clip_back import MetadataService, meta_to_dict
+from PIL import Image
 
 from clipgpt_retrieval.back.resources import pick_resource
 from clipgpt_retrieval.back.schema import MetadataRequest, parse_request
 
 
 class CheckedMetadataService(MetadataService):
-    """``POST /metadata``."""
+    """``POST /metadata``: clip-retrieval's answer, behind a check of what is asked."""
 
     def post(self) -> list[dict[str, Any]]:
         """Answers ``[{"id", "metadata"}]``."""
         asked = parse_request(MetadataRequest)
         resource = pick_resource(self.clip_resources, asked.indice_name)
         resource.items.check(asked.ids)
-        # Upstream reads the body itself: hand it the one that was checked, with the index named.
-        request.get_json(force=True).update(indice_name=resource.name, ids=asked.ids)
-        return super().post()
+        if not asked.ids:
+            return []
+        metadata = resource.metadata_provider.get(asked.ids, resource.columns_to_return)
+        return [
+            {"id": item_id, "metadata": shown_metadata(of_item)}
+            for item_id, of_item in zip(asked.ids, metadata, strict=True)
+        ]
+
+
+def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of an item ready for JSON, as clip-retrieval answers it.
+
+    Args:
+        metadata: as the metadata provider read it.
+
+    Returns:
+        With ``image``, a JPEG in base64, where the file at ``image_path`` is a picture that can be read here. Upstream
+        fails on pictures that JPEG cannot hold as they are, such as those with transparency.
+    """
+    image = _jpeg(metadata["image_path"]) if "image_path" in metadata else None
+    return meta_to_dict(metadata if image is None else {**metadata, "image": image})
+
+
+def _jpeg(path: Any) -> str | None:
+    data = io.BytesIO()
+    try:
+        with Image.open(path) as picture:
+            picture.convert("RGB").save(data, "JPEG")
+    except Exception:  # decoders fail on broken files in many ways, and the item is of use without its picture
+        return None
+    return base64.b64encode(data.getvalue()).decode()

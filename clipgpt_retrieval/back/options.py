@@ -31,7 +31,7 @@ class BackOptions:
     """Every flag of `back`: clip-retrieval's own with its defaults, then ours.
 
     Raises:
-        InputError: a value of ours that cannot be meant.
+        InputError: a value that cannot be meant, of ours or of the port.
     """
 
     indices_paths: str = _stock("indices_paths.json", "JSON file that names the indices to serve and their folders.")
@@ -85,7 +85,9 @@ class BackOptions:
         "*", "web pages of which origins may call the services: * for all, or origins with commas between."
     )
     shutdown_seconds: float = _own(30.0, "how long SIGTERM waits for the requests that are being worked on.")
-    max_result_ids: int = _own(Limits.max_result_ids, "most results of a query.")
+    max_result_ids: int = _own(
+        Limits.max_result_ids, "most results of a query; a larger num_result_ids is lowered to it."
+    )
     max_items: int = _own(Limits.max_items, "most items that one request may have captioned or look up.")
     max_segments: int = _own(Limits.max_segments, "most segments of an interleaved query.")
     max_text_length: int = _own(Limits.max_text_length, "longest text, in characters.")
@@ -93,7 +95,11 @@ class BackOptions:
     max_image_bytes: int = _own(Limits.max_image_bytes, "largest image, sent or fetched.")
     max_image_pixels: int = _own(Limits.max_image_pixels, "most pixels of an image.")
 
-    request_seconds: float = _own(60.0, "longest that a request may take; then it is answered 503.")
+    request_seconds: float = _own(
+        60.0,
+        "how long a request may wait for CLIP-GPT or for clusters that another computes; then it is answered 503. "
+        "Searches, CLIP's towers and clusters that it computes itself are not cut off.",
+    )
     max_waiting_rows: int = _own(
         4096, "texts and embeddings that may wait to be encoded or captioned; requests beyond are answered 503."
     )
@@ -106,6 +112,10 @@ class BackOptions:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
             raise InputError("clipgpt_model", "needs a directory, hub id or fsspec url")
         check_weight(self.clipgpt_weight)
+        if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+            raise InputError("port", f"is {self.port!r}: give a number from 0, which takes any free one, to 65535")
+        if not isinstance(self.host, str):
+            raise InputError("host", f"is {self.host!r}: give an address such as 127.0.0.1")
         for name in ("load_clip", "allow_private_image_urls"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(name, f"is {getattr(self, name)!r}: write True or False")

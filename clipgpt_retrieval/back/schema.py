@@ -139,7 +139,7 @@ class KnnRequest(IndexRequest):
     embedding_input: Embedding | None = None
     modality: Literal["image", "text"] = "image"
     num_images: Annotated[int, Field(ge=1), AtMost("max_result_ids", "maximum")] = 100
-    num_result_ids: Annotated[int, Field(ge=1), AtMost("max_result_ids", "maximum")] | None = None
+    num_result_ids: Annotated[int, Field(ge=1)] | None = None
     use_mclip: bool = False
     deduplicate: bool = False
     use_safety_model: bool = False

@@ -1,5 +1,6 @@
 """Serving the back end with a production WSGI server."""
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ def serve(**flags: Any) -> None:
     Takes the flags of `clip-retrieval back` with their defaults, and from clipgpt_model on its own.
     """
     options = BackOptions(**flags)
+    _check_address(options)
     # Loading these takes seconds, and `clipgpt-retrieval back --help` need not wait for them.
     from clipgpt_retrieval.back.app import create_app
     from clipgpt_retrieval.back.request_log import log_as_json
@@ -56,7 +58,24 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
             shutdown_seconds=options.shutdown_seconds,
         )
     except OSError as error:
-        message = f"cannot listen on {options.host}:{options.port}: {error.strerror}; give another"
-        raise InputError("port", message) from error
+        raise _cannot_listen(options, error) from error
     announce(f"http://{options.host}:{server.port}")
     server.run()
+
+
+def _check_address(options: BackOptions) -> None:
+    """Refuses an address that cannot be listened on before minutes of loading, not after them."""
+    try:
+        found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(address)
+    except (OSError, UnicodeError) as error:  # the latter of names that cannot be spelled for a name server
+        raise _cannot_listen(options, error) from error
+
+
+def _cannot_listen(options: BackOptions, error: OSError | UnicodeError) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    message = f"cannot listen on {options.host}:{options.port}: {reason}; give another --host or --port"
+    return InputError("port", message)

@@ -1,7 +1,8 @@
 """The table of contents of an index: a tree of captioned clusters, each level computed when it is first opened."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ from clipgpt_retrieval.explore.cache import Cache, model_fingerprint
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
 from clipgpt_retrieval.explore.source import check_model_fits
+from clipgpt_retrieval.generation import no_pause
 from clipgpt_retrieval.items import Items, unit_rows
 
 DISTINCTION = 0.5
 """How far a centre is moved from its siblings' mean, in units of its distance. At 1, captions of real clusters turn
 into repetitions, as no picture lies there."""
+
+
+LOOK_SECONDS = 0.2
+"""How often somebody who waits while another thread computes is asked whether to wait on."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,12 @@ class Contents:
         self._captions: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
 
-    def open(self, cluster: str | None = None) -> dict[str, Any]:
+    def open(self, cluster: str | None = None, *, pause: Callable[[], None] = no_pause) -> dict[str, Any]:
         """The clusters of the root, or of the cluster with this id.
+
+        Args:
+            cluster: what is opened.
+            pause: called now and then while another thread computes; what it raises ends the wait.
 
         Returns:
             ``{"num_items", "cluster", "trail", "clusters", "example_ids"}``, ready for JSON; see `Cluster`.
@@ -82,7 +92,7 @@ class Contents:
         Raises:
             NotFoundError: there is no such cluster.
         """
-        with self._lock:
+        with self._turn(pause):
             level = self.outline.level(cluster)
             clusters = [
                 asdict(Cluster(**captions, **shape))
@@ -111,6 +121,16 @@ class Contents:
         """Ids ``[m]`` and embeddings ``[m, d]`` of up to ``count`` items spread over a cluster."""
         with self._lock:
             return self.outline.some_items(cluster, count)
+
+    @contextmanager
+    def _turn(self, pause: Callable[[], None]) -> Iterator[None]:
+        """Holds the lock: a level takes minutes on a large index, and those who wait may have others waiting."""
+        while not self._lock.acquire(timeout=LOOK_SECONDS):
+            pause()
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _caption(self, cluster: str) -> str | None:
         parent, _, place = cluster.rpartition(".")

@@ -203,8 +203,10 @@ export class Patch {
 
   /** @returns {import("./query.js").Query} */
   query() {
-    const encoder = this.encoder ?? defaultEncoder(this.features);
-    const weight = this.encoder === null && encoder === "blend" ? this.features.weight : this.weight;
+    // A link may come from an index with CLIP: without it there is no choice.
+    const chosen = this.features.clip ? this.encoder : null;
+    const encoder = chosen ?? defaultEncoder(this.features);
+    const weight = chosen === null && encoder === "blend" ? this.features.weight : this.weight;
     return { text: this.element.text, chips: this.chips, encoder, weight };
   }
 
@@ -275,9 +277,9 @@ export class Patch {
       // The stock page learns the name of its index late.
       if (this.element.currentIndex === "") return;
       if (!this.features.clipgpt) this.chips = ONLY_BAR;
-      if (this.view !== "search" && !this.features[this.view === "explore" ? "explore" : "clipgpt"]) {
-        this.view = "search";
-      }
+      const { clip, clipgpt, explore } = this.features;
+      const views = { search: true, compare: clip && clipgpt, explore };
+      if (!views[this.view]) this.view = "search";
       this.record();
       this.show();
       if (this.view === "explore") this.exploreView.load();

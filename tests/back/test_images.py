@@ -1,13 +1,17 @@
 """Strangers' urls cannot reach into the server's own network, and broken pictures break nothing."""
 
 import base64
+import contextlib
 import gzip
 import http.server
 import io
 import json
 import socket
+import socketserver
 import threading
+import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -187,13 +191,58 @@ def test_with_leave_private_urls_work_through_redirects(web):
     ("path", "says"),
     [
         ("/redirect-to-file", "cannot be fetched"),
-        ("/circle", "cannot be fetched"),
+        ("/circle", "redirected more than 5 times"),
         ("/nothing", "answers 404"),
     ],
 )
 def test_what_cannot_be_fetched_is_told(web, path, says):
     with pytest.raises(InputError, match=says):
         ImageReader(allow_private_urls=True).from_url(web + path)
+
+
+@pytest.fixture
+def slow_web(web):
+    """A web server that answers each request with a byte every tenth of a second: its address, by what it drips."""
+    ended = threading.Event()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            path = self.rfile.readline().split()[1].decode()
+            while self.rfile.readline().strip():
+                pass
+            if path == "/redirects":
+                ended.wait(0.4)
+                self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /redirects\r\nContent-Length: 0\r\n\r\n")
+                return
+            if path == "/redirect-body":
+                self.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {web}/picture\r\n\r\n".encode())
+            else:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if path == "/body" else b"X-Slow: "))
+            with contextlib.suppress(OSError):
+                while not ended.wait(0.1):
+                    self.wfile.write(b"x")
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    ended.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("drips", ["headers", "body", "redirects"])
+def test_a_server_that_drips_holds_nobody(slow_web, monkeypatch, drips):
+    """A handful of such urls would hold every thread of the server for as long as their owner likes."""
+    monkeypatch.setattr(images, "FETCH_SECONDS", 1)
+    begun = time.monotonic()
+    with pytest.raises(InputError, match="takes too long to fetch: it must be here within 1 seconds"):
+        ImageReader(allow_private_urls=True).from_url(f"{slow_web}/{drips}")
+    assert time.monotonic() - begun < 20
+
+
+def test_nobody_reads_what_stands_behind_a_redirect(slow_web):
+    """No limit holds for what requests reads there: it unpacked gigabytes out of some megabytes."""
+    assert ImageReader(allow_private_urls=True).from_url(f"{slow_web}/redirect-body").size == (48, 40)
 
 
 def test_an_answer_that_is_no_picture(web):
@@ -218,6 +267,67 @@ def test_a_picture_of_too_many_pixels_is_not_unpacked():
         ImageReader().from_base64(base64.b64encode(data.getvalue()).decode())
 
 
+@pytest.mark.parametrize("size", [(1, 40_000), (40_000, 1)])
+def test_a_tiny_picture_of_extreme_shape_is_refused(http, size):
+    """CLIP scales the short side up to its own before it crops: some hundred bytes would take all memory."""
+    data = io.BytesIO()
+    Image.new("RGB", size).save(data, "PNG")
+    response = http.post("/knn-service", json={"image": base64.b64encode(data.getvalue()).decode()})
+    assert response.status_code == 413
+    assert response.json["error"]["field"] == "image"
+    assert "50 times" in response.json["error"]["message"]
+
+
+def test_a_panorama_is_taken(http):
+    data = io.BytesIO()
+    Image.new("RGB", (500, 10)).save(data, "PNG")
+    assert http.post("/knn-service", json={"image": base64.b64encode(data.getvalue()).decode()}).status_code == 200
+
+
 def test_no_answer_is_told():
     with pytest.raises(InputError, match="cannot be fetched"):
         ImageReader(allow_private_urls=True).from_url("http://127.0.0.1:9/")
+
+
+@pytest.fixture(scope="module")
+def served_files(tmp_path_factory, clipgpt_path, offline_flags):
+    """A test client of an index whose items lie on the server's disk as files of many kinds, by file name."""
+    import faiss
+    import pandas as pd
+
+    from clipgpt_retrieval.back import create_app
+
+    folder = tmp_path_factory.mktemp("files")
+    Image.new("RGBA", (8, 6), (255, 0, 0, 128)).save(folder / "transparent.png")
+    Image.new("P", (8, 6)).save(folder / "palette.png")
+    Image.new("P", (8, 6)).save(folder / "moving.gif")
+    Image.new("I;16", (8, 6)).save(folder / "depth.png")
+    Image.new("RGB", (8, 6)).save(folder / "photo.jpg")
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "cut.png").write_bytes((folder / "transparent.png").read_bytes()[:-20])
+    names = [*sorted(file.name for file in folder.iterdir()), "missing.png", "nowhere"]
+    paths = [str(folder / name) for name in names[:-1]] + [None]
+    (folder / "metadata").mkdir()
+    pd.DataFrame({"image_path": paths, "caption": names}).to_parquet(folder / "metadata" / "metadata_0.parquet")
+    index = faiss.IndexFlatIP(64)
+    index.add(np.eye(len(names), 64, dtype=np.float32))
+    faiss.write_index(index, str(folder / "image.index"))
+    indices = folder / "indices.json"
+    indices.write_text(json.dumps({"files": str(folder)}))
+    flags = {"clipgpt_model": clipgpt_path, "load_clip": False, **offline_flags}
+    return create_app(indices_paths=str(indices), **flags).test_client()
+
+
+def test_any_file_on_the_server_s_disk_leaves_the_search_working(served_files):
+    """One picture with transparency failed every search that found it."""
+    found = served_files.post("/knn-service", json={"text": "a dog"})
+    assert found.status_code == 200
+    shown = {hit["caption"]: hit.get("image") for hit in found.json}
+    pictures = {"transparent.png", "palette.png", "moving.gif", "depth.png", "photo.jpg"}
+    assert {name for name, image in shown.items() if image is not None} == pictures
+    assert len(shown) == len(pictures) + 4
+    for name in pictures:
+        picture = Image.open(io.BytesIO(base64.b64decode(shown[name])))
+        assert (picture.format, picture.size) == ("JPEG", (8, 6))
+    told = served_files.post("/metadata", json={"ids": [hit["id"] for hit in found.json]}).json
+    assert [item["metadata"].get("image") for item in told] == [hit.get("image") for hit in found.json]

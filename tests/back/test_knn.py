@@ -152,6 +152,17 @@ def test_what_looks_unlike_the_image_embedding_is_left_out(query, clipgpt, embed
     assert all("clipgpt_caption" in result for result in found[:2])
 
 
+def test_the_first_of_those_that_are_left_have_metadata(query, clipgpt, embeddings):
+    """A page shows the first: without metadata there is neither a picture nor an address."""
+    by_clip = {"text": "a dog", "clipgpt_weight": 0, "num_images": 5, "num_result_ids": 100}
+    everything = query(**by_clip)
+    cosines = embeddings[ids(everything)] @ clipgpt.encode(["a dog"], space="image")[0]
+    found = query(**by_clip, min_similarity=float(np.median(np.clip(cosines, 0, 1))))
+    assert set(ids(found)[:5]) - set(ids(everything)[:5])
+    assert ["caption" in result for result in found] == [True] * 5 + [False] * (len(found) - 5)
+    assert [result["caption"] for result in found[:5]] == [f"item {item}" for item in ids(found)[:5]]
+
+
 def test_other_queries_are_held_to_the_similarity_itself(query, embeddings):
     assert ids(query(embedding_input=embeddings[42].tolist(), min_similarity=0.999)) == [42]
     by_clip = query(text="a dog", use_clipgpt=False)

@@ -14,6 +14,7 @@ from clip_retrieval.clip_back import clip_back
 from clipgpt_retrieval.back import create_app, serve
 from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.back.options import BackOptions, own_parameters
+from clipgpt_retrieval.back.server import serve_app
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
 
 
@@ -73,6 +74,11 @@ def test_every_stock_flag_is_there_with_its_default(function):
         ({"request_seconds": "long"}, "request_seconds"),
         ({"max_waiting_rows": 0}, "max_waiting_rows"),
         ({"cache_mb": -1}, "cache_mb"),
+        ({"port": "abc"}, "port"),
+        ({"port": 65536}, "port"),
+        ({"port": -1}, "port"),
+        ({"port": True}, "port"),
+        ({"host": 0}, "host"),
     ],
 )
 def test_a_flag_that_cannot_be_meant(flags, field):
@@ -81,13 +87,29 @@ def test_a_flag_that_cannot_be_meant(flags, field):
     assert caught.value.field == field
 
 
-def test_a_port_that_is_taken(monkeypatch, app):
-    monkeypatch.setattr("clipgpt_retrieval.back.app.create_app", lambda **flags: app)
+def test_an_address_that_cannot_be_listened_on_is_refused_before_anything_is_loaded(monkeypatch):
+    """Loading a large index takes minutes."""
+    monkeypatch.setattr("clipgpt_retrieval.back.app.create_app", lambda **flags: pytest.fail("loaded first"))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        for host, port in (
+            ("127.0.0.1", taken.getsockname()[1]),
+            ("no-such-host.invalid", 0),
+            ("a..b", 0),
+            ("192.0.2.1", 0),  # nobody's
+        ):
+            with pytest.raises(InputError, match=rf"^port: cannot listen on {host}.*give another"):
+                serve(host=host, port=port)
+
+
+def test_a_port_that_is_taken_meanwhile(app):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        options = BackOptions(host="127.0.0.1", port=taken.getsockname()[1])
         with pytest.raises(InputError, match=r"cannot listen on 127.*give another"):
-            serve(host="127.0.0.1", port=taken.getsockname()[1])
+            serve_app(app, options, lambda url: None)
 
 
 def one_sentence(error: ClipGptError) -> str:
@@ -135,6 +157,18 @@ def test_folders_that_lack_something(start, tmp_path, index_folder):
     (tmp_path / "image.index").symlink_to(index_folder / "image.index")
     with pytest.raises(DataError, match="no metadata folder"):
         start({"demo": str(tmp_path)})
+
+
+def test_on_an_index_of_texts_alone_a_lone_picture_finds_its_neighbours(start, tmp_path, index_folder, embeddings):
+    """The refusal said to ask for the other modality, and that was the one asked for."""
+    for name in ("text.index", "metadata"):
+        (tmp_path / name).symlink_to(index_folder / name)
+    http = start({"texts": str(tmp_path)}, load_clip=False).test_client()
+    asked = {"segments": [{"embedding": embeddings[3].tolist()}], "use_clipgpt": False}
+    found = http.post("/knn-service", json={**asked, "modality": "text", "num_images": 2})
+    assert found.status_code == 200, found.json
+    assert len(found.json) == 2
+    assert http.post("/encode-service", json=asked).status_code == 200
 
 
 def test_an_index_file_cut_short(start, tmp_path, index_folder):

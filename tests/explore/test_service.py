@@ -76,6 +76,36 @@ def test_an_unknown_index_is_not_found(back_url):
         ClipGptClient(f"{back_url}/knn-service", "nowhere", aesthetic_score="").explore()
 
 
+def test_who_waits_for_the_clusters_of_another_is_let_go_in_time(
+    index_folder, clipgpt_path, offline_flags, tmp_path, monkeypatch
+):
+    """A large index is clustered for minutes: a few clicks on Explore would hold every thread as long."""
+    from clipgpt_retrieval.back import create_app
+    from clipgpt_retrieval.explore.outline import Outline
+
+    begun, may_end = threading.Event(), threading.Event()
+    level = Outline.level
+
+    def slow_level(outline, cluster):
+        begun.set()
+        assert may_end.wait(60)
+        return level(outline, cluster)
+
+    monkeypatch.setattr(Outline, "level", slow_level)
+    shutil.copytree(index_folder, tmp_path / "index")
+    (tmp_path / "indices.json").write_text(json.dumps({"demo": str(tmp_path / "index")}))
+    flags = {"clipgpt_model": clipgpt_path, "load_clip": False, "request_seconds": 0.3, **offline_flags}
+    http = create_app(indices_paths=str(tmp_path / "indices.json"), **flags).test_client
+    first = threading.Thread(target=lambda: http().get("/explore-service"))
+    first.start()
+    assert begun.wait(60)
+    refused = http().get("/explore-service")
+    may_end.set()
+    first.join()
+    assert refused.status_code == 503
+    assert "longer than this server" in refused.json["error"]["message"]
+
+
 def test_two_calls_at_once_compute_once_and_a_new_start_reads_it_back(index_folder, clipgpt, tmp_path, monkeypatch):
     """Captioning takes minutes on a real index: nobody should pay for it twice."""
     from clipgpt_retrieval.explore.contents import Contents

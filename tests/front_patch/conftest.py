@@ -85,8 +85,8 @@ def make_front_app(shapes_indices, clipgpt_path, clip_model, offline_flags):
     """Makes the back end with its page."""
     from clipgpt_retrieval.back import create_app
 
-    flags = {"indices_paths": shapes_indices, "clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
-    return lambda: create_app(**flags)
+    given = {"indices_paths": shapes_indices, "clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
+    return lambda **flags: create_app(**given, **flags)
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +102,12 @@ def front_app(make_front_app):
 def exploring_url(make_front_app) -> Iterator[str]:
     """The back end with its own explore service."""
     yield from serve(make_front_app())
+
+
+@pytest.fixture(scope="session")
+def clipless_url(make_front_app) -> Iterator[str]:
+    """The back end with `--load_clip False`."""
+    yield from serve(make_front_app(load_clip=False))
 
 
 def explore() -> dict[str, Any]:

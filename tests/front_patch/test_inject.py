@@ -86,6 +86,17 @@ def test_clip_retrieval_front_serves_the_patched_page(monkeypatch):
     assert config[0] == config[1]
 
 
+def test_clip_retrieval_front_publishes_no_folder_of_the_user(monkeypatch, tmp_path):
+    """Started beside a folder named static, it would hand out what lies there."""
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "secret.txt").write_text("secret")
+    monkeypatch.chdir(tmp_path)
+    served = []
+    monkeypatch.setattr(Flask, "run", lambda app, **options: served.append(app))
+    plugin.with_front_patch(CLIP_FRONT.clip_front)()
+    assert served[0].test_client().get("/static/secret.txt").status_code == 404
+
+
 def test_the_index_list_says_what_each_index_can_do(app):
     answer = app.test_client().get("/indices-list", headers={"Origin": "http://elsewhere"})
     assert answer.json == ["demo", "stock"]

@@ -341,6 +341,20 @@ def test_a_copied_link_shows_the_same_page(page, browser, front_url):
     other.close()
 
 
+@pytest.mark.parametrize("choice", ["view=compare", "encoder=clip", "encoder=blend&weight=0.3"])
+def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_url, choice):
+    """What it asks for is hidden there, so that nobody could take it back."""
+    with sent_to(page, "/knn-service") as bodies:
+        open_page(page, f"{clipless_url}/?query=a+red+circle&{choice}")
+        expect(figures(page).first).to_be_visible()
+        with results_of(page):
+            page.locator("#searchBar").fill("a blue square")
+            page.locator("#searchBar").press("Enter")
+    asked = [(body["use_clipgpt"], body["clipgpt_weight"]) for body in searches(bodies)]
+    assert asked == [(True, 1)] * 2
+    expect(page.locator(".compare.view")).to_be_hidden()
+
+
 def test_a_link_to_a_place_in_the_index(page, front_url):
     open_page(page, f"{front_url}/?view=explore&cluster=blue.square&near=50.51")
     expect(page.get_by_label("Where you have been").locator("li")).to_have_count(5)
