@@ -9,6 +9,7 @@ from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.evaluation.clip_text import ClipText
 from clipgpt_retrieval.evaluation.collection import Collection, text_embeddings
+from clipgpt_retrieval.training.collate import Collator
 
 PART = 512
 """Queries between two steps of the progress bar."""
@@ -47,12 +48,15 @@ class Encoded:
 def encode_queries(engine: ClipGpt, collection: Collection, clip: ClipText | None, clip_model: str | None) -> Encoded:
     """Encodes every caption by CLIP-GPT, and by CLIP: ``clip`` where one is given, else from ``text_emb/``.
 
+    Both cut what is longer than their context.
+
     Raises:
         InputError: that CLIP makes embeddings of another length, or one of the two encoders makes some of no numbers.
     """
     texts = collection.texts
+    collator = Collator(engine.sequences, context_length=engine.model.context_length)
     parts = [
-        engine.encode_both(texts[start : start + PART])
+        engine.encode_sequences([collator.query(text) for text in texts[start : start + PART]])
         for start in tqdm(range(0, len(texts), PART), "CLIP-GPT", unit="part", disable=len(texts) <= PART)
     ]
     query, image = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -204,7 +204,7 @@ def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_
 
 
 def test_a_model_that_no_threshold_can_be_written_into_is_told_before_the_work(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_both", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_sequences", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(ModelError, match=r"demo has no config.json to write min_similarity to"):
         evaluate(str(folder), "demo", str(tmp_path), Settings(device="cpu", write_min_similarity=True))
 
@@ -246,7 +246,7 @@ def test_what_cannot_be_evaluated_is_refused(folder, model, clip_collection, tmp
 
 def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, monkeypatch):
     (tmp_path / "wrong").write_text("{")
-    monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_both", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_sequences", lambda *_, **__: pytest.fail("too late"))
     for flag in ("karpathy", "interleaved", "index"):
         with pytest.raises(DataError):
             evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", **{flag: str(tmp_path / "wrong")}))
