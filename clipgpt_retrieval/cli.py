@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from inspect import Parameter, signature
 from typing import Any
 
 from clipgpt_retrieval.errors import ClipGptError
@@ -40,6 +41,8 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.model.command import convert
     from clipgpt_retrieval.training.command import train
 
+    _take_as_typed(demo, "query")
+    _take_as_typed(encode, "texts")
     return {
         "demo": demo,
         "back": serve,
@@ -55,6 +58,20 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "bench": bench,
         "convert": convert,
     }
+
+
+def _take_as_typed(command: Callable[..., Any], text: str) -> None:
+    """Has fire hand a text on as it is: it would read "cat, dog" as a tuple of two names."""
+    from fire.decorators import SetParseFn
+    from fire.parser import DefaultParseValue
+
+    parameters = signature(command).parameters
+    if parameters[text].kind is not Parameter.VAR_POSITIONAL:
+        SetParseFn(str, text)(command)
+        return
+    # What is not named is read by the default, and the further words of a command line have no name.
+    SetParseFn(str)(command)
+    SetParseFn(DefaultParseValue, *(name for name in parameters if name != text))(command)
 
 
 def main() -> None:

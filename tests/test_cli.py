@@ -1,0 +1,33 @@
+"""The command line hands on what was typed."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from clipgpt_retrieval import cli
+
+
+@pytest.mark.parametrize("text", ["cat, dog", "'dog'", "17"])
+def test_a_text_is_encoded_as_it_was_typed(clipgpt, clipgpt_path, monkeypatch, capsys, text):
+    """Fire reads "cat, dog" as a tuple of names: something else would be searched, without a word."""
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", "encode", text, "a bus", "--model", clipgpt_path])
+    cli.main()
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(found, clipgpt.encode([text, "a bus"]), atol=1e-5)
+
+
+def test_the_demos_query_is_a_text(monkeypatch):
+    from clipgpt_retrieval.demo import command
+
+    class Gallery:
+        def answer(self, text: str, hits: int) -> str:
+            return text
+
+    shown: list[str] = []
+    monkeypatch.setattr(command, "_gallery", Gallery)
+    monkeypatch.setattr(command, "_show_one", shown.append)
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", "demo", "--query", "cat, dog"])
+    cli.main()
+    assert shown == ["cat, dog"]
