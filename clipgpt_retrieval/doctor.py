@@ -220,11 +220,17 @@ def check_model(path: str) -> Generator[Finding, None, int]:
     Returns:
         The numbers in each of its embeddings.
     """
+    import numpy as np
+
     from clipgpt_retrieval.engine import load
 
     model = load(path)
     clip = model.clip_model or "a CLIP that it does not name"
     yield Finding("ok", "model", f"{path} loads on {model.device}: {model.clip_dim} numbers an embedding, for {clip}")
+    if not model.encodes:
+        caption = model.caption(np.eye(1, model.clip_dim))[0]
+        yield Finding("ok", "model", f"captions only, an embedding of its first axis as “{caption}”")
+        return model.clip_dim
     text = "two giraffes next to a fence"
     image_embedding = model.encode([text], space="image")
     yield Finding("ok", "model", f"reads “{text}” back as “{model.caption(image_embedding)[0]}”")

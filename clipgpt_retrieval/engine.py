@@ -452,6 +452,8 @@ def _check_is_list(queries: Sequence[Query]) -> None:
 
 
 def _batches(rows: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    if batch_size < 1:
+        raise InputError("batch_size", f"is {batch_size}, it must be at least 1")
     return (list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size))
 
 

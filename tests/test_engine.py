@@ -142,6 +142,15 @@ def test_the_lowest_temperature_draws_what_is_likeliest(clipgpt, embeddings, num
         assert lowest == clipgpt.caption(embeddings, max_new_tokens=6)
 
 
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_nothing_is_refused(clipgpt, embeddings, batch_size):
+    """It left numbers that nobody had computed."""
+    with pytest.raises(InputError, match=f"batch_size: is {batch_size}"):
+        clipgpt.encode(TEXTS, batch_size=batch_size)
+    with pytest.raises(InputError, match=f"batch_size: is {batch_size}"):
+        clipgpt.caption(embeddings, batch_size=batch_size)
+
+
 def test_bfloat16_points_the_same_way(clipgpt, clipgpt_path):
     from clipgpt_retrieval.engine import load
 

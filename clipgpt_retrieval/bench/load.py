@@ -54,6 +54,11 @@ class Load:
         """The back end's address without the service."""
         return self.url.rstrip("/").removesuffix(SERVICE)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each request carries."""
+        return {} if self.api_key is None else {"X-API-Key": self.api_key}
+
     def body(self, text: str) -> dict[str, Any]:
         """One query, with no field that a stock back end does not need."""
         body: dict[str, Any] = {"text": text, "modality": "image", "num_images": self.num_images}
@@ -109,7 +114,7 @@ def measure(load: Load, texts: Iterator[str]) -> Latencies:
         DataError: there is no back end, or it gave not one good answer.
     """
     if load.indice_name is None:  # a stock back end needs a name
-        load = replace(load, indice_name=_first_index(load.host))
+        load = replace(load, indice_name=_first_index(load))
     environment = _environment(load, texts)
     started = time.monotonic()
     _run(environment, load)
@@ -129,12 +134,13 @@ def measure(load: Load, texts: Iterator[str]) -> Latencies:
     )
 
 
-def _first_index(host: str) -> str:
+def _first_index(load: Load) -> str:
+    asked = urllib.request.Request(f"{load.host}/indices-list", headers=load.headers)
     try:
-        with urllib.request.urlopen(f"{host}/indices-list", timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             return json.load(answer)[0]
     except (OSError, ValueError, LookupError) as error:
-        raise DataError(f"{host} lists no indices ({error}): is it the address of a back end?") from error
+        raise DataError(f"{load.host} lists no indices ({error}): is it the address of a back end?") from error
 
 
 def _environment(load: Load, texts: Iterator[str]) -> Any:
@@ -144,14 +150,13 @@ def _environment(load: Load, texts: Iterator[str]) -> Any:
         from locust.env import Environment
     except ImportError as error:
         raise InputError("bench", "needs locust: pip install 'clipgpt-retrieval[bench]'") from error
-    headers = {} if load.api_key is None else {"X-API-Key": load.api_key}
 
     class Client(FastHttpUser):
         host = load.host
 
         @task
         def ask(self) -> None:
-            self.client.post(SERVICE, json=load.body(next(texts)), headers=headers)
+            self.client.post(SERVICE, json=load.body(next(texts)), headers=load.headers)
 
     return Environment(user_classes=[Client])
 

@@ -113,7 +113,7 @@ def _load_clipgpt(folder: Path, weights: MappedWeights | None) -> tuple[ClipGptM
     """The model with transformers' loading information."""
     if weights is None:
         return ClipGptModel.from_pretrained(
-            folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
+            folder, output_loading_info=True, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     config = ClipGptConfig.from_pretrained(folder, local_files_only=True)
     return ClipGptModel.from_pretrained(

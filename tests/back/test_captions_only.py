@@ -9,11 +9,11 @@ CLIP_DIM, WIDTH, PREFIX = 64, 64, 2
 
 
 @pytest.fixture(scope="module")
-def client(indices_paths, clip_model, offline_flags, collection, tmp_path_factory):
+def clipcap(collection, tmp_path_factory) -> str:
+    """A converted ClipCap."""
     from torch import nn
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
-    from clipgpt_retrieval.back import create_app
     from clipgpt_retrieval.model.convert import convert
 
     folder = tmp_path_factory.mktemp("clipcap")
@@ -38,13 +38,18 @@ def client(indices_paths, clip_model, offline_flags, collection, tmp_path_factor
     )
     torch.save(model.state_dict(), folder / "weights.pt")
     convert(str(folder / "weights.pt"), str(folder / "model"), tokenizer=str(folder / "tokenizer"))
+    return str(folder / "model")
+
+
+@pytest.fixture(scope="module")
+def client(indices_paths, clip_model, offline_flags, clipcap):
+    from clipgpt_retrieval.back import create_app
+
     records = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())
     logging.getLogger("clipgpt_retrieval.back.resources").addHandler(handler)
-    app = create_app(
-        indices_paths=indices_paths, clipgpt_model=str(folder / "model"), clip_model=clip_model, **offline_flags
-    )
+    app = create_app(indices_paths=indices_paths, clipgpt_model=clipcap, clip_model=clip_model, **offline_flags)
     logging.getLogger("clipgpt_retrieval.back.resources").removeHandler(handler)
     return app.test_client(), records
 
@@ -67,3 +72,11 @@ def test_asking_for_clipgpt_all_the_same_is_told_who_encodes(client):
     answer = ask(client[0], text="two giraffes", use_clipgpt=True)
     assert answer.status_code == 400
     assert "CLIP's own text tower" in answer.get_json()["error"]["message"]
+
+
+def test_the_doctor_finds_such_a_model_well(clipcap):
+    from clipgpt_retrieval.doctor import check_model
+
+    findings = list(check_model(clipcap))
+    assert [finding.mark for finding in findings] == ["ok", "ok"]
+    assert "captions only" in findings[1].message

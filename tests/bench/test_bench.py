@@ -30,6 +30,22 @@ def test_answers_are_counted_as_the_back_end_counts_them(back_url):
     assert " 0 of them errors" in ran.stdout and "p95 " in ran.stdout
 
 
+def test_a_key_opens_what_asks_for_one(indices_paths, clipgpt_path, clip_model, offline_flags):
+    import threading
+
+    from werkzeug.serving import make_server
+
+    from clipgpt_retrieval.back import create_app
+
+    flags = {"indices_paths": indices_paths, "clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
+    server = make_server("127.0.0.1", 0, create_app(api_key="sesame", **flags), threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    ran = bench("--url", f"http://127.0.0.1:{server.server_port}", "--seconds", "1", "--api_key", "sesame")
+    server.shutdown()
+    assert ran.returncode == 0, ran.stderr
+    assert " 0 of them errors" in ran.stdout
+
+
 def test_nothing_but_errors_is_said_in_a_sentence(back_url):
     ran = bench("--url", back_url, "--concurrency", "2", "--seconds", "1", "--indice_name", "nowhere")
     assert ran.returncode == 2

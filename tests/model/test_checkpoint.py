@@ -40,6 +40,14 @@ def test_only_safetensors_are_written(clipgpt_path):
     assert not names & {".bin", ".pt", ".pth", ".pkl"}
 
 
+def test_a_pickle_is_not_loaded(copy, clipgpt):
+    """Weights that somebody hands on could run code."""
+    (copy / "model.safetensors").unlink()
+    torch.save(clipgpt.model.state_dict(), copy / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        load(str(copy), device="cpu")
+
+
 def test_no_path_of_the_machine_that_trained_it_is_saved(clipgpt, tmp_path):
     """Models are given away: nobody's folders belong in them."""
     given = {**clipgpt.model.config.backbone_config, "_name_or_path": "/home/somebody/secret/backbone"}
