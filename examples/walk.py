@@ -4,11 +4,12 @@ On the real embeddings of ``../shared/data`` where they are, else on a collectio
 it makes goes into ``demo_run/``; a second start serves what the first one made.
 
     python examples/walk.py            # ends after the queries
-    python examples/walk.py --serve    # goes on serving http://127.0.0.1:1234 until stopped
+    python examples/walk.py --serve    # goes on serving until stopped, and says where
 """
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +24,6 @@ HERE = Path(__file__).resolve().parent.parent
 RUN = HERE / "demo_run"
 SHARED = HERE.parent / "shared" / "data"
 BIN = Path(sys.executable).parent
-PORT = 1234
 REAL_QUERIES = ["two dogs play in the snow", "a child on a swing", "a man climbs a rock"]
 MADE_QUERIES = ["a red dog in the snow", "a blue boat by a lake", "a yellow cake on a table"]
 
@@ -36,15 +36,19 @@ def main() -> None:
     if not model.exists():
         run("clipgpt-retrieval", "train", folder, model, *training_flags(folder, tokenizer))
     if not index.exists():
-        run("clip-retrieval", "index", folder, index)
+        aside = RUN / "index.part"
+        shutil.rmtree(aside, ignore_errors=True)
+        run("clip-retrieval", "index", folder, aside)
+        aside.rename(index)
     indices = RUN / "indices.json"
     indices.write_text(json.dumps({"demo": str(index)}))
-    server = serve(indices, model)
+    url = f"http://127.0.0.1:{free_port()}"
+    server = serve(indices, model, url)
     try:
         for query in queries:
-            show(query)
+            show(query, url)
         if "--serve" in sys.argv:
-            print(f"\nserving http://127.0.0.1:{PORT} until stopped (Ctrl-C)")
+            print(f"\nserving {url} until stopped (Ctrl-C)")
             server.wait()
     except KeyboardInterrupt:
         pass
@@ -76,11 +80,18 @@ def training_flags(folder: Path, tokenizer: Path) -> list[str]:
     ]
 
 
-def serve(indices: Path, model: Path) -> subprocess.Popen:
+def free_port() -> int:
+    """One on which no other back end answers."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def serve(indices: Path, model: Path, url: str) -> subprocess.Popen:
     """clip-retrieval's back end with CLIP-GPT; no CLIP weights are at hand here, and text queries need none."""
     command = [
         *(BIN / "clipgpt-retrieval", "back", "--indices_paths", indices, "--clipgpt_model", model),
-        *("--load_clip", "False", "--host", "127.0.0.1", "--port", str(PORT)),
+        *("--load_clip", "False", "--host", "127.0.0.1", "--port", url.rpartition(":")[2]),
         *("--provide_aesthetic_embeddings", "False", "--enable_mclip_option", "False"),
     ]
     server = subprocess.Popen([str(part) for part in command])
@@ -88,7 +99,7 @@ def serve(indices: Path, model: Path) -> subprocess.Popen:
         if server.poll() is not None:
             sys.exit("the back end did not start: see above")
         try:
-            requests.get(f"http://127.0.0.1:{PORT}/indices-list", timeout=1).raise_for_status()
+            requests.get(f"{url}/indices-list", timeout=1).raise_for_status()
             return server
         except requests.RequestException:
             time.sleep(0.5)
@@ -96,13 +107,11 @@ def serve(indices: Path, model: Path) -> subprocess.Popen:
     sys.exit("the back end did not answer within two minutes")
 
 
-def show(query: str) -> None:
+def show(query: str, url: str) -> None:
     """One query: what the model understood, and the best three with their own captions and the model's."""
     from clipgpt_retrieval import ClipGptClient
 
-    client = ClipGptClient(
-        url=f"http://127.0.0.1:{PORT}/knn-service", indice_name="demo", num_images=3, aesthetic_score=""
-    )
+    client = ClipGptClient(url=f"{url}/knn-service", indice_name="demo", num_images=3, aesthetic_score="")
     print(f"\n{query!r} was understood as {client.encode(text=query)['caption']!r}")
     for hit in client.query(text=query, caption_results=3):
         print(f"  {hit['similarity']:.3f}  {hit['caption']!r}; CLIP-GPT says {hit['clipgpt_caption']!r}")

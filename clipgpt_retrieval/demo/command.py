@@ -1,7 +1,9 @@
 """The command ``clipgpt-retrieval demo``."""
 
 from contextlib import redirect_stdout
+from hashlib import sha256
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def _build() -> None:
     from clipgpt_retrieval.demo.unpack import SHIPPED
     from clipgpt_retrieval.storage import cache_folder
 
-    build(cache_folder() / "demo-build")
+    # What other code has made is not gone on with.
+    sources = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+    build(cache_folder() / f"demo-build-{sha256(sources).hexdigest()[:12]}")
     print(f"{SHIPPED} holds the new demo: clipgpt-retrieval demo shows it")
 
 
