@@ -93,7 +93,12 @@ export class Patch {
       redoSearch: () => this.refresh(),
       callClip: (count = null) => this.results.download(count),
       fetchMoreMetadata: (count) => this.results.fetchMore(count),
-      setUrlParams: () => this.record(),
+      // The stock page would write the address before anything is shown: `refresh` does.
+      setUrlParams: () => {},
+      // Its own back end's first index is no better where that back end is the one that did not answer.
+      setBackendToDefault: () => {
+        if (this.element.backendHost !== this.element.defaultBackend) stock.setBackendToDefault.call(this.element);
+      },
       updateImage: (file) => this.#upload(file, (image) => (this.element.image = image)),
     };
     this.overridden = Object.keys(ours);
@@ -162,14 +167,15 @@ export class Patch {
   #loadFeatures() {
     this.backend = new Backend(this.element.backendHost);
     this.featuresKnown = this.activity
-      .run("features", "Asking the back end what it can do", (signal) => this.backend.features(signal), () =>
-        this.#loadFeatures(),
-      )
+      .run("features", "Asking the back end what it can do", (signal) => this.backend.features(signal), () => {
+        this.element.initIndices();
+        this.#loadFeatures();
+      })
       .then((featuresOf) => {
         if (featuresOf === undefined) return;
         this.featuresOf = featuresOf;
         this.#useIndex();
-        this.show();
+        this.refresh();
       });
   }
 
@@ -274,6 +280,8 @@ export class Patch {
     queueMicrotask(async () => {
       await this.featuresKnown;
       this.refreshing = false;
+      // As long as nobody knows what the back end can do, nothing of a link is given up.
+      if (this.activity.failed.has("features")) return;
       // The stock page learns the name of its index late.
       if (this.element.currentIndex === "") return;
       if (!this.features.clipgpt) this.chips = ONLY_BAR;
@@ -379,10 +387,11 @@ export class Patch {
   record() {
     if (this.restoring || !this.mounted || this.element.currentIndex === "") return;
     const address = toAddress(this.#state(), location.search);
-    if (address === location.search + location.hash) return;
-    if (this.recorded) history.pushState({}, "", address);
-    else history.replaceState({}, "", address);
+    const first = !this.recorded;
     this.recorded = true;
+    if (address === location.search + location.hash) return;
+    if (first) history.replaceState({}, "", address);
+    else history.pushState({}, "", address);
   }
 
   #onPopState = async () => {

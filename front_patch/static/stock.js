@@ -8,6 +8,8 @@
  * @property {(changed: Map<string, unknown>) => void} updated
  * @property {(item: Item) => unknown} renderImage
  * @property {() => Promise<void>} init
+ * @property {() => Promise<void>} initIndices
+ * @property {() => void} setBackendToDefault
  * @property {() => Promise<void> | void} textSearch
  * @property {() => Promise<void> | void} imageSearch
  * @property {() => Promise<void> | void} imageUrlSearch
@@ -23,6 +25,7 @@
  * @property {string | undefined} image
  * @property {string | undefined} imageUrl
  * @property {string} backendHost
+ * @property {string} defaultBackend
  * @property {string} currentIndex
  * @property {string} urlColumn
  * @property {boolean} useMclip
@@ -46,6 +49,8 @@ const METHODS = [
   "updated",
   "renderImage",
   "init",
+  "initIndices",
+  "setBackendToDefault",
   "textSearch",
   "imageSearch",
   "imageUrlSearch",

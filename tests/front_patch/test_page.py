@@ -218,6 +218,34 @@ def test_another_index_forgets_the_pictures_of_this_one(page, front_url):
     assert "chip=" not in page.url
 
 
+def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
+    """A tab that is restored before the back end has started has to come back as it was left."""
+    page.route("**/indices-list", lambda route: route.abort())
+    open_page(page, f"{front_url}/?index=shapes&query=at+night&encoder=blend&chip=item:3&chip=bar")
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/indices-list")
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        page.get_by_role("button", name="Try again").click()
+    assert searches(bodies)[0]["segments"] == [{"id": 3}, {"text": "at night"}]
+    assert "index=shapes&query=at+night" in page.url
+    assert "encoder=blend&chip=item%3A3&chip=bar" in page.url
+    expect(page.locator(".chips li")).to_have_count(2)
+    expect(page.get_by_label("Index", exact=True)).to_have_value("shapes")
+    assert all("ERR_FAILED" in error or "Failed to fetch" in error for error in page.console_errors)
+    page.console_errors.clear()
+
+
+def test_the_page_starts_when_its_back_end_answers_at_last(page, front_url):
+    """Opened at its bare address, before the back end has started."""
+    page.route("**/indices-list", lambda route: route.abort())
+    open_page(page, front_url)
+    page.unroute("**/indices-list")
+    page.get_by_role("button", name="Try again").click()
+    search(page, "a red circle")
+    expect(page.get_by_role("button", name="Explore")).to_be_visible()
+    page.console_errors.clear()
+
+
 def a_picture():
     data = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
@@ -310,6 +338,21 @@ def test_back_and_forward_go_through_what_was_seen(page, front_url):
         page.go_forward()
     page.go_forward()
     expect(page.locator(".point").first).to_be_visible()
+
+
+def test_what_a_link_opened_stays_in_the_history(page, front_url):
+    """Whoever searches on from a link, or after a reload, comes back to it."""
+    open_page(page, f"{front_url}/?query=a+red+circle")
+    expect(figures(page).first).to_be_visible()
+    for again in (page.reload, lambda: page.goto(page.url)):
+        with results_of(page):
+            again()
+        red = shown_ids(page)
+        search(page, "a blue square")
+        with results_of(page):
+            page.go_back()
+        expect(page.locator("#searchBar")).to_have_value("a red circle")
+        assert shown_ids(page) == red
 
 
 def test_a_copied_link_shows_the_same_page(page, browser, front_url):
