@@ -24,7 +24,6 @@ import { readPicture } from "./upload.js";
 const SEARCH_SETTINGS = [
   "useMclip",
   "modality",
-  "currentIndex",
   "hideDuplicateImages",
   "safeMode",
   "removeViolence",
@@ -141,6 +140,7 @@ export class Patch {
     if (changed.has("currentIndex")) {
       if (changed.get("currentIndex") && !this.restoring) this.#forgetItems();
       this.#useIndex();
+      this.refresh();
     }
     stock.updated.call(this.element, changed);
     if (SEARCH_SETTINGS.some((name) => changed.has(name))) this.#refreshWithoutText();

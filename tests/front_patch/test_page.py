@@ -218,6 +218,18 @@ def test_another_index_forgets_the_pictures_of_this_one(page, front_url):
     assert "chip=" not in page.url
 
 
+def test_another_index_forgets_what_was_found_for_a_picture_of_this_one(page, front_url):
+    """Else pictures of the old index stand under captions of the new one."""
+    open_page(page, front_url)
+    search(page, "a red circle")
+    with results_of(page):
+        card(page, 0).get_by_label("Pictures like this one").click()
+    page.get_by_label("Index", exact=True).select_option("plain")
+    expect(figures(page)).to_have_count(0)
+    expect(page).to_have_url(re.compile("index=plain"))
+    assert "chip=" not in page.url
+
+
 def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
     """A tab that is restored before the back end has started has to come back as it was left."""
     page.route("**/indices-list", lambda route: route.abort())
