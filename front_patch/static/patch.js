@@ -264,6 +264,13 @@ export class Patch {
   /** @param {"image" | "imageUrl"} source of the picture, as the stock page sets it */
   #searchPicture(source) {
     if (this.restoring) return;
+    const fromLink = !this.recorded && this.element[source] === this.opened[source];
+    if (fromLink) this.refresh();
+    else this.#searchNewPicture(source);
+  }
+
+  /** @param {"image" | "imageUrl"} source */
+  #searchNewPicture(source) {
     this.element.text = "";
     this.element[source === "image" ? "imageUrl" : "image"] = undefined;
     this.element.lastSearch = source;

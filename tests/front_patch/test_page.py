@@ -1,5 +1,6 @@
 """The page in a real Chromium against a real back end: what a person clicks, types and sees."""
 
+import base64
 import io
 import json
 import re
@@ -228,6 +229,20 @@ def test_another_index_forgets_what_was_found_for_a_picture_of_this_one(page, fr
     expect(figures(page)).to_have_count(0)
     expect(page).to_have_url(re.compile("index=plain"))
     assert "chip=" not in page.url
+
+
+@pytest.mark.parametrize("asked", ["captioned=true", "view=explore"])
+@pytest.mark.parametrize("source", ["image", "imageUrl"])
+def test_a_link_to_an_image_search_keeps_the_view_and_the_captions(page, front_url, asked, source):
+    picture = base64.b64encode(a_picture()).decode()
+    found = [{"id": 3, "similarity": 0.5, "image": picture}]
+    page.route("**/knn-service", lambda route: route.fulfill(json=found))
+    in_link = picture.translate(str.maketrans("+/", "-_", "="))
+    given = {"image": f"?{asked}#image={in_link}", "imageUrl": f"?{asked}&imageUrl=http://pictures/1.png"}[source]
+    page.route("http://pictures/1.png", lambda route: route.fulfill(body=a_picture(), content_type="image/png"))
+    open_page(page, f"{front_url}/{given}")
+    expect(page.locator(".caption:visible, .point").first).to_be_visible()
+    assert asked in page.url
 
 
 def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
