@@ -297,10 +297,17 @@ export class Patch {
       if (!views[this.view]) this.view = "search";
       this.record();
       this.show();
+      this.#stopWhatWasAsked();
       if (this.view === "explore") this.exploreView.load();
       else if (this.view === "compare") this.compareView.load();
       else this.results.load();
     });
+  }
+
+  /** What the page showed before has no more to come, and its errors are of no more interest. */
+  #stopWhatWasAsked() {
+    ["search", "more", "compare", "explore"].forEach((channel) => this.activity.stop(channel));
+    this.cards.stopCaptioning();
   }
 
   /**

@@ -561,6 +561,51 @@ def test_what_went_wrong_is_told_and_can_be_tried_again(page, front_url):
     page.console_errors.clear()
 
 
+BUSY = {"status": 503, "json": {"error": {"field": "", "message": "full"}}}
+
+
+def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url):
+    page.route("**/metadata", lambda route: route.fulfill(**BUSY))
+    open_page(page, f"{front_url}/?hideDuplicateImages=false")
+    with sent_to(page, "/metadata") as bodies:
+        search(page, "a red circle")
+        page.evaluate("window.scrollTo(0, 1e6)")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        for _ in range(10):
+            page.evaluate("window.dispatchEvent(new Event('scroll'))")
+            page.wait_for_timeout(50)
+    assert len(bodies) == 1
+    seen = figures(page).count()
+    page.unroute("**/metadata")
+    page.get_by_role("button", name="Try again").click()
+    expect(figures(page).nth(seen)).to_be_attached()
+    page.console_errors.clear()
+
+
+def test_a_picture_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
+    """A link from before the index was built anew."""
+    open_page(page, f"{front_url}/?query=at+night&chip=item:99999999&chip=item:3&chip=bar")
+    expect(page.get_by_alt_text("picture 3")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("99999999")
+    with results_of(page):
+        page.get_by_label("Remove picture 99999999").click()
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+def test_what_went_wrong_with_an_old_search_is_not_told_for_a_new_one(page, front_url):
+    """Its captions, asked for again, would be those of the same ids in another index."""
+    page.route("**/caption-service", lambda route: route.fulfill(**BUSY))
+    open_page(page, front_url)
+    search(page, "a red circle")
+    for place in (0, 1):
+        card(page, place).get_by_label("Caption this picture").click()
+    expect(page.get_by_role("button", name="Try again")).to_have_count(2)
+    search(page, "a blue square")
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
 def test_an_index_without_a_model_shows_what_stock_shows(page, front_url):
     open_page(page, f"{front_url}/?index=plain")
     search(page, "a red circle")
