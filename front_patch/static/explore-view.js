@@ -52,6 +52,12 @@ export class ExploreView {
       () => this.load(),
     );
     if (answer !== undefined) this.#show(answer.place, answer.items, answer.neighbours);
+    else if (activity.failed.has("explore")) this.#showWayBack();
+  }
+
+  /** A link may name a place that the index no longer has. */
+  #showWayBack() {
+    this.element.replaceChildren(button("All pictures", () => this.patch.visit("")));
   }
 
   /** @param {number} id */

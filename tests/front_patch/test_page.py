@@ -431,6 +431,17 @@ def test_a_link_to_a_place_in_the_index(page, front_url):
     expect(page.locator(".pictures figure").first).to_be_visible()
 
 
+@pytest.mark.parametrize("place", ["cluster=999.999", "near=99999999"])
+def test_a_link_to_a_place_that_is_no_more_leads_to_the_map(page, exploring_url, place):
+    """Explored anew, an index has other clusters: the page would show an error wherever one goes."""
+    open_page(page, f"{exploring_url}/?view=explore&{place}")
+    expect(page.get_by_role("alert")).to_contain_text("The back end says")
+    page.get_by_role("button", name="All pictures").click()
+    expect(page.locator(".point").first).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
 PLACES = {
     "search": "?query=a+red+circle&encoder=blend&captioned=true",
     "query in pieces": "?query=at+night&chip=item:3&chip=bar&chip=text:in+summer",
