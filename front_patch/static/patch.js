@@ -160,6 +160,7 @@ export class Patch {
     const link = document.createElement("link");
     Object.assign(link, { rel: "stylesheet", href: styles });
     root.append(link);
+    document.documentElement.classList.add("clipgpt");
     root.getElementById("searchLine")?.after(this.panel.element);
     root.getElementById("filter")?.after(this.compareView.element, this.exploreView.element);
   }

@@ -669,6 +669,7 @@ def test_a_page_that_has_changed_stays_stock_and_the_console_says_why(page, fron
         route.fulfill(response=answer, body=answer.text().replace(*changed))
 
     page.route(re.compile(r"/(main\.\w+\.js)?$"), change)
+    page.emulate_media(color_scheme="dark")  # the stock page is light all the same
     page.goto(front_url)
     page.wait_for_timeout(500)
     told = [error for error in page.console_errors if "CLIP-GPT is not added to this page" in error]
@@ -680,4 +681,6 @@ def test_a_page_that_has_changed_stays_stock_and_the_console_says_why(page, fron
         page.locator("#searchBar").press("Enter")
         expect(figures(page).first).to_be_visible()
         expect(page.locator("#clipgpt")).to_have_count(0)
+    expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
+    expect(page.locator("body")).to_have_css("background-color", "rgba(0, 0, 0, 0)")
     page.console_errors.clear()
