@@ -478,6 +478,32 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, front_url, place):
     expect(page.get_by_label("Backend url")).to_be_visible()
 
 
+LONG_WORD = 200 * "w"
+
+
+@pytest.mark.parametrize("width", [360, 390, 412])
+def test_on_a_phone_long_texts_are_not_wider_than_the_screen(page, front_url, width):
+    def with_long_captions(route):
+        answer = route.fetch()
+        place = answer.json()
+        for cluster in place["clusters"]:
+            cluster |= {"caption": LONG_WORD, "distinctive_caption": "a label with room for much"}
+        route.fulfill(response=answer, json=place)
+
+    page.route("**/explore-service?**", with_long_captions)
+    refused = {"error": {"field": "text", "message": LONG_WORD}}
+    page.route("**/knn-service", lambda route: route.fulfill(status=400, json=refused))
+    page.set_viewport_size({"width": width, "height": 844})
+    open_page(page, f"{front_url}/?view=explore")
+    page.locator(".point").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.goto(f"{front_url}/?query=at+night&chip=text:{LONG_WORD}&chip=bar")
+    expect(page.locator(".chips li").first).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text(LONG_WORD)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.console_errors.clear()
+
+
 def test_all_is_done_by_keyboard(page, front_url):
     """From the search bar on with the tab key alone, to each thing that can be clicked on a result."""
     open_page(page, front_url)
