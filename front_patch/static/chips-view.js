@@ -11,9 +11,10 @@ export class ChipsView {
   constructor(patch) {
     this.patch = patch;
     this.list = h("ol", { "aria-label": "The query, in order" });
+    /** Beside the row, which hides with its last chip. */
     this.said = h("span", { class: "only-heard", role: "status" });
     const help = "Alt and an arrow key move a chip, Delete removes it.";
-    this.element = h("div", { class: "chips" }, this.list, h("p", { class: "help" }, help), this.said);
+    this.element = h("div", { class: "chips" }, this.list, h("p", { class: "help" }, help));
     /** @type {Map<number, string>} pictures of items that stand in the query */
     this.sources = new Map();
     /** @type {Set<number>} items whose pictures were asked for */
@@ -159,7 +160,8 @@ export class ChipsView {
     this.said.textContent = `${nameOf(chips[place], element.text)} removed`;
     this.patch.changeChips(removeChip(chips, place));
     this.update();
-    this.#focus(Math.min(place, this.patch.chips.length - 1));
+    if (this.element.hidden) element.shadowRoot.getElementById("searchBar")?.focus();
+    else this.#focus(Math.min(place, this.patch.chips.length - 1));
   }
 
   /** @param {number} place */

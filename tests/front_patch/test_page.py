@@ -151,6 +151,15 @@ def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
     expect(page.get_by_text("picture 5 removed")).to_have_count(1)
 
 
+def test_a_keyboard_goes_on_from_the_search_bar_when_the_last_chip_is_removed(page, front_url):
+    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
+    page.locator(".chips li").nth(0).focus()
+    with results_of(page):
+        page.keyboard.press("Delete")
+    expect(page.locator("#searchBar")).to_be_focused()
+    expect(page.get_by_role("status").filter(has_text="picture 3 removed")).to_have_count(1)
+
+
 def test_texts_are_pieces_of_a_query_too(page, front_url):
     open_page(page, f"{front_url}/?query=a+dog+like&chip=bar")
     page.get_by_text("+ text").click()
@@ -332,6 +341,14 @@ def test_from_the_map_to_a_cluster_to_its_pictures_and_their_neighbours(page, fr
     trail.nth(1).get_by_role("button").click()
     expect(page.locator(".point")).to_have_count(3)
     expect(trail).to_have_count(2)
+
+
+def test_a_keyboard_goes_on_from_the_place_that_it_opened(page, front_url):
+    open_page(page, f"{front_url}/?view=explore")
+    page.get_by_label("Open: blue things").press("Enter")
+    place = page.get_by_label("Where you have been").locator("[aria-current]")
+    expect(place).to_have_text("blue things")
+    expect(place).to_be_focused()
 
 
 def test_the_explore_service_s_own_answer_is_shown(page, exploring_url):
