@@ -54,6 +54,7 @@ export class CompareView {
       this.#column("CLIP", left, "CLIP-GPT"),
       this.#column("CLIP-GPT", right, "CLIP"),
     );
+    if (this.patch.captioned) this.patch.cards.captionVisible();
   }
 
   /**

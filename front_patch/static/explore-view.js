@@ -96,6 +96,7 @@ export class ExploreView {
     }
     this.#replace(...parts);
     this.#chooseLabels();
+    if (this.patch.captioned) this.patch.cards.captionVisible();
   }
 
   /**

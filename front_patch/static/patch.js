@@ -144,6 +144,7 @@ export class Patch {
     }
     stock.updated.call(this.element, changed);
     if (SEARCH_SETTINGS.some((name) => changed.has(name))) this.#refreshWithoutText();
+    if (this.recorded && Object.keys(SETTINGS).some((name) => changed.has(name))) this.record();
     this.show();
     this.rendered = [];
   }
@@ -355,6 +356,7 @@ export class Patch {
   /** @param {import("./address.js").View} view */
   changeView(view) {
     this.view = view;
+    this.captioned = false;
     this.refresh();
   }
 
@@ -368,6 +370,7 @@ export class Patch {
     this.view = "explore";
     this.cluster = cluster;
     this.near = near;
+    this.captioned = false;
     this.refresh();
   }
 

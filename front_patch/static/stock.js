@@ -155,6 +155,12 @@ export function syncControls(root) {
   for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (root.querySelectorAll("#filter [type=checkbox]"))) {
     box.checked = box.hasAttribute("checked");
   }
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const fields = root.querySelectorAll("#filter [type=text], #filter [type=input]");
+  for (const field of fields) {
+    const value = field.getAttribute("value") ?? "";
+    if (field.value !== value) field.value = value;
+  }
   for (const select of root.querySelectorAll("select")) {
     const chosen = [...select.options].find((option) => option.hasAttribute("selected"));
     if (chosen) chosen.selected = true;

@@ -459,6 +459,30 @@ def test_a_link_to_a_place_that_is_no_more_leads_to_the_map(page, exploring_url,
     page.console_errors.clear()
 
 
+@pytest.mark.parametrize("view", ["query=a+red+circle&view=compare", "view=explore&near=50"])
+def test_a_link_to_captioned_pictures_of_another_view(page, front_url, view):
+    open_page(page, f"{front_url}/?{view}&captioned=true")
+    expect(page.locator(".caption:visible").first).to_be_visible()
+    assert "captioned=true" in page.url
+
+
+def test_the_settings_of_the_display_are_part_of_the_link(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    page.get_by_label("Display similarities").check()
+    expect(page).to_have_url(re.compile("displaySimilarities=true"))
+
+
+def test_going_back_shows_the_setting_that_is_used(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    with results_of(page):
+        page.get_by_label("Aesthetic weight").fill("0.9")
+    with results_of(page):
+        page.go_back()
+    expect(page.get_by_label("Aesthetic weight")).to_have_value("0.5")
+
+
 PLACES = {
     "search": "?query=a+red+circle&encoder=blend&captioned=true",
     "query in pieces": "?query=at+night&chip=item:3&chip=bar&chip=text:in+summer",
@@ -657,6 +681,13 @@ def test_what_went_wrong_with_an_old_search_is_not_told_for_a_new_one(page, fron
     expect(page.get_by_role("button", name="Try again")).to_have_count(2)
     search(page, "a blue square")
     expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+def test_an_address_that_is_none_is_named_as_it_was_typed(page, front_url):
+    open_page(page, front_url)
+    page.get_by_label("Backend url").fill("http://a:b")
+    expect(page.get_by_role("alert")).to_contain_text("The back end does not answer at http://a:b/indices-list.")
     page.console_errors.clear()
 
 
