@@ -117,7 +117,8 @@ def test_a_picture_and_a_text_make_one_query(page, front_url):
 
 
 def test_chips_are_moved_and_removed_by_mouse(page, front_url):
-    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
     chips = page.locator(".chips li")
     expect(chips).to_have_count(3)
     with sent_to(page, "/knn-service") as bodies:
@@ -135,7 +136,8 @@ def test_chips_are_moved_and_removed_by_mouse(page, front_url):
 
 
 def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
-    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
     page.locator(".chips li").nth(0).focus()
     with sent_to(page, "/knn-service") as bodies:
         with results_of(page):
@@ -152,7 +154,8 @@ def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
 
 
 def test_a_keyboard_goes_on_from_the_search_bar_when_the_last_chip_is_removed(page, front_url):
-    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
     page.locator(".chips li").nth(0).focus()
     with results_of(page):
         page.keyboard.press("Delete")
