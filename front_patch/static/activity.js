@@ -60,6 +60,16 @@ export class Activity {
     this.failed.delete(channel);
   }
 
+  /**
+   * Drops every channel whose name begins so.
+   *
+   * @param {string} start
+   */
+  stopAll(start) {
+    const channels = [...this.running.keys(), ...this.failed.keys()];
+    channels.filter((channel) => channel.startsWith(start)).forEach((channel) => this.stop(channel));
+  }
+
   #showProgress() {
     const labels = [...this.running.values()].filter(({ slow }) => slow).map(({ label }) => label);
     this.progress.replaceChildren(...labels.map((label) => h("span", { class: "job" }, label)));

@@ -133,7 +133,7 @@ async function reach(url, options) {
     response = await fetch(url, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new BackendError(`The back end ${new URL(url, location.href).origin} does not answer.`);
+    throw new BackendError(`The back end does not answer at ${url}.`);
   }
   if (response.ok) return response;
   throw new BackendError(await refusal(response));

@@ -91,8 +91,14 @@ export class Cards {
     this.draw();
   }
 
+  /** Drops what captions are on their way, and what went wrong with others. */
+  stopCaptioning() {
+    this.patch.activity.stopAll("captions ");
+  }
+
   /** Ids mean other pictures in another index. */
   forgetCaptions() {
+    this.stopCaptioning();
     this.captions = new Map();
     this.awaited = new Set();
   }

@@ -11,11 +11,14 @@ export class ChipsView {
   constructor(patch) {
     this.patch = patch;
     this.list = h("ol", { "aria-label": "The query, in order" });
+    /** Beside the row, which hides with its last chip. */
     this.said = h("span", { class: "only-heard", role: "status" });
     const help = "Alt and an arrow key move a chip, Delete removes it.";
-    this.element = h("div", { class: "chips" }, this.list, h("p", { class: "help" }, help), this.said);
+    this.element = h("div", { class: "chips" }, this.list, h("p", { class: "help" }, help));
     /** @type {Map<number, string>} pictures of items that stand in the query */
     this.sources = new Map();
+    /** @type {Set<number>} items whose pictures were asked for */
+    this.asked = new Set();
     this.drawn = "";
     /** @type {number | null} where the chip is that is being dragged */
     this.dragged = null;
@@ -24,9 +27,8 @@ export class ChipsView {
   update() {
     const { chips, element, features } = this.patch;
     this.element.hidden = chips.length === 1 || !features.clipgpt;
-    const ids = chips.flatMap((chip) => (chip.kind === "item" && !this.sources.has(chip.id) ? [chip.id] : []));
-    if (ids.length > 0 && features.clipgpt) this.#loadSources(ids);
-    const state = JSON.stringify([chips, element.text, ids]);
+    if (features.clipgpt) this.#askSources();
+    const state = JSON.stringify([chips, element.text, [...this.sources.keys()]]);
     if (state === this.drawn) return;
     this.drawn = state;
     const focused = this.#focusedPlace();
@@ -37,21 +39,35 @@ export class ChipsView {
   /** Ids mean other pictures in another index. */
   forgetSources() {
     this.sources = new Map();
+    this.asked = new Set();
+    this.patch.activity.stopAll("chip ");
     this.drawn = "";
   }
 
-  /** @param {number[]} ids */
-  async #loadSources(ids) {
+  #askSources() {
+    const { activity, chips } = this.patch;
+    const { asked } = this;
+    this.asked = new Set(chips.flatMap((chip) => (chip.kind === "item" ? [chip.id] : [])));
+    asked.forEach((id) => this.asked.has(id) || activity.stop(`chip ${id}`));
+    this.asked.forEach((id) => asked.has(id) || this.sources.has(id) || this.#loadSource(id));
+  }
+
+  /**
+   * Each by itself: an id that the index does not have would take the others' pictures from them.
+   *
+   * @param {number} id
+   */
+  async #loadSource(id) {
     const { activity, backend, element } = this.patch;
-    if (activity.running.has("chips") || activity.failed.has("chips")) return;
     const items = await activity.run(
-      "chips",
-      "Loading the pictures of the query",
-      (signal) => backend.items(element.currentIndex, ids, signal),
-      () => this.#loadSources(ids),
+      `chip ${id}`,
+      "Loading a picture of the query",
+      (signal) => backend.items(element.currentIndex, [id], signal),
+      () => this.#loadSource(id),
     );
-    items?.forEach((item) => this.sources.set(item.id, pictureSource(item, element.urlColumn) ?? ""));
-    if (items) this.update();
+    if (items === undefined) return;
+    this.sources.set(id, pictureSource(items[0], element.urlColumn) ?? "");
+    this.update();
   }
 
   /**
@@ -144,7 +160,8 @@ export class ChipsView {
     this.said.textContent = `${nameOf(chips[place], element.text)} removed`;
     this.patch.changeChips(removeChip(chips, place));
     this.update();
-    this.#focus(Math.min(place, this.patch.chips.length - 1));
+    if (this.element.hidden) element.shadowRoot.getElementById("searchBar")?.focus();
+    else this.#focus(Math.min(place, this.patch.chips.length - 1));
   }
 
   /** @param {number} place */

@@ -22,7 +22,6 @@ export class CompareView {
     const { patch } = this;
     const query = patch.query();
     patch.understood.clear();
-    patch.activity.stop("compare");
     if (patch.kind() !== "text") {
       const words = "Write a text to compare. CLIP’s text tower reads text alone: take pictures out of the query.";
       this.element.replaceChildren(h("p", {}, words));
@@ -55,6 +54,7 @@ export class CompareView {
       this.#column("CLIP", left, "CLIP-GPT"),
       this.#column("CLIP-GPT", right, "CLIP"),
     );
+    if (this.patch.captioned) this.patch.cards.captionVisible();
   }
 
   /**

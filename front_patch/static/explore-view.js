@@ -52,6 +52,26 @@ export class ExploreView {
       () => this.load(),
     );
     if (answer !== undefined) this.#show(answer.place, answer.items, answer.neighbours);
+    else if (activity.failed.has("explore")) this.#showWayBack();
+  }
+
+  /** A link may name a place that the index no longer has. */
+  #showWayBack() {
+    this.#replace(button("All pictures", () => this.patch.visit("")));
+  }
+
+  /**
+   * Shows other parts; a keyboard goes on from there, as what was pressed is gone.
+   *
+   * @param {...Node} parts
+   */
+  #replace(...parts) {
+    const { element } = this;
+    const focused = element.contains(this.patch.element.shadowRoot.activeElement);
+    element.replaceChildren(...parts);
+    /** @type {HTMLElement | null} */
+    const place = element.querySelector("[aria-current]") ?? element.querySelector("button");
+    if (focused) place?.focus();
   }
 
   /** @param {number} id */
@@ -74,8 +94,9 @@ export class ExploreView {
       const examples = place.example_ids.flatMap((id) => items.get(id) ?? []);
       if (examples.length > 0) parts.push(this.#pictures("Pictures of this cluster", examples));
     }
-    this.element.replaceChildren(...parts);
+    this.#replace(...parts);
     this.#chooseLabels();
+    if (this.patch.captioned) this.patch.cards.captionVisible();
   }
 
   /**

@@ -73,6 +73,7 @@ export class Panel {
       "section",
       { id: "clipgpt", "aria-label": "CLIP-GPT" },
       patch.chipsView.element,
+      patch.chipsView.said,
       patch.understood.element,
       this.tools,
       this.settingsButton,

@@ -24,7 +24,6 @@ import { readPicture } from "./upload.js";
 const SEARCH_SETTINGS = [
   "useMclip",
   "modality",
-  "currentIndex",
   "hideDuplicateImages",
   "safeMode",
   "removeViolence",
@@ -93,7 +92,12 @@ export class Patch {
       redoSearch: () => this.refresh(),
       callClip: (count = null) => this.results.download(count),
       fetchMoreMetadata: (count) => this.results.fetchMore(count),
-      setUrlParams: () => this.record(),
+      // The stock page would write the address before anything is shown: `refresh` does.
+      setUrlParams: () => {},
+      // Its own back end's first index is no better where that back end is the one that did not answer.
+      setBackendToDefault: () => {
+        if (this.element.backendHost !== this.element.defaultBackend) stock.setBackendToDefault.call(this.element);
+      },
       updateImage: (file) => this.#upload(file, (image) => (this.element.image = image)),
     };
     this.overridden = Object.keys(ours);
@@ -136,9 +140,11 @@ export class Patch {
     if (changed.has("currentIndex")) {
       if (changed.get("currentIndex") && !this.restoring) this.#forgetItems();
       this.#useIndex();
+      this.refresh();
     }
     stock.updated.call(this.element, changed);
     if (SEARCH_SETTINGS.some((name) => changed.has(name))) this.#refreshWithoutText();
+    if (this.recorded && Object.keys(SETTINGS).some((name) => changed.has(name))) this.record();
     this.show();
     this.rendered = [];
   }
@@ -155,6 +161,7 @@ export class Patch {
     const link = document.createElement("link");
     Object.assign(link, { rel: "stylesheet", href: styles });
     root.append(link);
+    document.documentElement.classList.add("clipgpt");
     root.getElementById("searchLine")?.after(this.panel.element);
     root.getElementById("filter")?.after(this.compareView.element, this.exploreView.element);
   }
@@ -162,14 +169,15 @@ export class Patch {
   #loadFeatures() {
     this.backend = new Backend(this.element.backendHost);
     this.featuresKnown = this.activity
-      .run("features", "Asking the back end what it can do", (signal) => this.backend.features(signal), () =>
-        this.#loadFeatures(),
-      )
+      .run("features", "Asking the back end what it can do", (signal) => this.backend.features(signal), () => {
+        this.element.initIndices();
+        this.#loadFeatures();
+      })
       .then((featuresOf) => {
         if (featuresOf === undefined) return;
         this.featuresOf = featuresOf;
         this.#useIndex();
-        this.show();
+        this.refresh();
       });
   }
 
@@ -258,6 +266,13 @@ export class Patch {
   /** @param {"image" | "imageUrl"} source of the picture, as the stock page sets it */
   #searchPicture(source) {
     if (this.restoring) return;
+    const fromLink = !this.recorded && this.element[source] === this.opened[source];
+    if (fromLink) this.refresh();
+    else this.#searchNewPicture(source);
+  }
+
+  /** @param {"image" | "imageUrl"} source */
+  #searchNewPicture(source) {
     this.element.text = "";
     this.element[source === "image" ? "imageUrl" : "image"] = undefined;
     this.element.lastSearch = source;
@@ -274,6 +289,8 @@ export class Patch {
     queueMicrotask(async () => {
       await this.featuresKnown;
       this.refreshing = false;
+      // As long as nobody knows what the back end can do, nothing of a link is given up.
+      if (this.activity.failed.has("features")) return;
       // The stock page learns the name of its index late.
       if (this.element.currentIndex === "") return;
       if (!this.features.clipgpt) this.chips = ONLY_BAR;
@@ -282,10 +299,17 @@ export class Patch {
       if (!views[this.view]) this.view = "search";
       this.record();
       this.show();
+      this.#stopWhatWasAsked();
       if (this.view === "explore") this.exploreView.load();
       else if (this.view === "compare") this.compareView.load();
       else this.results.load();
     });
+  }
+
+  /** What the page showed before has no more to come, and its errors are of no more interest. */
+  #stopWhatWasAsked() {
+    ["search", "more", "compare", "explore"].forEach((channel) => this.activity.stop(channel));
+    this.cards.stopCaptioning();
   }
 
   /**
@@ -332,6 +356,7 @@ export class Patch {
   /** @param {import("./address.js").View} view */
   changeView(view) {
     this.view = view;
+    this.captioned = false;
     this.refresh();
   }
 
@@ -345,6 +370,7 @@ export class Patch {
     this.view = "explore";
     this.cluster = cluster;
     this.near = near;
+    this.captioned = false;
     this.refresh();
   }
 
@@ -379,10 +405,11 @@ export class Patch {
   record() {
     if (this.restoring || !this.mounted || this.element.currentIndex === "") return;
     const address = toAddress(this.#state(), location.search);
-    if (address === location.search + location.hash) return;
-    if (this.recorded) history.pushState({}, "", address);
-    else history.replaceState({}, "", address);
+    const first = !this.recorded;
     this.recorded = true;
+    if (address === location.search + location.hash) return;
+    if (first) history.replaceState({}, "", address);
+    else history.pushState({}, "", address);
   }
 
   #onPopState = async () => {

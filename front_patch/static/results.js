@@ -14,7 +14,6 @@ export class Results {
     const { activity, element } = patch;
     if (patch.kind() === "empty") {
       element.images = [];
-      activity.stop("search");
       patch.understood.clear();
       return;
     }
@@ -27,7 +26,6 @@ export class Results {
     if (results === undefined) return;
     element.images = results;
     element.lastMetadataId = Math.min(element.numImages, results.length) - 1;
-    activity.stop("more");
     await element.updateComplete;
     if (patch.captioned) patch.cards.captionVisible();
     element.initialScroll();
@@ -60,7 +58,9 @@ export class Results {
     const { activity, backend, element, view } = this.patch;
     const first = (element.lastMetadataId ?? element.images.length) + 1;
     const ids = element.images.slice(first, first + count).map(({ id }) => id);
-    if (view !== "search" || activity.running.has("more") || ids.length === 0) return;
+    // Scrolling asks again and again: what failed is only asked for again when the user says so.
+    const asked = activity.running.has("more") || activity.failed.has("more");
+    if (view !== "search" || asked || ids.length === 0) return;
     const items = await activity.run(
       "more",
       "Loading more results",

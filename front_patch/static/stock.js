@@ -8,6 +8,8 @@
  * @property {(changed: Map<string, unknown>) => void} updated
  * @property {(item: Item) => unknown} renderImage
  * @property {() => Promise<void>} init
+ * @property {() => Promise<void>} initIndices
+ * @property {() => void} setBackendToDefault
  * @property {() => Promise<void> | void} textSearch
  * @property {() => Promise<void> | void} imageSearch
  * @property {() => Promise<void> | void} imageUrlSearch
@@ -23,6 +25,7 @@
  * @property {string | undefined} image
  * @property {string | undefined} imageUrl
  * @property {string} backendHost
+ * @property {string} defaultBackend
  * @property {string} currentIndex
  * @property {string} urlColumn
  * @property {boolean} useMclip
@@ -46,6 +49,8 @@ const METHODS = [
   "updated",
   "renderImage",
   "init",
+  "initIndices",
+  "setBackendToDefault",
   "textSearch",
   "imageSearch",
   "imageUrlSearch",
@@ -149,6 +154,12 @@ function actAsButton(image, label) {
 export function syncControls(root) {
   for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (root.querySelectorAll("#filter [type=checkbox]"))) {
     box.checked = box.hasAttribute("checked");
+  }
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const fields = root.querySelectorAll("#filter [type=text], #filter [type=input]");
+  for (const field of fields) {
+    const value = field.getAttribute("value") ?? "";
+    if (field.value !== value) field.value = value;
   }
   for (const select of root.querySelectorAll("select")) {
     const chosen = [...select.options].find((option) => option.hasAttribute("selected"));

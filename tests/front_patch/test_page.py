@@ -1,5 +1,6 @@
 """The page in a real Chromium against a real back end: what a person clicks, types and sees."""
 
+import base64
 import io
 import json
 import re
@@ -116,7 +117,8 @@ def test_a_picture_and_a_text_make_one_query(page, front_url):
 
 
 def test_chips_are_moved_and_removed_by_mouse(page, front_url):
-    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
     chips = page.locator(".chips li")
     expect(chips).to_have_count(3)
     with sent_to(page, "/knn-service") as bodies:
@@ -134,7 +136,8 @@ def test_chips_are_moved_and_removed_by_mouse(page, front_url):
 
 
 def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
-    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
     page.locator(".chips li").nth(0).focus()
     with sent_to(page, "/knn-service") as bodies:
         with results_of(page):
@@ -148,6 +151,16 @@ def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
         [{"id": 3}, {"text": "at night"}],
     ]
     expect(page.get_by_text("picture 5 removed")).to_have_count(1)
+
+
+def test_a_keyboard_goes_on_from_the_search_bar_when_the_last_chip_is_removed(page, front_url):
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
+    page.locator(".chips li").nth(0).focus()
+    with results_of(page):
+        page.keyboard.press("Delete")
+    expect(page.locator("#searchBar")).to_be_focused()
+    expect(page.get_by_role("status").filter(has_text="picture 3 removed")).to_have_count(1)
 
 
 def test_texts_are_pieces_of_a_query_too(page, front_url):
@@ -218,6 +231,60 @@ def test_another_index_forgets_the_pictures_of_this_one(page, front_url):
     assert "chip=" not in page.url
 
 
+def test_another_index_forgets_what_was_found_for_a_picture_of_this_one(page, front_url):
+    """Else pictures of the old index stand under captions of the new one."""
+    open_page(page, front_url)
+    search(page, "a red circle")
+    with results_of(page):
+        card(page, 0).get_by_label("Pictures like this one").click()
+    page.get_by_label("Index", exact=True).select_option("plain")
+    expect(figures(page)).to_have_count(0)
+    expect(page).to_have_url(re.compile("index=plain"))
+    assert "chip=" not in page.url
+
+
+@pytest.mark.parametrize("asked", ["captioned=true", "view=explore"])
+@pytest.mark.parametrize("source", ["image", "imageUrl"])
+def test_a_link_to_an_image_search_keeps_the_view_and_the_captions(page, front_url, asked, source):
+    picture = base64.b64encode(a_picture()).decode()
+    found = [{"id": 3, "similarity": 0.5, "image": picture}]
+    page.route("**/knn-service", lambda route: route.fulfill(json=found))
+    in_link = picture.translate(str.maketrans("+/", "-_", "="))
+    given = {"image": f"?{asked}#image={in_link}", "imageUrl": f"?{asked}&imageUrl=http://pictures/1.png"}[source]
+    page.route("http://pictures/1.png", lambda route: route.fulfill(body=a_picture(), content_type="image/png"))
+    open_page(page, f"{front_url}/{given}")
+    expect(page.locator(".caption:visible, .point").first).to_be_visible()
+    assert asked in page.url
+
+
+def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
+    """A tab that is restored before the back end has started has to come back as it was left."""
+    page.route("**/indices-list", lambda route: route.abort())
+    open_page(page, f"{front_url}/?index=shapes&query=at+night&encoder=blend&chip=item:3&chip=bar")
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/indices-list")
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        page.get_by_role("button", name="Try again").click()
+    assert searches(bodies)[0]["segments"] == [{"id": 3}, {"text": "at night"}]
+    assert "index=shapes&query=at+night" in page.url
+    assert "encoder=blend&chip=item%3A3&chip=bar" in page.url
+    expect(page.locator(".chips li")).to_have_count(2)
+    expect(page.get_by_label("Index", exact=True)).to_have_value("shapes")
+    assert all("ERR_FAILED" in error or "Failed to fetch" in error for error in page.console_errors)
+    page.console_errors.clear()
+
+
+def test_the_page_starts_when_its_back_end_answers_at_last(page, front_url):
+    """Opened at its bare address, before the back end has started."""
+    page.route("**/indices-list", lambda route: route.abort())
+    open_page(page, front_url)
+    page.unroute("**/indices-list")
+    page.get_by_role("button", name="Try again").click()
+    search(page, "a red circle")
+    expect(page.get_by_role("button", name="Explore")).to_be_visible()
+    page.console_errors.clear()
+
+
 def a_picture():
     data = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
@@ -279,6 +346,14 @@ def test_from_the_map_to_a_cluster_to_its_pictures_and_their_neighbours(page, fr
     expect(trail).to_have_count(2)
 
 
+def test_a_keyboard_goes_on_from_the_place_that_it_opened(page, front_url):
+    open_page(page, f"{front_url}/?view=explore")
+    page.get_by_label("Open: blue things").press("Enter")
+    place = page.get_by_label("Where you have been").locator("[aria-current]")
+    expect(place).to_have_text("blue things")
+    expect(place).to_be_focused()
+
+
 def test_the_explore_service_s_own_answer_is_shown(page, exploring_url):
     open_page(page, f"{exploring_url}/?view=explore")
     page.locator(".point").first.wait_for()
@@ -310,6 +385,21 @@ def test_back_and_forward_go_through_what_was_seen(page, front_url):
         page.go_forward()
     page.go_forward()
     expect(page.locator(".point").first).to_be_visible()
+
+
+def test_what_a_link_opened_stays_in_the_history(page, front_url):
+    """Whoever searches on from a link, or after a reload, comes back to it."""
+    open_page(page, f"{front_url}/?query=a+red+circle")
+    expect(figures(page).first).to_be_visible()
+    for again in (page.reload, lambda: page.goto(page.url)):
+        with results_of(page):
+            again()
+        red = shown_ids(page)
+        search(page, "a blue square")
+        with results_of(page):
+            page.go_back()
+        expect(page.locator("#searchBar")).to_have_value("a red circle")
+        assert shown_ids(page) == red
 
 
 def test_a_copied_link_shows_the_same_page(page, browser, front_url):
@@ -361,6 +451,41 @@ def test_a_link_to_a_place_in_the_index(page, front_url):
     expect(page.locator(".pictures figure").first).to_be_visible()
 
 
+@pytest.mark.parametrize("place", ["cluster=999.999", "near=99999999"])
+def test_a_link_to_a_place_that_is_no_more_leads_to_the_map(page, exploring_url, place):
+    """Explored anew, an index has other clusters: the page would show an error wherever one goes."""
+    open_page(page, f"{exploring_url}/?view=explore&{place}")
+    expect(page.get_by_role("alert")).to_contain_text("The back end says")
+    page.get_by_role("button", name="All pictures").click()
+    expect(page.locator(".point").first).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+@pytest.mark.parametrize("view", ["query=a+red+circle&view=compare", "view=explore&near=50"])
+def test_a_link_to_captioned_pictures_of_another_view(page, front_url, view):
+    open_page(page, f"{front_url}/?{view}&captioned=true")
+    expect(page.locator(".caption:visible").first).to_be_visible()
+    assert "captioned=true" in page.url
+
+
+def test_the_settings_of_the_display_are_part_of_the_link(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    page.get_by_label("Display similarities").check()
+    expect(page).to_have_url(re.compile("displaySimilarities=true"))
+
+
+def test_going_back_shows_the_setting_that_is_used(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    with results_of(page):
+        page.get_by_label("Aesthetic weight").fill("0.9")
+    with results_of(page):
+        page.go_back()
+    expect(page.get_by_label("Aesthetic weight")).to_have_value("0.5")
+
+
 PLACES = {
     "search": "?query=a+red+circle&encoder=blend&captioned=true",
     "query in pieces": "?query=at+night&chip=item:3&chip=bar&chip=text:in+summer",
@@ -395,6 +520,32 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, front_url, place):
     expect(page.get_by_label("Backend url")).to_be_hidden()
     page.get_by_role("button", name="Settings").click()
     expect(page.get_by_label("Backend url")).to_be_visible()
+
+
+LONG_WORD = 200 * "w"
+
+
+@pytest.mark.parametrize("width", [360, 390, 412])
+def test_on_a_phone_long_texts_are_not_wider_than_the_screen(page, front_url, width):
+    def with_long_captions(route):
+        answer = route.fetch()
+        place = answer.json()
+        for cluster in place["clusters"]:
+            cluster |= {"caption": LONG_WORD, "distinctive_caption": "a label with room for much"}
+        route.fulfill(response=answer, json=place)
+
+    page.route("**/explore-service?**", with_long_captions)
+    refused = {"error": {"field": "text", "message": LONG_WORD}}
+    page.route("**/knn-service", lambda route: route.fulfill(status=400, json=refused))
+    page.set_viewport_size({"width": width, "height": 844})
+    open_page(page, f"{front_url}/?view=explore")
+    page.locator(".point").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.goto(f"{front_url}/?query=at+night&chip=text:{LONG_WORD}&chip=bar")
+    expect(page.locator(".chips li").first).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text(LONG_WORD)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.console_errors.clear()
 
 
 def test_all_is_done_by_keyboard(page, front_url):
@@ -491,6 +642,58 @@ def test_what_went_wrong_is_told_and_can_be_tried_again(page, front_url):
     page.console_errors.clear()
 
 
+BUSY = {"status": 503, "json": {"error": {"field": "", "message": "full"}}}
+
+
+def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url):
+    page.route("**/metadata", lambda route: route.fulfill(**BUSY))
+    open_page(page, f"{front_url}/?hideDuplicateImages=false")
+    with sent_to(page, "/metadata") as bodies:
+        search(page, "a red circle")
+        page.evaluate("window.scrollTo(0, 1e6)")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        for _ in range(10):
+            page.evaluate("window.dispatchEvent(new Event('scroll'))")
+            page.wait_for_timeout(50)
+    assert len(bodies) == 1
+    seen = figures(page).count()
+    page.unroute("**/metadata")
+    page.get_by_role("button", name="Try again").click()
+    expect(figures(page).nth(seen)).to_be_attached()
+    page.console_errors.clear()
+
+
+def test_a_picture_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
+    """A link from before the index was built anew."""
+    open_page(page, f"{front_url}/?query=at+night&chip=item:99999999&chip=item:3&chip=bar")
+    expect(page.get_by_alt_text("picture 3")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("99999999")
+    with results_of(page):
+        page.get_by_label("Remove picture 99999999").click()
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+def test_what_went_wrong_with_an_old_search_is_not_told_for_a_new_one(page, front_url):
+    """Its captions, asked for again, would be those of the same ids in another index."""
+    page.route("**/caption-service", lambda route: route.fulfill(**BUSY))
+    open_page(page, front_url)
+    search(page, "a red circle")
+    for place in (0, 1):
+        card(page, place).get_by_label("Caption this picture").click()
+    expect(page.get_by_role("button", name="Try again")).to_have_count(2)
+    search(page, "a blue square")
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+def test_an_address_that_is_none_is_named_as_it_was_typed(page, front_url):
+    open_page(page, front_url)
+    page.get_by_label("Backend url").fill("http://a:b")
+    expect(page.get_by_role("alert")).to_contain_text("The back end does not answer at http://a:b/indices-list.")
+    page.console_errors.clear()
+
+
 def test_an_index_without_a_model_shows_what_stock_shows(page, front_url):
     open_page(page, f"{front_url}/?index=plain")
     search(page, "a red circle")
@@ -543,6 +746,7 @@ def test_a_page_that_has_changed_stays_stock_and_the_console_says_why(page, fron
         route.fulfill(response=answer, body=answer.text().replace(*changed))
 
     page.route(re.compile(r"/(main\.\w+\.js)?$"), change)
+    page.emulate_media(color_scheme="dark")  # the stock page is light all the same
     page.goto(front_url)
     page.wait_for_timeout(500)
     told = [error for error in page.console_errors if "CLIP-GPT is not added to this page" in error]
@@ -554,4 +758,6 @@ def test_a_page_that_has_changed_stays_stock_and_the_console_says_why(page, fron
         page.locator("#searchBar").press("Enter")
         expect(figures(page).first).to_be_visible()
         expect(page.locator("#clipgpt")).to_have_count(0)
+    expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
+    expect(page.locator("body")).to_have_css("background-color", "rgba(0, 0, 0, 0)")
     page.console_errors.clear()
