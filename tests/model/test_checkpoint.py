@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import fsspec
@@ -15,6 +16,7 @@ from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.places import read_config
 from clipgpt_retrieval.storage import check_new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]
@@ -124,6 +126,16 @@ def test_a_missing_model_is_named(tmp_path):
     for path in [str(tmp_path / "nothing"), "memory://nothing/here", "./nothing"]:
         with pytest.raises(ModelError, match="nothing"):
             load(path)
+
+
+@pytest.mark.parametrize("path", ["nosuch://bucket/model", "http://127.0.0.1:9/model", "s3://bucket/model"])
+def test_an_address_that_cannot_be_reached_is_told_in_a_sentence(path, monkeypatch):
+    """A file system that is not installed, or a server that is down, ended in forty lines of Python."""
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for read in (load, read_config):
+        with pytest.raises(ModelError, match=rf"^{path} cannot be fetched \(.*\): check the address") as raised:
+            read(path)
+        assert "\n" not in str(raised.value)
 
 
 def test_an_unreachable_hub_is_told_in_a_sentence(monkeypatch):
