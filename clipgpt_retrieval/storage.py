@@ -65,6 +65,7 @@ def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> 
 
     Raises:
         InputError: an input would be lost, or the folder that the process is in, or what is no earlier such folder.
+        DataError: a url of a file system that is not installed.
     """
     fs, place = _place(url)
     for one in [*inputs, "."]:
@@ -81,7 +82,10 @@ def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> 
 
 def _place(url: str) -> tuple[Any, PurePosixPath]:
     """The file system that a path or url is on, and where on it, links followed."""
-    fs, path = fsspec.core.url_to_fs(url)
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise DataError(f"{url} is on no file system that is installed here: {error}") from error
     return fs, PurePosixPath(Path(path).resolve().as_posix() if "file" in fs.protocol else path)
 
 
@@ -170,13 +174,16 @@ def read_array(url: str) -> np.ndarray:
     """An array from an ``.npy`` file, never unpickled.
 
     Raises:
-        DataError: no such file, or no array in it.
+        DataError: no such file, no array in it, or a single number.
     """
     try:
         with fsspec.open(url, "rb") as file:
-            return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, ImportError) as error:
         raise DataError(f"{url} cannot be read as an .npy array: {error}") from error
+    if not array.ndim:
+        raise DataError(f"{url} holds a single number: give an .npy file of vectors [n, d]")
+    return array
 
 
 def write_array(url: str, array: np.ndarray) -> None:
