@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from typing import Any
 
 from clipgpt_retrieval.errors import DataError, InputError
@@ -133,7 +134,7 @@ def _first_index(host: str) -> str:
     try:
         with urllib.request.urlopen(f"{host}/indices-list", timeout=30) as answer:
             return json.load(answer)[0]
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, ValueError, LookupError, HTTPException) as error:
         raise DataError(f"{host} lists no indices ({error}): is it the address of a back end?") from error
 
 
