@@ -1,5 +1,6 @@
 """Folders on any file system that fsspec knows: fetched whole, and put in place only once they are complete."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -117,13 +118,17 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
 
 
 def _replace(staging_folder: Path, target: Path) -> None:
-    if not target.exists():
-        staging_folder.rename(target)
-        return
-    old = target.parent / f".{target.name}.{uuid4().hex[:8]}.old"
-    target.rename(old)
-    staging_folder.rename(target)
-    shutil.rmtree(old)
+    """Of several processes that write one folder, the last to be done leaves its own."""
+    while staging_folder.exists():
+        old = target.parent / f".{target.name}.{uuid4().hex[:8]}.old"
+        with suppress(FileNotFoundError):  # nothing is there, or another process has just moved it
+            target.rename(old)
+        try:
+            staging_folder.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # these: another process put its own there
+                raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _upload(folder: Path, url: str, last: str) -> None:

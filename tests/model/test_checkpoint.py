@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -17,7 +18,7 @@ from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.places import read_config
-from clipgpt_retrieval.storage import check_new_folder
+from clipgpt_retrieval.storage import check_new_folder, new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]
 
@@ -92,6 +93,21 @@ def test_a_link_to_a_model_leads_to_the_new_one(clipgpt, copy):
     checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(link))
     assert link.is_symlink() and load(str(copy), device="cpu") and not (copy / "left_over.txt").exists()
     assert sorted(path.name for path in copy.parent.iterdir()) == ["link", "model"]
+
+
+def test_of_several_saves_at_once_each_ends_and_one_stays_whole(tmp_path):
+    """The slower of two jobs with one output folder lost all that it had made, some of the time."""
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            with new_folder(str(tmp_path / "model"), "config.json") as folder:
+                for name in ("weights", "config.json"):
+                    (folder / name).write_text(str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len({file.read_text() for file in (tmp_path / "model").iterdir()}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_an_interrupted_save_leaves_the_old_model(clipgpt, copy, monkeypatch):
