@@ -35,6 +35,11 @@ def exists(path: str) -> bool:
     return fs.exists(place)
 
 
+def local_path(path: str) -> Path:
+    """A local path as fsspec reads it: absolute, and ``~`` is the home folder."""
+    return Path(fsspec.core.url_to_fs(path)[1])
+
+
 @contextmanager
 def local_folder(url: str) -> Iterator[Path]:
     """A local copy of the folder at ``url``, kept while the context lasts; a local folder is used as it is.
@@ -43,9 +48,9 @@ def local_folder(url: str) -> Iterator[Path]:
         FileNotFoundError: there is no such folder.
     """
     if not is_url(url):
-        if not Path(url).is_dir():
+        if not local_path(url).is_dir():
             raise FileNotFoundError(url)
-        yield Path(url)
+        yield local_path(url)
         return
     fs, root = fsspec.core.url_to_fs(url)
     if not fs.isdir(root):
@@ -106,7 +111,7 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
             yield Path(staging)
             _upload(Path(staging), url, last)
         return
-    target = Path(url).resolve()
+    target = local_path(url).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     staging_folder = target.parent / f".{target.name}.{uuid4().hex[:8]}"
     staging_folder.mkdir()
@@ -160,7 +165,7 @@ def content_key(path: str) -> str:
         fs, place = fsspec.core.url_to_fs(path)
         return fs.ukey(place)
     digest = hashlib.sha256()
-    named = Path(path)
+    named = local_path(path)
     for file in sorted(filter(Path.is_file, named.iterdir() if named.is_dir() else [named])):
         digest.update(f"{file.name}/{file.stat().st_size}/".encode())
         with file.open("rb") as content:

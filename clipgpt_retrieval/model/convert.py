@@ -17,8 +17,8 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
     """Converts a model by what it is.
 
     Args:
-        source: a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or a clipgpt model, to
-            become a General-GPT directory.
+        source: path or fsspec url of a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or
+            of a clipgpt model, to become a General-GPT directory.
         output: directory or fsspec url to write; an earlier model there is replaced.
         tokenizer: directory or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
         embedding_norm: norm that the embeddings had in training, where it is known.
@@ -35,7 +35,7 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
         raise InputError("embedding_norm", f"is {embedding_norm!r}, it must be a finite number above 0")
     check_new_folder("output", output, "config.json", [source, *([tokenizer] if tokenizer else [])])
     if source.endswith(".pt"):
-        network = load_clipcap(Path(source), embedding_norm)
+        network = load_clipcap(source, embedding_norm)
         save(network, _tokenizer(tokenizer or "gpt2", network), output)
         return (
             f"{output} holds {source}, a ClipCap with {network.config.prefix_length} prefix vectors, as a clipgpt "

@@ -13,7 +13,7 @@ from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import TrainingError
 from clipgpt_retrieval.model.checkpoint import save
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import cache_folder, content_key, is_url
+from clipgpt_retrieval.storage import cache_folder, content_key, is_url, local_path
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.display import TENSORBOARD
@@ -139,7 +139,7 @@ def _run_folder(run: Run) -> Path:
         name = hashlib.sha256(output_folder.encode()).hexdigest()[:8]
         folder = cache_folder() / "runs" / f"{name}-{key}"
     else:
-        target = Path(output_folder).resolve()
+        target = local_path(output_folder).resolve()
         folder = target.parent / f".{target.name}.run-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

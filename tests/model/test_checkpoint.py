@@ -18,7 +18,7 @@ from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.places import read_config
-from clipgpt_retrieval.storage import check_new_folder, new_folder
+from clipgpt_retrieval.storage import check_new_folder, content_key, new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]
 
@@ -108,6 +108,17 @@ def test_of_several_saves_at_once_each_ends_and_one_stays_whole(tmp_path):
         list(pool.map(write, range(4)))
     assert len({file.read_text() for file in (tmp_path / "model").iterdir()}) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_home_folder_is_where_a_tilde_says(clipgpt, tmp_path, monkeypatch):
+    """Bash leaves the ~ of --output=~/model as it is: the model went into a folder called ~, and was found by none."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "work")
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, "~/model")
+    assert load("~/model", device="cpu").clip_dim == clipgpt.clip_dim
+    assert (tmp_path / "model").is_dir() and not list((tmp_path / "work").iterdir())
+    assert content_key("~/model") == content_key(str(tmp_path / "model"))
 
 
 def test_an_interrupted_save_leaves_the_old_model(clipgpt, copy, monkeypatch):

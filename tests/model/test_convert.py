@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
 from clipgpt_retrieval.cli import main
 from clipgpt_retrieval.engine import load
-from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.generation import Generation
 from clipgpt_retrieval.model.convert import convert
 from clipgpt_retrieval.training.train import train
@@ -190,3 +190,11 @@ def test_a_norm_that_is_none_makes_no_model(clipcap, tmp_path, norm):
 def test_a_norm_is_refused_where_it_would_change_nothing(clipgpt_path, tmp_path):
     with pytest.raises(InputError, match=r"^embedding_norm: .* leave the flag out"):
         convert(clipgpt_path, str(tmp_path / "theirs"), embedding_norm=10.0)
+
+
+def test_a_clipcap_on_another_file_system_is_read_there(clipcap, tmp_path):
+    file, folder = clipcap[1] / "coco_weights.pt", str(tmp_path / "out")
+    convert(file.as_uri(), folder, tokenizer=str(clipcap[1] / "tokenizer"))
+    assert load(folder, device="cpu").clip_dim == CLIP_DIM
+    with pytest.raises(DataError, match=r"^nosuch://bucket/coco\.pt is on no file system"):
+        convert("nosuch://bucket/coco.pt", str(tmp_path / "other"))
