@@ -1,5 +1,6 @@
 """The command line: every command of ``clipgpt-retrieval``."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -84,10 +85,15 @@ def main() -> None:
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     try:
         fire.Fire(_commands(), name="clipgpt-retrieval")
+        sys.stdout.flush()
     except ClipGptError as error:
         sys.exit(_fail(str(error)))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # `| head` has read enough. Python flushes once more when it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # what a shell says of a program that head ended
 
 
 def _fail(message: str) -> int:

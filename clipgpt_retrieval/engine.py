@@ -228,7 +228,7 @@ class ClipGpt:
         self, embeddings: Any, *, scored: bool, batch_size: int = 64, **generation: Any
     ) -> list[list[Caption]]:
         settings = Generation(**generation)
-        vectors = unit_embeddings(embeddings, self.clip_dim) if len(embeddings) else np.empty((0, self.clip_dim))
+        vectors = unit_embeddings(embeddings, self.clip_dim)
         return self.generate_captions(vectors, settings, scored=scored, batch_size=batch_size)
 
     def generate_captions(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -67,8 +68,13 @@ class Generation:
 
     def __post_init__(self) -> None:
         for field in ("num_captions", "num_beams", "max_new_tokens"):
-            if getattr(self, field) < 1:
-                raise InputError(field, f"is {getattr(self, field)}, it must be at least 1")
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise InputError(field, f"is {value!r}, it must be a whole number of at least 1")
+        for field in ("temperature", "top_p"):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise InputError(field, f"is {value!r}, it must be a number")
         if not 0 <= self.temperature < float("inf"):
             raise InputError("temperature", f"is {self.temperature}, it must be 0 or more")
         if 0 < self.temperature < MIN_TEMPERATURE:

@@ -1,5 +1,6 @@
 """Folders on any file system that fsspec knows: fetched whole, and put in place only once they are complete."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -34,6 +35,11 @@ def exists(path: str) -> bool:
     return fs.exists(place)
 
 
+def local_path(path: str) -> Path:
+    """A local path as fsspec reads it: absolute, and ``~`` is the home folder."""
+    return Path(fsspec.core.url_to_fs(path)[1])
+
+
 @contextmanager
 def local_folder(url: str) -> Iterator[Path]:
     """A local copy of the folder at ``url``, kept while the context lasts; a local folder is used as it is.
@@ -42,9 +48,9 @@ def local_folder(url: str) -> Iterator[Path]:
         FileNotFoundError: there is no such folder.
     """
     if not is_url(url):
-        if not Path(url).is_dir():
+        if not local_path(url).is_dir():
             raise FileNotFoundError(url)
-        yield Path(url)
+        yield local_path(url)
         return
     fs, root = fsspec.core.url_to_fs(url)
     if not fs.isdir(root):
@@ -65,6 +71,7 @@ def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> 
 
     Raises:
         InputError: an input would be lost, or the folder that the process is in, or what is no earlier such folder.
+        DataError: a url of a file system that is not installed.
     """
     fs, place = _place(url)
     for one in [*inputs, "."]:
@@ -81,7 +88,10 @@ def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> 
 
 def _place(url: str) -> tuple[Any, PurePosixPath]:
     """The file system that a path or url is on, and where on it, links followed."""
-    fs, path = fsspec.core.url_to_fs(url)
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise DataError(f"{url} is on no file system that is installed here: {error}") from error
     return fs, PurePosixPath(Path(path).resolve().as_posix() if "file" in fs.protocol else path)
 
 
@@ -101,7 +111,7 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
             yield Path(staging)
             _upload(Path(staging), url, last)
         return
-    target = Path(url).resolve()
+    target = local_path(url).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     staging_folder = target.parent / f".{target.name}.{uuid4().hex[:8]}"
     staging_folder.mkdir()
@@ -113,13 +123,17 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
 
 
 def _replace(staging_folder: Path, target: Path) -> None:
-    if not target.exists():
-        staging_folder.rename(target)
-        return
-    old = target.parent / f".{target.name}.{uuid4().hex[:8]}.old"
-    target.rename(old)
-    staging_folder.rename(target)
-    shutil.rmtree(old)
+    """Of several processes that write one folder, the last to be done leaves its own."""
+    while staging_folder.exists():
+        old = target.parent / f".{target.name}.{uuid4().hex[:8]}.old"
+        with suppress(FileNotFoundError):  # nothing is there, or another process has just moved it
+            target.rename(old)
+        try:
+            staging_folder.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # these: another process put its own there
+                raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _upload(folder: Path, url: str, last: str) -> None:
@@ -151,7 +165,7 @@ def content_key(path: str) -> str:
         fs, place = fsspec.core.url_to_fs(path)
         return fs.ukey(place)
     digest = hashlib.sha256()
-    named = Path(path)
+    named = local_path(path)
     for file in sorted(filter(Path.is_file, named.iterdir() if named.is_dir() else [named])):
         digest.update(f"{file.name}/{file.stat().st_size}/".encode())
         with file.open("rb") as content:
@@ -170,13 +184,16 @@ def read_array(url: str) -> np.ndarray:
     """An array from an ``.npy`` file, never unpickled.
 
     Raises:
-        DataError: no such file, or no array in it.
+        DataError: no such file, no array in it, or a single number.
     """
     try:
         with fsspec.open(url, "rb") as file:
-            return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, ImportError) as error:
         raise DataError(f"{url} cannot be read as an .npy array: {error}") from error
+    if not array.ndim:
+        raise DataError(f"{url} holds a single number: give an .npy file of vectors [n, d]")
+    return array
 
 
 def write_array(url: str, array: np.ndarray) -> None:

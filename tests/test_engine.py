@@ -48,11 +48,13 @@ def test_nothing_in_nothing_out(clipgpt):
     ("call", "field"),
     [
         (lambda m: m.encode(["ok", ""]), "text"),
+        (lambda m: m.encode(["half a letter \ud800"]), "text"),
         (lambda m: m.encode("one text"), "queries"),
         (lambda m: m.answer("one text"), "queries"),
         (lambda m: m.encode(["ok"], space="pixels"), "space"),
         (lambda m: m.encode(["long " * 200]), "text"),
         (lambda m: m.caption([[1.0, 2.0]]), "embedding"),
+        (lambda m: m.caption(3.0), "embedding"),
         (lambda m: m.caption(np.ones((1, 64)), num_beams=0), "num_beams"),
         (lambda m: m.captions(np.ones((1, 64)), temperature=-1), "temperature"),
         (lambda m: m.captions(np.ones((1, 64)), temperature=1e-39), "temperature"),
@@ -64,6 +66,12 @@ def test_bad_input_names_its_field(clipgpt, call, field):
     with pytest.raises(InputError) as raised:
         call(clipgpt)
     assert raised.value.field == field
+
+
+def test_one_vector_instead_of_a_list_is_said_to_be_that(clipgpt):
+    """It read "has 64 numbers, this model takes 64"."""
+    with pytest.raises(InputError, match=r"has shape \(64,\): give a list of vectors of 64 numbers"):
+        clipgpt.caption(np.ones(64))
 
 
 def test_a_text_longer_than_the_context_says_how_long_it_may_be(clipgpt):

@@ -6,6 +6,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http.client import HTTPException
 from typing import Any
 
 from clipgpt_retrieval.errors import DataError, InputError
@@ -139,7 +140,7 @@ def _first_index(load: Load) -> str:
     try:
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return json.load(answer)[0]
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, ValueError, LookupError, HTTPException) as error:
         raise DataError(f"{load.host} lists no indices ({error}): is it the address of a back end?") from error
 
 

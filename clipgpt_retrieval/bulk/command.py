@@ -190,8 +190,8 @@ def _positive(field: str, value: int) -> int:
 
 
 def _whole(field: str, value: int, least: int) -> int:
-    if not isinstance(value, int) or value < least:
-        raise InputError(field, f"is {value}, it must be a whole number of at least {least}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(field, f"is {value!r}, it must be a whole number of at least {least}")
     return value
 
 
@@ -201,6 +201,7 @@ def _encode_few(texts: tuple[str, ...], model: str, space: str, output: str | No
     if not texts:
         raise InputError("texts", 'are missing: clipgpt-retrieval encode --model MODEL "two giraffes"')
     if output is not None:
+        output = str(output)
         _make_room(output)
     embeddings = load(model, device=device).encode([str(text) for text in texts], space=space)
     if output is None:
@@ -217,13 +218,14 @@ def _make_room(output: str) -> None:
     """Makes the folder of a file that is written once the work is done."""
     import fsspec
 
-    fs, path = fsspec.core.url_to_fs(output)
+    try:
+        fs, path = fsspec.core.url_to_fs(output)
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    except (OSError, ValueError, ImportError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise InputError("output", f"{output} cannot be written ({told}): name another") from error
     if fs.isdir(path):
         raise InputError("output", f"{output} is a folder: name a file in it")
-    try:
-        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-    except OSError as error:
-        raise InputError("output", f"{output} cannot be written ({error.strerror or error}): name another") from error
 
 
 def _caption_file(embeddings: str, model: str, rows: int | None, generation: dict[str, Any], device: str) -> None:
@@ -232,7 +234,8 @@ def _caption_file(embeddings: str, model: str, rows: int | None, generation: dic
     from clipgpt_retrieval.engine import load
     from clipgpt_retrieval.storage import read_array
 
-    vectors = read_array(embeddings)[:rows]
+    first = None if rows is None else _positive("rows", rows)
+    vectors = read_array(str(embeddings))[:first]
     engine = load(model, device=device)
     batch_size = 64
     for start in tqdm(range(0, len(vectors), batch_size), unit="batch", disable=len(vectors) <= batch_size):

@@ -4,8 +4,7 @@ Their ``.pt`` files hold the weights of an MLP from a CLIP embedding to a prefix
 the prefix at once and ends with a full stop.
 """
 
-from pathlib import Path
-
+import fsspec
 import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -25,11 +24,11 @@ GIVE = "give a .pt file that ClipCap's train.py wrote for GPT-2 with --mapping_t
 MLP = {"clip_project.model.0": "clip_in.project.0", "clip_project.model.2": "clip_in.project.2"}
 
 
-def load_clipcap(file: Path, embedding_norm: float | None) -> ClipGptModel:
+def load_clipcap(file: str, embedding_norm: float | None) -> ClipGptModel:
     """Reads a ClipCap ``.pt`` file; nothing in it is executed.
 
     Args:
-        file: weights of ``ClipCaptionModel`` or ``ClipCaptionPrefix`` with an MLP.
+        file: path or fsspec url of the weights of ``ClipCaptionModel`` or ``ClipCaptionPrefix`` with an MLP.
         embedding_norm: the norm of the embeddings in training; None: that of raw ViT-B/32 embeddings. It is 1 for a
             model that was trained with ``--normalize_prefix``.
 
@@ -60,9 +59,10 @@ def load_clipcap(file: Path, embedding_norm: float | None) -> ClipGptModel:
     return model
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read(file: str) -> dict[str, Tensor]:
     try:
-        weights = torch.load(file, map_location="cpu", weights_only=True)
+        with fsspec.open(file, "rb") as content:
+            weights = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load lets out whatever unpickling a strange file raises
         raise ModelError(f"{file} cannot be read as a file of weights: {str(error).splitlines()[0]}") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
@@ -74,7 +74,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _backbone_config(file: Path, weights: dict[str, Tensor]) -> GPT2Config:
+def _backbone_config(file: str, weights: dict[str, Tensor]) -> GPT2Config:
     try:
         vocabulary, width = weights["gpt.transformer.wte.weight"].shape
         positions = len(weights["gpt.transformer.wpe.weight"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from clipgpt_retrieval.errors import ModelError
+from clipgpt_retrieval.errors import InputError, ModelError
 from clipgpt_retrieval.model.checkpoint import load, read_document, save
 from clipgpt_retrieval.model.clipcap import load_clipcap
 from clipgpt_retrieval.model.config import ClipGptConfig
@@ -17,8 +17,8 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
     """Converts a model by what it is.
 
     Args:
-        source: a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or a clipgpt model, to
-            become a General-GPT directory.
+        source: path or fsspec url of a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or
+            of a clipgpt model, to become a General-GPT directory.
         output: directory or fsspec url to write; an earlier model there is replaced.
         tokenizer: directory or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
         embedding_norm: norm that the embeddings had in training, where it is known.
@@ -28,11 +28,14 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
 
     Raises:
         ModelError: the source cannot be read, or cannot be what it should become.
-        InputError: the output would take the place of the source, or of what is no model.
+        InputError: the output would take the place of the source, or of what is no model; a norm that is none, or that
+            is given for a clipgpt model.
     """
+    if embedding_norm is not None and not _is_norm(embedding_norm):
+        raise InputError("embedding_norm", f"is {embedding_norm!r}, it must be a finite number above 0")
     check_new_folder("output", output, "config.json", [source, *([tokenizer] if tokenizer else [])])
     if source.endswith(".pt"):
-        network = load_clipcap(Path(source), embedding_norm)
+        network = load_clipcap(source, embedding_norm)
         save(network, _tokenizer(tokenizer or "gpt2", network), output)
         return (
             f"{output} holds {source}, a ClipCap with {network.config.prefix_length} prefix vectors, as a clipgpt "
@@ -40,6 +43,8 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
         )
     network, words = load(source, tokenizer_path=tokenizer, embedding_norm=embedding_norm)
     if _is_clipgpt(source):
+        if embedding_norm is not None:
+            raise InputError("embedding_norm", f"{source} is a clipgpt model and knows its own: leave the flag out")
         _save_as_general_gpt(network, words, source, output)
         return f"{output} holds {source} as General-GPT's notebook saves its models"
     save(network, words, output)
@@ -47,6 +52,10 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
         f"{output} holds {source}, a General-GPT, as a clipgpt model; the norm of the embeddings that it reads is "
         f"{network.config.embedding_norm:.2f}{'' if embedding_norm else ', as measured on what it predicts'}"
     )
+
+
+def _is_norm(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _is_clipgpt(source: str) -> bool:

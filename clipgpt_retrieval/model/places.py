@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,22 @@ def as_folder(path: str, hub_files: Sequence[str] = HUB_FILES) -> Iterator[Path]
         hub_files: what is fetched of a hub's repository.
 
     Raises:
-        ModelError: nothing is there.
+        ModelError: nothing is there, or it cannot be fetched.
     """
     if path in SHIPPED and not SHIPPED[path].is_dir():
         raise ModelError(f"this installation lacks the {path} model: install the package again, or run demo --build")
-    try:
-        path = str(SHIPPED.get(path, path))
-        if is_url(path) or Path(path).exists() or path.count("/") > 1 or path.startswith((".", "/", "~")):
-            with local_folder(path) as folder:
-                yield folder
-        else:
-            yield _fetch_from_hub(path, hub_files)
-    except FileNotFoundError:
-        raise ModelError(f"{path} does not exist: give a directory, a hub id or an fsspec url") from None
+    path = str(SHIPPED.get(path, path))
+    if not (is_url(path) or Path(path).exists() or path.count("/") > 1 or path.startswith((".", "/", "~"))):
+        yield _fetch_from_hub(path, hub_files)
+        return
+    with ExitStack() as kept:
+        try:
+            folder = kept.enter_context(local_folder(path))
+        except FileNotFoundError:
+            raise ModelError(f"{path} does not exist: give a directory, a hub id or an fsspec url") from None
+        except Exception as error:  # every file system has errors of its own
+            raise _unreachable(path, error) from error
+        yield folder
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -53,14 +56,17 @@ def read_config(path: str) -> dict[str, Any]:
         path: a directory, an fsspec url, a hub id, or ``demo``.
 
     Raises:
-        ModelError: nothing there, or no configuration in it.
+        ModelError: nothing there, no configuration in it, or it cannot be fetched.
     """
     if is_url(path):
-        fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
         try:
-            return _parsed(fs.cat_file(f"{root}/{CONFIG}"), path)
+            fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
+            text = fs.cat_file(f"{root}/{CONFIG}")
         except FileNotFoundError:
             raise ModelError(f"{path} holds no {CONFIG}: it is not there, or no clipgpt model") from None
+        except Exception as error:  # every file system has errors of its own
+            raise _unreachable(path, error) from error
+        return _parsed(text, path)
     with as_folder(path, [CONFIG]) as folder:
         return config_in(folder, path)
 
@@ -94,6 +100,11 @@ def _parsed(text: bytes, path: str) -> dict[str, Any]:
     if not isinstance(config, dict) or "model_type" not in config:
         raise ModelError(f"{path}: {UNREADABLE}")
     return config
+
+
+def _unreachable(path: str, error: Exception) -> ModelError:
+    told = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return ModelError(f"{path} cannot be fetched ({told}): check the address, and that what it needs is installed")
 
 
 def _fetch_from_hub(hub_id: str, files: Sequence[str]) -> Path:

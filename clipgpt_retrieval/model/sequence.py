@@ -186,6 +186,10 @@ class SequenceFormat:
     def _text_ids(self, text: str, follows: bool) -> list[int]:
         if not isinstance(text, str) or not text.strip():
             raise InputError("text", "is empty: say in words what to look for")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError("text", "is no valid Unicode (it holds a lone surrogate): give it as UTF-8") from None
         before = self._space if follows else ""
         return self.tokenize(before + CAPTION_OPENING + clean_caption(text) + CAPTION_CLOSING + self._space)
 
@@ -213,18 +217,22 @@ def clean_caption(text: str) -> str:
 
 
 def unit_embeddings(embeddings: Any, clip_dim: int) -> np.ndarray:
-    """Embeddings as float32 ``[n, clip_dim]`` of unit norm.
+    """Embeddings as float32 ``[n, clip_dim]`` of unit norm; of an empty list, none.
 
     Raises:
-        InputError: not numbers, of another length than ``clip_dim``, not finite, or a vector of norm zero.
+        InputError: not numbers, no list of vectors, of another length than ``clip_dim``, not finite, or a vector of
+            norm zero.
     """
     try:
         array = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError):
         raise InputError("embedding", f"is not a vector of {clip_dim} numbers") from None
-    if array.ndim != 2 or array.shape[1] != clip_dim:
-        length = array.shape[-1] if array.ndim else 0
-        raise InputError("embedding", f"has {length} numbers, this model takes {clip_dim}")
+    if array.shape[:1] == (0,):
+        return np.empty((0, clip_dim), np.float32)
+    if array.ndim != 2:
+        raise InputError("embedding", f"has shape {array.shape}: give a list of vectors of {clip_dim} numbers")
+    if array.shape[1] != clip_dim:
+        raise InputError("embedding", f"has {array.shape[1]} numbers, this model takes {clip_dim}")
     norms = np.linalg.norm(array, axis=1, keepdims=True)
     if not np.isfinite(norms).all() or (norms == 0).any():
         raise InputError("embedding", "must be finite and not all zero")

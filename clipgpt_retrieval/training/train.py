@@ -4,14 +4,17 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.errors import TrainingError
 from clipgpt_retrieval.model.checkpoint import save
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import cache_folder, content_key, is_url
+from clipgpt_retrieval.storage import cache_folder, content_key, is_url, local_path
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.display import TENSORBOARD
@@ -42,7 +45,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         InputError: a setting that cannot be.
         DataError: the folder cannot be learned from.
         ModelError: the backbone cannot be loaded.
-        TrainingError: the run diverges, or its checkpoint cannot be read.
+        TrainingError: the run diverges, its checkpoint cannot be read, or the same run is under way already.
     """
     run = open_run(Settings(embeddings_folder, output_folder, **options))
     if run.ranks.first:
@@ -52,10 +55,28 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         if run.settings.bf16 and not run.bf16:
             print("this device would have to emulate bfloat16: the run computes in float32")
     folder = _run_folder(run)
-    _learn(run, folder)
-    run.ranks.leave()
-    if not run.ranks.first:
-        return {}
+    with _claimed(folder) if run.ranks.first else nullcontext():
+        _learn(run, folder)
+        run.ranks.leave()
+        return _finish(run, folder) if run.ranks.first else {}
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keeps the folder from another run of the same settings; the system ends the claim of one that is killed."""
+    lock = FileLock(folder / "lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            f"another run with these settings is at work on {folder}: wait for it, or give another output_folder"
+        ) from None
+    with lock:
+        yield
+
+
+def _finish(run: Run, folder: Path) -> dict[str, float]:
+    """Measures and saves the model that was learned, and removes the folder of the run."""
     if run.recipe.contrastive:
         _fit_beta(run)
     figures = run.figures()
@@ -64,7 +85,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         "training.json": training_record(settings, found, figures),
         "README.md": model_card(settings, found, figures),
     }
-    save(run.network.cpu(), run.words, output_folder, documents, [folder / TENSORBOARD])
+    save(run.network.cpu(), run.words, run.settings.output_folder, documents, [folder / TENSORBOARD])
     shutil.rmtree(folder)
     return figures
 
@@ -118,7 +139,7 @@ def _run_folder(run: Run) -> Path:
         name = hashlib.sha256(output_folder.encode()).hexdigest()[:8]
         folder = cache_folder() / "runs" / f"{name}-{key}"
     else:
-        target = Path(output_folder).resolve()
+        target = local_path(output_folder).resolve()
         folder = target.parent / f".{target.name}.run-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -52,8 +52,9 @@ def test_nothing_but_errors_is_said_in_a_sentence(back_url):
     assert "gave no good answer" in ran.stderr and "Traceback" not in ran.stderr
 
 
-def test_no_back_end_is_said_in_a_sentence():
-    ran = bench("--url", "http://127.0.0.1:9", "--seconds", "1")
+@pytest.mark.parametrize("port", ["9", "abc"])
+def test_no_back_end_is_said_in_a_sentence(port):
+    ran = bench("--url", f"http://127.0.0.1:{port}", "--seconds", "1")
     assert ran.returncode == 2
     assert "lists no indices" in ran.stderr and "Traceback" not in ran.stderr
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_a_file_of_embeddings_has_its_place_before_the_work(clipgpt, clipgpt_pat
     """A slip in the path of --output was found after all the encoding, which was lost."""
     encode("a dog", model=clipgpt_path, output=str(tmp_path / "new" / "dogs.npy"), device="cpu")
     np.testing.assert_allclose(np.load(tmp_path / "new" / "dogs.npy"), clipgpt.encode(["a dog"]), atol=1e-5)
-    for output_file in (tmp_path, tmp_path / "new" / "dogs.npy" / "x.npy"):
+    for output_file in (tmp_path, tmp_path / "new" / "dogs.npy" / "x.npy", "nosuch://bucket/x.npy"):
         with pytest.raises(InputError, match=r"^output: "):
             encode("a dog", model="./no_model_is_looked_for", output=str(output_file))
 
@@ -100,6 +101,43 @@ def test_what_cannot_be_encoded_is_said_by_its_flag(flags, field):
 def test_what_cannot_be_captioned_is_said_by_its_flag(flags, field):
     with pytest.raises(InputError, match=f"^{field}: "):
         caption(**flags)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("rows", "abc"),
+        ("rows", "-1"),
+        ("num_captions", "abc"),
+        ("max_new_tokens", "2.5"),
+        ("temperature", "hot"),
+        ("top_p", "most"),
+    ],
+)
+def test_a_flag_that_is_no_such_number_is_said(flag, value, monkeypatch, capsys, clipgpt_path, tmp_path):
+    """They ended in a traceback, but --rows -1, which left out the last row without a word."""
+    np.save(tmp_path / "some.npy", unit_rows(2))
+    arguments = ["--model", clipgpt_path, "--device", "cpu", f"--{flag}={value}"]
+    told, error = call(monkeypatch, capsys, "caption", tmp_path / "some.npy", *arguments)
+    assert not told and error.startswith(f"clipgpt-retrieval: {flag}: is ")
+
+
+def test_a_file_of_no_vectors_is_told_in_a_sentence(tmp_path):
+    np.savez(tmp_path / "several.npz", a=unit_rows(2))
+    np.save(tmp_path / "one.npy", np.float32(3))
+    for name in ("several.npz", "one.npy", "none.npy"):
+        with pytest.raises(DataError, match=name):
+            caption(str(tmp_path / name), model="no_model_is_looked_for")
+
+
+def test_head_ends_the_output_without_a_word(clipgpt_path):
+    """A look at the first lines, as people take it, ended in a traceback."""
+    command = [sys.executable, "-m", "clipgpt_retrieval.cli", "encode", *"abc", "--model", clipgpt_path]
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([*command, "--device", "cpu"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert ended.returncode == 141 and "BrokenPipe" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fsspec
@@ -15,7 +17,8 @@ from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import check_new_folder
+from clipgpt_retrieval.model.places import read_config
+from clipgpt_retrieval.storage import check_new_folder, content_key, new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]
 
@@ -100,6 +103,32 @@ def test_a_link_to_a_model_leads_to_the_new_one(clipgpt, copy):
     assert sorted(path.name for path in copy.parent.iterdir()) == ["link", "model"]
 
 
+def test_of_several_saves_at_once_each_ends_and_one_stays_whole(tmp_path):
+    """The slower of two jobs with one output folder lost all that it had made, some of the time."""
+
+    def write(number: int) -> None:
+        for _ in range(50):
+            with new_folder(str(tmp_path / "model"), "config.json") as folder:
+                for name in ("weights", "config.json"):
+                    (folder / name).write_text(str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len({file.read_text() for file in (tmp_path / "model").iterdir()}) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_home_folder_is_where_a_tilde_says(clipgpt, tmp_path, monkeypatch):
+    """Bash leaves the ~ of --output=~/model as it is: the model went into a folder called ~, and was found by none."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path / "work")
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, "~/model")
+    assert load("~/model", device="cpu").clip_dim == clipgpt.clip_dim
+    assert (tmp_path / "model").is_dir() and not list((tmp_path / "work").iterdir())
+    assert content_key("~/model") == content_key(str(tmp_path / "model"))
+
+
 def test_an_interrupted_save_leaves_the_old_model(clipgpt, copy, monkeypatch):
     def fail(*_, **__):
         raise KeyboardInterrupt
@@ -132,6 +161,16 @@ def test_a_missing_model_is_named(tmp_path):
     for path in [str(tmp_path / "nothing"), "memory://nothing/here", "./nothing"]:
         with pytest.raises(ModelError, match="nothing"):
             load(path)
+
+
+@pytest.mark.parametrize("path", ["nosuch://bucket/model", "http://127.0.0.1:9/model", "s3://bucket/model"])
+def test_an_address_that_cannot_be_reached_is_told_in_a_sentence(path, monkeypatch):
+    """A file system that is not installed, or a server that is down, ended in forty lines of Python."""
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for read in (load, read_config):
+        with pytest.raises(ModelError, match=rf"^{path} cannot be fetched \(.*\): check the address") as raised:
+            read(path)
+        assert "\n" not in str(raised.value)
 
 
 def test_an_unreachable_hub_is_told_in_a_sentence(monkeypatch):

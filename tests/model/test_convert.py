@@ -1,5 +1,6 @@
 """Conversion: a model that someone trained elsewhere must say here, token for token, what it says there."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
+from clipgpt_retrieval.cli import main
 from clipgpt_retrieval.engine import load
-from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.generation import Generation
 from clipgpt_retrieval.model.convert import convert
 from clipgpt_retrieval.training.train import train
@@ -166,3 +168,33 @@ def test_a_conversion_replaces_neither_its_source_nor_what_is_no_model(clipcap, 
     with pytest.raises(InputError, match=r"output: .*thesis is there and has no config\.json"):
         convert(str(weights), str(tmp_path / "thesis"))
     assert weights.is_file() and (tmp_path / "thesis" / "thesis.tex").is_file()
+
+
+def test_a_name_of_digits_is_a_name(clipcap, tmp_path, monkeypatch):
+    """fire reads 2024 as a number: the conversion ended in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["convert", str(clipcap[1] / "coco_weights.pt"), "2024", "--tokenizer", str(clipcap[1] / "tokenizer")]
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", *arguments])
+    main()
+    assert load(str(tmp_path / "2024"), device="cpu").clip_dim == CLIP_DIM
+
+
+@pytest.mark.parametrize("norm", [0, -1.0, float("nan"), float("inf"), "ten", True])
+def test_a_norm_that_is_none_makes_no_model(clipcap, tmp_path, norm):
+    """It was written into a model that then said nothing but nonsense."""
+    with pytest.raises(InputError, match=r"^embedding_norm: "):
+        convert(str(clipcap[1] / "coco_weights.pt"), str(tmp_path / "out"), embedding_norm=norm)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_norm_is_refused_where_it_would_change_nothing(clipgpt_path, tmp_path):
+    with pytest.raises(InputError, match=r"^embedding_norm: .* leave the flag out"):
+        convert(clipgpt_path, str(tmp_path / "theirs"), embedding_norm=10.0)
+
+
+def test_a_clipcap_on_another_file_system_is_read_there(clipcap, tmp_path):
+    file, folder = clipcap[1] / "coco_weights.pt", str(tmp_path / "out")
+    convert(file.as_uri(), folder, tokenizer=str(clipcap[1] / "tokenizer"))
+    assert load(folder, device="cpu").clip_dim == CLIP_DIM
+    with pytest.raises(DataError, match=r"^nosuch://bucket/coco\.pt is on no file system"):
+        convert("nosuch://bucket/coco.pt", str(tmp_path / "other"))

@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.training.backbone import load_backbone, load_tokenizer
+from clipgpt_retrieval.training.command import train as train_command
 from clipgpt_retrieval.training.train import train
 
 SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
@@ -207,6 +208,13 @@ def test_a_missing_folder_or_backbone_is_told(collection, tmp_path):
         train(str(tmp_path), str(tmp_path / "m"), **scratch(collection))
     with pytest.raises(ModelError, match="nowhere"):
         train(str(collection), str(tmp_path / "m"), backbone=str(tmp_path / "nowhere"), **SETTINGS)
+
+
+def test_a_folder_named_with_digits_is_looked_for(tmp_path, monkeypatch):
+    """fire reads 5 as a number: the training ended in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"^5 "):
+        train_command(5, 6)
 
 
 @pytest.mark.parametrize("recipe", ["default", "frozen"])

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,23 @@ def test_corrected_captions_begin_a_run_of_their_own(collection, tmp_path, monke
     capsys.readouterr()
     train(str(coco), output, batch_size=4, **settings)
     assert "goes on after step" not in capsys.readouterr().out
+
+
+def test_a_second_run_of_the_same_settings_is_refused_while_the_first_is_under_way(collection, tmp_path, monkeypatch):
+    """The first to be done removed the checkpoints under the other, days of training with them."""
+    settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu", "steps": 2}
+    begin = partial(train, str(collection), str(tmp_path / "model"), batch_size=4, **settings)
+    refused = []
+
+    def begin_another(*_: object) -> None:
+        monkeypatch.undo()
+        with pytest.raises(TrainingError, match="another run with these settings is at work on") as raised:
+            begin()
+        refused.append(raised.value)
+
+    monkeypatch.setattr("clipgpt_retrieval.training.train._fit_beta", begin_another)
+    begin()
+    assert refused and [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(collection, tmp_path):
