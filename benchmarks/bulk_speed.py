@@ -1,16 +1,16 @@
 """A million texts are encoded in the memory of ten thousand, and searched afterwards; two workers beside one.
 
     python benchmarks/bulk_speed.py rows 1000000   # encode on a tiny model, clip-retrieval index, a query; memory
+    python benchmarks/bulk_speed.py memory 1000000 # of these the encoding alone, for its memory
     python benchmarks/bulk_speed.py workers 100000 3 # Spark with one worker process and with two, a torch thread each
     python benchmarks/bulk_speed.py gpt2           # rows per second of one core on a model of GPT-2's shape
 
-`rows` also does a hundredth of its rows, and prints the ratio of both peaks of memory. `workers` prints the ratio of
-both speeds, with the workers' models loaded before the clock starts.
+`rows` and `memory` also do a hundredth of their rows, and print the ratio of both peaks of memory. `workers` prints the
+ratio of both speeds, with the workers' models loaded before the clock starts.
 """
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from _memory import peak_megabytes
 
 DIM = 64
 UNIT_ROWS = 10_000
@@ -79,7 +80,7 @@ def encode(model: str, source: Path, output: Path) -> None:
 
     torch.set_num_threads(1)
     report = run_job(make_job(model, source, output), SequentialDistributor())
-    report["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    report["peak_megabytes"] = peak_megabytes()
     print(json.dumps(report))
 
 
@@ -107,29 +108,36 @@ def in_process(*arguments: str) -> dict:
     return json.loads(told.stdout.splitlines()[-1])
 
 
+def memory(total: int, folder: Path) -> None:
+    """Two jobs, in processes of their own, of which one has a hundredth of the other's rows."""
+    model = save_model(folder / "model", 64, 2, 2)
+    reports = []
+    for count in (total // 100, total):
+        source = folder / f"{count}.txt"
+        write_texts(source, count)
+        report = in_process("encode", model, str(source), str(folder / f"out_{count}"))
+        print({k: report[k] for k in ("rows_done", "rows_per_second", "seconds", "peak_megabytes")}, flush=True)
+        reports.append(report)
+    small, large = (report["peak_megabytes"] for report in reports)
+    print(f"ratio of the peaks of memory: {large / small:.2f}", flush=True)
+
+
 def rows(total: int, folder: Path) -> None:
+    """The jobs of :func:`memory`, then what the larger wrote is indexed and searched."""
     import faiss
     from clip_retrieval.clip_index import clip_index
 
     from clipgpt_retrieval.engine import load
 
-    model = save_model(folder / "model", 64, 2, 2)
-    reports = {}
-    for count in (total // 100, total):
-        source = folder / f"{count}.txt"
-        write_texts(source, count)
-        reports[count] = in_process("encode", model, str(source), str(folder / f"out_{count}"))
-        print(count, {k: reports[count][k] for k in ("rows_done", "rows_per_second", "seconds", "peak_megabytes")})
-    small, large = (report["peak_megabytes"] for report in reports.values())
-    print(f"ratio of the peaks of memory: {large / small:.2f}", flush=True)
+    memory(total, folder)
     started = time.perf_counter()
     index_folder = folder / "index"
     clip_index(str(folder / f"out_{total}"), str(index_folder), max_index_memory_usage="1G", nb_cores=2)
     print(f"clip-retrieval index: {time.perf_counter() - started:.0f} s")
     index = faiss.read_index(str(index_folder / "image.index"))
     index_rows = [int(row) for row in np.linspace(0, total - 1, 50)]
-    texts = source.read_text().splitlines()
-    _, found = index.search(load(model, device="cpu").encode([texts[row] for row in index_rows]), 10)
+    texts = (folder / f"{total}.txt").read_text().splitlines()
+    _, found = index.search(load(str(folder / "model"), device="cpu").encode([texts[row] for row in index_rows]), 10)
     hits = sum(row in ids for row, ids in zip(index_rows, found.tolist(), strict=True))
     print(f"queries whose own text is among the best ten of {index.ntotal:,}: {hits} of {len(index_rows)}")
 
@@ -182,6 +190,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if command == "rows":
             rows(int(arguments[0]), Path(folder))
+        elif command == "memory":
+            memory(int(arguments[0]), Path(folder))
         elif command == "workers":
             workers(int(arguments[0]), int(arguments[1]), Path(folder))
         else:

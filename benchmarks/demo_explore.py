@@ -8,6 +8,7 @@ rid of every picture with a vehicle.
 """
 
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import faiss
@@ -24,6 +25,8 @@ from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.findings import compare
 from clipgpt_retrieval.explore.source import open_index
 from clipgpt_retrieval.items import Items
+
+SHUFFLES = 200
 
 
 def main() -> None:
@@ -85,8 +88,6 @@ def told(caption: str, members: list[Scene]) -> dict[str, float | None]:
         "with_its_things": None
         if not named
         else float(np.mean([any(scene.count_of(kind) for one in named for kind in one.kinds) for scene in members])),
-        "largest_setting": max(np.bincount(np.unique([s.setting for s in members], return_inverse=True)[1]))
-        / len(members),
     }
 
 
@@ -102,23 +103,35 @@ def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) 
             percent(cluster["with_its_things"]), cluster["distinctive_caption"], percent(cluster["apart"]),
             percent(cluster["apart_beside"]),
         )  # fmt: skip
-    sizes = [cluster["size"] for cluster in clusters]
-    purity = np.average([cluster["largest_setting"] for cluster in clusters], weights=sizes)
+    groups = settings_of(clusters)
     named = {setting_in(cluster["caption"]) for cluster in clusters} - {None}
     present = {scene.setting for scene in scenes}
     checked = [cluster for cluster in clusters if cluster["apart"] is not None]
     own, others = (np.mean([cluster[share] for cluster in checked]) for share in ("apart", "apart_beside"))
     table.caption = (
-        f"purity by setting {purity:.2f}, by chance {chance(scenes):.2f}; "
+        f"purity by setting {purity(groups):.2f}, by chance {chance(groups):.2f}; "
         f"{len(named)} of {len(present)} settings are named; what sets {len(checked)} of the clusters apart holds of "
         f"{percent(own)} % of their own pictures and of {percent(others)} % of all others"
     )
     return table
 
 
-def chance(scenes: list[Scene]) -> float:
-    """Purity of clusters drawn at random: the share of the most frequent setting."""
-    return float(np.unique([scene.setting for scene in scenes], return_counts=True)[1].max() / len(scenes))
+def settings_of(clusters: list[dict]) -> list[list[str]]:
+    """Of each cluster the settings of its pictures."""
+    return [[scene.setting for scene in cluster["scenes"]] for cluster in clusters]
+
+
+def purity(groups: list[list[str]]) -> float:
+    """The share of pictures whose setting is the most frequent one of their cluster."""
+    return sum(max(Counter(group).values()) for group in groups) / sum(map(len, groups))
+
+
+def chance(groups: list[list[str]]) -> float:
+    """Purity of clusters of the same sizes with settings dealt at random: the mean of :data:`SHUFFLES`."""
+    random = np.random.default_rng(0)
+    settings, ends = np.concatenate(groups), np.cumsum([len(group) for group in groups])[:-1]
+    shuffled = (np.split(random.permutation(settings), ends) for _ in range(SHUFFLES))
+    return float(np.mean([purity([part.tolist() for part in parts]) for parts in shuffled]))
 
 
 def percent(share: float | None) -> str:

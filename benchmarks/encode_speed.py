@@ -1,8 +1,9 @@
 """Encoding by one forward pass against the notebook's procedure, on GPT-2 small's true shape with random weights.
 
 General-GPT's notebook calls ``generate`` for up to 50 new tokens with all hidden states kept and counts back from the
-end; the vector it takes is the hidden state at ``[CLIP OUT]``, which one forward pass gives. Prints the ratio of the
-medians, both in turn in one process.
+end; the vector it takes is the hidden state at ``[CLIP OUT]``, which one forward pass gives. Random weights generate
+all 50, where trained ones may end sooner. Prints the ratio of the medians, both in turn in one process, the notebook's
+in float32 and ours as ``load`` chooses.
 """
 
 import tempfile

@@ -12,13 +12,13 @@ the processor are compared, which other work on the machine does not change, and
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
 
 import numpy as np
 import torch
+from _memory import peak_megabytes
 from _paths import GPT2_BPE, flickr
 
 BATCH, STEPS, WARM_UP, ROUNDS = 16, 4, 1, 1
@@ -131,8 +131,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         torch.set_num_threads(1)
         times = {"notebook": notebook, "ours": ours}[sys.argv[1]]()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"times": times, "peak": peak}))
+        print(json.dumps({"times": times, "peak": peak_megabytes()}))
         return
     times: dict[str, list[float]] = {"notebook": [], "ours": []}
     peaks: dict[str, list[float]] = {"notebook": [], "ours": []}

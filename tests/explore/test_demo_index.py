@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import clipgpt_retrieval as cg
-from benchmarks.demo_explore import chance, clusters_of, has_vehicle, two_halves
+from benchmarks.demo_explore import chance, clusters_of, has_vehicle, purity, settings_of, two_halves
 from clipgpt_retrieval.demo.words import setting_in
 from clipgpt_retrieval.explore.findings import compare
 
@@ -27,10 +27,16 @@ def test_the_table_of_contents_names_the_settings_that_are_there(collection, eng
     assert sum(sizes) == len(demo_scenes)
     named = {setting_in(cluster["caption"]) for cluster in clusters} - {None}
     assert len(named) >= 10, named
-    assert np.average([cluster["largest_setting"] for cluster in clusters], weights=sizes) > 2 * chance(demo_scenes)
+    groups = settings_of(clusters)
+    assert purity(groups) > 2 * chance(groups)
     telling = [cluster for cluster in clusters if cluster["of_its_setting"] is not None]
     true = [cluster["of_its_setting"] for cluster in telling]
-    assert np.average(true, weights=[cluster["size"] for cluster in telling]) > 2 * chance(demo_scenes)
+    assert np.average(true, weights=[cluster["size"] for cluster in telling]) > 2 * chance(groups)
+
+
+def test_chance_is_what_clusters_drawn_at_random_would_reach():
+    """Each has a most frequent setting: of many small ones more than the share of the most frequent of all."""
+    assert chance([["park", "sea"]] * 500) == pytest.approx(0.75, abs=0.01)
 
 
 def test_what_sets_a_cluster_apart_is_in_its_pictures_and_not_beside_it(collection, engine, demo_scenes):
