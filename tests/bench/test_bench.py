@@ -19,6 +19,7 @@ def bench(*flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_answers_are_counted_as_the_back_end_counts_them(back_url):
     name = "full_knn_request_time_count"
     before = REGISTRY.get_sample_value(name)
@@ -30,12 +31,14 @@ def test_answers_are_counted_as_the_back_end_counts_them(back_url):
     assert " 0 of them errors" in ran.stdout and "p95 " in ran.stdout
 
 
+@pytest.mark.slow
 def test_nothing_but_errors_is_said_in_a_sentence(back_url):
     ran = bench("--url", back_url, "--concurrency", "2", "--seconds", "1", "--indice_name", "nowhere")
     assert ran.returncode == 2
     assert "gave no good answer" in ran.stderr and "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_no_back_end_is_said_in_a_sentence():
     ran = bench("--url", "http://127.0.0.1:9", "--seconds", "1")
     assert ran.returncode == 2

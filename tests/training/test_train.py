@@ -53,6 +53,7 @@ def test_the_default_recipe_learns_both_ways(trained, collection):
     assert np.mean([thing in caption for thing, caption in zip(things, captions, strict=True)]) > 0.5
 
 
+@pytest.mark.slow
 def test_a_default_run_begins_with_a_readout_that_ranks(collection, tmp_path):
     """A thousand captioned pictures are enough for a regression, and too few for steps that begin with nothing."""
     figures = train(
@@ -74,6 +75,7 @@ def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
         assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F32"}  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_a_processor_that_would_emulate_bfloat16_learns_in_float32_and_says_so(
     collection, tmp_path, monkeypatch, capsys
 ):
@@ -128,6 +130,7 @@ def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_
         assert np.array_equal(before.numpy(), after[name].numpy()), name
 
 
+@pytest.mark.slow
 def test_general_gpt_takes_the_embeddings_width(collection, tmp_path):
     train(
         str(collection),
@@ -150,6 +153,7 @@ def test_general_gpt_refuses_a_backbone_of_another_width(collection, tmp_path):
         train(str(collection), str(tmp_path / "m"), recipe="general-gpt", backbone=str(tmp_path / "backbone"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "frozen", "general-gpt", "clipcap"])
 def test_a_caption_longer_than_the_context_is_cut_and_counted(collection, tmp_path, recipe, capsys):
     """An alt text of a whole page is no reason to lose a run, wherever the shuffled order brings it up."""
