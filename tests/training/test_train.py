@@ -1,6 +1,9 @@
 """Training: what people spend days on must learn, say what it measured, and go on where it was cut off."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +111,24 @@ def test_a_run_leaves_its_record_and_nothing_else(trained):
     assert record["versions"]["torch"] and record["pictures"] == 400
     card = (folder / "README.md").read_text()
     assert f"| R@10 | {figures['R@10']:.3f} |" in card and str(record["embeddings_folder"]) in card
+
+
+@pytest.mark.slow
+def test_under_torchrun_two_processes_train_and_save_one_model(collection, tmp_path):
+    """What a machine of several GPUs is told to run: all that one process does beside the steps, once, by the first."""
+    folder = tmp_path / "model"
+    flags = {"steps": 2, "batch_size": 8, "measure_every": 1, "save_every": 1, "keep": "best", **scratch(collection)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "clipgpt_retrieval.cli", "train", str(collection), str(folder)]
+    command += [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert load(str(folder), device="cpu").encode(["a dog"]).shape == (1, 64)
+    figures = json.loads((folder / "training.json").read_text())["validation"]
+    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+    assert ended.stdout.count("the best weights are those after step") == 1
 
 
 @pytest.mark.slow
