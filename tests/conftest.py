@@ -24,7 +24,7 @@ def unit_rows(count: int, dim: int = CLIP_DIM, seed: int = 0) -> np.ndarray:
 
 
 def save_tiny_clipgpt(folder: Path, clip_dim: int) -> str:
-    """A clipgpt model of random weights whose tokens are bytes."""
+    """A clipgpt model whose tokens are bytes, of random weights that say another thing of every picture."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GPT2Config, PreTrainedTokenizerFast
@@ -43,6 +43,9 @@ def save_tiny_clipgpt(folder: Path, clip_dim: int) -> str:
     torch.manual_seed(0)
     backbone = GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2)
     model = ClipGptModel(ClipGptConfig(backbone_config=backbone.to_dict(), clip_dim=clip_dim))
+    # With GPT-2's own small ones the head, tied to the token embeddings, says the last token again, of every picture.
+    for weight in model.backbone.transformer.h.parameters():
+        weight.data.mul_(3)
     save(model, tokenizer, str(folder))
     return str(folder)
 

@@ -79,6 +79,13 @@ def test_a_text_longer_than_the_context_says_how_long_it_may_be(clipgpt):
         clipgpt.encode(["long " * 200])
 
 
+def test_the_shared_model_says_another_thing_of_every_picture(clipgpt):
+    """Of one that always says the same, no test of captions could tell that a picture got another's."""
+    pictures = np.random.default_rng(1).normal(size=(20, clipgpt.clip_dim))
+    assert len(set(clipgpt.caption(pictures))) > 10
+    assert len(set(clipgpt.caption(pictures, max_new_tokens=6))) > 10
+
+
 def test_an_embeddings_norm_does_not_matter(clipgpt, embeddings):
     assert clipgpt.caption(embeddings * 20, max_new_tokens=8) == clipgpt.caption(embeddings, max_new_tokens=8)
 

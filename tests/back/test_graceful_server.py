@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import requests
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("serve_slowly.py")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipgpt_retrieval.back import images
+from clipgpt_retrieval.back import create_app, images
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
@@ -187,6 +187,28 @@ def test_with_leave_private_urls_work_through_redirects(web):
     assert reader.from_url(f"{web}/redirect").size == (48, 40)
 
 
+def test_with_leave_the_services_take_a_fetched_picture_as_an_uploaded_one(
+    web, picture_base64, indices_paths, clipgpt_path, clip_model, offline_flags, http
+):
+    """Pictures on an intranet's own web server: the flag is for them."""
+    flags = {"clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
+    with_leave = create_app(indices_paths=indices_paths, allow_private_image_urls=True, **flags).test_client()
+    url = f"{web}/picture"
+    for path, fetched, uploaded in (
+        ("/knn-service", {"image_url": url}, {"image": picture_base64}),
+        ("/caption-service", {"image_url": url}, {"image": picture_base64}),
+        (
+            "/knn-service",
+            {"segments": [{"image_url": url}, {"text": "at night"}]},
+            {"segments": [{"image": picture_base64}, {"text": "at night"}]},
+        ),
+    ):
+        answer = with_leave.post(path, json=fetched)
+        assert answer.status_code == 200, answer.json
+        assert answer.json == http.post(path, json=uploaded).json
+        assert http.post(path, json=fetched).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("path", "says"),
     [
@@ -294,8 +316,6 @@ def served_files(tmp_path_factory, clipgpt_path, offline_flags):
     """A test client of an index whose items lie on the server's disk as files of many kinds, by file name."""
     import faiss
     import pandas as pd
-
-    from clipgpt_retrieval.back import create_app
 
     folder = tmp_path_factory.mktemp("files")
     Image.new("RGBA", (8, 6), (255, 0, 0, 128)).save(folder / "transparent.png")

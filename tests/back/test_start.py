@@ -5,6 +5,7 @@ import json
 import shutil
 import socket
 from dataclasses import fields
+from importlib import import_module
 
 import faiss
 import numpy as np
@@ -219,6 +220,40 @@ def test_a_model_in_the_indices_json_is_enough(start, index_folder, clipgpt_path
     http = start({"a": {"indice_folder": str(index_folder), "clipgpt_model": clipgpt_path}}, clipgpt_model=None)
     found = http.test_client().post("/knn-service", json={"text": "a dog", "num_images": 1}).json
     assert found[0]["id"] == int(np.argmax(embeddings @ clipgpt.encode(["a dog"])[0]))
+
+
+def test_a_weight_of_the_flag_or_the_indices_json_blends_as_one_of_the_request(start, index_folder, clip_model):
+    """Left out, every search would be CLIP-GPT's alone, and nothing would say so."""
+
+    def found(app, **asked) -> list[tuple[int, float]]:
+        results = app.test_client().post("/knn-service", json={"text": "a dog", "num_images": 5, **asked}).json
+        return [(result["id"], result["similarity"]) for result in results]
+
+    folder = str(index_folder)
+    by_flag = start({"a": folder}, clipgpt_weight=0.5)
+    by_entry = start({"a": {"indice_folder": folder, "clipgpt_weight": 0.5}, "b": folder})
+    blended, alone = found(by_entry, indice_name="b", clipgpt_weight=0.5), found(by_entry, indice_name="b")
+    assert found(by_flag) == found(by_entry, indice_name="a") == blended
+    assert blended != alone == found(by_flag, clipgpt_weight=1)
+
+
+def test_an_aesthetic_score_shifts_what_clipgpt_asks_for(start, index_folder, clipgpt, embeddings, monkeypatch):
+    """The stock front sends a score with every query; what it stands for is fetched, here made up."""
+    rated = {score: embeddings[[score]] for score in range(10)}
+    clip_back_module = import_module("clip_retrieval.clip_back")
+    monkeypatch.setattr(clip_back_module, "get_aesthetic_embedding", lambda clip_model: rated)
+    http = start({"a": str(index_folder)}, provide_aesthetic_embeddings=True).test_client()
+
+    def found(**asked) -> list[int]:
+        body = {"text": "a dog", "num_images": 5, "deduplicate": False, **asked}
+        return [result["id"] for result in http.post("/knn-service", json=body).json]
+
+    def best(query: np.ndarray) -> list[int]:
+        return np.argsort(-(embeddings @ query))[:5].tolist()
+
+    [query] = clipgpt.encode(["a dog"])
+    assert found(aesthetic_score=7, aesthetic_weight=0.5) == best(query + 0.5 * rated[7][0])
+    assert found() == best(query) != found(aesthetic_score=7, aesthetic_weight=0.5)
 
 
 @pytest.fixture

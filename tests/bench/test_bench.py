@@ -19,6 +19,7 @@ def bench(*flags: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_answers_are_counted_as_the_back_end_counts_them(back_url):
     name = "full_knn_request_time_count"
     before = REGISTRY.get_sample_value(name)
@@ -30,6 +31,7 @@ def test_answers_are_counted_as_the_back_end_counts_them(back_url):
     assert " 0 of them errors" in ran.stdout and "p95 " in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_key_opens_what_asks_for_one(indices_paths, clipgpt_path, clip_model, offline_flags):
     import threading
 
@@ -46,12 +48,14 @@ def test_a_key_opens_what_asks_for_one(indices_paths, clipgpt_path, clip_model, 
     assert " 0 of them errors" in ran.stdout
 
 
+@pytest.mark.slow
 def test_nothing_but_errors_is_said_in_a_sentence(back_url):
     ran = bench("--url", back_url, "--concurrency", "2", "--seconds", "1", "--indice_name", "nowhere")
     assert ran.returncode == 2
     assert "gave no good answer" in ran.stderr and "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["9", "abc"])
 def test_no_back_end_is_said_in_a_sentence(port):
     ran = bench("--url", f"http://127.0.0.1:{port}", "--seconds", "1")

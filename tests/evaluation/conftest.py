@@ -7,8 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+HERE = Path(__file__).parent
+
 SHOWN = 20
 """Pictures whose files are there."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What asks for the trained model, by whatever fixture, is slow: before `-m` picks."""
+    for item in items:
+        if item.path.parent == HERE and "model" in getattr(item, "fixturenames", []):
+            item.add_marker(pytest.mark.slow)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

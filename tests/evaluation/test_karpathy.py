@@ -72,8 +72,8 @@ def test_figures_over_all_and_over_folds(collection, queries, split_file, monkey
 
 def test_five_thousand_pictures_are_5k(collection, queries, split_file):
     _, test = find_test_set(split_file, collection)
-    many = replace(test, pictures=np.tile(test.pictures, 34)[:1000], queries=(test.queries * 34)[:1000])
-    assert [one.protocol for one in measure_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["1K"]
+    many = replace(test, pictures=np.tile(test.pictures, 167)[:5000], queries=(test.queries * 167)[:5000])
+    assert [one.protocol for one in measure_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["5K", "1K"]
 
 
 def test_test_pictures_that_were_learned_from_are_not_measured(collection, split_file):

@@ -69,6 +69,7 @@ def test_a_map_without_what_draws_it_is_refused_before_the_work(index_folder, cl
         explore(str(index_folder), clipgpt_path, str(tmp_path / "explored"))
 
 
+@pytest.mark.slow
 def test_a_walk_goes_on_and_comes_back(index_folder, clipgpt_path):
     walk = ["-m", "clipgpt_retrieval.cli", "explore", str(index_folder), "--model", clipgpt_path, "--walk"]
     terminal = pexpect.spawn(

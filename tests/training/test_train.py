@@ -1,6 +1,9 @@
 """Training: what people spend days on must learn, say what it measured, and go on where it was cut off."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +57,7 @@ def test_the_default_recipe_learns_both_ways(trained, collection):
     assert np.mean([thing in caption for thing, caption in zip(things, captions, strict=True)]) > 0.5
 
 
+@pytest.mark.slow
 def test_a_default_run_begins_with_a_readout_that_ranks(collection, tmp_path):
     """A thousand captioned pictures are enough for a regression, and too few for steps that begin with nothing."""
     figures = train(
@@ -75,6 +79,7 @@ def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
         assert {weights.get_slice(name).get_dtype() for name in weights.keys()} == {"F32"}  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_a_processor_that_would_emulate_bfloat16_learns_in_float32_and_says_so(
     collection, tmp_path, monkeypatch, capsys
 ):
@@ -110,6 +115,24 @@ def test_a_run_leaves_its_record_and_nothing_else(trained):
 
 
 @pytest.mark.slow
+def test_under_torchrun_two_processes_train_and_save_one_model(collection, tmp_path):
+    """What a machine of several GPUs is told to run: all that one process does beside the steps, once, by the first."""
+    folder = tmp_path / "model"
+    flags = {"steps": 2, "batch_size": 8, "measure_every": 1, "save_every": 1, "keep": "best", **scratch(collection)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "clipgpt_retrieval.cli", "train", str(collection), str(folder)]
+    command += [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert load(str(folder), device="cpu").encode(["a dog"]).shape == (1, 64)
+    figures = json.loads((folder / "training.json").read_text())["validation"]
+    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+    assert ended.stdout.count("the best weights are those after step") == 1
+
+
+@pytest.mark.slow
 def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_path):
     backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
     backbone.save_pretrained(tmp_path / "backbone")
@@ -129,6 +152,7 @@ def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_
         assert np.array_equal(before.numpy(), after[name].numpy()), name
 
 
+@pytest.mark.slow
 def test_general_gpt_takes_the_embeddings_width(collection, tmp_path):
     train(
         str(collection),
@@ -151,6 +175,7 @@ def test_general_gpt_refuses_a_backbone_of_another_width(collection, tmp_path):
         train(str(collection), str(tmp_path / "m"), recipe="general-gpt", backbone=str(tmp_path / "backbone"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "frozen", "general-gpt", "clipcap"])
 def test_a_caption_longer_than_the_context_is_cut_and_counted(collection, tmp_path, recipe, capsys):
     """An alt text of a whole page is no reason to lose a run, wherever the shuffled order brings it up."""

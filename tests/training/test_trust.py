@@ -81,11 +81,13 @@ UNHARMED = "from clipgpt_retrieval.cli import main\nmain()"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "frozen"])
-def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_bit(collection, tmp_path, recipe):
-    further: dict[str, object] = {"recipe": recipe}
+def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_bit(
+    collection, tmp_path, tmp_path_factory, recipe
+):
+    further = {"recipe": recipe}
     if recipe == "default":
-        (collection / "texts.txt").write_text("\n".join(f"a {c} thing" for c in ("red", "blue", "old", "new")))
-        further["texts"] = collection / "texts.txt"
+        further["texts"] = tmp_path_factory.mktemp("texts") / "texts.txt"
+        further["texts"].write_text("\n".join(f"a {c} thing" for c in ("red", "blue", "old", "new")))
     whole = run(UNHARMED, flags(collection, tmp_path / "whole", **further))
     assert whole.returncode == 0, whole.stderr
     arguments = flags(collection, tmp_path / "killed", **further)
@@ -102,6 +104,7 @@ def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_
     assert list((tmp_path / "killed" / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_corrected_captions_begin_a_run_of_their_own(collection, tmp_path, monkeypatch, capsys):
     """Gone on with, the old captions' states and steps would go into a model that is said to know the new ones."""
     coco, output = tmp_path / "coco", str(tmp_path / "model")
@@ -185,23 +188,24 @@ def test_a_stream_of_other_captions_begins_a_run_of_its_own(collection, tmp_path
 
 
 @pytest.mark.slow
-def test_the_best_weights_can_be_kept(collection, tmp_path):
+@pytest.mark.parametrize(
+    ("rises", "steps", "learning_rate", "every"), [(True, 24, 5e-3, 3), (False, 10, 5e-2, 1)], ids=["rises", "falls"]
+)
+def test_the_best_weights_can_be_kept(collection, tmp_path, rises, steps, learning_rate, every):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    ended = run(
-        UNHARMED,
-        flags(
-            collection, tmp_path / "model", keep="best", steps=24, learning_rate=5e-3, measure_every=3, batch_size=64
-        ),
-    )
+    settings = {"keep": "best", "steps": steps, "learning_rate": learning_rate, "measure_every": every}
+    ended = run(UNHARMED, flags(collection, tmp_path / "model", batch_size=64, **settings))
     assert ended.returncode == 0, ended.stderr
     events = EventAccumulator(str(tmp_path / "model" / "tensorboard")).Reload()
     curve = [event.value for event in events.Scalars("validation/R@10")]
-    assert len(curve) == 8 and len(events.Scalars("loss/embedding")) == 2
+    assert len(curve) == steps // every and len(events.Scalars("loss/embedding")) == steps // 10
+    assert max(curve) > (curve[0] if rises else curve[-1])
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     assert record["validation"]["R@10"] == pytest.approx(max(curve), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "frozen"])
 def test_divergence_stops_the_run_and_says_where(collection, tmp_path, recipe):
     settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu"}
