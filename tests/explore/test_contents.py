@@ -260,7 +260,7 @@ def test_quotas_add_up_and_never_exceed_a_cluster(sizes, count):
 
 def test_a_cluster_is_set_apart_by_words_of_its_own_that_its_siblings_do_not_share(clipgpt):
     """A word that all captions share would tell a reader nothing."""
-    shared, own = clipgpt.encode(["a dog"])[0], clipgpt.encode(["in the snow"])[0]
+    shared, own = clipgpt.encode(["the dog", "the snow"])  # as the phrases are read
     centres = np.stack([shared + own, shared, shared])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     level = (["A dog in the snow.", "A dog.", "A dog."], centres)
