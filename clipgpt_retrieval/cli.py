@@ -44,6 +44,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
 
     _take_as_typed(demo, "query")
     _take_as_typed(encode, "texts")
+    _take_as_typed(convert, "source", "output", "tokenizer")
     return {
         "demo": demo,
         "back": serve,
@@ -61,18 +62,18 @@ def _commands() -> dict[str, Callable[..., Any]]:
     }
 
 
-def _take_as_typed(command: Callable[..., Any], text: str) -> None:
-    """Has fire hand a text on as it is: it would read "cat, dog" as a tuple of two names."""
+def _take_as_typed(command: Callable[..., Any], *texts: str) -> None:
+    """Has fire hand texts and names on as they are: it would read "cat, dog" as a tuple, and 2024 as a number."""
     from fire.decorators import SetParseFn
     from fire.parser import DefaultParseValue
 
     parameters = signature(command).parameters
-    if parameters[text].kind is not Parameter.VAR_POSITIONAL:
-        SetParseFn(str, text)(command)
-        return
-    # What is not named is read by the default, and the further words of a command line have no name.
-    SetParseFn(str)(command)
-    SetParseFn(DefaultParseValue, *(name for name in parameters if name != text))(command)
+    if any(parameters[text].kind is Parameter.VAR_POSITIONAL for text in texts):
+        # The further words of a command line have no name, and are read by the default.
+        SetParseFn(str)(command)
+        SetParseFn(DefaultParseValue, *(name for name in parameters if name not in texts))(command)
+    else:
+        SetParseFn(str, *texts)(command)
 
 
 def main() -> None:

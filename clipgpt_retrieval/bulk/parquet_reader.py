@@ -1,5 +1,6 @@
 """Texts and embeddings in columns of parquet files."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,7 +44,7 @@ def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
         return parquet.read_row_groups(groups).slice(start - first, stop - start)
 
 
-class _ParquetReader:
+class _ParquetReader(ABC):
     _wanted: str
 
     def __init__(self, fs: Any, files: list[str], column: str) -> None:
@@ -66,9 +67,9 @@ class _ParquetReader:
                 raise DataError(f"{file}: column {self._column!r} holds {type_}: {self._wanted}")
             return even_spans(parquet.metadata.num_rows, size)
 
+    @abstractmethod
     def _takes(self, type_: pa.DataType) -> bool:
         """Whether a column of this type can hold what is read."""
-        raise NotImplementedError
 
     def _table(self, unit: Unit) -> pa.Table:
         return read_range(self.fs, unit.file, unit.start, unit.stop)

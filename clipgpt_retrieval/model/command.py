@@ -14,6 +14,4 @@ def convert(source: str, output: str, tokenizer: str | None = None, embedding_no
     """
     from clipgpt_retrieval.model.convert import convert as run
 
-    # fire reads a name such as 2024 as a number.
-    words = None if tokenizer is None else str(tokenizer)
-    print(run(str(source), str(output), tokenizer=words, embedding_norm=embedding_norm))
+    print(run(source, output, tokenizer=tokenizer, embedding_norm=embedding_norm))

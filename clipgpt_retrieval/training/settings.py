@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import fsspec
-
 from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.storage import is_url
+from clipgpt_retrieval.storage import is_url, local_path
 from clipgpt_retrieval.training.recipes import Recipe, recipe_named
 
 CHECKPOINTS = 5
@@ -187,4 +185,4 @@ class Settings:
 
 def absolute(path: str) -> str:
     """A path as it is found from any working directory; urls stay as they are."""
-    return path if is_url(path) else fsspec.core.url_to_fs(path)[1]
+    return path if is_url(path) else str(local_path(path))

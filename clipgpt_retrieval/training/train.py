@@ -64,14 +64,13 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     """Keeps the folder from another run of the same settings; the system ends the claim of one that is killed."""
-    lock = FileLock(folder / "lock", blocking=False)
     try:
-        lock.acquire()
+        claim = FileLock(folder / "lock", blocking=False).acquire()
     except Timeout:
         raise TrainingError(
             f"another run with these settings is at work on {folder}: wait for it, or give another output_folder"
         ) from None
-    with lock:
+    with claim:
         yield
 
 
