@@ -1,6 +1,10 @@
 """What a person does on the page, and what is to be seen there."""
 
+import io
 from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image
 
 
 def open_page(page, url):
@@ -57,3 +61,11 @@ def card(page, place):
 
 def shown_ids(page):
     return page.evaluate("document.querySelector('clip-front').images.map(({id}) => id)")
+
+
+def a_picture():
+    """A person's own, large enough that the page makes it smaller before it is sent."""
+    data = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((800, 600)).save(data, "PNG")
+    return data.getvalue()

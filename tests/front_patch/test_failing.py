@@ -1,0 +1,117 @@
+"""What the page says when something goes wrong, in a real Chromium against a real back end."""
+
+import pytest
+from browsing import card, figures, open_page, results_of, search, searches, sent_to
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
+    """A tab that is restored before the back end has started has to come back as it was left."""
+    page.route("**/indices-list", lambda route: route.abort())
+    open_page(page, f"{front_url}/?index=shapes&query=at+night&encoder=blend&chip=item:3&chip=bar")
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/indices-list")
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        page.get_by_role("button", name="Try again").click()
+    assert searches(bodies)[0]["segments"] == [{"id": 3}, {"text": "at night"}]
+    assert "index=shapes&query=at+night" in page.url
+    assert "encoder=blend&chip=item%3A3&chip=bar" in page.url
+    expect(page.locator(".chips li")).to_have_count(2)
+    expect(page.get_by_label("Index", exact=True)).to_have_value("shapes")
+    assert all("ERR_FAILED" in error or "Failed to fetch" in error for error in page.console_errors)
+    page.console_errors.clear()
+
+
+def test_the_page_starts_when_its_back_end_answers_at_last(page, front_url):
+    """Opened at its bare address, before the back end has started."""
+    page.route("**/indices-list", lambda route: route.abort())
+    open_page(page, front_url)
+    page.unroute("**/indices-list")
+    page.get_by_role("button", name="Try again").click()
+    search(page, "a red circle")
+    expect(page.get_by_role("button", name="Explore")).to_be_visible()
+    page.console_errors.clear()
+
+
+def test_what_went_wrong_is_told_and_can_be_tried_again(page, front_url):
+    open_page(page, f"{front_url}/?encoder=clip")  # CLIP-GPT would ask for more than the search
+    answers = [
+        {"status": 503, "headers": {"Retry-After": "3"}, "json": {"error": {"field": "", "message": "full"}}},
+        {"status": 400, "json": {"error": {"field": "text", "message": "is too long: write at most 70 words"}}},
+        {"status": 500, "body": "oops"},
+    ]
+
+    def refuse(route):
+        if answers:
+            route.fulfill(**answers.pop(0))
+        else:
+            route.continue_()
+
+    page.route("**/knn-service", refuse)
+    page.locator("#searchBar").fill("a red circle")
+    page.locator("#searchBar").press("Enter")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The back end is busy: try again in 3 s.")
+    page.get_by_text("Try again").click()
+    expect(alert).to_contain_text("The back end says: is too long: write at most 70 words.")
+    page.get_by_text("Try again").click()
+    expect(alert).to_contain_text("The back end failed to answer (500")
+    with results_of(page):
+        page.get_by_text("Try again").click()
+    expect(alert).to_be_empty()
+    assert len(page.console_errors) == 3  # the browser's own, of the three refusals
+    page.console_errors.clear()
+
+
+BUSY = {"status": 503, "json": {"error": {"field": "", "message": "full"}}}
+
+
+def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url):
+    page.route("**/metadata", lambda route: route.fulfill(**BUSY))
+    open_page(page, f"{front_url}/?hideDuplicateImages=false")
+    with sent_to(page, "/metadata") as bodies:
+        search(page, "a red circle")
+        page.evaluate("window.scrollTo(0, 1e6)")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        for _ in range(10):
+            page.evaluate("window.dispatchEvent(new Event('scroll'))")
+            page.wait_for_timeout(50)
+    assert len(bodies) == 1
+    seen = figures(page).count()
+    page.unroute("**/metadata")
+    page.get_by_role("button", name="Try again").click()
+    expect(figures(page).nth(seen)).to_be_attached()
+    page.console_errors.clear()
+
+
+def test_a_picture_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
+    """A link from before the index was built anew."""
+    open_page(page, f"{front_url}/?query=at+night&chip=item:99999999&chip=item:3&chip=bar")
+    expect(page.get_by_alt_text("picture 3")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("99999999")
+    with results_of(page):
+        page.get_by_label("Remove picture 99999999").click()
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+def test_what_went_wrong_with_an_old_search_is_not_told_for_a_new_one(page, front_url):
+    """Its captions, asked for again, would be those of the same ids in another index."""
+    page.route("**/caption-service", lambda route: route.fulfill(**BUSY))
+    open_page(page, front_url)
+    search(page, "a red circle")
+    for place in (0, 1):
+        card(page, place).get_by_label("Caption this picture").click()
+    expect(page.get_by_role("button", name="Try again")).to_have_count(2)
+    search(page, "a blue square")
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+def test_an_address_that_is_none_is_named_as_it_was_typed(page, front_url):
+    open_page(page, front_url)
+    page.get_by_label("Backend url").fill("http://a:b")
+    expect(page.get_by_role("alert")).to_contain_text("The back end does not answer at http://a:b/indices-list.")
+    page.console_errors.clear()

@@ -1,0 +1,145 @@
+"""Links to a page, and its history, in a real Chromium against a real back end: what they bring back."""
+
+import base64
+import re
+
+import pytest
+from browsing import a_picture, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("asked", ["captioned=true", "view=explore"])
+@pytest.mark.parametrize("source", ["image", "imageUrl"])
+def test_a_link_to_an_image_search_keeps_the_view_and_the_captions(page, front_url, asked, source):
+    picture = base64.b64encode(a_picture()).decode()
+    found = [{"id": 3, "similarity": 0.5, "image": picture}]
+    page.route("**/knn-service", lambda route: route.fulfill(json=found))
+    in_link = picture.translate(str.maketrans("+/", "-_", "="))
+    given = {"image": f"?{asked}#image={in_link}", "imageUrl": f"?{asked}&imageUrl=http://pictures/1.png"}[source]
+    page.route("http://pictures/1.png", lambda route: route.fulfill(body=a_picture(), content_type="image/png"))
+    open_page(page, f"{front_url}/{given}")
+    expect(page.locator(".caption:visible, .point").first).to_be_visible()
+    assert asked in page.url
+
+
+def test_back_and_forward_go_through_what_was_seen(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    red = shown_ids(page)
+    search(page, "a blue square")
+    blue = shown_ids(page)
+    page.get_by_text("Explore").click()
+    page.locator(".point").first.wait_for()
+    with results_of(page):
+        page.go_back()
+    expect(page.locator("#searchBar")).to_have_value("a blue square")
+    assert shown_ids(page) == blue
+    with results_of(page):
+        page.go_back()
+    expect(page.locator("#searchBar")).to_have_value("a red circle")
+    assert shown_ids(page) == red
+    with results_of(page):
+        page.go_forward()
+    page.go_forward()
+    expect(page.locator(".point").first).to_be_visible()
+
+
+def test_what_a_link_opened_stays_in_the_history(page, front_url):
+    """Whoever searches on from a link, or after a reload, comes back to it."""
+    open_page(page, f"{front_url}/?query=a+red+circle")
+    expect(figures(page).first).to_be_visible()
+    for again in (page.reload, lambda: page.goto(page.url)):
+        with results_of(page):
+            again()
+        red = shown_ids(page)
+        search(page, "a blue square")
+        with results_of(page):
+            page.go_back()
+        expect(page.locator("#searchBar")).to_have_value("a red circle")
+        assert shown_ids(page) == red
+
+
+def test_a_copied_link_shows_the_same_page(page, browser, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    page.get_by_label("Display similarities").check()
+    with results_of(page):
+        page.get_by_label("Hide (near) duplicate images").uncheck()
+    with results_of(page):
+        card(page, 1).get_by_label("Add this picture to the query").click()
+    with results_of(page):
+        page.get_by_label("blend", exact=True).check()
+    with results_of(page):
+        page.get_by_label("Share of CLIP-GPT").fill("0.25")
+    page.get_by_text("Caption all visible").click()
+    page.locator(".caption:visible").first.wait_for()
+
+    other = browser.new_page(viewport={"width": 1280, "height": 800})
+    open_page(other, page.url)
+    other.locator(".caption:visible").first.wait_for()
+    for seen in (page, other):
+        expect(seen.get_by_label("blend", exact=True)).to_be_checked()
+        expect(seen.get_by_text("25 % CLIP-GPT")).to_be_visible()
+        expect(seen.get_by_label("Hide (near) duplicate images")).not_to_be_checked()
+        expect(seen.get_by_label("Display similarities")).to_be_checked()
+    assert shown_ids(other) == shown_ids(page)
+    expect(other.locator(".caption:visible")).to_have_count(page.locator(".caption:visible").count())
+    assert other.url == page.url
+    other.close()
+
+
+@pytest.mark.parametrize("choice", ["view=compare", "encoder=clip", "encoder=blend&weight=0.3"])
+def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_url, choice):
+    """What it asks for is hidden there, so that nobody could take it back."""
+    with sent_to(page, "/knn-service") as bodies:
+        open_page(page, f"{clipless_url}/?query=a+red+circle&{choice}")
+        expect(figures(page).first).to_be_visible()
+        with results_of(page):
+            page.locator("#searchBar").fill("a blue square")
+            page.locator("#searchBar").press("Enter")
+    asked = [(body["use_clipgpt"], body["clipgpt_weight"]) for body in searches(bodies)]
+    assert asked == [(True, 1)] * 2
+    expect(page.locator(".compare.view")).to_be_hidden()
+
+
+def test_a_link_to_a_place_in_the_index(page, front_url):
+    open_page(page, f"{front_url}/?view=explore&cluster=blue.square&near=50.51")
+    expect(page.get_by_label("Where you have been").locator("li")).to_have_count(5)
+    expect(page.locator(".pictures figure").first).to_be_visible()
+
+
+@pytest.mark.parametrize("place", ["cluster=999.999", "near=99999999"])
+def test_a_link_to_a_place_that_is_no_more_leads_to_the_map(page, exploring_url, place):
+    """Explored anew, an index has other clusters: the page would show an error wherever one goes."""
+    open_page(page, f"{exploring_url}/?view=explore&{place}")
+    expect(page.get_by_role("alert")).to_contain_text("The back end says")
+    page.get_by_role("button", name="All pictures").click()
+    expect(page.locator(".point").first).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.console_errors.clear()
+
+
+@pytest.mark.parametrize("view", ["query=a+red+circle&view=compare", "view=explore&near=50"])
+def test_a_link_to_captioned_pictures_of_another_view(page, front_url, view):
+    open_page(page, f"{front_url}/?{view}&captioned=true")
+    expect(page.locator(".caption:visible").first).to_be_visible()
+    assert "captioned=true" in page.url
+
+
+def test_the_settings_of_the_display_are_part_of_the_link(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    page.get_by_label("Display similarities").check()
+    expect(page).to_have_url(re.compile("displaySimilarities=true"))
+
+
+def test_going_back_shows_the_setting_that_is_used(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    with results_of(page):
+        page.get_by_label("Aesthetic weight").fill("0.9")
+    with results_of(page):
+        page.go_back()
+    expect(page.get_by_label("Aesthetic weight")).to_have_value("0.5")

@@ -1,0 +1,78 @@
+"""Our page and back end beside clip-retrieval's own, in a real Chromium."""
+
+import re
+
+import pytest
+from browsing import card, figures, open_page, search, sent_to
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_index_without_a_model_shows_what_stock_shows(page, front_url):
+    open_page(page, f"{front_url}/?index=plain")
+    search(page, "a red circle")
+    expect(page.locator(".tools")).to_be_hidden()
+    expect(page.locator(".card:visible")).to_have_count(0)
+    page.get_by_label("Index", exact=True).select_option("shapes")
+    expect(page.locator(".tools")).to_be_visible()
+
+
+def test_against_a_stock_back_end_the_page_hides_what_it_cannot_do(page, front_url, stock_back_url):
+    open_page(page, f"{front_url}/?back={stock_back_url}")
+    with sent_to(page, "-service") as bodies:
+        search(page, "a red circle")
+        expect(figures(page).first).to_be_visible()
+    expect(page.locator(".tools")).to_be_hidden()
+    expect(page.locator(".card:visible")).to_have_count(0)
+    assert not any("use_clipgpt" in body or "segments" in body for body in bodies)
+
+
+def test_a_page_of_another_origin_learns_what_our_back_end_can_do(page, other_front_url, front_url):
+    open_page(page, f"{other_front_url}/?back={front_url}")
+    search(page, "a red circle")
+    card(page, 0).get_by_label("Caption this picture").click()
+    expect(card(page, 0).locator(".caption")).to_be_visible()
+    page.get_by_role("button", name="Explore").click()
+    expect(page.locator(".point").first).to_be_visible()
+
+
+def test_the_stock_page_works_with_our_back_end(page, front_url, stock_back_url):
+    page.goto(f"{stock_back_url}/?back={front_url}")
+    page.locator("#searchBar").fill("a red circle")
+    with page.expect_response(f"{front_url}/knn-service"):
+        page.locator("#searchBar").press("Enter")
+    expect(figures(page).first).to_be_visible()
+    expect(page.locator("#clipgpt")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed"),
+    [
+        ("method callClip", ("callClip", "askClip")),
+        ("property currentIndex", ("currentIndex:{type:String},", "")),
+        ("element #searchLine", ('id="searchLine"', 'id="topLine"')),
+        ("element <clip-front>", ("<clip-front>", "<clip-page>")),
+    ],
+)
+def test_a_page_that_has_changed_stays_stock_and_the_console_says_why(page, front_url, part, changed):
+    def change(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace(*changed))
+
+    page.route(re.compile(r"/(main\.\w+\.js)?$"), change)
+    page.emulate_media(color_scheme="dark")  # the stock page is light all the same
+    page.goto(front_url)
+    page.wait_for_timeout(500)
+    told = [error for error in page.console_errors if "CLIP-GPT is not added to this page" in error]
+    assert len(told) == 1
+    assert f"it lacks {part}" in told[0]
+    page.console_errors.clear()
+    if "clip-front" not in part:
+        page.locator("#searchBar").fill("a red circle")
+        page.locator("#searchBar").press("Enter")
+        expect(figures(page).first).to_be_visible()
+        expect(page.locator("#clipgpt")).to_have_count(0)
+    expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
+    expect(page.locator("body")).to_have_css("background-color", "rgba(0, 0, 0, 0)")
+    page.console_errors.clear()
