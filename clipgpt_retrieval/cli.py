@@ -43,7 +43,13 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.training.command import train
 
     _take_as_typed(demo, "query")
-    _take_as_typed(encode, "texts")
+    _take_as_typed(encode, "texts", "model", "input", "output", "output_folder", "text_column")
+    _take_as_typed(caption, "embeddings", "model", "embeddings_folder", "output_folder", "embedding_column")
+    _take_as_typed(
+        evaluate, "embeddings_folder", "model", "output_folder", "clip_model", "index", "karpathy", "interleaved"
+    )
+    _take_as_typed(explore, "index", "model", "output_folder", "compare")
+    _take_as_typed(bench, "url", "indice_name", "texts", "api_key")
     _take_as_typed(convert, "source", "output", "tokenizer")
     return {
         "demo": demo,

@@ -174,8 +174,12 @@ class InvertedLists:
         self._places_lock = threading.Lock()
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """The vectors of ids ``[n]`` as they went into the index, float32 ``[n, d]``."""
-        return self.read_places(ids if self._ordered_by_ivf else self._place_table()[ids])
+        """The vectors of ids ``[n]`` as they went into the index, float32 ``[n, d]``; NaN of an id in no list."""
+        places = ids if self._ordered_by_ivf else self._place_table()[ids].astype(np.int64)
+        in_lists = places < self._starts[-1]
+        vectors = np.full((len(ids), self._index.d), np.nan, np.float32)
+        vectors[in_lists] = self.read_places(places[in_lists])
+        return vectors
 
     def read_places(self, places: np.ndarray) -> np.ndarray:
         """The vectors at places ``[n]`` of the concatenated lists, float32 ``[n, d]``."""
@@ -261,7 +265,7 @@ class InvertedLists:
         return original
 
     def _place_table(self) -> np.ndarray:
-        """The place of every id, ``[ntotal]``."""
+        """The place of every id, ``[ntotal]``; beyond the lists where an id is in none."""
         with self._places_lock:
             if self._places is None:
                 self._places = self._compute_places()
@@ -272,6 +276,8 @@ class InvertedLists:
         # In an unlinked file: the table of a large index is pages that the system may drop, and ends with us.
         with tempfile.TemporaryFile(prefix="clipgpt_places_") as file:
             places = np.memmap(file, dtype=np.uint32 if total < 2**32 else np.int64, shape=(total,))
+        if self._starts[-1] < total:
+            places[:] = self._starts[-1]  # faiss puts a row of no numbers into no list
         for list_no, start in enumerate(self._starts[:-1]):
             size = int(self._starts[list_no + 1] - start)
             if size == 0:

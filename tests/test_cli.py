@@ -18,6 +18,27 @@ def test_a_text_is_encoded_as_it_was_typed(clipgpt, clipgpt_path, monkeypatch, c
     np.testing.assert_allclose(found, clipgpt.encode([text, "a bus"]), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("caption", "--embeddings_folder", "2017", "--model", "m", "--output_folder", "o", "--retries", "0"),
+        ("encode", "--input", "2017", "--model", "m", "--output_folder", "o", "--retries", "0"),
+        ("evaluate", "2017", "m"),
+        ("explore", "2017", "m"),
+        ("bench", "--texts", "2017"),
+    ],
+)
+def test_a_name_of_digits_is_a_name(clipgpt_path, typed, tmp_path, monkeypatch, capsys):
+    """Fire reads it as a number, on which the commands ended in a traceback."""
+    monkeypatch.chdir(tmp_path)
+    typed = [clipgpt_path if word == "m" else word for word in typed]
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", *typed])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "2017" in capsys.readouterr().err
+
+
 def test_the_demos_query_is_a_text(monkeypatch):
     from clipgpt_retrieval.demo import command
 

@@ -128,6 +128,19 @@ def test_threads_that_ask_at_once_compute_one_table(built, vectors, monkeypatch)
         np.testing.assert_allclose(found[i], vectors[[i]], atol=1e-6)
 
 
+@pytest.mark.parametrize("reordered", [False, True])
+def test_a_row_that_is_in_no_list_is_no_other_picture(vectors, reordered):
+    """Faiss counts a row of no numbers: it was given the first picture's embedding, and caption."""
+    index = faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    broken = vectors.copy()
+    broken[5] = np.nan
+    index.add(broken)
+    found = Items(index, ordered_by_ivf=reordered).embeddings([4, COUNT - 1, 5])
+    lost = [1] if reordered else [2]
+    assert np.isnan(found[lost]).all() and np.isfinite(np.delete(found, lost, axis=0)).all()
+
+
 def test_an_index_whose_ids_are_not_rows_is_refused(vectors):
     index = faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)

@@ -220,6 +220,11 @@ def _load_stock_resources(options: BackOptions) -> dict[str, ClipResource]:
                 return load_clip_indices(options.indices_paths, _clip_options(options))
         with _without_clip_weights():
             return load_clip_indices(options.indices_paths, _clip_options(options))
+    except ValueError as error:
+        if "not available" not in str(error):
+            raise
+        flags = "--enable_mclip_option False --provide_aesthetic_embeddings False"
+        raise InputError("clip_model", f"{error} Give another, or {flags}") from error
     except RuntimeError as error:
         if "faiss" not in str(error):
             raise

@@ -3,8 +3,9 @@
 import itertools
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+import fsspec
 
 from clipgpt_retrieval.errors import InputError
 
@@ -22,7 +23,7 @@ def endless_texts(file: str | None, zipf: float, seed: int = 0) -> Iterator[str]
     """Queries without an end: in turn, or drawn by Zipf's law.
 
     Args:
-        file: one text a line; without it, 53,760 made up ones in random order.
+        file: path or fsspec url of one text a line; without it, 53,760 made up ones in random order.
         zipf: 0 for each in turn; else the exponent.
         seed: of the order.
 
@@ -44,8 +45,9 @@ def _drawn(texts: list[str], zipf: float, seed: int) -> Iterator[str]:
 
 def _read(file: str) -> list[str]:
     try:
-        texts = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+        with fsspec.open(file, "rt", encoding="utf-8") as lines:
+            texts = [line.strip() for line in lines if line.strip()]
+    except (OSError, ValueError, ImportError) as error:
         raise InputError("texts", f"{file} cannot be read as text: {error}") from error
     if not texts:
         raise InputError("texts", f"{file} holds no text: write one a line")

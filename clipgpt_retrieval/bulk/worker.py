@@ -50,6 +50,9 @@ def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, thread
 def model_fingerprint(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """The same for models of the same configuration, weights and vocabulary, wherever they lie."""
     config = model.config.to_diff_dict()
+    for of_backbone_too in (config, config["backbone_config"]):
+        # Of the library that is installed, not of the model.
+        of_backbone_too.pop("transformers_version", None)
     # Written after the training, and nothing that is encoded or captioned depends on it.
     del config["min_similarity"]
     key = sha256(json.dumps(config, sort_keys=True).encode())

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
+import fsspec
+
 from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
 from clipgpt_retrieval.evaluation.captions import caption_pictures
@@ -69,11 +71,12 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
         The report, as it was written.
 
     Raises:
-        InputError: a setting that cannot be.
+        InputError: a setting that cannot be, or a model that only captions.
         DataError: a folder or file that cannot be read as what it should be.
         ModelError: the model cannot be loaded, or not written to.
     """
     _check_installed()
+    _make_room(output_folder)
     if settings.write_min_similarity:
         check_takes_min_similarity(model)
     engine = load(model, device=settings.device)
@@ -108,6 +111,16 @@ def _check_installed() -> None:
         raise ClipGptError(f"evaluate needs {', '.join(missing)}: pip install 'clipgpt-retrieval[eval]'")
 
 
+def _make_room(output_folder: str) -> None:
+    """Makes the folder that the work, which may take hours, is written to at its end."""
+    try:
+        fs, path = fsspec.core.url_to_fs(output_folder)
+        fs.makedirs(path, exist_ok=True)
+    except (OSError, ValueError, ImportError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise InputError("output_folder", f"{output_folder} cannot be written to ({told}): name another") from error
+
+
 def _write(report: Report, output_folder: str) -> None:
     folder = output_folder.rstrip("/")
     write_text(f"{folder}/evaluation.json", report.as_json())
@@ -115,6 +128,8 @@ def _write(report: Report, output_folder: str) -> None:
 
 
 def _check(engine: ClipGpt, collection: Collection, model: str) -> None:
+    if not engine.encodes:
+        raise InputError("model", f"{model} only captions: give a model that encodes texts, too")
     found = collection.pairs.embeddings.shape[1]
     if found != engine.clip_dim:
         raise InputError(

@@ -60,6 +60,7 @@ def explore(
     source = open_index(str(index))
     if (clip_dim := clip_dim_of(read_config(model))) is not None:
         check_model_fits(clip_dim, source.items, source.file)
+    other = _comparable(str(compare), source) if compare else None
     draws = output_folder is not None
     outlined = _outlined_while_importing(str(index), num_clusters, 1 if walk else levels, draws)
     from clipgpt_retrieval import engine
@@ -77,8 +78,21 @@ def explore(
     name = Path(str(index)).resolve().name
     _print_contents(tree, name)
     if output_folder is not None:
-        asked = {"compare": compare, "sample": sample, "duplicates": duplicates, "outliers": outliers}
+        asked = {"compare": other, "sample": sample, "duplicates": duplicates, "outliers": outliers}
         _write(output_folder, name, source, contents, clipgpt, tree, asked)
+
+
+def _comparable(compare: str, source: Source) -> Source:
+    from clipgpt_retrieval.explore.source import open_index
+
+    other = open_index(compare)
+    if other.items.dimension != source.items.dimension:
+        raise InputError(
+            "compare",
+            f"{other.file} has embeddings of {other.items.dimension} numbers and {source.file} of "
+            f"{source.items.dimension}: give two indexes of one CLIP",
+        )
+    return other
 
 
 def _outlined_while_importing(index: str, num_clusters: int, levels: int, draws: bool) -> dict[str, dict[str, Any]]:
@@ -169,7 +183,6 @@ def _write(
     import json
 
     from clipgpt_retrieval.explore import findings, map_page
-    from clipgpt_retrieval.explore.source import open_index
     from clipgpt_retrieval.explore.tables import write_rows
     from clipgpt_retrieval.storage import new_folder
 
@@ -189,15 +202,9 @@ def _write(
             told = f"The loneliest of a sample of {min(findings.PROBED_ITEMS, len(source.items))} items."
             write_rows(rows, folder, "outliers", f"Outliers of {name}", told)
         if asked["compare"]:
-            other = open_index(asked["compare"])
-            if other.items.dimension != source.items.dimension:
-                raise InputError(
-                    "compare",
-                    f"{other.file} has embeddings of {other.items.dimension} numbers and {source.file} of "
-                    f"{source.items.dimension}: give two indexes of one CLIP",
-                )
+            other = asked["compare"]
             rows = findings.compare(source.items, other.items, clipgpt, contents.num_clusters)
-            told = f"First: {name}. Second: {asked['compare']}. Shares are those of a sample."
+            told = f"First: {name}. Second: {other.file}. Shares are those of a sample."
             write_rows(rows, folder, "compare", "Two collections", told)
         (folder / "toc.json").write_text(json.dumps(tree, indent=1, ensure_ascii=False), encoding="utf-8")
     print(f"written: {output_folder}")

@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 
 from clipgpt_retrieval.errors import ModelError
-from clipgpt_retrieval.storage import is_url, local_folder
+from clipgpt_retrieval.storage import is_url, local_folder, local_path
 
 SHIPPED = {"demo": Path(__file__).parents[1] / "demo" / "shipped" / "clipgpt"}
 """Models that the package carries, by the name under which they are loaded; ``./demo`` is a folder of one's own."""
@@ -39,6 +39,8 @@ def as_folder(path: str, hub_files: Sequence[str] = HUB_FILES) -> Iterator[Path]
     if not (is_url(path) or Path(path).exists() or path.count("/") > 1 or path.startswith((".", "/", "~"))):
         yield _fetch_from_hub(path, hub_files)
         return
+    if not is_url(path) and local_path(path).is_file():
+        raise ModelError(f"{path} is a file: give the directory that holds the model")
     with ExitStack() as kept:
         try:
             folder = kept.enter_context(local_folder(path))

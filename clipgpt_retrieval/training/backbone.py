@@ -1,5 +1,8 @@
 """The language model to fine-tune: from a hub, a directory, a GGUF file, or new with random weights."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,6 +20,7 @@ from transformers import (
 
 from clipgpt_retrieval.errors import InputError, ModelError
 from clipgpt_retrieval.model.config import SPECIAL_TOKENS
+from clipgpt_retrieval.storage import is_url, local_folder
 
 SCRATCH_SIZES = {"tiny": (2, 128, 4), "small": (6, 384, 6)}
 """Layers, width and heads of ``scratch:NAME``."""
@@ -30,8 +34,8 @@ def load_backbone(
     """A causal language model whose tokenizer and embeddings hold the four special tokens.
 
     Args:
-        backbone: a hub id, a directory, a ``.gguf`` file, or ``scratch:tiny`` / ``scratch:small``.
-        tokenizer: a directory or hub id; needed by ``scratch:``, else taken from the backbone.
+        backbone: a hub id, a directory, an fsspec url, a ``.gguf`` file, or ``scratch:tiny`` / ``scratch:small``.
+        tokenizer: a directory, hub id or fsspec url; needed by ``scratch:``, else taken from the backbone.
         width: hidden width of a ``scratch:`` model instead of its own.
 
     Raises:
@@ -42,7 +46,8 @@ def load_backbone(
         return _scratch(backbone.removeprefix("scratch:"), tokenizer, width)
     path, gguf_file = _gguf_parts(backbone)
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, gguf_file=gguf_file, dtype=torch.float32)
+        with _at_hand(path) as place:
+            model = AutoModelForCausalLM.from_pretrained(place, gguf_file=gguf_file, dtype=torch.float32)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
             f"backbone {backbone} cannot be loaded, check the name and the network or give a directory or .gguf file: "
@@ -55,17 +60,19 @@ def load_backbone(
 
 
 def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
-    """A tokenizer from a directory, a hub id or a GGUF file; a bare ``vocab.json`` with ``merges.txt`` is GPT-2's.
+    """A tokenizer from a directory, an fsspec url, a hub id or a GGUF file.
+
+    A bare ``vocab.json`` with ``merges.txt`` is GPT-2's.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    folder = Path(path)
-    bare = (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file()
     try:
-        if bare:
-            return GPT2TokenizerFast.from_pretrained(folder)
-        tokenizer = AutoTokenizer.from_pretrained(path, gguf_file=gguf_file)
+        with _at_hand(path) as place:
+            folder = Path(place)
+            if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
+                return GPT2TokenizerFast.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=gguf_file)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
             f"tokenizer {path} cannot be loaded, check the name and the network or give a directory: "
@@ -85,6 +92,16 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
         eos_token=tokenizer.eos_token,
         bos_token=tokenizer.bos_token,
     )
+
+
+@contextmanager
+def _at_hand(path: str) -> Iterator[str]:
+    """A local copy of what lies on another file system; hub ids and local paths as they are."""
+    if not is_url(path) and not path.startswith("~"):
+        yield path
+        return
+    with local_folder(path) as folder:
+        yield str(folder)
 
 
 def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -112,4 +129,5 @@ def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTr
 def _gguf_parts(backbone: str) -> tuple[str, str | None]:
     if not backbone.endswith(".gguf"):
         return backbone, None
-    return str(Path(backbone).parent), Path(backbone).name
+    folder, name = os.path.split(backbone)
+    return folder or ".", name

@@ -7,6 +7,7 @@ file or the new one.
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -104,6 +105,6 @@ def _write(state: dict[str, Any], file: Path) -> None:
 def _read(file: Path) -> dict[str, Any]:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise TrainingError(f"{file} cannot be read ({reason}): delete its folder to begin the run anew") from error

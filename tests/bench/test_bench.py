@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import fsspec
 import pytest
 from prometheus_client import REGISTRY
 
@@ -89,6 +90,11 @@ def test_a_flag_that_cannot_be_meant(flags, field):
     with pytest.raises(InputError) as caught:
         Load(**flags)
     assert caught.value.field == field
+
+
+def test_texts_lie_on_any_file_system():
+    fsspec.filesystem("memory").pipe_file("/texts.txt", "ein Hund\n\neine Möwe\n".encode())
+    assert list(itertools.islice(endless_texts("memory://texts.txt", 0), 3)) == ["ein Hund", "eine Möwe", "ein Hund"]
 
 
 @pytest.mark.parametrize(("file", "zipf", "field"), [("nowhere.txt", 0, "texts"), (None, -1, "zipf")])

@@ -335,6 +335,14 @@ def test_another_model_or_setting_is_refused(encode_job, tmp_path):
         run_job(replace(encode_job, write_batch_size=8, settings={"space": "image"}), run)
 
 
+def test_a_job_goes_on_after_an_upgrade_of_transformers(encode_job, monkeypatch):
+    """The library's version was part of what the model was known by."""
+    write_lines(encode_job.source, some_texts(9))
+    run_job(encode_job, run)
+    monkeypatch.setattr("transformers.configuration_utils.__version__", "99.0.0")
+    assert run_job(encode_job, run)["rows_done"] == 9
+
+
 def test_a_min_similarity_measured_halfway_does_not_refuse_the_rest_of_a_job(encode_job, tmp_path):
     """The weights are the same: days of work would have to be done again into a new folder."""
     model = str(shutil.copytree(encode_job.model, tmp_path / "model"))

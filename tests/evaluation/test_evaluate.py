@@ -252,6 +252,15 @@ def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, m
             evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", **{flag: str(tmp_path / "wrong")}))
 
 
+@pytest.mark.parametrize("output", ["wrong", "nosuch://report"])
+def test_where_nothing_can_be_written_is_told_before_the_models_start(folder, model, tmp_path, monkeypatch, output):
+    (tmp_path / "wrong").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.load", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(InputError, match=f"output_folder: {output} cannot be written to"):
+        evaluate(str(folder), model, output, Settings(device="cpu"))
+
+
 def test_a_missing_package_is_named(folder, model, tmp_path, monkeypatch):
     monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.NEEDED", ("plotly", "no_such_package"))
     with pytest.raises(ClipGptError, match=r"needs no_such_package: pip install .clipgpt-retrieval\[eval\]"):

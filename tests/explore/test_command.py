@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 
+import faiss
 import fsspec
+import numpy as np
 import pexpect
 import pytest
 
-from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.explore import command
 from clipgpt_retrieval.explore.command import explore
 
@@ -142,6 +144,17 @@ def test_a_model_of_another_clip_is_told_by_its_configuration_alone(config, inde
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"model: reads embeddings of 768 numbers.*have 64"):
         explore(str(index_folder), str(tmp_path))
+
+
+def test_an_index_to_compare_with_is_opened_before_the_work(index_folder, clipgpt_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "_outlined_while_importing", lambda *_: pytest.fail("outlined"))
+    with pytest.raises(DataError, match="nowhere"):
+        explore(str(index_folder), clipgpt_path, str(tmp_path / "explored"), compare=str(tmp_path / "nowhere"))
+    index = faiss.IndexFlatIP(3)
+    index.add(np.eye(3, dtype=np.float32))
+    faiss.write_index(index, str(tmp_path / "other.index"))
+    with pytest.raises(InputError, match=r"compare: .*embeddings of 3 numbers .*give two indexes of one CLIP"):
+        explore(str(index_folder), clipgpt_path, str(tmp_path / "explored"), compare=str(tmp_path / "other.index"))
 
 
 def test_a_model_is_checked_without_torch(clipgpt_path):

@@ -163,6 +163,12 @@ def test_a_missing_model_is_named(tmp_path):
             load(path)
 
 
+def test_a_file_is_not_said_to_be_missing(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelError, match=r"model\.safetensors is a file: give the directory"):
+        load(str(tmp_path / "model.safetensors"))
+
+
 @pytest.mark.parametrize("path", ["nosuch://bucket/model", "http://127.0.0.1:9/model", "s3://bucket/model"])
 def test_an_address_that_cannot_be_reached_is_told_in_a_sentence(path, monkeypatch):
     """A file system that is not installed, or a server that is down, ended in forty lines of Python."""

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
+import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from clipgpt_retrieval.engine import load
@@ -258,6 +260,10 @@ def test_a_pretrained_backbone_keeps_its_weights_and_gains_four_tokens(collectio
     plain.save_pretrained(tmp_path)
     model, words = load_backbone(str(tmp_path))
     assert len(words) == len(plain) + 4 == model.get_input_embeddings().weight.shape[0]
+    fsspec.filesystem("memory").put(f"{tmp_path}/", "/backbone", recursive=True)
+    fetched, words = load_backbone("memory://backbone", tokenizer="memory://backbone")
+    assert len(words) == len(plain) + 4
+    torch.testing.assert_close(fetched.transformer.wpe.weight, model.transformer.wpe.weight)
 
 
 @pytest.mark.slow
