@@ -1,10 +1,15 @@
-"""A new clipgpt model around a backbone, its layers in and out untrained."""
+"""The model that a run begins with: a new one around a backbone, or one that was trained before."""
+
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.places import CONFIG, read_config
+from clipgpt_retrieval.storage import is_url, local_path
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.recipes import Recipe
 
@@ -35,19 +40,65 @@ def new_model(
         )
     config = ClipGptConfig(
         backbone_config=language_model.config.to_dict(),
-        clip_dim=clip_dim,
         clip_model=clip_model,
-        prefix_length=recipe.prefix_length,
-        clip_in=recipe.clip_in,
-        clip_out=recipe.clip_out,
-        readout_layers=_layers(recipe, language_model),
-        readout_pool=recipe.readout_pool,
-        query_repeats=recipe.query_repeats,
-        caption_from=recipe.caption_from,
-        prompt_format=recipe.prompt_format,
         embedding_norm=recipe.embedding_norm,
+        **_shape(recipe, clip_dim, language_model),
     )
     return ClipGptModel(config, language_model), words
+
+
+def is_clipgpt(path: str) -> bool:
+    """Whether a clipgpt model lies in a directory or at an fsspec url; a hub is not asked."""
+    if path.endswith(".gguf") or not (is_url(path) or (local_path(path) / CONFIG).is_file()):
+        return False
+    return read_config(path)["model_type"] == ClipGptConfig.model_type
+
+
+def trained_model(
+    recipe: Recipe, clip_dim: int, path: str, clip_model: str | None
+) -> tuple[ClipGptModel, PreTrainedTokenizerBase]:
+    """A clipgpt model to go on from, and its tokenizer; its threshold was measured on what it was, and goes.
+
+    Args:
+        recipe: by which it was trained.
+        clip_dim: dimension of the embeddings.
+        path: a directory or fsspec url.
+        clip_model: the CLIP that made the embeddings, as all_clip names it.
+
+    Raises:
+        InputError: the recipe makes another model, or one that is computed anew from its backbone.
+        ModelError: it cannot be loaded.
+    """
+    if recipe.freeze_backbone:
+        raise InputError(
+            "backbone", f"{path} is a clipgpt model, from which {recipe.name} does not go on: give the backbone itself"
+        )
+    network, words = load(path)
+    for name, wanted in _shape(recipe, clip_dim, network.backbone).items():
+        if (found := getattr(network.config, name)) != wanted:
+            raise InputError(
+                "backbone",
+                f"{path} is a clipgpt model whose {name} is {found}, here it is to be {wanted}: give the recipe that "
+                "it was trained by, and embeddings of its CLIP",
+            )
+    network.config.clip_model = clip_model
+    network.config.min_similarity = None
+    return network, words
+
+
+def _shape(recipe: Recipe, clip_dim: int, language_model: PreTrainedModel) -> dict[str, Any]:
+    """What of a model's configuration its recipe, its backbone and the embeddings decide."""
+    return {
+        "clip_dim": clip_dim,
+        "prefix_length": recipe.prefix_length,
+        "clip_in": recipe.clip_in,
+        "clip_out": recipe.clip_out,
+        "readout_layers": _layers(recipe, language_model),
+        "readout_pool": recipe.readout_pool,
+        "query_repeats": recipe.query_repeats,
+        "caption_from": recipe.caption_from,
+        "prompt_format": recipe.prompt_format,
+    }
 
 
 def _layers(recipe: Recipe, language_model: PreTrainedModel) -> list[int]:

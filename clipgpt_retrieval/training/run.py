@@ -1,6 +1,6 @@
 """A run before its first step: the data, the model that it begins with, and what makes its steps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase, set_seed
 
@@ -15,7 +15,7 @@ from clipgpt_retrieval.training.figures import validation_figures
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.image_space import set_image_mean
 from clipgpt_retrieval.training.neighbours import Neighbours
-from clipgpt_retrieval.training.network import new_model
+from clipgpt_retrieval.training.network import is_clipgpt, new_model, trained_model
 from clipgpt_retrieval.training.ranks import Ranks, join_ranks
 from clipgpt_retrieval.training.recipes import Recipe
 from clipgpt_retrieval.training.settings import Settings
@@ -134,7 +134,11 @@ def open_run(settings: Settings) -> Run:
     recipe = settings.chosen_recipe(data.pictures)
     ranks = join_ranks(settings.device)
     set_seed(settings.seed)
-    network, words = new_model(recipe, data.clip_dim, settings.backbone, settings.tokenizer, settings.clip_model)
+    if is_clipgpt(settings.backbone):
+        network, words = trained_model(recipe, data.clip_dim, settings.backbone, settings.clip_model)
+        recipe = replace(recipe, ridge_start=False, embedding_norm=network.config.embedding_norm)
+    else:
+        network, words = new_model(recipe, data.clip_dim, settings.backbone, settings.tokenizer, settings.clip_model)
     network.to(torch_device(settings.device))
     if recipe.contrastive:
         set_image_mean(network, data.at_hand.embeddings, FIRST_BETA)

@@ -30,7 +30,8 @@ class Settings:
             folders, or a brace pattern, are mixed.
         output_folder: directory or fsspec url of the model to write; an earlier model there is replaced.
         recipe: its name, or a recipe of one's own.
-        backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`.
+        backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`, or a clipgpt model, see
+            :func:`~clipgpt_retrieval.training.network.trained_model`.
         tokenizer: where it is not the backbone's own.
         clip_model: the CLIP that made the embeddings, as all_clip names it.
         validation_fraction: share of the pictures that no step sees.

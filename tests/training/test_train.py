@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
+from clipgpt_retrieval.model.checkpoint import set_min_similarity
 from clipgpt_retrieval.training.backbone import load_backbone, load_tokenizer
 from clipgpt_retrieval.training.command import train as train_command
 from clipgpt_retrieval.training.train import train
@@ -264,6 +266,24 @@ def test_a_pretrained_backbone_keeps_its_weights_and_gains_four_tokens(collectio
     fetched, words = load_backbone("memory://backbone", tokenizer="memory://backbone")
     assert len(words) == len(plain) + 4
     torch.testing.assert_close(fetched.transformer.wpe.weight, model.transformer.wpe.weight)
+
+
+def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
+    """What a model learned from COCO is not to be learned again before it sees one's own pictures."""
+    earlier, figures = trained
+    model = str(shutil.copytree(earlier, tmp_path / "earlier"))
+    set_min_similarity(model, 0.5)
+    settings = {**SETTINGS, "batch_size": 32, "learning_rate": 1e-6, "steps": 1}
+    found = train(str(collection), str(tmp_path / "m"), backbone=model, **settings)
+    assert found["R@10"] == pytest.approx(figures["R@10"], abs=0.05)
+    assert found["caption_loss"] == pytest.approx(figures["caption_loss"], rel=0.1)
+    assert load(str(tmp_path / "m"), device="cpu").min_similarity is None
+
+
+@pytest.mark.parametrize("recipe", ["frozen", "general-gpt"])
+def test_a_recipe_that_makes_another_model_does_not_go_on_from_this_one(trained, collection, tmp_path, recipe):
+    with pytest.raises(InputError, match=r"backbone: .* is a clipgpt model"):
+        train(str(collection), str(tmp_path / "m"), backbone=str(trained[0]), recipe=recipe, **SETTINGS)
 
 
 @pytest.mark.slow
