@@ -91,7 +91,10 @@ def query(scene: Scene, random: np.random.Generator) -> str:
     for thing in named:
         singular, plural = KINDS[thing.kind].words[int(random.integers(len(KINDS[thing.kind].words)))]
         words.append(singular if thing.count == 1 else _one_of(random, (plural, f"{NUMBERS[thing.count]} {plural}")))
-    text = _one_of(random, (" and ", " with ", ", ")).join(words[:2]) + "".join(f" and {word}" for word in words[2:])
+    between = _one_of(random, (" and ", " with ", ", "))
+    if {thing.kind for thing in named} >= {"cake", "candle"}:
+        between = " and "  # a cake with candles is a birthday cake
+    text = between.join(words[:2]) + "".join(f" and {word}" for word in words[2:])
     if random.random() < 0.6:
         text += f" {setting_phrase(scene.setting, random)}"
     if scene.night and random.random() < 0.8:

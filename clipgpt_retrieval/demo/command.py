@@ -1,10 +1,14 @@
 """The command ``clipgpt-retrieval demo``."""
 
+import socket
+import sys
 from contextlib import redirect_stdout
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from clipgpt_retrieval.errors import InputError
 
 if TYPE_CHECKING:
     from clipgpt_retrieval.demo.answers import Answer, Gallery
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 
 
-def demo(query: str | None = None, port: int = 1234, build: bool = False) -> None:
+def demo(query: str | None = None, *, port: int = 1234, build: bool = False) -> None:
     """Shows the whole job on a small embedded collection: no network, no GPU, nothing to fetch.
 
     Prints a table of queries with what the model understood and the pictures it found, then serves the back end and
@@ -24,15 +28,32 @@ def demo(query: str | None = None, port: int = 1234, build: bool = False) -> Non
         build: make everything that the demo ships anew (scenes, CLIP, CLIP-GPT, gallery), in about an hour on two
             cores; an interrupted build goes on where it stopped.
     """
+    if not isinstance(build, bool):
+        raise InputError("build", f"is {build!r}: give --build alone, or leave it out")
     if build:
         _build()
         return
+    if query is None:
+        _check_port(port)
+    print("Loading the demo ...", file=sys.stderr)
     gallery = _gallery()
     if query is not None:
         _show_one(gallery.answer(str(query), hits=5))
         return
     _show_examples(gallery)
     _serve(port)
+
+
+def _check_port(port: int) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 2**16:
+        raise InputError("port", f"is {port!r}, it must be 0 to 65535")
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((HOST, port))
+        except OSError as error:
+            told = f"cannot listen on {HOST}:{port}: {error.strerror}; give another --port"
+            raise InputError("port", told) from error
 
 
 def _build() -> None:

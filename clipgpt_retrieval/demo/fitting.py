@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 
@@ -44,6 +43,8 @@ def fit(
         report_to="none",
         seed=seed,
     )
-    Trainer(model=task, args=arguments, train_dataset=lessons).train(
-        resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    )
+    # The Trainer writes a checkpoint in place, and this file of it last.
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    last = max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
+    trainer = Trainer(model=task, args=arguments, train_dataset=lessons)
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))

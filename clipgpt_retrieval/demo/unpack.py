@@ -7,14 +7,17 @@ pictures by absolute paths: so the demo is unpacked once into the user's cache.
 import json
 import tempfile
 import zipfile
+from hashlib import sha256
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.storage import cache_folder
 
 SHIPPED = Path(__file__).parent / "shipped"
 DIGEST = SHIPPED / "digest.txt"
-"""Tells one build of the demo from another; its unpacked form carries the digest in its name."""
+"""Tells one build of the demo from another."""
 
 
 def unpacked() -> Path:
@@ -25,7 +28,10 @@ def unpacked() -> Path:
     """
     if not DIGEST.is_file():
         raise DataError(f"{SHIPPED} lacks the demo's files: install the package again, or run demo --build")
-    target = cache_folder() / f"demo-{DIGEST.read_text().strip()}"
+    place = cache_folder().resolve()
+    # The unpacked form names its files by their absolute paths: seen under another path, it is no use.
+    key = sha256(f"{DIGEST.read_text().strip()} {place}".encode()).hexdigest()[:12]
+    target = place / f"demo-{key}"
     if target.is_dir():
         return target
     try:
@@ -33,8 +39,9 @@ def unpacked() -> Path:
         with tempfile.TemporaryDirectory(prefix="demo-", dir=target.parent) as aside:
             _unpack(SHIPPED, Path(aside) / "demo", target)
             _put_in_place(Path(aside) / "demo", target)
-    except OSError as error:
-        raise DataError(f"the demo cannot be unpacked into {target.parent}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise DataError(f"the demo cannot be unpacked into {target.parent}: {told}") from error
     return target
 
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from clipgpt_retrieval.demo.captions import NIGHT_PHRASES, NUMBERS
+from clipgpt_retrieval.demo.captions import DAY_PHRASES, NIGHT_PHRASES, NUMBERS
 from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.things import HYPERNYMS, KINDS
 
@@ -28,6 +28,9 @@ SETTING_WORDS = {
     "room": ("room",),
     "stage": ("stage",),
 }
+MASS_NOUNS = {"coffee": "cup of coffee"}
+"""What people type and no caption says."""
+
 COUNT_WORDS = {"a": 1, "an": 1, "one": 1, "a couple of": 2, "a pair of": 2} | {
     word: number for number, word in enumerate(NUMBERS) if number > 1
 }
@@ -40,17 +43,19 @@ class Named:
     Attributes:
         kinds: what it may be: one kind, both for "child", and a whole section for "vehicles".
         count: how many, or None where the text leaves that open.
+        several: whether that which it leaves open is more than one.
         exact: whether it names a kind rather than a whole section.
     """
 
     kinds: frozenset[str]
     count: int | None
+    several: bool
     exact: bool
 
     def is_in(self, scene: Scene) -> bool:
         """Whether a scene shows it."""
         shown = [scene.count_of(kind) for kind in self.kinds]
-        return any(count and self.count in (None, count) for count in shown)
+        return any(count > self.several and self.count in (None, count) for count in shown)
 
 
 def named_in(text: str) -> list[Named]:
@@ -63,7 +68,7 @@ def named_in(text: str) -> list[Named]:
             count: int | None = COUNT_WORDS[said]
         else:
             count = 1 if number == "singular" and exact else None
-        found.append(Named(kinds, count, exact))
+        found.append(Named(kinds, count, exact and said is None and number == "plural", exact))
     return found
 
 
@@ -81,17 +86,32 @@ def night_in(text: str) -> bool:
     return any(phrase in text.lower() for phrase in NIGHT_PHRASES)
 
 
+def day_in(text: str) -> bool:
+    """Whether a text says that it is day."""
+    return any(phrase in text.lower() for phrase in DAY_PHRASES)
+
+
 def shows_what_it_names(scene: Scene, text: str) -> bool:
     """Whether a scene shows every thing that a text names; numbers do not count."""
-    return all(Named(named.kinds, None, named.exact).is_in(scene) for named in named_in(text))
+    return all(any(scene.count_of(kind) for kind in named.kinds) for named in named_in(text))
+
+
+def shows_all_that_is_said(scene: Scene, text: str) -> bool:
+    """Whether a scene shows the things that a text names with their numbers, its setting and its hour."""
+    return (
+        all(named.is_in(scene) for named in named_in(text))
+        and setting_in(text) in (None, scene.setting)
+        and (scene.night or not night_in(text))
+        and not (scene.night and day_in(text))
+    )
 
 
 def names_all(scene: Scene, text: str) -> bool:
-    """Whether a text names every kind of thing in a scene by its own name, with the right number."""
+    """Whether a text names every kind of thing in a scene once, by its own name and with the right number."""
     named = [one for one in named_in(text) if one.exact]
-    return all(
+    return len(named) == len(scene.things) and all(
         any(thing.kind in one.kinds and one.count == thing.count for one in named) for thing in scene.things
-    ) and all(one.is_in(scene) for one in named)
+    )
 
 
 @lru_cache(maxsize=1)
@@ -104,6 +124,7 @@ def _meanings() -> dict[str, tuple[frozenset[str], str, bool]]:
             if plural != singular:
                 kinds_of.setdefault((plural, "plural"), set()).add(name)
     meanings = {word: (frozenset(kinds), number, True) for (word, number), kinds in kinds_of.items()}
+    meanings |= {word: (frozenset([kind]), "either", True) for word, kind in MASS_NOUNS.items()}
     for section, words in HYPERNYMS.items():
         members = frozenset(name for name, kind in KINDS.items() if kind.section == section)
         for word in words:

@@ -1,7 +1,7 @@
 """Takes the screenshots of docs/front.md from a running back end.
 
 clipgpt-retrieval demo &
-python docs/screens/take.py http://127.0.0.1:1234 "two giraffes next to a fence" "but at night" 307
+python docs/screens/take.py http://127.0.0.1:1234 "two giraffes next to a fence in the park" "but at night" 1736
 """
 
 import io

@@ -14,7 +14,7 @@ SIZES = {
     "SPRITE_STEPS": 2,
     "CLIP_STEPS": 2,
     "LESSON_FAMILIES": 40,
-    "CLIPGPT_STEPS": 5,
+    "CLIPGPT_ROUNDS": ((5, 1e-3), (2, 5e-4)),
     "CLIPGPT_BATCH": 16,
     "GALLERY_SIZE": 40,
     "VOCABULARY_SAMPLE": 1500,

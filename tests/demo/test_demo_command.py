@@ -3,15 +3,19 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import requests
 from clip_retrieval.clip_client import ClipClient, Modality
 
 import clipgpt_retrieval as cg
+from clipgpt_retrieval import cli
+from clipgpt_retrieval.demo import command
 from clipgpt_retrieval.demo.answers import EDITS, NOTEBOOK_EXAMPLES, Gallery
-from clipgpt_retrieval.demo.words import night_in, shows_what_it_names
+from clipgpt_retrieval.demo.words import night_in, setting_in, shows_all_that_is_said, shows_what_it_names
 
+TYPED = ("kid with a book", "bikes and cars", "birthday cake with candles", "dog at the beach at night")
 COMMAND = Path(sys.executable).parent / "clipgpt-retrieval"
 
 
@@ -20,11 +24,18 @@ def gallery(demo_cache) -> Gallery:
     return Gallery(cg.demo.path(), cg.load("demo", device="cpu"))
 
 
-@pytest.mark.parametrize("text", [*NOTEBOOK_EXAMPLES, "kid with a book", "bikes and cars", "dog at the beach at night"])
-def test_one_of_three_pictures_shows_what_was_asked_for(gallery, demo_scenes, text):
+@pytest.mark.parametrize("text", NOTEBOOK_EXAMPLES)
+def test_the_best_picture_shows_all_that_the_notebook_asks_for(gallery, demo_scenes, text):
     hits = gallery.answer(text).hits
-    assert any(shows_what_it_names(demo_scenes[hit.id], text) for hit in hits), [demo_scenes[hit.id] for hit in hits]
+    assert shows_all_that_is_said(demo_scenes[hits[0].id], text), demo_scenes[hits[0].id]
     assert all(hit.picture.is_file() for hit in hits)
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_the_best_picture_shows_the_things_that_are_typed_there_and_then(gallery, demo_scenes, text):
+    best = demo_scenes[gallery.answer(text).hits[0].id]
+    assert shows_what_it_names(best, text), best
+    assert setting_in(text) in (None, best.setting) and best.night >= night_in(text), best
 
 
 def test_an_edit_finds_the_picture_so_changed(gallery, demo_scenes):
@@ -88,6 +99,25 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(demo_server):
     done = subprocess.run([COMMAND, "demo", "--port", port], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and f"port: cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["kid", "with", "a", "book"], "Could not consume arg: with"),
+        (["--build=no"], "build: is 'no'"),
+        (["--port", "abc"], "port: is 'abc'"),
+    ],
+)
+def test_nothing_is_begun_that_was_not_asked_for(monkeypatch, capsys, typed, told):
+    """Words without --query were taken for --port and --build, which replaces what the package ships."""
+    monkeypatch.setattr(command, "_build", lambda: pytest.fail("begun"))
+    monkeypatch.setattr(command, "_gallery", Mock())
+    monkeypatch.setattr(command, "_show_one", Mock())
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", "demo", *typed])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2 and told in capsys.readouterr().err
 
 
 def test_a_model_that_this_installation_lacks_is_told_in_a_sentence(monkeypatch, tmp_path):
