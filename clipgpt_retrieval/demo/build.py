@@ -2,7 +2,7 @@
 
 Five stages, each left in the build folder when it is done and not done again: the trunk of the CLIP's image tower, the
 CLIP, its embeddings of fresh scenes, the CLIP-GPT trained on them by this package's own ``train``, and the gallery.
-About an hour on two cores.
+One to two hours on two cores that compute in bfloat16.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ def build(folder: Path) -> None:
 
 
 def _check_first() -> None:
-    """Refuses what an hour of work would end with."""
+    """Refuses what hours of work would end with."""
     from clipgpt_retrieval.evaluation.evaluate import NEEDED
 
     missing = [name for name in ("accelerate", *NEEDED) if find_spec(name) is None]
