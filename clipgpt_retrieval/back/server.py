@@ -18,7 +18,7 @@ def serve(**flags: Any) -> None:
     Takes the flags of `clip-retrieval back` with their defaults, and from clipgpt_model on its own.
     """
     options = BackOptions(**flags)
-    _check_address(options)
+    check_address(options)
     # Loading these takes seconds, and `clipgpt-retrieval back --help` need not wait for them.
     from clipgpt_retrieval.back.app import create_app
     from clipgpt_retrieval.back.request_log import log_as_json
@@ -63,8 +63,12 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
     server.run()
 
 
-def _check_address(options: BackOptions) -> None:
-    """Refuses an address that cannot be listened on before minutes of loading, not after them."""
+def check_address(options: BackOptions) -> None:
+    """Refuses an address that cannot be listened on before minutes of loading, not after them.
+
+    Raises:
+        InputError: it cannot.
+    """
     try:
         found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -77,5 +81,5 @@ def _check_address(options: BackOptions) -> None:
 
 def _cannot_listen(options: BackOptions, error: OSError | UnicodeError) -> InputError:
     reason = getattr(error, "strerror", None) or error
-    message = f"cannot listen on {options.host}:{options.port}: {reason}; give another --host or --port"
+    message = f"cannot listen on {options.host}:{options.port}: {reason}; give another address"
     return InputError("port", message)

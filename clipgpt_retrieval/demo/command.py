@@ -1,6 +1,5 @@
 """The command ``clipgpt-retrieval demo``."""
 
-import socket
 import sys
 from contextlib import redirect_stdout
 from hashlib import sha256
@@ -8,6 +7,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipgpt_retrieval.back.options import BackOptions
+from clipgpt_retrieval.back.server import check_address, serve_app
 from clipgpt_retrieval.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def demo(query: str | None = None, *, port: int = 1234, build: bool = False) -> 
         _build()
         return
     if query is None:
-        _check_port(port)
+        check_address(BackOptions(host=HOST, port=port))
     print("Loading the demo ...", file=sys.stderr)
     gallery = _gallery()
     if query is not None:
@@ -42,18 +43,6 @@ def demo(query: str | None = None, *, port: int = 1234, build: bool = False) -> 
         return
     _show_examples(gallery)
     _serve(port)
-
-
-def _check_port(port: int) -> None:
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port < 2**16:
-        raise InputError("port", f"is {port!r}, it must be 0 to 65535")
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((HOST, port))
-        except OSError as error:
-            told = f"cannot listen on {HOST}:{port}: {error.strerror}; give another --port"
-            raise InputError("port", told) from error
 
 
 def _build() -> None:
@@ -110,8 +99,6 @@ def _show_one(answer: "Answer") -> None:
 def _serve(port: int) -> None:
     from clipgpt_retrieval import demo
     from clipgpt_retrieval.back import create_app
-    from clipgpt_retrieval.back.options import BackOptions
-    from clipgpt_retrieval.back.server import serve_app
     from clipgpt_retrieval.demo.unpack import unpacked
 
     print("Starting the web page ...", flush=True)
