@@ -210,6 +210,27 @@ def write_text(url: str, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def check_new_file(field: str, url: str) -> None:
+    """Makes the folder of a file that is written when the work is done, which may take hours.
+
+    Args:
+        field: the argument that names the file or its folder.
+        url: where the file shall stand.
+
+    Raises:
+        InputError: the folder cannot be made, or a folder stands where the file shall.
+    """
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    except (OSError, ValueError, ImportError) as error:
+        told = getattr(error, "strerror", None) or error
+        folder = url.rpartition("/")[0] or url
+        raise InputError(field, f"{folder} cannot be written to ({told}): name another") from error
+    if fs.isdir(path):
+        raise InputError(field, f"{url} is a folder: name a file")
+
+
 @contextmanager
 def new_file(url: str) -> Iterator[IO[bytes]]:
     """A file to fill, which takes the place of ``url`` when the context ends without an error.

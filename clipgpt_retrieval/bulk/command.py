@@ -197,35 +197,19 @@ def _whole(field: str, value: int, least: int) -> int:
 
 def _encode_few(texts: tuple[str, ...], model: str, space: str, output: str | None, device: str) -> None:
     from clipgpt_retrieval.engine import load
+    from clipgpt_retrieval.storage import check_new_file, write_array
 
     if not texts:
         raise InputError("texts", 'are missing: clipgpt-retrieval encode --model MODEL "two giraffes"')
     if output is not None:
-        output = str(output)
-        _make_room(output)
+        check_new_file("output", output)
     embeddings = load(model, device=device).encode([str(text) for text in texts], space=space)
     if output is None:
         for embedding in embeddings:
             print(json.dumps([round(float(number), 6) for number in embedding]))
         return
-    from clipgpt_retrieval.storage import write_array
-
     write_array(output, embeddings)
     print(f"{output} holds {len(embeddings)} embeddings of {embeddings.shape[1]} numbers")
-
-
-def _make_room(output: str) -> None:
-    """Makes the folder of a file that is written once the work is done."""
-    import fsspec
-
-    try:
-        fs, path = fsspec.core.url_to_fs(output)
-        fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-    except (OSError, ValueError, ImportError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise InputError("output", f"{output} cannot be written ({told}): name another") from error
-    if fs.isdir(path):
-        raise InputError("output", f"{output} is a folder: name a file in it")
 
 
 def _caption_file(embeddings: str, model: str, rows: int | None, generation: dict[str, Any], device: str) -> None:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
-import fsspec
-
 from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
 from clipgpt_retrieval.evaluation.captions import caption_pictures
@@ -18,12 +16,14 @@ from clipgpt_retrieval.evaluation.measure import Evidence, measure
 from clipgpt_retrieval.evaluation.page import page
 from clipgpt_retrieval.evaluation.report import LeftOut, Report
 from clipgpt_retrieval.model.checkpoint import check_takes_min_similarity, set_min_similarity
-from clipgpt_retrieval.storage import write_text
+from clipgpt_retrieval.storage import check_new_file, write_text
 from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
 
 FEWEST_PICTURES = 10
 """Below this a half of the gallery is no gallery."""
 
+FIGURES = "evaluation.json"
+"""The file of the output folder that programs read."""
 
 NEEDED = ("jinja2", "plotly", "pycocoevalcap", "rich", "scipy")
 """What the extra `evaluation` installs."""
@@ -76,7 +76,7 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
         ModelError: the model cannot be loaded, or not written to.
     """
     _check_installed()
-    _make_room(output_folder)
+    check_new_file("output_folder", f"{output_folder.rstrip('/')}/{FIGURES}")
     if settings.write_min_similarity:
         check_takes_min_similarity(model)
     engine = load(model, device=settings.device)
@@ -111,19 +111,9 @@ def _check_installed() -> None:
         raise ClipGptError(f"evaluate needs {', '.join(missing)}: pip install 'clipgpt-retrieval[eval]'")
 
 
-def _make_room(output_folder: str) -> None:
-    """Makes the folder that the work, which may take hours, is written to at its end."""
-    try:
-        fs, path = fsspec.core.url_to_fs(output_folder)
-        fs.makedirs(path, exist_ok=True)
-    except (OSError, ValueError, ImportError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise InputError("output_folder", f"{output_folder} cannot be written to ({told}): name another") from error
-
-
 def _write(report: Report, output_folder: str) -> None:
     folder = output_folder.rstrip("/")
-    write_text(f"{folder}/evaluation.json", report.as_json())
+    write_text(f"{folder}/{FIGURES}", report.as_json())
     write_text(f"{folder}/evaluation.html", page(report))
 
 
