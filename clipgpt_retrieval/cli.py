@@ -42,15 +42,8 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.model.command import convert
     from clipgpt_retrieval.training.command import train
 
-    _take_as_typed(demo, "query")
-    _take_as_typed(encode, "texts", "model", "input", "output", "output_folder", "text_column")
-    _take_as_typed(caption, "embeddings", "model", "embeddings_folder", "output_folder", "embedding_column")
-    _take_as_typed(
-        evaluate, "embeddings_folder", "model", "output_folder", "clip_model", "index", "karpathy", "interleaved"
-    )
-    _take_as_typed(explore, "index", "model", "output_folder", "compare")
-    _take_as_typed(bench, "url", "indice_name", "texts", "api_key")
-    _take_as_typed(convert, "source", "output", "tokenizer")
+    for command in (demo, train, evaluate, encode, caption, explore, bench, convert):
+        _take_texts_as_typed(command)
     return {
         "demo": demo,
         "back": serve,
@@ -68,16 +61,17 @@ def _commands() -> dict[str, Callable[..., Any]]:
     }
 
 
-def _take_as_typed(command: Callable[..., Any], *texts: str) -> None:
+def _take_texts_as_typed(command: Callable[..., Any]) -> None:
     """Has fire hand texts and names on as they are: it would read "cat, dog" as a tuple, and 2024 as a number."""
     from fire.decorators import SetParseFn
     from fire.parser import DefaultParseValue
 
-    parameters = signature(command).parameters
-    if any(parameters[text].kind is Parameter.VAR_POSITIONAL for text in texts):
+    parameters = signature(command, eval_str=True).parameters.values()
+    texts = {each.name: each for each in parameters if each.annotation in (str, str | None)}
+    if any(text.kind is Parameter.VAR_POSITIONAL for text in texts.values()):
         # The further words of a command line have no name, and are read by the default.
         SetParseFn(str)(command)
-        SetParseFn(DefaultParseValue, *(name for name in parameters if name not in texts))(command)
+        SetParseFn(DefaultParseValue, *(each.name for each in parameters if each.name not in texts))(command)
     else:
         SetParseFn(str, *texts)(command)
 

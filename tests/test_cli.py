@@ -26,6 +26,8 @@ def test_a_text_is_encoded_as_it_was_typed(clipgpt, clipgpt_path, monkeypatch, c
         ("evaluate", "2017", "m"),
         ("explore", "2017", "m"),
         ("bench", "--texts", "2017"),
+        ("train", "2017", "2018"),
+        ("train", "./o", "o", "--captions", "2017", "--backbone", "scratch:tiny"),
     ],
 )
 def test_a_name_of_digits_is_a_name(clipgpt_path, typed, tmp_path, monkeypatch, capsys):

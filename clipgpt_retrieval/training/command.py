@@ -85,9 +85,8 @@ def train(
     for field in ("embeddings_folder", "output_folder"):
         if settings[field] is None:
             raise InputError(field, "is missing: clipgpt-retrieval train embeddings_folder output_folder")
-    for field in ("embeddings_folder", "output_folder", "backbone", "tokenizer", "captions", "interleaved", "texts"):
-        if isinstance(settings[field], int | float):  # fire reads a name such as 2024 as a number
-            settings[field] = str(settings[field])
+    if isinstance(embeddings_folder, int | float):  # fire reads a name such as 2024 as a number
+        settings["embeddings_folder"] = str(embeddings_folder)
     if rehearse:
         from clipgpt_retrieval.training.dry_run import dry_run as show
 

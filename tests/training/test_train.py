@@ -243,7 +243,7 @@ def test_a_folder_named_with_digits_is_looked_for(tmp_path, monkeypatch):
     """fire reads 5 as a number: the training ended in a traceback."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"^5 "):
-        train_command(5, 6)
+        train_command(5, "6")
 
 
 @pytest.mark.parametrize("recipe", ["default", "frozen"])
