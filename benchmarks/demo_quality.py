@@ -140,19 +140,19 @@ def mean_of(gallery: Gallery, queries: np.ndarray, kept: np.ndarray, shows) -> f
 
 def recall(gallery: Gallery, queries: np.ndarray, kept: np.ndarray, k: int) -> float:
     """How often the picture that a caption was written for is among the best k."""
-    return float(found_among(gallery, queries, k)[kept].mean())
+    return float(found_among(gallery.embeddings, queries[kept], gallery.truth[kept], k).mean())
 
 
-def found_among(gallery: Gallery, queries: np.ndarray, k: int) -> np.ndarray:
+def found_among(embeddings: np.ndarray, queries: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
     """Whether each query finds the picture that it was written for among the best k, bool ``[n]``."""
-    similarities = queries @ gallery.embeddings.T
-    own = similarities[np.arange(len(similarities)), gallery.truth]
+    similarities = queries @ embeddings.T
+    own = similarities[np.arange(len(similarities)), truth]
     return (similarities > own[:, None]).sum(1) < k
 
 
 def found_by_one_alone(gallery: Gallery, one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
     """How many queries find their picture among the best ten by one encoder alone, and by the other alone."""
-    by_one, by_other = (found_among(gallery, queries, 10) for queries in (one, other))
+    by_one, by_other = (found_among(gallery.embeddings, queries, gallery.truth, 10) for queries in (one, other))
     return int((by_one & ~by_other).sum()), int((by_other & ~by_one).sum())
 
 
