@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from clipgpt_retrieval.demo import clip
-from clipgpt_retrieval.demo.captions import captions
+from clipgpt_retrieval.demo.captions import captions, few_words
 from clipgpt_retrieval.demo.clip_training import train_clip
 from clipgpt_retrieval.demo.gallery import PICTURE_SIZE, edited_scenes, make_gallery, ship_gallery
 from clipgpt_retrieval.demo.page_faults import keep_freed_memory
@@ -38,16 +38,11 @@ GALLERY_SEED = SEED + 2
 SPRITE_STEPS = 900
 CLIP_STEPS = 2600
 LESSON_FAMILIES = 15_000
-CLIPGPT_ROUNDS = ((2400, 1.5e-3), (500, 7.5e-4))
-"""Steps and learning rate: the second goes on from the first, and what ships is the mean of the weights of both."""
-
+EDITS = "edits.jsonl"
+EDITS_AND_QUERIES = "edits_and_queries.jsonl"
 CLIPGPT_BATCH = 128
 EMBEDDING_NORM = 16.0
 """A unit embedding's numbers are so small that clip_in would learn more slowly than all else."""
-
-EDITS_FOR_EACH_PICTURE = 0.35
-HARD_NEGATIVES = 3
-"""A scene's family has as many others."""
 
 GALLERY_SIZE = 2000
 VOCABULARY_SAMPLE = 20_000
@@ -55,6 +50,30 @@ WORDS = 2000
 LAYERS, WIDTH, HEADS = 4, 320, 5
 CONTEXT = 160
 EMBED_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Round:
+    """A part of the CLIP-GPT's training, which goes on from the one before; attributes are settings of ``train``."""
+
+    steps: int
+    learning_rate: float
+    interleaved: str
+    interleaved_weight: float
+    embedding_noise: float
+    hard_negatives: int
+
+
+CLIPGPT_ROUNDS = (
+    Round(2400, 1.5e-3, EDITS, interleaved_weight=0.35, embedding_noise=0.0, hard_negatives=3),
+    Round(500, 7.5e-4, EDITS_AND_QUERIES, interleaved_weight=0.5, embedding_noise=0.2, hard_negatives=3),
+    Round(400, 7.5e-4, EDITS_AND_QUERIES, interleaved_weight=0.8, embedding_noise=0.2, hard_negatives=12),
+)
+"""First to encode and to caption; then also to find by few words; then to tell a picture from more of its like. What
+ships lies between the weights of the first and the last."""
+
+LAST_SHARE = 0.75
+"""How far towards the last: chosen of 0.5, 0.6, 0.67, 0.75 and 1 on the gallery, which hardly tells them apart."""
 
 
 def build(folder: Path) -> None:
@@ -148,9 +167,20 @@ def _embedded_lessons(folder: Path, checkpoint: Path) -> Path:
     pd.DataFrame({"image_path": range(len(of_scenes)), "captions": of_scenes}).to_parquet(
         aside / "metadata" / "metadata_0.parquet"
     )
-    (aside / "edits.jsonl").write_text(scenes.edits_as_jsonl())
+    edits = scenes.edits_as_jsonl()
+    (aside / EDITS).write_text(edits)
+    (aside / EDITS_AND_QUERIES).write_text(edits + _queries_as_jsonl(scenes.scenes))
     aside.rename(lessons)
     return lessons
+
+
+def _queries_as_jsonl(scenes: list[Scene]) -> str:
+    """A few words for each scene, to find it by and not to say of it."""
+    random = np.random.default_rng(SEED + 4)
+    return "".join(
+        json.dumps({"segments": [{"text": few_words(scene, random)}], "target": {"clip": row}}) + "\n"
+        for row, scene in enumerate(scenes)
+    )
 
 
 class _Drawn(Dataset):
@@ -188,9 +218,10 @@ def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
     from clipgpt_retrieval.training.train import train
 
     models = [_backbone(folder, lessons)]
-    for number, (steps, learning_rate) in enumerate(CLIPGPT_ROUNDS, 1):
+    for number, lesson in enumerate(CLIPGPT_ROUNDS, 1):
         models.append(folder / f"clipgpt_{number}")
         if not models[-1].is_dir():
+            options = asdict(lesson) | {"interleaved": str(lessons / lesson.interleaved)}
             train(
                 str(lessons),
                 str(models[-1]),
@@ -198,18 +229,14 @@ def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
                 backbone=str(models[-2]),
                 clip_model=f"open_clip:{clip.ARCHITECTURE}",
                 validation_fraction=0.03,
-                steps=steps,
                 batch_size=CLIPGPT_BATCH,
-                learning_rate=learning_rate,
-                interleaved=str(lessons / "edits.jsonl"),
-                interleaved_weight=EDITS_FOR_EACH_PICTURE,
-                hard_negatives=HARD_NEGATIVES,
                 bf16=True,
                 seed=SEED,
+                **options,
             )
     output = folder / "clipgpt"
     if not output.is_dir():
-        _average(models[1:], output)
+        _interpolate(models[1], models[-1], output)
     if read_config(str(output)).get("min_similarity") is None:
         # On held-out lessons: the gallery is to be measured on, not to be chosen by.
         settings = Settings(caption_pictures=0, write_min_similarity=True, device="cpu", seed=SEED)
@@ -217,19 +244,19 @@ def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
     return output
 
 
-def _average(models: list[Path], output: Path) -> None:
-    """The mean of the weights of models that went on from one another (Izmailov et al. 2018, arXiv:1803.05407).
+def _interpolate(first: Path, last: Path, output: Path) -> None:
+    """Weights between those of a model and of the one that went on from it (WiSE-FT, arXiv:2109.01903).
 
-    It ranks as the first does, which the second round unlearns a little, and captions nearly as the last.
+    They rank by many words as the first does, which the later rounds unlearn a little, and by few words as the last.
     """
     aside = output.with_suffix(".part")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(models[-1], aside)
-    weights = [load_file(model / "model.safetensors") for model in models]
-    mean = {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[-1]}
-    save_file(mean, aside / "model.safetensors", metadata={"format": "pt"})
+    shutil.copytree(last, aside)
+    before, after = (load_file(model / "model.safetensors") for model in (first, last))
+    between = {name: torch.lerp(before[name], after[name], LAST_SHARE) for name in after}
+    save_file(between, aside / "model.safetensors", metadata={"format": "pt"})
     with (aside / "README.md").open("a", encoding="utf-8") as card:
-        card.write(f"\nThe weights are the mean over {len(models)} rounds, the figures those of the last before it.\n")
+        card.write(f"\nThe weights lie between those of the first round and, {LAST_SHARE:.0%} of the way, these.\n")
     aside.rename(output)
 
 
@@ -242,7 +269,7 @@ def _backbone(folder: Path, lessons: Path) -> Path:
     if backbone.is_dir():
         return backbone
     texts = [text for several in pd.read_parquet(lessons / "metadata")["captions"] for text in several]
-    texts += [json.loads(line)["segments"][1]["text"] for line in (lessons / "edits.jsonl").open()]
+    texts += [json.loads(line)["segments"][1]["text"] for line in (lessons / EDITS).open()]
     words = ByteLevelBPETokenizer()
     words.train_from_iterator([f"Caption: [{text}]." for text in texts], WORDS, special_tokens=["<|endoftext|>"])
     tokenizer = GPT2TokenizerFast(tokenizer_object=words._tokenizer)

@@ -60,6 +60,11 @@ def captions(scene: Scene, random: np.random.Generator, n: int = 5) -> list[str]
     return [_finished(_caption(scene, random), random) for _ in range(n)]
 
 
+def few_words(scene: Scene, random: np.random.Generator) -> str:
+    """What somebody who looks for this scene might type, written as people write."""
+    return _finished(query(scene, random), random)
+
+
 def counted(thing: Placed, random: np.random.Generator) -> str:
     """The things of one kind with their number: "a dog", "two puppies", "a pair of cats"."""
     words = KINDS[thing.kind].words

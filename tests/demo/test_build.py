@@ -1,6 +1,7 @@
 """The build of the demo, whole but tiny: what it ships must be what clip-retrieval and this package load again."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,14 @@ import pandas as pd
 import pytest
 
 from clipgpt_retrieval.demo import build, clip_training, sprite_training, unpack
+from clipgpt_retrieval.demo.gallery import edited_scenes
 from clipgpt_retrieval.demo.words import shows_what_it_names
 
 SIZES = {
     "SPRITE_STEPS": 2,
     "CLIP_STEPS": 2,
     "LESSON_FAMILIES": 40,
-    "CLIPGPT_ROUNDS": ((5, 1e-3), (2, 5e-4)),
+    "CLIPGPT_ROUNDS": tuple(replace(each, steps=4) for each in build.CLIPGPT_ROUNDS[:2]),
     "CLIPGPT_BATCH": 16,
     "GALLERY_SIZE": 40,
     "VOCABULARY_SAMPLE": 1500,
@@ -65,6 +67,17 @@ def test_an_edit_leads_from_a_picture_to_its_change(built):
 
     edits = read_interleaved(str(built / "collection" / "edits.jsonl"), read_pairs(str(built / "collection")))
     assert len(edits) == 30 and all(target // 4 * 4 != target for target in edits.targets)
+
+
+@pytest.mark.slow
+def test_every_lesson_is_also_asked_for_in_few_words(built):
+    """Without them the short queries that people type are found less well than by the CLIP's own text tower."""
+    scenes = edited_scenes(SIZES["LESSON_FAMILIES"], np.random.default_rng(build.SEED + 1)).scenes
+    lines = (built.parent.parent.parent / "stages" / "lessons" / build.EDITS_AND_QUERIES).read_text().splitlines()
+    asked = [query for query in map(json.loads, lines) if len(query["segments"]) == 1]
+    assert [query["target"]["clip"] for query in asked] == list(range(len(scenes)))
+    for scene, query in zip(scenes, asked, strict=True):
+        assert shows_what_it_names(scene, query["segments"][0]["text"])
 
 
 @pytest.mark.slow
