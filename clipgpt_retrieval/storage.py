@@ -60,6 +60,20 @@ def local_folder(url: str) -> Iterator[Path]:
         yield Path(copy)
 
 
+@contextmanager
+def at_hand(path: str) -> Iterator[str]:
+    """Where transformers reads a folder: a local copy of a url's, while the context lasts; else the path or hub id.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not is_url(path) and not path.startswith("~"):
+        yield path
+        return
+    with local_folder(path) as folder:
+        yield str(folder)
+
+
 def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> None:
     """Refuses a folder to write in whose place something else stands, before there is work to lose.
 

@@ -10,7 +10,7 @@ from clipgpt_retrieval.model.checkpoint import load, read_document, save
 from clipgpt_retrieval.model.clipcap import load_clipcap
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import check_new_folder, new_folder
+from clipgpt_retrieval.storage import at_hand, check_new_folder, new_folder
 
 
 def convert(source: str, output: str, *, tokenizer: str | None = None, embedding_norm: float | None = None) -> str:
@@ -20,7 +20,7 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
         source: path or fsspec url of a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or
             of a clipgpt model, to become a General-GPT directory.
         output: directory or fsspec url to write; an earlier model there is replaced.
-        tokenizer: directory or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
+        tokenizer: directory, fsspec url or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
         embedding_norm: norm that the embeddings had in training, where it is known.
 
     Returns:
@@ -65,7 +65,8 @@ def _is_clipgpt(source: str) -> bool:
 
 def _tokenizer(path: str, network: ClipGptModel) -> PreTrainedTokenizerBase:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
+        with at_hand(path) as place:
+            tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError) as error:
         raise ModelError(f"tokenizer {path} cannot be loaded ({str(error).splitlines()[0]}): name one") from error
     if len(tokenizer) != len(network.token_weight):

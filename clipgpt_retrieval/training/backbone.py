@@ -1,8 +1,6 @@
 """The language model to fine-tune: from a hub, a directory, a GGUF file, or new with random weights."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +18,7 @@ from transformers import (
 
 from clipgpt_retrieval.errors import InputError, ModelError
 from clipgpt_retrieval.model.config import SPECIAL_TOKENS
-from clipgpt_retrieval.storage import is_url, local_folder
+from clipgpt_retrieval.storage import at_hand
 
 SCRATCH_SIZES = {"tiny": (2, 128, 4), "small": (6, 384, 6)}
 """Layers, width and heads of ``scratch:NAME``."""
@@ -46,7 +44,7 @@ def load_backbone(
         return _scratch(backbone.removeprefix("scratch:"), tokenizer, width)
     path, gguf_file = _gguf_parts(backbone)
     try:
-        with _at_hand(path) as place:
+        with at_hand(path) as place:
             model = AutoModelForCausalLM.from_pretrained(place, gguf_file=gguf_file, dtype=torch.float32)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
@@ -68,7 +66,7 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
         ModelError: it cannot be loaded.
     """
     try:
-        with _at_hand(path) as place:
+        with at_hand(path) as place:
             folder = Path(place)
             if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
                 return GPT2TokenizerFast.from_pretrained(folder)
@@ -92,16 +90,6 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
         eos_token=tokenizer.eos_token,
         bos_token=tokenizer.bos_token,
     )
-
-
-@contextmanager
-def _at_hand(path: str) -> Iterator[str]:
-    """A local copy of what lies on another file system; hub ids and local paths as they are."""
-    if not is_url(path) and not path.startswith("~"):
-        yield path
-        return
-    with local_folder(path) as folder:
-        yield str(folder)
 
 
 def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

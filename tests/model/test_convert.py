@@ -194,7 +194,7 @@ def test_a_norm_is_refused_where_it_would_change_nothing(clipgpt_path, tmp_path)
 
 def test_a_clipcap_on_another_file_system_is_read_there(clipcap, tmp_path):
     file, folder = clipcap[1] / "coco_weights.pt", str(tmp_path / "out")
-    convert(file.as_uri(), folder, tokenizer=str(clipcap[1] / "tokenizer"))
+    convert(file.as_uri(), folder, tokenizer=(clipcap[1] / "tokenizer").as_uri())
     assert load(folder, device="cpu").clip_dim == CLIP_DIM
     with pytest.raises(DataError, match=r"^nosuch://bucket/coco\.pt is on no file system"):
         convert("nosuch://bucket/coco.pt", str(tmp_path / "other"))
