@@ -15,7 +15,7 @@ from clipgpt_retrieval.bulk.reader import open_reader
 from clipgpt_retrieval.bulk.retry import retried
 from clipgpt_retrieval.bulk.stats import read_stats
 from clipgpt_retrieval.bulk.worker import model_fingerprint
-from clipgpt_retrieval.bulk.writer import done_units, prepare
+from clipgpt_retrieval.bulk.writer import done_units, prepare, remove_half_written
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.storage import write_text
@@ -58,6 +58,7 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
     report = _report(run, plan, rows_before, time.perf_counter() - started)
     retried(lambda: write_text(f"{job.output_folder}/{REPORT_FILE}", json.dumps(report, indent=1)), job.retries)
     _raise_failures(job, report, ended_by)
+    retried(lambda: remove_half_written(job), job.retries)
     return report
 
 

@@ -1,5 +1,6 @@
 """Writers: a unit's files, as clip-retrieval inference names its own, each complete or not there at all."""
 
+from contextlib import suppress
 from typing import Any
 
 import fsspec
@@ -53,11 +54,23 @@ class UnitWriter:
 def prepare(job: Job) -> None:
     """Makes the folders of a job's output, and takes away what interrupted workers left half-written."""
     fs, root = fsspec.core.url_to_fs(job.output_folder)
-    for part in (*([EMBEDDINGS] if job.task == ENCODE else []), METADATA, STATS):
+    for part in _parts(job):
         fs.makedirs(f"{root}/{part}", exist_ok=True)
+    remove_half_written(job)
+
+
+def remove_half_written(job: Job) -> None:
+    """Takes away what workers that were killed left in a job's output, while none is at work."""
+    fs, root = fsspec.core.url_to_fs(job.output_folder)
+    for part in _parts(job):
         for file in list_files(fs, f"{root}/{part}"):
             if file.endswith(".part"):
-                fs.rm(file)
+                with suppress(FileNotFoundError):  # its worker lives, and is done with it
+                    fs.rm(file)
+
+
+def _parts(job: Job) -> tuple[str, ...]:
+    return (*([EMBEDDINGS] if job.task == ENCODE else []), METADATA, STATS)
 
 
 def done_units(fs: Any, root: str) -> set[str]:
