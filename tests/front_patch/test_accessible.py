@@ -59,6 +59,9 @@ def test_on_a_phone_long_texts_are_not_wider_than_the_screen(page, front_url, wi
     page.route("**/explore-service?**", with_long_captions)
     refused = {"error": {"field": "text", "message": LONG_WORD}}
     page.route("**/knn-service", lambda route: route.fulfill(status=400, json=refused))
+    # Refused as well, it might be so only after the errors that were asked for are forgotten.
+    unread = {"embedding": [], "image_embedding": None, "caption": None}
+    page.route("**/encode-service", lambda route: route.fulfill(json=unread))
     page.set_viewport_size({"width": width, "height": 844})
     open_page(page, f"{front_url}/?view=explore")
     page.locator(".point").first.wait_for()
