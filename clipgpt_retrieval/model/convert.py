@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from clipgpt_retrieval.errors import InputError, ModelError
 from clipgpt_retrieval.model.checkpoint import load, read_document, save
 from clipgpt_retrieval.model.clipcap import load_clipcap
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.storage import at_hand, check_new_folder, new_folder
+from clipgpt_retrieval.model.tokenizer import load_tokenizer
+from clipgpt_retrieval.storage import check_new_folder, new_folder
 
 
 def convert(source: str, output: str, *, tokenizer: str | None = None, embedding_norm: float | None = None) -> str:
@@ -64,11 +65,7 @@ def _is_clipgpt(source: str) -> bool:
 
 
 def _tokenizer(path: str, network: ClipGptModel) -> PreTrainedTokenizerBase:
-    try:
-        with at_hand(path) as place:
-            tokenizer = AutoTokenizer.from_pretrained(place)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"tokenizer {path} cannot be loaded ({str(error).splitlines()[0]}): name one") from error
+    tokenizer = load_tokenizer(path)
     if len(tokenizer) != len(network.token_weight):
         raise ModelError(
             f"tokenizer {path} has {len(tokenizer)} tokens and the model {len(network.token_weight)}: name the one "

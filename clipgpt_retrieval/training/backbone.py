@@ -1,23 +1,19 @@
 """The language model to fine-tune: from a hub, a directory, a GGUF file, or new with random weights."""
 
 import os
-from pathlib import Path
 
 import torch
-from tokenizers import decoders, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
-    GPT2TokenizerFast,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
 )
 
 from clipgpt_retrieval.errors import InputError, ModelError
 from clipgpt_retrieval.model.config import SPECIAL_TOKENS
+from clipgpt_retrieval.model.tokenizer import load_tokenizer
 from clipgpt_retrieval.storage import at_hand
 
 SCRATCH_SIZES = {"tiny": (2, 128, 4), "small": (6, 384, 6)}
@@ -55,41 +51,6 @@ def load_backbone(
     words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
     model.resize_token_embeddings(len(words))
     return model, words
-
-
-def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
-    """A tokenizer from a directory, an fsspec url, a hub id or a GGUF file.
-
-    A bare ``vocab.json`` with ``merges.txt`` is GPT-2's.
-
-    Raises:
-        ModelError: it cannot be loaded.
-    """
-    try:
-        with at_hand(path) as place:
-            folder = Path(place)
-            if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
-                return GPT2TokenizerFast.from_pretrained(folder)
-            tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=gguf_file)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ModelError(
-            f"tokenizer {path} cannot be loaded, check the name and the network or give a directory: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    if gguf_file is None:
-        return tokenizer
-    # A GGUF file's tokenizer comes in the class of its architecture, which would rebuild it by that
-    # architecture's own rules when it is read again; the plain class keeps it as it is.
-    backend = tokenizer.backend_tokenizer
-    if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
-        # transformers joins the tokens before it turns them into bytes, which fails on a text that holds a token
-        # with a space in it, as our special tokens are.
-        backend.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        eos_token=tokenizer.eos_token,
-        bos_token=tokenizer.bos_token,
-    )
 
 
 def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

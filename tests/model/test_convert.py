@@ -1,5 +1,6 @@
 """Conversion: a model that someone trained elsewhere must say here, token for token, what it says there."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -155,6 +156,16 @@ def test_a_model_with_layers_of_its_own_cannot_become_a_general_gpt(clipgpt_path
 def test_a_tokenizer_of_another_size_is_refused(clipcap, clipgpt_path, tmp_path):
     with pytest.raises(ModelError, match="has 261 tokens and the model"):
         convert(str(clipcap[1] / "coco_weights.pt"), str(tmp_path / "out"), tokenizer=clipgpt_path)
+
+
+def test_a_tokenizer_may_be_a_vocabulary_and_its_merges_alone(clipcap, tokenizer, collection, tmp_path):
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(collection / "tokenizer" / name, bare)
+    convert(str(clipcap[1] / "coco_weights.pt"), str(tmp_path / "out"), tokenizer=str(bare))
+    words = load(str(tmp_path / "out"), device="cpu").sequences.tokenizer
+    assert words("a red cat").input_ids == tokenizer("a red cat").input_ids
 
 
 def test_a_conversion_replaces_neither_its_source_nor_what_is_no_model(clipcap, tmp_path):

@@ -16,7 +16,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.model.checkpoint import set_min_similarity
-from clipgpt_retrieval.training.backbone import load_backbone, load_tokenizer
+from clipgpt_retrieval.model.tokenizer import load_tokenizer
+from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.command import train as train_command
 from clipgpt_retrieval.training.train import train
 
