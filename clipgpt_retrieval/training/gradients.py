@@ -6,7 +6,7 @@ the embeddings and the loss's gradient on them, then with one, to carry that gra
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,23 +48,35 @@ class Learner:
         """
         step = step.to(self.network.device)
         losses: dict[str, Tensor] = {}
+        directions = torch.empty(0, self.network.config.clip_dim, device=self.network.device)
         if self.ranks.total(len(step.encode)):
-            losses |= self._learn_to_encode(number, step)
+            encoded, directions = self._learn_to_encode(number, step)
+            losses |= encoded
         if self.ranks.total(len(step.say)):
-            losses["caption"] = self._learn_to_say(number, step.say)
+            losses["caption"] = self._learn_to_say(number, self._with_predictions(step, directions))
         self.ranks.average_gradients(self.network.parameters())
         return {name: self._mean(loss) for name, loss in losses.items()}
 
-    def _learn_to_encode(self, number: int, step: Step) -> dict[str, Tensor]:
+    def _with_predictions(self, step: Step, directions: Tensor) -> list[Batch]:
+        """What is to be said, of this step's own predictions where it is to be said of these."""
+        images = self.network.as_prediction(directions).image  # [b, d]
+        return [
+            replace(batch, embeddings=batch.embeddings.index_put((queries >= 0,), images[queries[queries >= 0]]))
+            for batch, queries in zip(step.say, step.predicted, strict=True)
+        ]
+
+    def _learn_to_encode(self, number: int, step: Step) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses, and directions ``[b, d]`` of this rank's queries, without a graph."""
         total = self._labelled_everywhere(step.encode)
         # A rank may have no query, and the loss on all ranks' has to go back through it nevertheless.
         nothing = torch.empty(0, self.network.config.clip_dim, device=self.network.device, requires_grad=True)
         if not step.cached:
             encoded = [self._encode(number, i, batch, total) for i, batch in enumerate(step.encode)]
-            embedding = self._embedding_loss(torch.cat([*(directions for directions, _ in encoded), nothing]), step)
+            directions = torch.cat([*(of_batch for of_batch, _ in encoded), nothing])
+            embedding = self._embedding_loss(directions, step)
             texts = [said for _, said in encoded]
             torch.stack([embedding, *texts]).sum().backward()
-            return self._encode_losses(embedding, texts, total)
+            return self._encode_losses(embedding, texts, total), directions.detach()
         with torch.no_grad():
             first = [self._encode(number, i, batch, total)[0] for i, batch in enumerate(step.encode)]
         cached = torch.cat([*first, nothing]).detach().requires_grad_()
@@ -78,7 +90,7 @@ class Learner:
             directions, said = self._encode(number, i, batch, total)
             ((directions * gradient).sum() + said).backward()
             texts.append(said)
-        return self._encode_losses(embedding, texts, total)
+        return self._encode_losses(embedding, texts, total), cached.detach()
 
     def _encode(self, number: int, place: int, batch: Batch, total: int) -> tuple[Tensor, Tensor]:
         """Directions ``[b, d]``, and this micro-batch's share of the loss on the queries' own text."""

@@ -105,6 +105,7 @@ class Run:
             like_length=LIKE_LENGTH if self.network.device.type == "cpu" else micro_batch,
             seed=settings.seed,
             ranks=self.ranks,
+            predicted_share=settings.predicted_share,
         )
 
     def learner(self) -> Learner:

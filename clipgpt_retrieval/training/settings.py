@@ -49,6 +49,8 @@ class Settings:
         texts: a file of captions without pictures, a line each, from which the language is learned.
         texts_weight: how many of them in a step for each picture of it.
         hard_negatives: nearest other pictures that each picture's query is told from, beside the step's own.
+        predicted_share: share of a step's captions that are said of what the network predicts for them, instead of
+            their pictures: it then says what a query was understood as, and no more.
         embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
         micro_batch: the most sequences in memory at once; the loss is that of the whole batch.
         bf16: compute in bfloat16 under autocast where the device has it; the weights stay float32.
@@ -80,6 +82,7 @@ class Settings:
     texts: str | None = None
     texts_weight: float = 0.5
     hard_negatives: int = 0
+    predicted_share: float = 0.0
     embedding_noise: float | None = None
     micro_batch: int | None = None
     bf16: bool = False
@@ -136,6 +139,13 @@ class Settings:
             raise InputError(
                 "hard_negatives",
                 "are looked up in memory for a recipe such as default: leave out --stream, or the flag",
+            )
+        if not 0 <= self.predicted_share <= 1:
+            raise InputError("predicted_share", f"is {self.predicted_share}, it must be between 0 and 1")
+        if self.predicted_share and (recipe.tasks != "both" or recipe.freeze_backbone):
+            raise InputError(
+                "predicted_share",
+                f"is not for the recipe {recipe.name}, which does not encode what it captions: take the recipe default",
             )
         if self.stream and recipe.freeze_backbone:
             raise InputError("stream", f"is not for the recipe {recipe.name}, which keeps the states of every caption")

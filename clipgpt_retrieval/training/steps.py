@@ -19,6 +19,9 @@ from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
 Query = str | list[Segment]
 Row = TypeVar("Row")
 
+NOT_PREDICTED = -1
+"""In the place of a query, where an embedding is captioned as it is."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -30,6 +33,8 @@ class Step:
         targets: float32 ``[b, d]``, the picture that each query asks for, in the batches' order.
         negatives: float32 ``[m, d]``, pictures that no query asks for: inside interleaved queries, and near misses.
         say: captions of pictures and of none, and answers to interleaved queries.
+        predicted: for each embedding in each batch of ``say``, int64 ``[m]``: the query, in the batches' order, whose
+            prediction is captioned in its place, or ``NOT_PREDICTED``.
     """
 
     encode: list[Batch]
@@ -37,6 +42,7 @@ class Step:
     targets: Tensor
     negatives: Tensor
     say: list[Batch]
+    predicted: list[Tensor]
 
     def to(self, device: torch.device) -> "Step":
         """The same step on another device."""
@@ -46,6 +52,7 @@ class Step:
             self.targets.to(device),
             self.negatives.to(device),
             [batch.to(device) for batch in self.say],
+            [queries.to(device) for queries in self.predicted],
         )
 
 
@@ -98,6 +105,7 @@ class StepMaker:
         like_length: sequences in a batch of like length, where they are held at once anyway.
         seed: of the draws.
         ranks: the processes that share a step.
+        predicted_share: of the captions, are said of what the network predicts for them instead of their pictures.
     """
 
     lessons: Lessons
@@ -109,6 +117,7 @@ class StepMaker:
     like_length: int
     seed: int
     ranks: Ranks
+    predicted_share: float = 0.0
 
     def make(self, number: int) -> Step:
         """The part of this rank of the step of that number.
@@ -132,22 +141,44 @@ class StepMaker:
         if self.lessons.answered is not None:
             answered = self.lessons.answered
             answers = [(answered.segments(row), answered.answers[row]) for row in asked_for_texts]
-        texts = self._texts()
-        asked = self._batches(list(zip(queries, targets, strict=True)), lambda row: _length(row[0]))
-        encode = [self.collator.encode_batch([query for query, _ in part]) for part in asked]
-        captions = self._batches(self._noisy(to_caption, random), lambda row: len(row[1]))
-        say = [self.collator.caption_batch(part) for part in captions]
-        say += [self.collator.text_batch(part) for part in self._batches(texts, len)]
-        said = self._batches(answers, lambda row: _length(row[0]) + len(row[1]))
-        say += [self.collator.answer_batch(part) for part in said]
+        asked = self._batches(
+            list(zip(queries, targets, range(len(queries)), strict=True)), lambda row: _length(row[0])
+        )
+        encode = [self.collator.encode_batch([query for query, _, _ in part]) for part in asked]
+        places = {query: place for place, (_, _, query) in enumerate(row for part in asked for row in part)}
+        say, predicted = self._say(to_caption, answers, places, random)
         dim = self.collator.sequences.clip_dim
         return Step(
             encode=encode,
             cached=sum(len(part) for part in asked) > self.micro_batch,
-            targets=_stacked([target for part in asked for _, target in part], dim),
+            targets=_stacked([target for part in asked for _, target, _ in part], dim),
             negatives=_stacked(self.ranks.share([row for several in negatives for row in several]), dim),
             say=say,
+            predicted=predicted,
         )
+
+    def _say(
+        self,
+        pictures: list[PictureWithCaption],
+        answers: list[QueryWithAnswer],
+        places: dict[int, int],
+        random: np.random.Generator,
+    ) -> tuple[list[Batch], list[Tensor]]:
+        """What is to be said, and which predictions it is said of; ``places`` has the queries' in the batches."""
+        rows = list(zip(self._noisy(pictures, random), self._understood(len(pictures), random), strict=True))
+        captions = self._batches(rows, lambda row: len(row[0][1]))
+        say = [self.collator.caption_batch([row for row, _ in part]) for part in captions]
+        predicted = [torch.tensor([places.get(query, NOT_PREDICTED) for _, query in part]) for part in captions]
+        say += [self.collator.text_batch(part) for part in self._batches(self._texts(), len)]
+        said = self._batches(answers, lambda row: _length(row[0]) + len(row[1]))
+        say += [self.collator.answer_batch(part) for part in said]
+        as_they_are = [torch.full((len(batch.embeddings),), NOT_PREDICTED) for batch in say[len(predicted) :]]
+        return say, predicted + as_they_are
+
+    def _understood(self, pictures: int, random: np.random.Generator) -> list[int]:
+        """For each picture its query, which has the same number, where the caption is to be said of the prediction."""
+        drawn = random.random(pictures) < self.predicted_share
+        return [picture if drawn[picture] else NOT_PREDICTED for picture in range(pictures)]
 
     def _near_misses(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
         if self.lessons.neighbours is None or not pictures:

@@ -57,7 +57,8 @@ def one_step(
     lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
     sequences = load_sequences(network, words)
     collator = Collator(sequences, chosen.encode_text_loss)
-    maker = StepMaker(lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, like_length, 3, ranks)
+    share = 0.4 if chosen.tasks == "both" else 0.0
+    maker = StepMaker(lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, like_length, 3, ranks, share)
     losses = Learner(network, chosen, ranks, 3).learn(5, maker.make(5))
     return losses, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
 
