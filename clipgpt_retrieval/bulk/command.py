@@ -203,7 +203,7 @@ def _encode_few(texts: tuple[str, ...], model: str, space: str, output: str | No
         raise InputError("texts", 'are missing: clipgpt-retrieval encode --model MODEL "two giraffes"')
     if output is not None:
         check_new_file("output", output)
-    embeddings = load(model, device=device).encode([str(text) for text in texts], space=space)
+    embeddings = load(model, device=device).encode(list(texts), space=space)
     if output is None:
         for embedding in embeddings:
             print(json.dumps([round(float(number), 6) for number in embedding]))
@@ -219,7 +219,7 @@ def _caption_file(embeddings: str, model: str, rows: int | None, generation: dic
     from clipgpt_retrieval.storage import read_array
 
     first = None if rows is None else _positive("rows", rows)
-    vectors = read_array(str(embeddings))[:first]
+    vectors = read_array(embeddings)[:first]
     engine = load(model, device=device)
     batch_size = 64
     for start in tqdm(range(0, len(vectors), batch_size), unit="batch", disable=len(vectors) <= batch_size):
