@@ -25,7 +25,7 @@ from tqdm import tqdm
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions, few_words
 from clipgpt_retrieval.demo.clip_training import train_clip
-from clipgpt_retrieval.demo.gallery import PICTURE_SIZE, edited_scenes, make_gallery, ship_gallery
+from clipgpt_retrieval.demo.gallery import PICTURE_SIZE, as_jsonl, edited_scenes, make_gallery, ship_gallery
 from clipgpt_retrieval.demo.page_faults import keep_freed_memory
 from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import Scene, random_scene
@@ -177,10 +177,7 @@ def _embedded_lessons(folder: Path, checkpoint: Path) -> Path:
 def _queries_as_jsonl(scenes: list[Scene]) -> str:
     """A few words for each scene, to find it by and not to say of it."""
     random = np.random.default_rng(SEED + 4)
-    return "".join(
-        json.dumps({"segments": [{"text": few_words(scene, random)}], "target": {"clip": row}}) + "\n"
-        for row, scene in enumerate(scenes)
-    )
+    return "".join(as_jsonl([{"text": few_words(scene, random)}], row) for row, scene in enumerate(scenes))
 
 
 class _Drawn(Dataset):

@@ -39,7 +39,7 @@ def demo(query: str | None = None, *, port: int = 1234, build: bool = False) -> 
     print("Loading the demo ...", file=sys.stderr)
     gallery = _gallery()
     if query is not None:
-        _show_one(gallery.answer(str(query), hits=5))
+        _show_one(gallery.answer(query, hits=5))
         return
     _show_examples(gallery)
     _serve(port)

@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,10 +43,12 @@ class EditedScenes:
 
     def edits_as_jsonl(self) -> str:
         """The edits as interleaved queries over the rows of the scenes."""
-        return "".join(
-            json.dumps({"segments": [{"clip": source}, {"text": text}], "target": {"clip": target}}) + "\n"
-            for source, text, target in self.edits
-        )
+        return "".join(as_jsonl([{"clip": source}, {"text": text}], target) for source, text, target in self.edits)
+
+
+def as_jsonl(segments: list[dict[str, Any]], target: int) -> str:
+    """The line of an interleaved query that asks for the picture of a row."""
+    return json.dumps({"segments": segments, "target": {"clip": target}}) + "\n"
 
 
 def edited_scenes(families: int, random: np.random.Generator, mix: Mix = LEARNED) -> EditedScenes:
