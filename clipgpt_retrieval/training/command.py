@@ -62,8 +62,8 @@ def train(
         texts: file of captions without pictures, a line each: the language is learned from them too.
         texts_weight: how many of these captions a step has for each of its pictures.
         hard_negatives: how many of the pictures most like it each picture's query is told from, beside the step's own.
-        predicted_share: share of the captions that are said of what the model predicts for them, so that it says of a
-            query what it understood, and no more.
+        predicted_share: share of the captions that are said of what the model predicts for them, so that what a query
+            was understood as fills in less that nobody said.
         embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a
             compressed index.
         micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.

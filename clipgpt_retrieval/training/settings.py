@@ -50,7 +50,7 @@ class Settings:
         texts_weight: how many of them in a step for each picture of it.
         hard_negatives: nearest other pictures that each picture's query is told from, beside the step's own.
         predicted_share: share of a step's captions that are said of what the network predicts for them, instead of
-            their pictures: it then says what a query was understood as, and no more.
+            their pictures: what a query was understood as then fills in less that nobody said.
         embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
         micro_batch: the most sequences in memory at once; the loss is that of the whole batch.
         bf16: compute in bfloat16 under autocast where the device has it; the weights stay float32.
