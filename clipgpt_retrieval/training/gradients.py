@@ -53,17 +53,18 @@ class Learner:
             encoded, directions = self._learn_to_encode(number, step)
             losses |= encoded
         if self.ranks.total(len(step.say)):
-            losses["caption"] = self._learn_to_say(number, self._with_predictions(step, directions))
+            say = [self._said_of(*one, directions) for one in zip(step.say, step.predicted, strict=True)]
+            losses["caption"] = self._learn_to_say(number, say)
         self.ranks.average_gradients(self.network.parameters())
         return {name: self._mean(loss) for name, loss in losses.items()}
 
-    def _with_predictions(self, step: Step, directions: Tensor) -> list[Batch]:
-        """What is to be said, of this step's own predictions where it is to be said of these."""
-        images = self.network.as_prediction(directions).image  # [b, d]
-        return [
-            replace(batch, embeddings=batch.embeddings.index_put((queries >= 0,), images[queries[queries >= 0]]))
-            for batch, queries in zip(step.say, step.predicted, strict=True)
-        ]
+    def _said_of(self, batch: Batch, predicted: Tensor, directions: Tensor) -> Batch:
+        """The batch with what is predicted for some queries in the place of some of its pictures."""
+        rows, queries = predicted
+        if not len(rows):
+            return batch
+        images = self.network.as_prediction(directions[queries]).image  # [p, d]
+        return replace(batch, embeddings=batch.embeddings.index_copy(0, rows, images))
 
     def _learn_to_encode(self, number: int, step: Step) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and directions ``[b, d]`` of this rank's queries, without a graph."""

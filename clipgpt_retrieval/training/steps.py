@@ -19,9 +19,6 @@ from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
 Query = str | list[Segment]
 Row = TypeVar("Row")
 
-NOT_PREDICTED = -1
-"""In the place of a query, where an embedding is captioned as it is."""
-
 
 @dataclass(frozen=True)
 class Step:
@@ -33,8 +30,8 @@ class Step:
         targets: float32 ``[b, d]``, the picture that each query asks for, in the batches' order.
         negatives: float32 ``[m, d]``, pictures that no query asks for: inside interleaved queries, and near misses.
         say: captions of pictures and of none, and answers to interleaved queries.
-        predicted: for each embedding in each batch of ``say``, int64 ``[m]``: the query, in the batches' order, whose
-            prediction is captioned in its place, or ``NOT_PREDICTED``.
+        predicted: for each batch of ``say``, int64 ``[2, p]``: rows of it, and the queries, in the batches' order, of
+            which the predictions are captioned there instead of pictures.
     """
 
     encode: list[Batch]
@@ -52,7 +49,7 @@ class Step:
             self.targets.to(device),
             self.negatives.to(device),
             [batch.to(device) for batch in self.say],
-            [queries.to(device) for queries in self.predicted],
+            [places.to(device) for places in self.predicted],
         )
 
 
@@ -168,17 +165,19 @@ class StepMaker:
         rows = list(zip(self._noisy(pictures, random), self._understood(len(pictures), random), strict=True))
         captions = self._batches(rows, lambda row: len(row[0][1]))
         say = [self.collator.caption_batch([row for row, _ in part]) for part in captions]
-        predicted = [torch.tensor([places.get(query, NOT_PREDICTED) for _, query in part]) for part in captions]
+        predicted = [
+            _paired([(row, places[query]) for row, (_, query) in enumerate(part) if query is not None])
+            for part in captions
+        ]
         say += [self.collator.text_batch(part) for part in self._batches(self._texts(), len)]
         said = self._batches(answers, lambda row: _length(row[0]) + len(row[1]))
         say += [self.collator.answer_batch(part) for part in said]
-        as_they_are = [torch.full((len(batch.embeddings),), NOT_PREDICTED) for batch in say[len(predicted) :]]
-        return say, predicted + as_they_are
+        return say, predicted + [_paired([])] * (len(say) - len(predicted))
 
-    def _understood(self, pictures: int, random: np.random.Generator) -> list[int]:
+    def _understood(self, pictures: int, random: np.random.Generator) -> list[int | None]:
         """For each picture its query, which has the same number, where the caption is to be said of the prediction."""
         drawn = random.random(pictures) < self.predicted_share
-        return [picture if drawn[picture] else NOT_PREDICTED for picture in range(pictures)]
+        return [picture if drawn[picture] else None for picture in range(pictures)]
 
     def _near_misses(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
         if self.lessons.neighbours is None or not pictures:
@@ -224,6 +223,10 @@ class StepMaker:
 
 def _length(query: Query) -> int:
     return len(query) if isinstance(query, str) else sum(len(segment.get("text", "")) for segment in query)
+
+
+def _paired(places: list[tuple[int, int]]) -> Tensor:
+    return torch.tensor(places, dtype=torch.int64).reshape(-1, 2).T  # [2, p]
 
 
 def _stacked(embeddings: Sequence[np.ndarray], dim: int) -> Tensor:
