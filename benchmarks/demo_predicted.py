@@ -7,31 +7,28 @@ gallery's own embeddings name every thing with the right number. ``as it ships``
 
 Each part goes on in ``--folder`` where it was cut off.
 
-    python benchmarks/demo_predicted.py --folder models      # about ten minutes on two cores
+    python benchmarks/demo_predicted.py --folder models      # about six minutes on two cores
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 import clipgpt_retrieval as cg
 from clipgpt_retrieval.demo import clip
-from clipgpt_retrieval.demo.captions import captions, few_words
-from clipgpt_retrieval.demo.gallery import edited_scenes, read_scenes
-from clipgpt_retrieval.demo.pixels import Pixels, picture
+from clipgpt_retrieval.demo.build import embedded_lessons
+from clipgpt_retrieval.demo.captions import few_words
+from clipgpt_retrieval.demo.gallery import read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.unpack import SHIPPED, unpacked
 from clipgpt_retrieval.demo.words import named_in, names_all
 from clipgpt_retrieval.training.train import train
 
-FAMILIES, SEED, PART = 3000, 7, 128
+FAMILIES, SEED = 3000, 7
 SHARES = (0.0, 0.3)
 
 
@@ -76,8 +73,9 @@ def trained(folder: Path, share: float) -> str:
     """The demo's model after some more lessons, of which a share is said of its own predictions."""
     output = folder / f"predicted {share}"
     if not output.is_dir():
+        clip.register()
         train(
-            str(lessons(folder / "lessons")),
+            str(embedded_lessons(folder / "lessons", unpacked() / "clip.safetensors", FAMILIES, SEED)),
             str(output),
             backbone=str(SHIPPED / "clipgpt"),
             clip_model=f"open_clip:{clip.ARCHITECTURE}",
@@ -92,33 +90,6 @@ def trained(folder: Path, share: float) -> str:
             seed=SEED,
         )
     return str(output)
-
-
-@torch.inference_mode()
-def lessons(folder: Path) -> Path:
-    """Fresh scenes, embedded by the demo's CLIP, with captions."""
-    import open_clip
-
-    if folder.is_dir():
-        return folder
-    aside = folder.with_suffix(".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    for part in ("img_emb", "metadata"):
-        (aside / part).mkdir(parents=True)
-    random = np.random.default_rng(SEED)
-    scenes = edited_scenes(FAMILIES, random).scenes
-    clip.register()
-    model = open_clip.create_model(clip.ARCHITECTURE, pretrained=str(unpacked() / "clip.safetensors")).eval()
-    pixels, embedded = Pixels(), []
-    for start in tqdm(range(0, len(scenes), PART), desc="embedding scenes", unit="batch"):
-        pictures = torch.from_numpy(np.stack([picture(scene) for scene in scenes[start : start + PART]]))
-        embedded.append(model.encode_image(pixels(pictures), normalize=True).numpy())
-    np.save(aside / "img_emb" / "img_emb_0.npy", np.concatenate(embedded))
-    written = [captions(scene, random, n=5) for scene in scenes]
-    rows = pd.DataFrame({"image_path": range(len(scenes)), "captions": written})
-    rows.to_parquet(aside / "metadata" / "metadata_0.parquet")
-    aside.rename(folder)
-    return folder
 
 
 if __name__ == "__main__":

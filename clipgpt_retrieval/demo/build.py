@@ -91,7 +91,7 @@ def build(folder: Path) -> None:
     keep_freed_memory()
     checkpoint = _trained_clip(folder)
     clip.register()
-    lessons = _embedded_lessons(folder, checkpoint)
+    lessons = embedded_lessons(folder / "lessons", checkpoint, LESSON_FAMILIES, SEED + 1)
     clipgpt = _trained_clipgpt(folder, lessons)
     gallery = folder / "gallery"
     if not (gallery / "edits.jsonl").is_file():
@@ -151,17 +151,23 @@ def _used_tokens() -> np.ndarray:
     return np.unique(tokenizer(texts).numpy())
 
 
-def _embedded_lessons(folder: Path, checkpoint: Path) -> Path:
-    """Scenes to train the CLIP-GPT on, as clip-retrieval inference would leave them, with edits between them."""
-    lessons = folder / "lessons"
+def embedded_lessons(lessons: Path, checkpoint: Path, families: int, seed: int) -> Path:
+    """Scenes to train a CLIP-GPT on, as clip-retrieval inference would leave them, with edits between them.
+
+    Args:
+        lessons: the folder to write, unless it is there.
+        checkpoint: the weights of the demo's CLIP.
+        families: scenes that are drawn freely; each is followed by changes of it.
+        seed: of the scenes and captions.
+    """
     if lessons.is_dir():
         return lessons
-    aside = folder / "lessons.part"
+    aside = lessons.with_suffix(".part")
     shutil.rmtree(aside, ignore_errors=True)
     for part in ("img_emb", "metadata"):
         (aside / part).mkdir(parents=True)
-    random = np.random.default_rng(SEED + 1)
-    scenes = edited_scenes(LESSON_FAMILIES, random)
+    random = np.random.default_rng(seed)
+    scenes = edited_scenes(families, random)
     np.save(aside / "img_emb" / "img_emb_0.npy", _embed(scenes.scenes, checkpoint))
     of_scenes = [captions(scene, random, n=5) for scene in scenes.scenes]
     pd.DataFrame({"image_path": range(len(of_scenes)), "captions": of_scenes}).to_parquet(
