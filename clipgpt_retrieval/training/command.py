@@ -15,6 +15,7 @@ def train(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     captions: str | None = None,
+    say: str | None = None,
     stream: bool = False,
     cache_gb: float = 20.0,
     weights: float | list[float] | None = None,
@@ -53,6 +54,8 @@ def train(
         batch_size: pictures in a step, instead of the recipe's.
         learning_rate: of the optimiser, instead of the recipe's.
         captions: captions_train2017.json of COCO or a split file of Karpathy's, joined to the folder by file name.
+        say: column of the metadata with what to say of a picture, such as synthetic captions, where its captions (alt
+            texts, say) are what it is to be found by.
         stream: read a window at a time, for collections larger than the memory.
         cache_gb: local disk that copies of a streamed remote folder's files may take, in gigabytes; 0: no copies.
         weights: how much of a step comes of each folder, such as 3,1.

@@ -115,7 +115,8 @@ class Data:
     def captions_key(self) -> str:
         """The same for the same captions; of a stream as far as those at hand and its files' sizes tell."""
         sizes = [file_sizes(f"{folder['folder']}/metadata") for folder in self.folders] if self.streamed else []
-        known = json.dumps([self.at_hand.captions, self.validation.captions, sizes])
+        both = [[pairs.captions, pairs.said] for pairs in (self.at_hand, self.validation)]
+        known = json.dumps([both, sizes])
         return hashlib.sha256(known.encode()).hexdigest()
 
     def found(self) -> dict[str, Any]:
@@ -159,9 +160,9 @@ def read_data(settings: Settings) -> Data:
     captions = None if settings.captions is None else read_captions(settings.captions)
     split = Split(split_kind(captions, settings.stream), settings.validation_fraction, settings.seed, captions)
     data = (
-        _streamed(folders, captions, split, settings.cache_gb)
+        _streamed(folders, captions, split, settings)
         if settings.stream
-        else _in_memory(folders, captions, split)
+        else _in_memory(folders, captions, split, settings.say)
     )
     if settings.interleaved is None:
         return data
@@ -170,11 +171,11 @@ def read_data(settings: Settings) -> Data:
     return _with_interleaved(data, settings.interleaved)
 
 
-def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split) -> Data:
+def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, say: str | None) -> Data:
     parts: list[InMemory] = []
     learned, measured, found = [], [], []
     for folder in folders:
-        pairs = read_pairs(folder, captions)
+        pairs = read_pairs(folder, captions, say)
         to_learn, to_measure = split.sides(pairs)
         parts.append(InMemory(to_learn, folder))
         learned.append(to_learn)
@@ -183,9 +184,9 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split) -
     return _checked(Data(parts, joined(learned), joined(measured), found, split, streamed=False))
 
 
-def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, cache_gb: float) -> Data:
-    most_bytes = round(cache_gb * 1e9)
-    parts = [FolderWindows(FolderReader(folder, captions, most_bytes), split) for folder in folders]
+def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, settings: Settings) -> Data:
+    most_bytes = round(settings.cache_gb * 1e9)
+    parts = [FolderWindows(FolderReader(folder, captions, most_bytes, settings.say), split) for folder in folders]
     at_hand: list[Pairs] = []
     measured: list[Pairs] = []
     for part in parts:

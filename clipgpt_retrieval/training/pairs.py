@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from embedding_reader import EmbeddingReader
@@ -28,6 +28,10 @@ PARALLEL_PIECES = 4
 """Pieces of files that are read at once; embedding-reader's own choice fills up to 4 GB."""
 
 
+PictureToLearn = tuple[np.ndarray, str, str]
+"""An embedding, a caption that asks for it and one to say of it."""
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Pictures' embeddings and the captions of each.
@@ -38,6 +42,7 @@ class Pairs:
         embedding_norm: the mean L2 norm of the embeddings as the folder holds them.
         rows: the folder's rows that each picture came from.
         names: what each picture is called: its ``image_path``, else its row.
+        said: n lists of at least one text that is to be said of a picture, where that is not its captions.
     """
 
     embeddings: np.ndarray
@@ -45,6 +50,7 @@ class Pairs:
     embedding_norm: float
     rows: list[list[int]]
     names: list[str]
+    said: list[list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -57,12 +63,18 @@ class Pairs:
             self.embedding_norm,
             [self.rows[row] for row in rows],
             [self.names[row] for row in rows],
+            None if self.said is None else [self.said[row] for row in rows],
         )
 
-    def sample(self, row: int, draw: int) -> tuple[np.ndarray, str]:
-        """A picture's embedding and one of its captions, which ``draw`` chooses."""
-        captions = self.captions[row]
-        return self.embeddings[row], captions[draw % len(captions)]
+    @property
+    def to_say(self) -> list[list[str]]:
+        """What is to be said of each picture."""
+        return self.captions if self.said is None else self.said
+
+    def sample(self, row: int, draw: int) -> PictureToLearn:
+        """A picture's embedding, a caption that asks for it and one to say of it, which ``draw`` chooses."""
+        captions, said = self.captions[row], self.to_say[row]
+        return self.embeddings[row], captions[draw % len(captions)], said[draw % len(said)]
 
     def fingerprint(self) -> str:
         """The same for the same pictures in the same order, wherever their folder stands."""
@@ -71,7 +83,22 @@ class Pairs:
         return digest.hexdigest()[:16]
 
 
-def read_pairs(folder: str, captions: CaptionFile | None = None) -> Pairs:
+@dataclass(frozen=True)
+class _Picture:
+    """What a folder's rows tell of one picture."""
+
+    embedding: np.ndarray
+    captions: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+
+    def add(self, row: int, captions: list[str], said: list[str]) -> None:
+        self.captions.extend(caption for caption in captions if caption not in self.captions)
+        self.said.extend(text for text in said if text not in self.said)
+        self.rows.append(row)
+
+
+def read_pairs(folder: str, captions: CaptionFile | None = None, say: str | None = None) -> Pairs:
     """Reads ``img_emb/`` and ``metadata/`` of a folder.
 
     Rows of the same ``image_path`` are one picture with several captions. Rows without a caption, or without a
@@ -80,11 +107,12 @@ def read_pairs(folder: str, captions: CaptionFile | None = None) -> Pairs:
     Args:
         folder: a directory or fsspec url.
         captions: instead of the metadata's, by the file name in ``image_path`` or ``url``.
+        say: column of the metadata with what is to be said of each picture.
 
     Raises:
         DataError: the folder is not there, has no captions, or no row with a caption.
     """
-    reader = FolderReader(folder, captions)
+    reader = FolderReader(folder, captions, say=say)
     pairs = reader.read(0, reader.count)
     if not len(pairs):
         raise DataError(f"{folder}: no row has both a caption and an embedding: nothing to learn from")
@@ -130,6 +158,8 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
         float(np.mean([part.embedding_norm for part in parts])),
         [rows for part in parts for rows in part.rows],
         [name for part in parts for name in part.names],
+        # A column is asked of all folders or of none.
+        None if parts[0].said is None else [said for part in parts for said in part.to_say],
     )
 
 
@@ -140,6 +170,7 @@ class FolderReader:
         folder: a directory or fsspec url.
         captions: instead of the metadata's, by the file name in ``image_path`` or ``url``.
         cached_bytes: of local disk that copies of a remote folder's files may take; 0: it is read where it lies.
+        say: column of the metadata with what is to be said of each picture; a row without is said as its captions.
 
     Attributes:
         count: rows of the folder, with captions or without.
@@ -147,17 +178,20 @@ class FolderReader:
         files: that hold them.
 
     Raises:
-        DataError: the folder is not there, or has no captions.
+        DataError: the folder is not there, has no captions, or not that column.
     """
 
-    def __init__(self, folder: str, captions: CaptionFile | None = None, cached_bytes: int = 0) -> None:
+    def __init__(
+        self, folder: str, captions: CaptionFile | None = None, cached_bytes: int = 0, say: str | None = None
+    ) -> None:
         self.folder, self.captions = folder.rstrip("/"), captions
-        self._columns, self._names = _columns_of(self.folder, captions)
+        self._columns, self._names = _columns_of(self.folder, captions, say)
+        self._say = [] if say is None else [say]
         try:
             self._reader = EmbeddingReader(
                 embeddings_folder=f"{self.folder}/img_emb",
                 metadata_folder=f"{self.folder}/metadata",
-                meta_columns=self._columns + self._names,
+                meta_columns=sorted({*self._columns, *self._names, *self._say}),
                 file_format="parquet_npy",
             )
         except (ValueError, OSError, KeyError) as error:
@@ -175,22 +209,26 @@ class FolderReader:
         Raises:
             DataError: they cannot be read.
         """
-        merged: dict[str, tuple[np.ndarray, list[str], list[int]]] = {}
+        merged: dict[str, _Picture] = {}
         try:
-            for row, picture, embedding, captions in self._rows(start, end):
-                _, known, of_picture = merged.setdefault(picture, (embedding, [], []))
-                known += [caption for caption in captions if caption not in known]
-                of_picture.append(row)
+            for row, name, embedding, captions, said in self._rows(start, end):
+                merged.setdefault(name, _Picture(embedding)).add(row, captions, said)
         except (ValueError, OSError, KeyError) as error:
             raise self._unreadable(error) from error
-        raw = np.array([embedding for embedding, _, _ in merged.values()], np.float32).reshape(-1, self.dimension)
+        pictures = list(merged.values())
+        raw = np.array([picture.embedding for picture in pictures], np.float32).reshape(-1, self.dimension)
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
-        mean_norm = float(norms.mean()) if len(norms) else 0.0
-        captions_of, rows_of = [one for _, one, _ in merged.values()], [one for _, _, one in merged.values()]
-        return Pairs(raw / norms, captions_of, mean_norm, rows_of, list(merged))
+        return Pairs(
+            raw / norms,
+            [picture.captions for picture in pictures],
+            float(norms.mean()) if len(norms) else 0.0,
+            [picture.rows for picture in pictures],
+            list(merged),
+            [picture.said for picture in pictures] if self._say else None,
+        )
 
-    def _rows(self, start: int, end: int) -> Iterable[tuple[int, str, np.ndarray, list[str]]]:
-        """Number, picture, embedding and captions of the usable rows."""
+    def _rows(self, start: int, end: int) -> Iterable[tuple[int, str, np.ndarray, list[str], list[str]]]:
+        """Number, picture, embedding, captions and what is to be said, of the usable rows."""
         for first in range(start, end, READ_BATCH):
             last = min(first + READ_BATCH, end)
             for embeddings, metadata in self._reader(
@@ -201,7 +239,7 @@ class FolderReader:
                     name, captions = self._captions(row)
                     if captions and np.isfinite(norms[place]) and norms[place] > 0:
                         # A copy, as a view would keep the whole batch in memory.
-                        yield row["i"], name, embeddings[place].copy(), captions
+                        yield row["i"], name, embeddings[place].copy(), captions, _captions(row, self._say) or captions
 
     def _captions(self, row: dict) -> tuple[str, list[str]]:
         """What the picture is called, and its captions."""
@@ -244,9 +282,13 @@ def _captions(row: dict, columns: list[str]) -> list[str]:
     return []
 
 
-def _columns_of(folder: str, captions: CaptionFile | None) -> tuple[list[str], list[str]]:
+def _columns_of(folder: str, captions: CaptionFile | None, say: str | None) -> tuple[list[str], list[str]]:
     """The columns of a folder that hold captions, and those that name pictures."""
     known = _metadata_columns(folder)
+    if say is not None and say not in known:
+        raise DataError(
+            f"{folder}/metadata has no column {say!r} (it has {', '.join(known)}): give one of these as --say"
+        )
     if captions is not None:
         names = [column for column in NAME_COLUMNS if column in known]
         if not names:

@@ -68,7 +68,8 @@ class Run:
     def too_long(self) -> str | None:
         """How many of the captions that lie in memory are cut to the backbone's context, in a sentence, or None."""
         collator, both = self.collator, (self.data.at_hand, self.data.validation)
-        captions = [caption for pairs in both for several in pairs.captions for caption in several]
+        per_picture = [several for pairs in both for several in [*pairs.captions, *(pairs.said or [])]]
+        captions = [caption for several in per_picture for caption in several]
         cut = sum(map(collator.is_cut, captions))
         if not cut:
             return None

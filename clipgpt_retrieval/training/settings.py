@@ -40,6 +40,8 @@ class Settings:
         learning_rate: instead of the recipe's.
         captions: COCO's captions or a split file of Karpathy's instead of the metadata's captions, joined by file name;
             the file's split then replaces ``validation_fraction``.
+        say: column of the metadata with what is to be said of a picture, one text or several, where that is not what it
+            is to be found by; a row without is said as its captions.
         stream: read the folders a window at a time, so that memory does not grow with them.
         cache_gb: gigabytes of local disk that copies of a streamed remote folder's files may take; 0: none are made.
         weights: how much of a step comes of each folder; by default as much as it has of all pictures.
@@ -74,6 +76,7 @@ class Settings:
     batch_size: int | None = None
     learning_rate: float | None = None
     captions: str | None = None
+    say: str | None = None
     stream: bool = False
     cache_gb: float = CACHE_GB
     weights: float | Sequence[float] | None = None
@@ -146,6 +149,11 @@ class Settings:
             raise InputError(
                 "predicted_share",
                 f"is not for the recipe {recipe.name}, which does not encode what it captions: take the recipe default",
+            )
+        if self.say is not None and recipe.freeze_backbone:
+            raise InputError(
+                "say",
+                f"is not for the recipe {recipe.name}, which captions by the captions that it keeps the states of",
             )
         if self.stream and recipe.freeze_backbone:
             raise InputError("stream", f"is not for the recipe {recipe.name}, which keeps the states of every caption")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from clipgpt_retrieval.model.sequence import Segment
 from clipgpt_retrieval.training.collate import Collator, PictureWithCaption, QueryWithAnswer
 from clipgpt_retrieval.training.interleaved import Answered, Interleaved
 from clipgpt_retrieval.training.neighbours import Neighbours
+from clipgpt_retrieval.training.pairs import PictureToLearn
 from clipgpt_retrieval.training.ranks import Ranks
 from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
 
@@ -123,8 +125,7 @@ class StepMaker:
             DataError: there is nothing to read.
         """
         random = np.random.default_rng([self.seed, number, 2])
-        rows: list[PictureWithCaption] = self.lessons.pictures.take(number, self.batch_size)
-        to_encode, to_caption = self._share_out(rows, random)
+        to_encode, to_caption = self._share_out(self.lessons.pictures.take(number, self.batch_size), random)
         queries: list[Query] = [caption for _, caption in to_encode]
         targets = [embedding for embedding, _ in to_encode]
         negatives = self._near_misses(targets)
@@ -206,14 +207,15 @@ class StepMaker:
         return [(embedding, caption) for embedding, (_, caption) in zip(embeddings, rows, strict=True)]
 
     def _share_out(
-        self, rows: list[PictureWithCaption], random: np.random.Generator
+        self, pictures: list[PictureToLearn], random: np.random.Generator
     ) -> tuple[list[PictureWithCaption], list[PictureWithCaption]]:
-        """The rows to encode and the rows to caption."""
+        """The pictures to encode with what asks for them, and those to caption with what to say."""
+        asked = [(embedding, caption) for embedding, caption, _ in pictures]
+        said = [(embedding, text) for embedding, _, text in pictures]
         if self.tasks == "draw":
-            heads = random.random(len(rows)) < 0.5
-            encode = [row for row, head in zip(rows, heads, strict=True) if head]
-            return encode, [row for row, head in zip(rows, heads, strict=True) if not head]
-        return (rows if self.tasks != "caption" else []), (rows if self.tasks != "encode" else [])
+            heads = random.random(len(pictures)) < 0.5
+            return list(compress(asked, heads)), list(compress(said, ~heads))
+        return (asked if self.tasks != "caption" else []), (said if self.tasks != "encode" else [])
 
     def _batches(self, rows: list[Row], length: Callable[[Row], int]) -> list[list[Row]]:
         """The rows of this rank in parts of like length, as padding costs like text."""

@@ -1,0 +1,97 @@
+"""Said of a picture may be another column than it is found by: mixed up, both tasks learn the wrong texts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.model.checkpoint import load
+from clipgpt_retrieval.model.module import IGNORED, Batch
+from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.training.data import read_data
+from clipgpt_retrieval.training.pairs import joined, read_pairs
+from clipgpt_retrieval.training.ranks import Ranks
+from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
+from clipgpt_retrieval.training.steps import Lessons, StepMaker
+from clipgpt_retrieval.training.train import train
+
+COUNT, DIM = 12, 64
+
+
+@pytest.fixture
+def recaptioned(tmp_path) -> str:
+    """Pictures with an alt text each, and with what a better captioner has said of most of them."""
+    for part in ("img_emb", "metadata"):
+        (tmp_path / part).mkdir()
+    embeddings = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float16)
+    np.save(tmp_path / "img_emb" / "img_emb_0.npy", embeddings)
+    said = [None if row == 3 else [f"a red thing {row}", f"a blue thing {row}"] for row in range(COUNT)]
+    names = ["x.jpg", "x.jpg", *(f"{row}.jpg" for row in range(2, COUNT))]
+    table = {"caption": [f"alt text {row}" for row in range(COUNT)], "recaption": said, "image_path": names}
+    pd.DataFrame(table).to_parquet(tmp_path / "metadata" / "metadata_0.parquet")
+    return str(tmp_path)
+
+
+def test_a_column_is_read_beside_the_captions(recaptioned):
+    pairs = read_pairs(recaptioned, say="recaption")
+    assert pairs.captions[:3] == [["alt text 0", "alt text 1"], ["alt text 2"], ["alt text 3"]]
+    of_two_rows = [f"a {colour} thing {row}" for row in (0, 1) for colour in ("red", "blue")]
+    assert pairs.to_say[:2] == [of_two_rows, ["a red thing 2", "a blue thing 2"]]
+    assert pairs.to_say[2] == ["alt text 3"], "a picture without one is said as its captions"
+    both = joined([pairs, pairs.subset(np.array([1]))])
+    assert both.to_say[-1] == ["a red thing 2", "a blue thing 2"] and len(both.to_say) == COUNT
+
+
+def test_without_a_column_the_captions_are_said(recaptioned):
+    pairs = read_pairs(recaptioned)
+    assert pairs.to_say == pairs.captions
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_pictures_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
+    network, words = load(clipgpt_path)
+    data = read_data(Settings(recaptioned, "model", say="recaption", stream=stream, validation_fraction=0.2))
+    pictures = Mixture([Shuffled(part, 0) for part in data.parts], [1.0], 0)
+    collator = Collator(SequenceFormat(words, network.config), encode_text_loss=True)
+    step = StepMaker(Lessons(pictures), collator, "both", COUNT, 0.0, 100, 4, 0, Ranks()).make(0)
+
+    def texts(batches: list[Batch]) -> list[str]:
+        labels = [row[row != IGNORED] for batch in batches for row in batch.labels]
+        return [words.decode(row) for row in labels]
+
+    assert all("alt text" in text for text in texts(step.encode))
+    assert sum("thing" in text for text in texts(step.say)) >= COUNT - 3
+    assert not any("thing" in text for text in texts(step.encode))
+
+
+def test_what_the_column_says_decides_what_a_run_is(recaptioned):
+    """A run that goes on with other texts than it began with would mix two lessons."""
+    keys = {read_data(Settings(recaptioned, "m", say=say)).captions_key for say in (None, "recaption")}
+    assert len(keys) == 2
+
+
+def test_the_held_out_loss_is_of_what_is_to_be_said(recaptioned, collection, tmp_path):
+    given = {
+        "backbone": "scratch:tiny",
+        "tokenizer": str(collection / "tokenizer"),
+        "steps": 1,
+        "learning_rate": 1e-9,
+        "batch_size": 4,
+    }
+    given |= {"validation_fraction": 0.2, "device": "cpu"}
+    losses = [
+        train(recaptioned, str(tmp_path / str(say)), say=say, **given)["caption_loss"] for say in (None, "recaption")
+    ]
+    assert abs(losses[0] - losses[1]) > 0.01
+
+
+def test_a_column_that_is_not_there_is_named(recaptioned):
+    with pytest.raises(DataError, match=r"no column 'blip'.*recaption.*--say"):
+        read_pairs(recaptioned, say="blip")
+
+
+def test_the_frozen_recipe_refuses_a_column_that_it_would_not_read(recaptioned, tmp_path):
+    with pytest.raises(InputError, match="say"):
+        train(recaptioned, str(tmp_path / "model"), recipe="frozen", say="recaption")
