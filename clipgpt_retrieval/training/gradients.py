@@ -108,7 +108,7 @@ class Learner:
             self._seed(number, SAY, place)
             with self._autocast():
                 loss = self._share(self.network(caption=batch).caption_loss, batch, total)
-            loss.backward()
+            (self.recipe.caption_weight * loss).backward()
             summed += loss.detach()
         return summed
 

@@ -26,6 +26,8 @@ class Recipe:
         contrastive: InfoNCE and cosine, else the mean squared error on raw embeddings.
         tasks: what a step does with a picture, see ``Collator``.
         encode_text_loss: also learn to say the query's own text and the tokens after it.
+        caption_weight: of the loss of captions beside the other losses, as CoCa has one (Yu et al. 2022,
+            arXiv:2205.01917).
         embedding_norm: the norm of the embeddings that the model reads and, under the squared error, predicts.
         embedding_noise: noise on the embeddings that are captioned, as a share of their own spread (CapDec, Nukrai et
             al. 2022, arXiv:2211.00575): captions then also fit embeddings that an index has compressed.
@@ -54,6 +56,7 @@ class Recipe:
     contrastive: bool = True
     tasks: str = "both"
     encode_text_loss: bool = False
+    caption_weight: float = 1.0
     embedding_norm: float = 1.0
     embedding_noise: float = 0.0
     epochs: int = 0
