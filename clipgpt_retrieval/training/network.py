@@ -1,11 +1,12 @@
 """The model that a run begins with: a new one around a backbone, or one that was trained before."""
 
+import json
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.model.checkpoint import load
+from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.model.checkpoint import load, read_document
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.places import CONFIG, read_config
@@ -52,6 +53,19 @@ def is_clipgpt(path: str) -> bool:
     if path.endswith(".gguf") or not (is_url(path) or (local_path(path) / CONFIG).is_file()):
         return False
     return read_config(path)["model_type"] == ClipGptConfig.model_type
+
+
+def only_captions(path: str) -> bool:
+    """Whether a clipgpt model has learned to caption and nothing else, so that its ``clip_out`` is as it began.
+
+    Raises:
+        ModelError: its record cannot be read.
+    """
+    try:
+        record = json.loads(read_document(path, "training.json") or "{}")
+    except ValueError as error:
+        raise ModelError(f"{path}: training.json is not valid JSON: {error}") from None
+    return record.get("recipe", {}).get("tasks") == "caption"
 
 
 def trained_model(

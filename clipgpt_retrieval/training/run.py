@@ -15,7 +15,7 @@ from clipgpt_retrieval.training.figures import validation_figures
 from clipgpt_retrieval.training.gradients import Learner
 from clipgpt_retrieval.training.image_space import set_image_mean
 from clipgpt_retrieval.training.neighbours import Neighbours
-from clipgpt_retrieval.training.network import is_clipgpt, new_model, trained_model
+from clipgpt_retrieval.training.network import is_clipgpt, new_model, only_captions, trained_model
 from clipgpt_retrieval.training.ranks import Ranks, join_ranks
 from clipgpt_retrieval.training.recipes import Recipe
 from clipgpt_retrieval.training.settings import Settings
@@ -138,7 +138,8 @@ def open_run(settings: Settings) -> Run:
     set_seed(settings.seed)
     if is_clipgpt(settings.backbone):
         network, words = trained_model(recipe, data.clip_dim, settings.backbone, settings.clip_model)
-        recipe = replace(recipe, ridge_start=False, embedding_norm=network.config.embedding_norm)
+        start = recipe.ridge_start and only_captions(settings.backbone)
+        recipe = replace(recipe, ridge_start=start, embedding_norm=network.config.embedding_norm)
     else:
         network, words = new_model(recipe, data.clip_dim, settings.backbone, settings.tokenizer, settings.clip_model)
     network.to(torch_device(settings.device))

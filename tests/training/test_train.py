@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -19,6 +20,7 @@ from clipgpt_retrieval.model.checkpoint import set_min_similarity
 from clipgpt_retrieval.model.tokenizer import load_tokenizer
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.command import train as train_command
+from clipgpt_retrieval.training.recipes import recipe_named
 from clipgpt_retrieval.training.train import train
 
 SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
@@ -279,6 +281,24 @@ def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
     assert found["R@10"] == pytest.approx(figures["R@10"], abs=0.05)
     assert found["caption_loss"] == pytest.approx(figures["caption_loss"], rel=0.1)
     assert load(str(tmp_path / "m"), device="cpu").min_similarity is None
+
+
+@pytest.mark.slow
+def test_a_captioner_that_goes_on_begins_with_a_readout_that_ranks(collection, tmp_path):
+    """Its own has learned nothing yet, and would turn what it says before it finds anything."""
+    captioner, given = str(tmp_path / "captioner"), {"steps": 1, "batch_size": 32, "learning_rate": 1e-6}
+    only_captions = replace(recipe_named("default"), tasks="caption", ridge_start=False)
+    figures = train(str(collection), captioner, recipe=only_captions, **given, **scratch(collection))
+    assert figures["R@10"] < 0.3
+    figures = train(str(collection), str(tmp_path / "both"), backbone=captioner, **given, **SETTINGS)
+    assert figures["R@10"] > 0.4
+
+
+def test_a_model_whose_record_is_broken_is_told(trained, collection, tmp_path):
+    model = shutil.copytree(trained[0], tmp_path / "earlier")
+    (model / "training.json").write_text("{")
+    with pytest.raises(ModelError, match=r"training\.json is not valid JSON"):
+        train(str(collection), str(tmp_path / "m"), backbone=str(model), **SETTINGS)
 
 
 @pytest.mark.parametrize("recipe", ["frozen", "general-gpt"])
