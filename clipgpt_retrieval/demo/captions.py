@@ -65,6 +65,13 @@ def few_words(scene: Scene, random: np.random.Generator) -> str:
     return _finished(query(scene, random), random)
 
 
+def plain_caption(scene: Scene) -> str:
+    """All that is in a scene in one order and the plainest words, which leave nothing to learn but what is there."""
+    things = _listed([_plainly(thing) for thing in _in_order(scene)])
+    night = f" {NIGHT_PHRASES[0]}" if scene.night else ""
+    return f"A photo of {things} {SETTING_PHRASES[scene.setting][0]}{night}."
+
+
 def counted(thing: Placed, random: np.random.Generator) -> str:
     """The things of one kind with their number: "a dog", "two puppies", "a pair of cats"."""
     words = KINDS[thing.kind].words
@@ -110,7 +117,7 @@ def query(scene: Scene, random: np.random.Generator) -> str:
 def _caption(scene: Scene, random: np.random.Generator) -> str:
     if random.random() < QUERY_SHARE:
         return query(scene, random)
-    things = sorted(scene.things, key=lambda thing: (-thing.count, KIND_ROWS[thing.kind]))
+    things = _in_order(scene)
     if random.random() < SHUFFLED_SHARE:
         random.shuffle(things)  # type: ignore[arg-type]
     where = _where(scene, random)
@@ -125,6 +132,15 @@ def _caption(scene: Scene, random: np.random.Generator) -> str:
     if riders is not None and random.random() < 0.3:
         return f"{riders} {where}"
     return _plain(things, where, random)
+
+
+def _in_order(scene: Scene) -> list[Placed]:
+    return sorted(scene.things, key=lambda thing: (-thing.count, KIND_ROWS[thing.kind]))
+
+
+def _plainly(thing: Placed) -> str:
+    singular, plural = KINDS[thing.kind].words[0]
+    return f"{_article(singular)} {singular}" if thing.count == 1 else f"{NUMBERS[thing.count]} {plural}"
 
 
 def _plain(things: list[Placed], where: str, random: np.random.Generator) -> str:

@@ -26,8 +26,8 @@ def demo(query: str | None = None, *, port: int = 1234, build: bool = False) -> 
     Args:
         query: answer this one query in the terminal, and end.
         port: where to serve.
-        build: make everything that the demo ships anew (scenes, CLIP, CLIP-GPT, gallery), in one to two hours
-            on two cores; an interrupted build goes on where it stopped.
+        build: make everything that the demo ships anew (scenes, CLIP, CLIP-GPT, gallery), in about an hour on
+            two cores; an interrupted build goes on where it stopped.
     """
     if not isinstance(build, bool):
         raise InputError("build", f"is {build!r}: give --build alone, or leave it out")

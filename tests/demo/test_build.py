@@ -1,7 +1,6 @@
 """The build of the demo, whole but tiny: what it ships must be what clip-retrieval and this package load again."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,9 @@ SIZES = {
     "SPRITE_STEPS": 2,
     "CLIP_STEPS": 2,
     "LESSON_FAMILIES": 40,
-    "CLIPGPT_ROUNDS": tuple(replace(each, steps=4) for each in build.CLIPGPT_ROUNDS[:2]),
-    "CLIPGPT_BATCH": 16,
+    "CAPTIONS_FIRST": build.CAPTIONS_FIRST | {"steps": 4},
+    "THEN_ALL": build.THEN_ALL | {"steps": 4},
+    "BATCH": 16,
     "GALLERY_SIZE": 40,
     "VOCABULARY_SAMPLE": 1500,
     "WORDS": 400,
@@ -73,7 +73,7 @@ def test_an_edit_leads_from_a_picture_to_its_change(built):
 def test_every_lesson_is_also_asked_for_in_few_words(built):
     """Without them the short queries that people type are found less well than by the CLIP's own text tower."""
     scenes = edited_scenes(SIZES["LESSON_FAMILIES"], np.random.default_rng(build.SEED + 1)).scenes
-    lines = (built.parent.parent.parent / "stages" / "lessons" / build.EDITS_AND_QUERIES).read_text().splitlines()
+    lines = (built.parent.parent.parent / "stages" / "lessons" / build.INTERLEAVED).read_text().splitlines()
     asked = [query for query in map(json.loads, lines) if len(query["segments"]) == 1]
     assert [query["target"]["clip"] for query in asked] == list(range(len(scenes)))
     for scene, query in zip(scenes, asked, strict=True):

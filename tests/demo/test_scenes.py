@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipgpt_retrieval.demo import build
-from clipgpt_retrieval.demo.captions import captions, query
+from clipgpt_retrieval.demo.captions import captions, plain_caption, query
 from clipgpt_retrieval.demo.edits import CHANGES, random_edit
 from clipgpt_retrieval.demo.gallery import EDITS_OF_EACH, edited_scenes
 from clipgpt_retrieval.demo.render import render, spots
@@ -82,6 +82,23 @@ def test_most_captions_name_everything_with_its_number_and_its_place():
     assert np.mean([names_all(scene, text) for scene, text in said]) > 0.85
     assert np.mean([setting_in(text) == scene.setting for scene, text in said]) > 0.85
     assert np.mean([night_in(text) for scene, text in said if scene.night]) > 0.85
+
+
+@many
+@given(seeds)
+def test_a_plain_caption_says_all_that_is_there(seed):
+    scene, _ = scene_of(seed)
+    text = plain_caption(scene)
+    assert names_all(scene, text) and setting_in(text) == scene.setting and bool(night_in(text)) == scene.night, text
+
+
+@many
+@given(seeds)
+def test_what_a_plain_caption_says_decides_its_words(seed):
+    """Two ways to say the same would be something to learn beside what is there."""
+    scene, _ = scene_of(seed)
+    turned = Scene(scene.setting, scene.night, scene.things[::-1], None, layout_seed=1)
+    assert plain_caption(scene) == plain_caption(turned)
 
 
 def test_captions_say_only_once_what_somebody_does():
