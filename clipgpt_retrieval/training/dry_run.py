@@ -55,6 +55,7 @@ def _found(run: Run) -> list[str]:
         f"embeddings of {data.clip_dim} numbers, of norm {data.at_hand.embedding_norm:.2f} as they lie there",
         *([f"{len(data.interleaved)} interleaved queries for a picture"] if data.interleaved else []),
         *([f"{len(data.answered)} interleaved queries for a text"] if data.answered else []),
+        *([f"column {run.settings.say} is what is said of a picture"] if run.settings.say else []),
         *([f"texts of {run.settings.texts}"] if run.settings.texts else []),
         f"recipe {recipe.name}: {recipe.summary}",
         f"{recipe.steps} steps of {recipe.batch_size}, a model of {parameters / 1e6:.0f} million parameters on "

@@ -10,6 +10,7 @@ from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.data import read_data
+from clipgpt_retrieval.training.dry_run import dry_run
 from clipgpt_retrieval.training.pairs import joined, read_pairs
 from clipgpt_retrieval.training.ranks import Ranks
 from clipgpt_retrieval.training.settings import Settings
@@ -85,6 +86,22 @@ def test_the_held_out_loss_is_of_what_is_to_be_said(recaptioned, collection, tmp
         train(recaptioned, str(tmp_path / str(say)), say=say, **given)["caption_loss"] for say in (None, "recaption")
     ]
     assert abs(losses[0] - losses[1]) > 0.01
+
+
+def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
+    given = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu", "batch_size": 4}
+    shown = dry_run(
+        embeddings_folder=recaptioned,
+        output_folder=str(tmp_path / "model"),
+        say="recaption",
+        validation_fraction=0.2,
+        **given,
+    )
+    assert "column recaption is what is said of a picture" in shown
+    samples = [line for line in shown.splitlines() if line.startswith(("encode", "say"))]
+    for line in samples:
+        assert ("alt text" in line) == line.startswith("encode") or "alt text 3" in line, line
+    assert any("thing" in line for line in samples)
 
 
 def test_a_column_that_is_not_there_is_named(recaptioned):
