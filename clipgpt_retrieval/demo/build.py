@@ -2,7 +2,7 @@
 
 Five stages, each left in the build folder when it is done and not done again: the trunk of the CLIP's image tower, the
 CLIP, its embeddings of fresh scenes, the CLIP-GPT trained on them by this package's own ``train``, and the gallery.
-Under an hour on two cores that compute in bfloat16.
+About an hour on two cores that compute in bfloat16.
 """
 
 import hashlib
