@@ -1,6 +1,5 @@
 """What is evaluated: the pictures that the model has not seen, their captions, and CLIP's embeddings of them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,10 @@ import numpy as np
 
 from clipgpt_retrieval.caption_files import CaptionFile, read_captions
 from clipgpt_retrieval.errors import DataError
-from clipgpt_retrieval.model.checkpoint import read_document
 from clipgpt_retrieval.model.sequence import clean_caption
 from clipgpt_retrieval.storage import is_url
 from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, content_fingerprint, joined, read_pairs
+from clipgpt_retrieval.training.record import read_training_record
 from clipgpt_retrieval.training.split import Split
 
 
@@ -63,8 +62,9 @@ def read_collection(folder: str, model: str) -> Collection:
     Raises:
         DataError: the folder cannot be read, or it changed since the training so that nobody can tell which of its
             pictures were held out.
+        ModelError: the model's ``training.json`` cannot be read.
     """
-    record = _training_record(model)
+    record = read_training_record(model)
     if record is None:
         return _whole(folder, "all, as the model does not say what it was trained on")
     content = content_fingerprint(folder)
@@ -149,14 +149,6 @@ def _read_text_emb(folder: str) -> tuple[np.ndarray, list[str]]:
     batches = list(reader(batch_size=READ_BATCH, show_progress=False))
     captions = [caption for _, metadata in batches for caption in metadata["caption"]]
     return np.concatenate([embeddings for embeddings, _ in batches]), captions
-
-
-def _training_record(model: str) -> dict | None:
-    document = read_document(model, "training.json")
-    try:
-        return None if document is None else json.loads(document)
-    except ValueError as error:
-        raise DataError(f"{model}: training.json is not valid JSON: {error}") from None
 
 
 def _captions(record: dict) -> CaptionFile | None:

@@ -1,18 +1,18 @@
 """The model that a run begins with: a new one around a backbone, or one that was trained before."""
 
-import json
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from clipgpt_retrieval.errors import InputError, ModelError
-from clipgpt_retrieval.model.checkpoint import load, read_document
+from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.places import CONFIG, read_config
 from clipgpt_retrieval.storage import is_url, local_path
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.recipes import Recipe
+from clipgpt_retrieval.training.record import read_training_record
 
 
 def new_model(
@@ -61,10 +61,7 @@ def only_captions(path: str) -> bool:
     Raises:
         ModelError: its record cannot be read.
     """
-    try:
-        record = json.loads(read_document(path, "training.json") or "{}")
-    except ValueError as error:
-        raise ModelError(f"{path}: training.json is not valid JSON: {error}") from None
+    record = read_training_record(path) or {}
     return record.get("recipe", {}).get("tasks") == "caption"
 
 

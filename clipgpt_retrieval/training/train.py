@@ -22,7 +22,7 @@ from clipgpt_retrieval.training.fit import Learner, Rhythm, StepMaker, fit
 from clipgpt_retrieval.training.frozen import fit_around_frozen, start_from_ridge
 from clipgpt_retrieval.training.image_space import fit_image_beta
 from clipgpt_retrieval.training.lora import add_adapters
-from clipgpt_retrieval.training.record import model_card, training_record
+from clipgpt_retrieval.training.record import TRAINING, model_card, training_record
 from clipgpt_retrieval.training.run import Run, open_run
 from clipgpt_retrieval.training.settings import Settings
 
@@ -81,7 +81,7 @@ def _finish(run: Run, folder: Path) -> dict[str, float]:
     figures = run.figures()
     settings, found = run.settings.record(run.recipe), run.data.found()
     documents = {
-        "training.json": training_record(settings, found, figures),
+        TRAINING: training_record(settings, found, figures),
         "README.md": model_card(settings, found, figures),
     }
     save(run.network.cpu(), run.words, run.settings.output_folder, documents, [folder / TENSORBOARD])

@@ -2,10 +2,8 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -16,11 +14,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
-from clipgpt_retrieval.model.checkpoint import set_min_similarity
 from clipgpt_retrieval.model.tokenizer import load_tokenizer
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.command import train as train_command
-from clipgpt_retrieval.training.recipes import recipe_named
 from clipgpt_retrieval.training.train import train
 
 SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
@@ -40,15 +36,6 @@ def write_folder(folder: Path, captions: list[str]) -> str:
     np.save(folder / "img_emb" / "img_emb_0.npy", embeddings)
     pd.DataFrame({"caption": captions}).to_parquet(folder / "metadata" / "metadata_0.parquet")
     return str(folder)
-
-
-@pytest.fixture(scope="module")
-def trained(collection, tmp_path_factory) -> tuple[Path, dict[str, float]]:
-    """A model of the default recipe, trained a little."""
-    folder = tmp_path_factory.mktemp("trained") / "model"
-    return folder, train(
-        str(collection), str(folder), steps=160, batch_size=32, learning_rate=2e-3, **scratch(collection)
-    )
 
 
 @pytest.mark.slow
@@ -269,42 +256,6 @@ def test_a_pretrained_backbone_keeps_its_weights_and_gains_four_tokens(collectio
     fetched, words = load_backbone("memory://backbone", tokenizer="memory://backbone")
     assert len(words) == len(plain) + 4
     torch.testing.assert_close(fetched.transformer.wpe.weight, model.transformer.wpe.weight)
-
-
-def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
-    """What a model learned from COCO is not to be learned again before it sees one's own pictures."""
-    earlier, figures = trained
-    model = str(shutil.copytree(earlier, tmp_path / "earlier"))
-    set_min_similarity(model, 0.5)
-    settings = {**SETTINGS, "batch_size": 32, "learning_rate": 1e-6, "steps": 1}
-    found = train(str(collection), str(tmp_path / "m"), backbone=model, **settings)
-    assert found["R@10"] == pytest.approx(figures["R@10"], abs=0.05)
-    assert found["caption_loss"] == pytest.approx(figures["caption_loss"], rel=0.1)
-    assert load(str(tmp_path / "m"), device="cpu").min_similarity is None
-
-
-@pytest.mark.slow
-def test_a_captioner_that_goes_on_begins_with_a_readout_that_ranks(collection, tmp_path):
-    """Its own has learned nothing yet, and would turn what it says before it finds anything."""
-    captioner, given = str(tmp_path / "captioner"), {"steps": 1, "batch_size": 32, "learning_rate": 1e-6}
-    only_captions = replace(recipe_named("default"), tasks="caption", ridge_start=False)
-    figures = train(str(collection), captioner, recipe=only_captions, **given, **scratch(collection))
-    assert figures["R@10"] < 0.3
-    figures = train(str(collection), str(tmp_path / "both"), backbone=captioner, **given, **SETTINGS)
-    assert figures["R@10"] > 0.4
-
-
-def test_a_model_whose_record_is_broken_is_told(trained, collection, tmp_path):
-    model = shutil.copytree(trained[0], tmp_path / "earlier")
-    (model / "training.json").write_text("{")
-    with pytest.raises(ModelError, match=r"training\.json is not valid JSON"):
-        train(str(collection), str(tmp_path / "m"), backbone=str(model), **SETTINGS)
-
-
-@pytest.mark.parametrize("recipe", ["frozen", "general-gpt"])
-def test_a_recipe_that_makes_another_model_does_not_go_on_from_this_one(trained, collection, tmp_path, recipe):
-    with pytest.raises(InputError, match=r"backbone: .* is a clipgpt model"):
-        train(str(collection), str(tmp_path / "m"), backbone=str(trained[0]), recipe=recipe, **SETTINGS)
 
 
 @pytest.mark.slow

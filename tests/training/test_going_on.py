@@ -1,0 +1,57 @@
+"""A training that begins with a model which was trained before."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.errors import InputError, ModelError
+from clipgpt_retrieval.evaluation.collection import read_collection
+from clipgpt_retrieval.model.checkpoint import set_min_similarity
+from clipgpt_retrieval.training.recipes import recipe_named
+from clipgpt_retrieval.training.train import train
+
+SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
+
+
+def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
+    """What a model learned from COCO is not to be learned again before it sees one's own pictures."""
+    earlier, figures = trained
+    model = str(shutil.copytree(earlier, tmp_path / "earlier"))
+    set_min_similarity(model, 0.5)
+    settings = {**SETTINGS, "batch_size": 32, "learning_rate": 1e-6, "steps": 1}
+    found = train(str(collection), str(tmp_path / "m"), backbone=model, **settings)
+    assert found["R@10"] == pytest.approx(figures["R@10"], abs=0.05)
+    assert found["caption_loss"] == pytest.approx(figures["caption_loss"], rel=0.1)
+    assert load(str(tmp_path / "m"), device="cpu").min_similarity is None
+
+
+@pytest.mark.slow
+def test_a_captioner_that_goes_on_begins_with_a_readout_that_ranks(collection, tmp_path):
+    """Its own has learned nothing yet, and would turn what it says before it finds anything."""
+    captioner, words = str(tmp_path / "captioner"), str(collection / "tokenizer")
+    given = {"steps": 1, "batch_size": 32, "learning_rate": 1e-6}
+    only_captions = replace(recipe_named("default"), tasks="caption", ridge_start=False)
+    figures = train(
+        str(collection), captioner, recipe=only_captions, backbone="scratch:tiny", tokenizer=words, **given, **SETTINGS
+    )
+    assert figures["R@10"] < 0.3
+    figures = train(str(collection), str(tmp_path / "both"), backbone=captioner, **given, **SETTINGS)
+    assert figures["R@10"] > 0.4
+
+
+def test_a_model_whose_record_is_broken_is_told(trained, collection, tmp_path):
+    model = shutil.copytree(trained[0], tmp_path / "earlier")
+    for written, told in (("{", "is not valid JSON"), ("[]", "is no JSON object")):
+        (model / "training.json").write_text(written)
+        with pytest.raises(ModelError, match=rf"training\.json {told}"):
+            train(str(collection), str(tmp_path / "m"), backbone=str(model), **SETTINGS)
+        with pytest.raises(ModelError, match=rf"training\.json {told}"):
+            read_collection(str(collection), str(model))
+
+
+@pytest.mark.parametrize("recipe", ["frozen", "general-gpt"])
+def test_a_recipe_that_makes_another_model_does_not_go_on_from_this_one(trained, collection, tmp_path, recipe):
+    with pytest.raises(InputError, match=r"backbone: .* is a clipgpt model"):
+        train(str(collection), str(tmp_path / "m"), backbone=str(trained[0]), recipe=recipe, **SETTINGS)
