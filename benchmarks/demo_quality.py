@@ -2,11 +2,10 @@
 
     python benchmarks/demo_quality.py
 
-Queries are the gallery's own captions, five for each of its 2,000 pictures, none of which was seen in training. The
-blend's weight is chosen on the pictures of even rows; all three encoders are measured on those of odd rows. An edit is
-asked of a picture whose three changes are all in the gallery, drawn with the same seed, so that the right one has to be
-told from its like. How much CLIP's embedding of the words weighs beside the picture's is chosen on every other family;
-all is measured on the others.
+Queries are the gallery's own captions, five for each of its 2,000 pictures, none of which was seen in training. An edit
+is asked of a picture whose three changes are all in the gallery, drawn with the same seed, so that the right one has to
+be told from its like. What has a weight to be chosen (the blend, and how much CLIP's embedding of the words counts
+beside an edited picture's) is measured on each half of the pictures with the weight that is best on the other half.
 """
 
 import json
@@ -107,53 +106,64 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     """The three encoders side by side."""
     clipgpt = engine.encode(gallery.texts)
     tower = clip_text_embeddings(gallery.texts)
-    blends = {float(weight): unit(weight * clipgpt + (1 - weight) * tower) for weight in WEIGHTS}
+    blends = [unit(weight * clipgpt + (1 - weight) * tower) for weight in WEIGHTS]
     even = gallery.truth % 2 == 0
-    best = max(blends, key=lambda weight: recall(gallery, blends[weight], even, 10))
-    encoders = {"CLIP-GPT": clipgpt, "CLIP text tower": tower, f"blend, weight {best:.1f}": blends[best]}
-    table = Table(title=f"Text to picture: {int((~even).sum())} captions, {len(gallery.scenes)} pictures, in %")
+    rows, chosen = best_on_the_other_half(np.stack([found(gallery, blend, 10) for blend in blends]), even)
+    blend = np.stack(blends)[rows, np.arange(len(rows))]
+    encoders = {"CLIP-GPT": clipgpt, "CLIP text tower": tower, f"blend, weight {chosen}": blend}
+    table = Table(title=f"Text to picture: {len(gallery.texts)} captions, {len(gallery.scenes)} pictures, in %")
     for name in ("", *encoders):
         table.add_column(name, justify="right" if name else "left")
     measures = {
-        "the best hit shows every thing that is named": lambda e: mean_of(gallery, e, ~even, shows_what_it_names),
-        "... and as many of each, there and then": lambda e: mean_of(gallery, e, ~even, shows_all_that_is_said),
-        "R@1 of the very picture": lambda e: recall(gallery, e, ~even, 1),
-        "R@10 of the very picture": lambda e: recall(gallery, e, ~even, 10),
+        "the best hit shows every thing that is named": lambda e: shown(gallery, e, shows_what_it_names),
+        "... and as many of each, there and then": lambda e: shown(gallery, e, shows_all_that_is_said),
+        "R@1 of the very picture": lambda e: found(gallery, e, 1),
+        "R@10 of the very picture": lambda e: found(gallery, e, 10),
+        "... of even rows": lambda e: found(gallery, e, 10)[even],
+        "... of odd rows": lambda e: found(gallery, e, 10)[~even],
     }
-    won, lost = found_by_one_alone(gallery, clipgpt, tower)
-    chance = binomtest(won, won + lost).pvalue if won + lost else 1.0
-    table.caption = (
-        f"R@10 over all {len(gallery.texts)} captions: CLIP-GPT finds {won} that the tower does not, "
-        f"the tower {lost} that CLIP-GPT does not (sign test, p {chance:.2f})"
-    )
+    table.caption = against_the_tower(found(gallery, clipgpt, 10), found(gallery, tower, 10))
     for name, measure in measures.items():
-        table.add_row(name, *(f"{100 * measure(embeddings):.1f}" for embeddings in encoders.values()))
+        table.add_row(name, *(f"{100 * measure(embeddings).mean():.2f}" for embeddings in encoders.values()))
     return table
 
 
-def mean_of(gallery: Gallery, queries: np.ndarray, kept: np.ndarray, shows) -> float:
-    """How often the best hit shows what its query says."""
-    best = (queries[kept] @ gallery.embeddings.T).argmax(1)
-    texts = [text for text, keep in zip(gallery.texts, kept, strict=True) if keep]
-    return float(np.mean([shows(gallery.scenes[hit], text) for hit, text in zip(best, texts, strict=True)]))
+def best_on_the_other_half(right: np.ndarray, even: np.ndarray) -> tuple[np.ndarray, str]:
+    """Which weight's answer counts, so that none is measured where it was chosen.
+
+    Args:
+        right: whether an answer is right by each of ``WEIGHTS``, bool ``[w, n]``.
+        even: which of the answers are one half, bool ``[n]``.
+
+    Returns:
+        Rows of ``right``, int64 ``[n]``, and the one or two weights in words.
+    """
+    of_even, of_odd = right[:, ~even].mean(1).argmax(), right[:, even].mean(1).argmax()
+    words = " and ".join(f"{weight:.1f}" for weight in np.unique(WEIGHTS[[of_even, of_odd]]))
+    return np.where(even, of_even, of_odd), words
 
 
-def recall(gallery: Gallery, queries: np.ndarray, kept: np.ndarray, k: int) -> float:
-    """How often the picture that a caption was written for is among the best k."""
-    return float(found_among(gallery.embeddings, queries[kept], gallery.truth[kept], k).mean())
+def shown(gallery: Gallery, queries: np.ndarray, shows) -> np.ndarray:
+    """Whether each query's best hit shows what it says, bool ``[n]``."""
+    best = (queries @ gallery.embeddings.T).argmax(1)
+    return np.array([shows(gallery.scenes[hit], text) for hit, text in zip(best, gallery.texts, strict=True)])
 
 
-def found_among(embeddings: np.ndarray, queries: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
+def found(gallery: Gallery, queries: np.ndarray, k: int) -> np.ndarray:
     """Whether each query finds the picture that it was written for among the best k, bool ``[n]``."""
-    similarities = queries @ embeddings.T
-    own = similarities[np.arange(len(similarities)), truth]
+    similarities = queries @ gallery.embeddings.T
+    own = similarities[np.arange(len(similarities)), gallery.truth]
     return (similarities > own[:, None]).sum(1) < k
 
 
-def found_by_one_alone(gallery: Gallery, one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
-    """How many queries find their picture among the best ten by one encoder alone, and by the other alone."""
-    by_one, by_other = (found_among(gallery.embeddings, queries, gallery.truth, 10) for queries in (one, other))
-    return int((by_one & ~by_other).sum()), int((by_other & ~by_one).sum())
+def against_the_tower(by_clipgpt: np.ndarray, by_tower: np.ndarray) -> str:
+    """How many pictures are found by one encoder alone, and whether that is more than chance, in a sentence."""
+    won, lost = int((by_clipgpt & ~by_tower).sum()), int((by_tower & ~by_clipgpt).sum())
+    chance = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    return (
+        f"Among the best ten, CLIP-GPT finds {won} pictures that the tower does not, "
+        f"the tower {lost} that CLIP-GPT does not (sign test, p {chance:.2f})"
+    )
 
 
 def captions_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
@@ -196,19 +206,23 @@ def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Tab
     ]
     pictures, words = gallery.embeddings[sources], clip_text_embeddings(texts)
 
-    def shown(encoded: np.ndarray) -> np.ndarray:
+    def right(encoded: np.ndarray) -> np.ndarray:
         hits = best_besides(encoded, gallery.embeddings, sources)
         pairs = zip(hits, targets, strict=True)
         return np.array([gallery.scenes[hit].shows_the_same_as(gallery.scenes[target]) for hit, target in pairs])
 
-    sums = [shown(unit((1 - weight) * pictures + weight * words)) for weight in WEIGHTS]
-    tuned = sources // (1 + EDITS_OF_EACH) % 2 == 0
-    best = int(np.argmax([each[tuned].mean() for each in sums]))
-    table = Table(title=f"{(~tuned).sum()} edits: a picture and what to change about it, in %")
-    for name in ("", "CLIP-GPT", "the picture alone", f"picture + {WEIGHTS[best]:.1f} of CLIP's words"):
+    sums = np.stack([right(unit((1 - weight) * pictures + weight * words)) for weight in WEIGHTS])
+    rows, chosen = best_on_the_other_half(sums, sources // (1 + EDITS_OF_EACH) % 2 == 0)
+    measured = {
+        "CLIP-GPT": right(engine.encode(queries)),
+        "the picture alone": sums[0],
+        f"picture + {chosen} of CLIP's words": sums[rows, np.arange(len(rows))],
+    }
+    table = Table(title=f"{len(edits)} edits: a picture and what to change about it, in %")
+    for name in ("", *measured):
         table.add_column(name)
-    measured = [each[~tuned].mean() for each in (shown(engine.encode(queries)), sums[0], sums[best])]
-    table.add_row("the best hit shows the change and keeps the rest", *(f"{100 * each:.1f}" for each in measured))
+    shares = [f"{100 * each.mean():.1f}" for each in measured.values()]
+    table.add_row("the best hit shows the change and keeps the rest", *shares)
     return table
 
 

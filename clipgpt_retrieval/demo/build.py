@@ -60,7 +60,7 @@ EMBED_BATCH = 128
 CAPTIONS_FIRST = {"tasks": "caption", "ridge_start": False, "steps": 1250}
 """To say what is there is most of what so small a network has to learn: it learns it sooner with nothing beside it."""
 
-THEN_ALL = {"caption_weight": 3.0, "steps": 1900}
+THEN_ALL = {"caption_weight": 2.0, "steps": 1900}
 """Then to encode as well, from what it sees by then; captions count for more, as it is to stay a captioner."""
 
 
