@@ -8,7 +8,7 @@ with a share of 0.2.
 
 Each part goes on in ``--folder`` where it was cut off.
 
-    python benchmarks/demo_predicted.py --folder models      # about six minutes on two cores
+    python benchmarks/demo_predicted.py --folder models      # six to sixteen minutes on two cores
 """
 
 import argparse
