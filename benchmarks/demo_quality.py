@@ -106,25 +106,30 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     """The three encoders side by side."""
     clipgpt = engine.encode(gallery.texts)
     tower = clip_text_embeddings(gallery.texts)
-    blends = [unit(weight * clipgpt + (1 - weight) * tower) for weight in WEIGHTS]
+    blends = np.stack([unit(weight * clipgpt + (1 - weight) * tower) for weight in WEIGHTS])
     even = gallery.truth % 2 == 0
     rows, chosen = best_on_the_other_half(np.stack([found(gallery, blend, 10) for blend in blends]), even)
-    blend = np.stack(blends)[rows, np.arange(len(rows))]
+    blend = blends[rows, np.arange(len(rows))]
     encoders = {"CLIP-GPT": clipgpt, "CLIP text tower": tower, f"blend, weight {chosen}": blend}
     table = Table(title=f"Text to picture: {len(gallery.texts)} captions, {len(gallery.scenes)} pictures, in %")
     for name in ("", *encoders):
         table.add_column(name, justify="right" if name else "left")
-    measures = {
-        "the best hit shows every thing that is named": lambda e: shown(gallery, e, shows_what_it_names),
-        "... and as many of each, there and then": lambda e: shown(gallery, e, shows_all_that_is_said),
-        "R@1 of the very picture": lambda e: found(gallery, e, 1),
-        "R@10 of the very picture": lambda e: found(gallery, e, 10),
-        "... of even rows": lambda e: found(gallery, e, 10)[even],
-        "... of odd rows": lambda e: found(gallery, e, 10)[~even],
-    }
-    table.caption = against_the_tower(found(gallery, clipgpt, 10), found(gallery, tower, 10))
-    for name, measure in measures.items():
-        table.add_row(name, *(f"{100 * measure(embeddings).mean():.2f}" for embeddings in encoders.values()))
+    among_ten = [found(gallery, embeddings, 10) for embeddings in encoders.values()]
+    by_clipgpt, by_tower, _ = among_ten
+    table.caption = against_the_tower(by_clipgpt, by_tower)
+    for name, of_each in {
+        "the best hit shows every thing that is named": [
+            shown(gallery, embeddings, shows_what_it_names) for embeddings in encoders.values()
+        ],
+        "... and as many of each, there and then": [
+            shown(gallery, embeddings, shows_all_that_is_said) for embeddings in encoders.values()
+        ],
+        "R@1 of the very picture": [found(gallery, embeddings, 1) for embeddings in encoders.values()],
+        "R@10 of the very picture": among_ten,
+        "... of even rows": [each[even] for each in among_ten],
+        "... of odd rows": [each[~even] for each in among_ten],
+    }.items():
+        table.add_row(name, *(f"{100 * each.mean():.2f}" for each in of_each))
     return table
 
 
