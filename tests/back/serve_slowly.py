@@ -1,4 +1,7 @@
-"""Serves a view that takes its time, as the back end serves its own: PORT_FILE SECONDS SHUTDOWN_SECONDS."""
+"""Serves a view that takes its time, as the back end serves its own: PORT_FILE SECONDS SHUTDOWN_SECONDS.
+
+Leaves in ``taken``, beside the port, how many requests it took on.
+"""
 
 import sys
 import threading
@@ -11,10 +14,12 @@ from clipgpt_retrieval.back.graceful_server import GracefulServer
 
 port_file, seconds, shutdown_seconds = sys.argv[1:]
 app = Flask(__name__)
+taken: list[float] = []
 
 
 @app.post("/slow")
 def slow() -> str:
+    taken.append(time.monotonic())
     time.sleep(float(seconds))
     return "done"
 
@@ -30,4 +35,5 @@ server = GracefulServer(
 )
 Path(port_file).write_text(str(server.port))
 server.run()
+Path(port_file).with_name("taken").write_text(str(len(taken)))
 print("ended in order")
