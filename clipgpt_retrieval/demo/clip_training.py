@@ -13,6 +13,7 @@ import numpy as np
 import open_clip
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, normalize
 from torch.utils.data import Dataset
 
@@ -145,7 +146,9 @@ class ClipTask(nn.Module):
         night: Tensor,
     ) -> dict[str, Tensor]:
         self.model.logit_scale.data.clamp_(max=MAX_LOGIT_SCALE)  # type: ignore[operator]
-        image, text, scale = self.model(self.pixels(pictures.flatten(0, 1)), tokens.flatten(0, 1))
+        # On a CPU flash attention takes the heads one by one, which for texts so short is most of its time.
+        with sdpa_kernel(SDPBackend.MATH):
+            image, text, scale = self.model(self.pixels(pictures.flatten(0, 1)), tokens.flatten(0, 1))
         image, text = image.float(), text.float()
         with torch.autocast(image.device.type, enabled=False):
             contrastive = self.loss(image, text, scale.float())

@@ -1,5 +1,6 @@
 """The command ``clipgpt-retrieval demo``."""
 
+import os
 import sys
 from contextlib import redirect_stdout
 from hashlib import sha256
@@ -46,6 +47,8 @@ def demo(query: str | None = None, *, port: int = 1234, build: bool = False) -> 
 
 
 def _build() -> None:
+    # Read when torch is imported, below: its threads otherwise spin while they wait, on the cores that are to draw.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from clipgpt_retrieval.demo.build import build
     from clipgpt_retrieval.demo.unpack import SHIPPED
     from clipgpt_retrieval.storage import cache_folder

@@ -18,7 +18,7 @@ def background(setting: str, night: bool, random: np.random.Generator, size: int
     """A background, RGB, ``size`` pixels square."""
     sky, ground = _colours(setting, night, random)
     horizon = min(size, round(size * (HORIZONS[setting] + random.uniform(-0.03, 0.03))))
-    image = Image.fromarray(_gradients(sky, ground, horizon, size))
+    image = _gradients(sky, ground, horizon, size)
     draw = ImageDraw.Draw(image)
     if setting not in ("table", "room", "stage"):
         _sky_lights(draw, night, random, size)
@@ -66,13 +66,13 @@ def _colours(setting: str, night: bool, random: np.random.Generator) -> tuple[np
     return np.clip(sky + wobble, 0, 255), np.clip(ground + wobble[::-1], 0, 255)
 
 
-def _gradients(sky: np.ndarray, ground: np.ndarray, horizon: int, size: int) -> np.ndarray:
-    """uint8 ``[size, size, 3]``."""
+def _gradients(sky: np.ndarray, ground: np.ndarray, horizon: int, size: int) -> Image.Image:
+    """Both from top to bottom, RGB, ``size`` pixels square."""
     rows = np.empty((size, 3))
     rows[:horizon] = sky[0] + (sky[1] - sky[0]) * np.linspace(0, 1, max(horizon, 1))[:, None]
     depth = np.linspace(0, 1, max(size - horizon, 1))[: size - horizon, None]
     rows[horizon:] = ground[0] + (ground[1] - ground[0]) * depth
-    return np.broadcast_to(rows.astype(np.uint8)[:, None], (size, size, 3)).copy()
+    return Image.fromarray(rows.astype(np.uint8)[:, None]).resize((size, size), Image.Resampling.NEAREST)
 
 
 def _dim(colour: Colour, night: bool) -> Colour:
