@@ -194,11 +194,12 @@ def _embed(scenes: list[Scene], checkpoint: Path) -> np.ndarray:
     model, _, preprocess = open_clip.create_model_and_transforms(clip.ARCHITECTURE, pretrained=str(checkpoint))
     model.eval().to(memory_format=torch.channels_last)
     pictures = DataLoader(_Drawn(scenes, preprocess), batch_size=EMBED_BATCH, num_workers=1, prefetch_factor=4)
-    embeddings = []
-    # In half the time of float32, from whose embeddings these turn away by a cosine of 0.00002.
+    # In half the time of float32; the cosine to its embeddings is 0.99998.
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16("cpu")):
-        for pixels in tqdm(pictures, desc="embedding scenes", unit="batch"):
-            embeddings.append(model.encode_image(pixels, normalize=True).half().numpy())
+        embeddings = [
+            model.encode_image(pixels, normalize=True).half().numpy()
+            for pixels in tqdm(pictures, desc="embedding scenes", unit="batch")
+        ]
     return np.concatenate(embeddings)
 
 
