@@ -71,9 +71,9 @@ def test_clusters_hold_one_thing_each_and_add_up(kind, vectors, things, clipgpt,
     pure = [len(set(things[cluster["example_ids"]])) == 1 for cluster in clusters]
     assert np.mean(pure) >= 0.8
     for cluster in clusters:
-        nearest = vectors[cluster["example_ids"]] @ contents.centre(cluster["id"])
-        # Half of the dimensions are gone behind such a transform.
-        assert nearest.mean() > (0.6 if kind.startswith(("OPQ", "PCA")) else 0.85)
+        # Of what the index holds: how much of a vector a transform to half the dimensions keeps is another matter, and
+        # differs from one CPU to the next.
+        assert (source.items.embeddings(cluster["example_ids"]) @ contents.centre(cluster["id"])).mean() > 0.85
         assert 0 < cluster["spread"] < 0.5
 
 
