@@ -38,7 +38,7 @@ from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 SEED = 0
 GALLERY_SEED = SEED + 2
 SPRITE_STEPS = 900
-CLIP_STEPS = 2600
+CLIP_STEPS = 2300
 LESSON_FAMILIES = 12_000
 INTERLEAVED = "interleaved.jsonl"
 PLAIN_CAPTION = "plain_caption"
@@ -61,7 +61,7 @@ EMBED_BATCH = 128
 CAPTIONS_FIRST = {"tasks": "caption", "ridge_start": False, "steps": 1250}
 """To say what is there is most of what so small a network has to learn: it learns it sooner with nothing beside it."""
 
-THEN_ALL = {"caption_weight": 2.0, "steps": 1900}
+THEN_ALL = {"caption_weight": 2.0, "steps": 2300}
 """Then to encode as well, from what it sees by then; captions count for more, as it is to stay a captioner."""
 
 
