@@ -116,7 +116,7 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
         table.add_column(name, justify="right" if name else "left")
     among_ten = [found(gallery, embeddings, 10) for embeddings in encoders.values()]
     by_clipgpt, by_tower, _ = among_ten
-    table.caption = against_the_tower(by_clipgpt, by_tower)
+    table.caption = against_the_tower(gallery, by_clipgpt, by_tower)
     for name, of_each in {
         "the best hit shows every thing that is named": [
             shown(gallery, embeddings, shows_what_it_names) for embeddings in encoders.values()
@@ -161,13 +161,16 @@ def found(gallery: Gallery, queries: np.ndarray, k: int) -> np.ndarray:
     return (similarities > own[:, None]).sum(1) < k
 
 
-def against_the_tower(by_clipgpt: np.ndarray, by_tower: np.ndarray) -> str:
-    """How many pictures are found by one encoder alone, and whether that is more than chance, in a sentence."""
+def against_the_tower(gallery: Gallery, by_clipgpt: np.ndarray, by_tower: np.ndarray) -> str:
+    """How many pictures one encoder alone finds, if by more than chance, and of how many queries ten are too few."""
     won, lost = int((by_clipgpt & ~by_tower).sum()), int((by_tower & ~by_clipgpt).sum())
     chance = binomtest(won, won + lost).pvalue if won + lost else 1.0
+    queries = [gallery.texts[row] for row in np.flatnonzero(by_clipgpt != by_tower)]
+    crowded = sum(sum(shows_all_that_is_said(scene, text) for scene in gallery.scenes) > 10 for text in queries)
     return (
         f"Among the best ten, CLIP-GPT finds {won} pictures that the tower does not, "
-        f"the tower {lost} that CLIP-GPT does not (sign test, p {chance:.2f})"
+        f"the tower {lost} that CLIP-GPT does not (sign test, p {chance:.2f}). "
+        f"Of these {won + lost} queries {crowded} say what more than ten pictures show"
     )
 
 
