@@ -162,7 +162,7 @@ def found(gallery: Gallery, queries: np.ndarray, k: int) -> np.ndarray:
 
 
 def against_the_tower(gallery: Gallery, by_clipgpt: np.ndarray, by_tower: np.ndarray) -> str:
-    """How many pictures one encoder alone finds, if by more than chance, and of how many queries ten are too few."""
+    """How many pictures one encoder alone finds, whether by more than chance, and how many queries fit over ten."""
     won, lost = int((by_clipgpt & ~by_tower).sum()), int((by_tower & ~by_clipgpt).sum())
     chance = binomtest(won, won + lost).pvalue if won + lost else 1.0
     queries = [gallery.texts[row] for row in np.flatnonzero(by_clipgpt != by_tower)]

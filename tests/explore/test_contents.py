@@ -71,9 +71,10 @@ def test_clusters_hold_one_thing_each_and_add_up(kind, vectors, things, clipgpt,
     pure = [len(set(things[cluster["example_ids"]])) == 1 for cluster in clusters]
     assert np.mean(pure) >= 0.8
     for cluster in clusters:
-        # Of what the index holds: how much of a vector a transform to half the dimensions keeps is another matter, and
-        # differs from one CPU to the next.
-        assert (source.items.embeddings(cluster["example_ids"]) @ contents.centre(cluster["id"])).mean() > 0.85
+        ids, centre = cluster["example_ids"], contents.centre(cluster["id"])
+        assert (source.items.embeddings(ids) @ centre).mean() > 0.85
+        # How much of a vector a transform to half the dimensions keeps differs from one CPU to the next.
+        assert (vectors[ids] @ centre).mean() > (vectors @ centre).mean() + 0.3
         assert 0 < cluster["spread"] < 0.5
 
 
