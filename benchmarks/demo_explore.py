@@ -2,9 +2,9 @@
 
     python benchmarks/demo_explore.py
 
-Prints the table of contents with, for each cluster, how many of its pictures are of the setting that its caption names
+Prints the table of contents with, for each cluster, how many of its images are of the setting that its caption names
 and how many show a thing that its caption names; then what the comparison of two halves says, of which the second was
-rid of every picture with a vehicle.
+rid of every image with a vehicle.
 """
 
 import tempfile
@@ -23,8 +23,8 @@ from clipgpt_retrieval.demo.things import KINDS
 from clipgpt_retrieval.demo.words import named_in, setting_in
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.findings import compare
-from clipgpt_retrieval.explore.source import open_index
-from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.source import open_index
 
 SHUFFLES = 200
 
@@ -45,7 +45,7 @@ def has_vehicle(scene: Scene) -> bool:
 
 
 def clusters_of(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> list[dict]:
-    """The clusters of the first level, each with the shares of its pictures that are as its caption says."""
+    """The clusters of the first level, each with the shares of its images that are as its caption says."""
     with tempfile.TemporaryDirectory() as folder:  # nothing that was kept from before
         index = Path(folder) / "image.index"
         index.write_bytes((collection / "index" / "image.index").read_bytes())
@@ -94,7 +94,7 @@ def told(caption: str, members: list[Scene]) -> dict[str, float | None]:
 def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> Table:
     """Cluster by cluster."""
     clusters = clusters_of(collection, engine, scenes)
-    table = Table(title="The demo's table of contents, pictures in %")
+    table = Table(title="The demo's table of contents, images in %")
     for name in ("caption", "size", "of its setting", "with a thing of it", "apart by", "of its own", "of all others"):
         table.add_column(name, overflow="fold")
     for cluster in clusters:
@@ -111,18 +111,18 @@ def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) 
     table.caption = (
         f"purity by setting {purity(groups):.2f}, by chance {chance(groups):.2f}; "
         f"{len(named)} of {len(present)} settings are named; what sets {len(checked)} of the clusters apart holds of "
-        f"{percent(own)} % of their own pictures and of {percent(others)} % of all others"
+        f"{percent(own)} % of their own images and of {percent(others)} % of all others"
     )
     return table
 
 
 def settings_of(clusters: list[dict]) -> list[list[str]]:
-    """Of each cluster the settings of its pictures."""
+    """Of each cluster the settings of its images."""
     return [[scene.setting for scene in cluster["scenes"]] for cluster in clusters]
 
 
 def purity(groups: list[list[str]]) -> float:
-    """The share of pictures whose setting is the most frequent one of their cluster."""
+    """The share of images whose setting is the most frequent one of their cluster."""
     return sum(max(Counter(group).values()) for group in groups) / sum(map(len, groups))
 
 
@@ -140,7 +140,7 @@ def percent(share: float | None) -> str:
 
 
 def two_halves(collection: Path, scenes: list[Scene]) -> tuple[Items, Items]:
-    """The pictures of even rows, and those of odd rows that show no vehicle."""
+    """The images of even rows, and those of odd rows that show no vehicle."""
     embeddings = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
     halves = []
     for rows in (
@@ -157,7 +157,7 @@ def comparison_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]
     """What differs between the halves."""
     first, second = two_halves(collection, scenes)
     table = Table(title="All of one half beside the other half without vehicles, in %")
-    for name in ("caption", "first", "second", "verdict", "vehicles among its pictures in the first"):
+    for name in ("caption", "first", "second", "verdict", "vehicles among its images in the first"):
         table.add_column(name, overflow="fold")
     for row in compare(first, second, engine, 24):
         if row["verdict"] != "alike":

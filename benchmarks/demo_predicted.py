@@ -1,4 +1,4 @@
-"""What captions said of predictions do for what a query is understood as, and for captions of pictures.
+"""What captions said of predictions do for what a query is understood as, and for captions of images.
 
 The demo's CLIP-GPT goes on learning for 300 steps from 12,000 fresh scenes, without ``--predicted_share`` and with it.
 Prints, for the gallery's captions and for few words such as people type, how often the caption of the predicted image
@@ -37,8 +37,8 @@ def main(folder: Path) -> None:
     """Trains both, and prints the table."""
     scenes = read_scenes(cg.demo.path())
     embeddings = np.load(cg.demo.path() / "img_emb" / "img_emb_0.npy").astype(np.float32)
-    table = Table(title="The caption of what is predicted for a query, and captions of pictures, in %")
-    for name in ("", "asked for", "all of it is named", "something else is named", "pictures: all named, all counted"):
+    table = Table(title="The caption of what is predicted for a query, and captions of images, in %")
+    for name in ("", "asked for", "all of it is named", "something else is named", "images: all named, all counted"):
         table.add_column(name)
     models = {"as it ships": "demo"} | {f"predicted_share {share}": trained(folder, share) for share in SHARES}
     for name, path in models.items():
@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
 
 
 def queries_for(scenes: list[Scene]) -> dict[str, list[str]]:
-    """A query for each picture of the gallery, by how it is asked for."""
+    """A query for each image of the gallery, by how it is asked for."""
     written = pd.read_parquet(cg.demo.path() / "metadata", columns=["captions"])["captions"]
     random = np.random.default_rng(SEED)
     return {

@@ -2,10 +2,10 @@
 
     python benchmarks/demo_quality.py
 
-Queries are the gallery's own captions, five for each of its 2,000 pictures, none of which was seen in training. An edit
-is asked of a picture whose three changes are all in the gallery, drawn with the same seed, so that the right one has to
+Queries are the gallery's own captions, five for each of its 2,000 images, none of which was seen in training. An edit
+is asked of an image whose three changes are all in the gallery, drawn with the same seed, so that the right one has to
 be told from its like. What has a weight to be chosen (the blend, and how much CLIP's embedding of the words counts
-beside an edited picture's) is measured on each half of the pictures with the weight that is best on the other half.
+beside an edited image's) is measured on each half of the images with the weight that is best on the other half.
 """
 
 import json
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def read_gallery(collection: Path) -> Gallery:
-    """The pictures as scenes and unit embeddings ``[n, d]``, and their captions as queries."""
+    """The images as scenes and unit embeddings ``[n, d]``, and their captions as queries."""
     rows = pd.read_parquet(collection / "metadata")
     embeddings = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
     return Gallery(
@@ -111,7 +111,7 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     rows, chosen = best_on_the_other_half(np.stack([found(gallery, blend, 10) for blend in blends]), even)
     blend = blends[rows, np.arange(len(rows))]
     encoders = {"CLIP-GPT": clipgpt, "CLIP text tower": tower, f"blend, weight {chosen}": blend}
-    table = Table(title=f"Text to picture: {len(gallery.texts)} captions, {len(gallery.scenes)} pictures, in %")
+    table = Table(title=f"Text to image: {len(gallery.texts)} captions, {len(gallery.scenes)} images, in %")
     for name in ("", *encoders):
         table.add_column(name, justify="right" if name else "left")
     among_ten = [found(gallery, embeddings, 10) for embeddings in encoders.values()]
@@ -124,8 +124,8 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
         "... and as many of each, there and then": [
             shown(gallery, embeddings, shows_all_that_is_said) for embeddings in encoders.values()
         ],
-        "R@1 of the very picture": [found(gallery, embeddings, 1) for embeddings in encoders.values()],
-        "R@10 of the very picture": among_ten,
+        "R@1 of the very image": [found(gallery, embeddings, 1) for embeddings in encoders.values()],
+        "R@10 of the very image": among_ten,
         "... of even rows": [each[even] for each in among_ten],
         "... of odd rows": [each[~even] for each in among_ten],
     }.items():
@@ -155,22 +155,22 @@ def shown(gallery: Gallery, queries: np.ndarray, shows) -> np.ndarray:
 
 
 def found(gallery: Gallery, queries: np.ndarray, k: int) -> np.ndarray:
-    """Whether each query finds the picture that it was written for among the best k, bool ``[n]``."""
+    """Whether each query finds the image that it was written for among the best k, bool ``[n]``."""
     similarities = queries @ gallery.embeddings.T
     own = similarities[np.arange(len(similarities)), gallery.truth]
     return (similarities > own[:, None]).sum(1) < k
 
 
 def against_the_tower(gallery: Gallery, by_clipgpt: np.ndarray, by_tower: np.ndarray) -> str:
-    """How many pictures one encoder alone finds, whether by more than chance, and how many queries fit over ten."""
+    """How many images one encoder alone finds, whether by more than chance, and how many queries fit over ten."""
     won, lost = int((by_clipgpt & ~by_tower).sum()), int((by_tower & ~by_clipgpt).sum())
     chance = binomtest(won, won + lost).pvalue if won + lost else 1.0
     queries = [gallery.texts[row] for row in np.flatnonzero(by_clipgpt != by_tower)]
     crowded = sum(sum(shows_all_that_is_said(scene, text) for scene in gallery.scenes) > 10 for text in queries)
     return (
-        f"Among the best ten, CLIP-GPT finds {won} pictures that the tower does not, "
+        f"Among the best ten, CLIP-GPT finds {won} images that the tower does not, "
         f"the tower {lost} that CLIP-GPT does not (sign test, p {chance:.2f}). "
-        f"Of these {won + lost} queries {crowded} say what more than ten pictures show"
+        f"Of these {won + lost} queries {crowded} say what more than ten images show"
     )
 
 
@@ -194,7 +194,7 @@ def captions_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
         rows = np.flatnonzero(things == number)
         scenes = [gallery.scenes[row] for row in rows]
         shares = [shown_share(scenes, [captions[row] for row in rows], names_all) for captions in several.values()]
-        table.add_row(f"name all of {number}, with the right numbers ({len(rows)} pictures)", *shares)
+        table.add_row(f"name all of {number}, with the right numbers ({len(rows)} images)", *shares)
     return table
 
 
@@ -204,7 +204,7 @@ def shown_share(scenes: list[Scene], captions: list[str], right) -> str:
 
 
 def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Table:
-    """Pictures with a change asked of them."""
+    """Images with a change asked of them."""
     edits = [json.loads(line) for line in (collection / "edits.jsonl").open()]
     sources = np.array([edit["segments"][0]["clip"] for edit in edits])
     targets = np.array([edit["target"]["clip"] for edit in edits])
@@ -212,21 +212,21 @@ def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Tab
     queries = [
         [{"embedding": gallery.embeddings[source]}, {"text": text}] for source, text in zip(sources, texts, strict=True)
     ]
-    pictures, words = gallery.embeddings[sources], clip_text_embeddings(texts)
+    images, words = gallery.embeddings[sources], clip_text_embeddings(texts)
 
     def right(encoded: np.ndarray) -> np.ndarray:
         hits = best_besides(encoded, gallery.embeddings, sources)
         pairs = zip(hits, targets, strict=True)
         return np.array([gallery.scenes[hit].shows_the_same_as(gallery.scenes[target]) for hit, target in pairs])
 
-    sums = np.stack([right(unit((1 - weight) * pictures + weight * words)) for weight in WEIGHTS])
+    sums = np.stack([right(unit((1 - weight) * images + weight * words)) for weight in WEIGHTS])
     rows, chosen = best_on_the_other_half(sums, sources // (1 + EDITS_OF_EACH) % 2 == 0)
     measured = {
         "CLIP-GPT": right(engine.encode(queries)),
-        "the picture alone": sums[0],
-        f"picture + {chosen} of CLIP's words": sums[rows, np.arange(len(rows))],
+        "the image alone": sums[0],
+        f"image + {chosen} of CLIP's words": sums[rows, np.arange(len(rows))],
     }
-    table = Table(title=f"{len(edits)} edits: a picture and what to change about it, in %")
+    table = Table(title=f"{len(edits)} edits: an image and what to change about it, in %")
     for name in ("", *measured):
         table.add_column(name)
     shares = [f"{100 * each.mean():.1f}" for each in measured.values()]

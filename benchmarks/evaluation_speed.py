@@ -1,4 +1,4 @@
-"""What an evaluation costs beside the models: 5,000 pictures, 25,000 captions, two encoders.
+"""What an evaluation costs beside the models: 5,000 images, 25,000 captions, two encoders.
 
 Embeddings and captions are made up, so that no model runs; everything that follows the models does: retrieval both
 ways, blends, tests, calibration, an index, Karpathy's protocol, caption metrics (with Java where there is one), the
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from _memory import peak_megabytes, peak_megabytes_of_children
 
-PICTURES, CAPTIONS, DIM = 5000, 5, 512
+IMAGES, CAPTIONS, DIM = 5000, 5, 512
 WORDS = ["red", "blue", "dog", "cat", "man", "woman", "runs", "sits", "on", "the", "beach", "street", "ball", "with"]
 MINUTES, GIGABYTES = 2.0, 2.0
 SECONDS_BETWEEN_LOOKS = 0.1
@@ -49,6 +49,7 @@ def java_watched() -> Iterator[list[int]]:
 def main() -> None:
     import faiss
 
+    from clipgpt_retrieval.data.embedding_folder import Pairs
     from clipgpt_retrieval.evaluation.captions import Captioned
     from clipgpt_retrieval.evaluation.collection import Collection
     from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
@@ -57,7 +58,6 @@ def main() -> None:
     from clipgpt_retrieval.evaluation.page import page
     from clipgpt_retrieval.evaluation.report import LeftOut
     from clipgpt_retrieval.storage import write_text
-    from clipgpt_retrieval.training.pairs import Pairs
 
     random = np.random.default_rng(0)
 
@@ -67,21 +67,21 @@ def main() -> None:
     def near(rows: np.ndarray, noise: float) -> np.ndarray:
         return unit(rows + random.standard_normal(rows.shape, np.float32) * np.float32(noise / DIM**0.5))
 
-    gallery = unit(random.standard_normal((PICTURES, DIM), np.float32) + 1)
-    captions = [[sentence(i, j) for j in range(CAPTIONS)] for i in range(PICTURES)]
-    rows = [[i] for i in range(PICTURES)]
-    pairs = Pairs(gallery, captions, 1.0, rows, [f"{i}.jpg" for i in range(PICTURES)])
-    collection = Collection("made up", pairs, None, "all", PICTURES)
+    gallery = unit(random.standard_normal((IMAGES, DIM), np.float32) + 1)
+    captions = [[sentence(i, j) for j in range(CAPTIONS)] for i in range(IMAGES)]
+    rows = [[i] for i in range(IMAGES)]
+    pairs = Pairs(gallery, captions, 1.0, rows, [f"{i}.jpg" for i in range(IMAGES)])
+    collection = Collection("made up", pairs, None, "all", IMAGES)
     asked = gallery[collection.truth]
     clip = ClipQueries(np.arange(len(asked)), near(asked, 2.5), "made up")
     encoded = Encoded(near(asked, 2.0), near(asked, 0.5), clip)
-    said = {"CLIP-GPT": [sentence(i, 9) for i in range(PICTURES)]}
-    said |= {name: [of_picture[0] for of_picture in captions] for name in ("nearest caption", "a true caption")}
+    said = {"CLIP-GPT": [sentence(i, 9) for i in range(IMAGES)]}
+    said |= {name: [of_image[0] for of_image in captions] for name in ("nearest caption", "a true caption")}
     read_back = {name: (near(gallery, 2.0), near(gallery, 0.5)) for name in said}
-    captioned = Captioned(pairs, said, read_back, "made-up pictures", [])
+    captioned = Captioned(pairs, said, read_back, "made-up images", [])
     evidence = Evidence("made up", collection, encoded, captioned, LeftOut("interleaved queries", "made up"))
 
-    test_set = TestSet(np.arange(PICTURES), np.arange(len(asked)).reshape(PICTURES, CAPTIONS).tolist())
+    test_set = TestSet(np.arange(IMAGES), np.arange(len(asked)).reshape(IMAGES, CAPTIONS).tolist())
 
     with tempfile.TemporaryDirectory() as folder:
         index = faiss.index_factory(DIM, "IVF64,PQ32", faiss.METRIC_INNER_PRODUCT)
@@ -95,7 +95,7 @@ def main() -> None:
         write_text(f"{folder}/evaluation.html", page(report))
         minutes = (time.monotonic() - started) / 60
     peak, java = peak_megabytes() / 1024, max(java_peaks) / 1024
-    print(f"{PICTURES:,} pictures, {len(asked):,} captions: {minutes:.2f} minutes, the bound is {MINUTES}")
+    print(f"{IMAGES:,} images, {len(asked):,} captions: {minutes:.2f} minutes, the bound is {MINUTES}")
     print(f"peak memory {peak:.2f} GB ({before:.2f} before it began), the bound is {GIGABYTES}; of Java {java:.2f}")
     if minutes > MINUTES or peak > GIGABYTES:
         sys.exit("over its bound")

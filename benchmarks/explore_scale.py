@@ -2,8 +2,8 @@
 
 Builds an index of random clusters with a short training and a model of GPT-2 small's shape with random weights, and
 runs the `explore` command on both in a fresh process: the index mapped from disk, the root and its clusters opened, map
-and pictures written. Random weights never end a caption and say no phrases, on which the second captions' cost depends:
-captions are cut at 14 tokens, and each is then replaced by a person's caption of another picture, so that they share
+and images written. Random weights never end a caption and say no phrases, on which the second captions' cost depends:
+captions are cut at 14 tokens, and each is then replaced by a person's caption of another image, so that they share
 fewer phrases than a model's own captions of one collection.
 
 Prints the seconds that imports and loading the model took; the ratio of all the rest to captioning as many embeddings
@@ -125,7 +125,7 @@ def outlined(*arguments: Any) -> dict[str, dict[str, Any]]:
 
 
 def people_say() -> Iterator[str]:
-    """People's captions of many pictures, at random and without end."""
+    """People's captions of many images, at random and without end."""
     captions = (SHARED / "flickr8k-clip-b32" / "more_captions.txt").read_text().splitlines()
     while True:
         yield random.choice(captions)

@@ -1,13 +1,13 @@
-"""What texts without pictures and noise on embeddings do for captions, on 820 real Flickr8k embeddings, 164 held out.
+"""What texts without images and noise on embeddings do for captions, on 820 real Flickr8k embeddings, 164 held out.
 
-Texts: a small GPT-2 from scratch, with a tokenizer of 4,000 tokens made of the texts, is trained on the 656 pictures as
+Texts: a small GPT-2 from scratch, with a tokenizer of 4,000 tokens made of the texts, is trained on the 656 images as
 it is, and with 35,530 captions of other photographs as ``--texts``. Prints the caption loss over all held-out captions
-and R@10, and the differences with their 95 % intervals over pictures.
+and R@10, and the differences with their 95 % intervals over images.
 
 Noise: the frozen recipe on SmolLM2-135M is trained without and with its ``--embedding_noise``. Prints loss and CIDEr-D
 of captions of held-out embeddings that faiss's product quantiser (trained on the 656) has compressed to 8 to 128 bytes,
-and of the embeddings as they are. A model from scratch hardly looks at the picture after so few steps, so that what
-harms the picture does not harm its captions.
+and of the embeddings as they are. A model from scratch hardly looks at the image after so few steps, so that what
+harms the image does not harm its captions.
 
 Each part goes on in ``--folder`` where it was cut off.
 
@@ -70,7 +70,7 @@ def train_one(folder: Path, name: str) -> None:
 
 
 def losses_of(engine, held_out) -> np.ndarray:
-    """The mean loss of the tokens of each held-out picture's captions, ``[n]``."""
+    """The mean loss of the tokens of each held-out image's captions, ``[n]``."""
     import torch
 
     from clipgpt_retrieval.training.collate import Collator
@@ -86,11 +86,11 @@ def losses_of(engine, held_out) -> np.ndarray:
 
 
 def first_tens(engine, held_out) -> np.ndarray:
-    """For each held-out picture the share of its captions that find it among the first ten of all, ``[n]``."""
+    """For each held-out image the share of its captions that find it among the first ten of all, ``[n]``."""
     shares = []
-    for picture, texts in enumerate(held_out.captions):
+    for image, texts in enumerate(held_out.captions):
         similarities = engine.encode(texts) @ held_out.embeddings.T  # [c, n]
-        better = (similarities > similarities[:, [picture]]).sum(axis=1)
+        better = (similarities > similarities[:, [image]]).sum(axis=1)
         shares.append((better < 10).mean())
     return np.array(shares)
 
@@ -106,7 +106,7 @@ def compressed(learned: np.ndarray, held_out: np.ndarray, count: int) -> np.ndar
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> str:
-    """Mean difference over pictures with its bootstrap interval."""
+    """Mean difference over images with its bootstrap interval."""
     gains = after - before
     drawn = np.random.default_rng(SEED).integers(len(gains), size=(DRAWS, len(gains)))
     low, high = np.quantile(gains[drawn].mean(axis=1), [0.025, 0.975])
@@ -115,8 +115,8 @@ def difference(before: np.ndarray, after: np.ndarray) -> str:
 
 def texts(folder: Path) -> None:
     """Trains with and without texts, and compares."""
+    from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
     from clipgpt_retrieval.engine import load
-    from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
 
     _, held_out = split_by_image(read_pairs(flickr()), FRACTION, SEED)
     losses, tens = {}, {}
@@ -133,11 +133,11 @@ def noise(folder: Path) -> None:
     import torch
 
     from clipgpt_retrieval.engine import ClipGpt
-    from clipgpt_retrieval.training.fit import Rhythm, fit
-    from clipgpt_retrieval.training.frozen import fit_around_frozen
+    from clipgpt_retrieval.training.frozen.features import caption_states
+    from clipgpt_retrieval.training.frozen.trainer import fit_around_frozen
+    from clipgpt_retrieval.training.options import Settings
     from clipgpt_retrieval.training.run import open_run
-    from clipgpt_retrieval.training.settings import Settings
-    from clipgpt_retrieval.training.states import caption_states
+    from clipgpt_retrieval.training.trainer import Rhythm, fit
 
     settings = Settings(
         flickr(), "unwritten", recipe="frozen", backbone=smollm2(), validation_fraction=FRACTION, device="cpu"
@@ -159,7 +159,7 @@ def noise(folder: Path) -> None:
     for count in (*PQ_BYTES, None):
         embeddings = held_out.embeddings
         if count is not None:
-            embeddings = compressed(run.data.at_hand.embeddings, held_out.embeddings, count)
+            embeddings = compressed(run.data.in_memory.embeddings, held_out.embeddings, count)
         losses, ciders = [], []
         for level in NOISES:
             fusion.load_state_dict(trained[level])
@@ -175,27 +175,27 @@ def noise(folder: Path) -> None:
 
 
 def token_losses(network, states, embeddings) -> np.ndarray:
-    """The mean loss of the tokens of each picture's captions, ``[n]``, from the backbone's states of them."""
+    """The mean loss of the tokens of each image's captions, ``[n]``, from the backbone's states of them."""
     import torch
 
-    from clipgpt_retrieval.training.fusion import CaptionTokens
+    from clipgpt_retrieval.training.frozen.fusion import CaptionTokens
 
     tokens = CaptionTokens(states, embeddings)
-    pictures = states.pictures.repeat_interleave(states.lengths)  # [t]
+    images = states.images.repeat_interleave(states.lengths)  # [t]
     losses = []
     with torch.inference_mode():
         for start in range(0, len(tokens), 512):
             part = tokens.tokens(range(start, min(start + 512, len(tokens))))
             logits = network.token_logits(network.clip_fusion(part.states.float(), part.embeddings))
             losses.append(torch.nn.functional.cross_entropy(logits, part.ids, reduction="none"))
-    return (pictures.bincount(torch.cat(losses)) / pictures.bincount()).numpy()
+    return (images.bincount(torch.cat(losses)) / images.bincount()).numpy()
 
 
 def ciders_of(said: list[str], captions: list[list[str]]) -> np.ndarray:
     """CIDEr-D of each caption, ``[n]``."""
     from pycocoevalcap.cider.cider import Cider
 
-    from clipgpt_retrieval.evaluation.caption_metrics import plain_words
+    from clipgpt_retrieval.metrics.captions import plain_words
 
     references = {i: [plain_words(text) for text in of_one] for i, of_one in enumerate(captions)}
     return Cider().compute_score(references, {i: [plain_words(text)] for i, text in enumerate(said)})[1]

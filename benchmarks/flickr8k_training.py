@@ -1,9 +1,9 @@
-"""What training reaches on 820 real Flickr8k embeddings, 20 % of the pictures held out.
+"""What training reaches on 820 real Flickr8k embeddings, 20 % of the images held out.
 
 Prints, for the default recipe from scratch and for the frozen recipe on SmolLM2-135M: held-out text-to-image R@1/5/10
 in a gallery of 164, the cosine of the predicted image embeddings to the true ones, the minutes it took, twenty captions
 of held-out embeddings beside a true one, and twenty captions of predicted image embeddings beside their queries. Then
-the frozen recipe's retrieval over eight splits, since 164 pictures more or less alike move R@10 by some hundredths, and
+the frozen recipe's retrieval over eight splits, since 164 images more or less alike move R@10 by some hundredths, and
 the default recipe against General-GPT's, before they learn and at equal steps.
 
     python benchmarks/flickr8k_training.py scratch         # about 9 minutes on two cores
@@ -25,9 +25,9 @@ import torch
 from _paths import GPT2_BPE, flickr, smollm2
 
 if TYPE_CHECKING:
+    from clipgpt_retrieval.data.embedding_folder import Pairs
     from clipgpt_retrieval.model.module import ClipGptModel
-    from clipgpt_retrieval.training.pairs import Pairs
-    from clipgpt_retrieval.training.states import CaptionStates
+    from clipgpt_retrieval.training.frozen.features import CaptionStates
 
 VALIDATION_FRACTION = 0.2
 SEED = 0
@@ -52,13 +52,13 @@ def measured(title: str, output: Path, **settings: object) -> dict[str, float]:
 
 
 def show_captions(model: Path) -> None:
-    """Captions of held-out pictures, and what held-out queries were understood as."""
+    """Captions of held-out images, and what held-out queries were understood as."""
+    from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
     from clipgpt_retrieval.engine import load
-    from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
 
     _, held_out = split_by_image(read_pairs(flickr()), VALIDATION_FRACTION, SEED)
     engine = load(str(model), device="cpu")
-    print(f"\n{SHOWN} held-out pictures: the model's caption | a true one")
+    print(f"\n{SHOWN} held-out images: the model's caption | a true one")
     for said, captions in zip(engine.caption(held_out.embeddings[:SHOWN]), held_out.captions, strict=False):
         print(f"  {said} | {captions[0]}")
     queries = [captions[1] for captions in held_out.captions[:SHOWN]]
@@ -89,12 +89,12 @@ def frozen(folder: Path) -> None:
 
 
 def splits(folder: Path) -> None:
-    """The frozen recipe's readout on eight splits of the pictures, the backbone's states computed once for all."""
+    """The frozen recipe's readout on eight splits of the images, the backbone's states computed once for all."""
+    from clipgpt_retrieval.data.embedding_folder import read_pairs
     from clipgpt_retrieval.model.sequence import SequenceFormat
-    from clipgpt_retrieval.training.network import new_model
-    from clipgpt_retrieval.training.pairs import read_pairs
+    from clipgpt_retrieval.training.frozen.features import caption_states
+    from clipgpt_retrieval.training.initial_model import new_model
     from clipgpt_retrieval.training.recipes import recipe_named
-    from clipgpt_retrieval.training.states import caption_states
 
     pairs = read_pairs(flickr())
     network, tokenizer = new_model(recipe_named("frozen"), pairs.embeddings.shape[1], smollm2(), None, "ViT-B/32")
@@ -108,25 +108,25 @@ def splits(folder: Path) -> None:
 
 def readout_figures(network: "ClipGptModel", states: "CaptionStates", pairs: "Pairs", seed: int) -> dict[str, float]:
     """Held-out R@1/5/10 of a readout fitted on the rest."""
-    from clipgpt_retrieval.evaluation.retrieval import recall_at
-    from clipgpt_retrieval.training.closed_form import fit_readout
+    from clipgpt_retrieval.metrics.retrieval import recall_at
+    from clipgpt_retrieval.training.frozen.closed_form import fit_readout
 
     order = np.random.default_rng(seed).permutation(len(pairs))
     held_out, learned = np.split(order, [round(len(pairs) * VALIDATION_FRACTION)])
-    fit_readout(network, of_pictures(states, learned), torch.from_numpy(pairs.embeddings[learned]))
-    asked = of_pictures(states, held_out)
+    fit_readout(network, of_images(states, learned), torch.from_numpy(pairs.embeddings[learned]))
+    asked = of_images(states, held_out)
     with torch.inference_mode():
         query = network.as_prediction(network.clip_out.project(asked.readout.float().flatten(1))).query
-    return recall_at(query.numpy(), pairs.embeddings[held_out], asked.pictures.numpy())
+    return recall_at(query.numpy(), pairs.embeddings[held_out], asked.images.numpy())
 
 
-def of_pictures(states: "CaptionStates", pictures: np.ndarray) -> "CaptionStates":
-    """What clip_out reads of the captions of some pictures, counted anew."""
-    from clipgpt_retrieval.training.states import CaptionStates
+def of_images(states: "CaptionStates", images: np.ndarray) -> "CaptionStates":
+    """What clip_out reads of the captions of some images, counted anew."""
+    from clipgpt_retrieval.training.frozen.features import CaptionStates
 
-    place = {int(picture): i for i, picture in enumerate(pictures)}
-    rows = [row for row, picture in enumerate(states.pictures.tolist()) if picture in place]
-    counted = torch.tensor([place[states.pictures[row].item()] for row in rows])
+    place = {int(image): i for i, image in enumerate(images)}
+    rows = [row for row, image in enumerate(states.images.tolist()) if image in place]
+    counted = torch.tensor([place[states.images[row].item()] for row in rows])
     nothing = torch.empty(0)
     return CaptionStates(counted, states.readout[rows], nothing, nothing, nothing)
 

@@ -101,9 +101,9 @@ def longest_on_main_thread(events: list[dict[str, Any]]) -> float:
 def make_app(patched: bool) -> Flask:
     """The page, stock or patched, with services that answer at once."""
     app = Flask(__name__)
-    pictures = [picture(seed) for seed in range(SHOWN)]
+    images = [image(seed) for seed in range(SHOWN)]
     items = [{"id": i, "similarity": 0.3} for i in range(RESULTS)]
-    for item, image in zip(items, pictures, strict=False):
+    for item, image in zip(items, images, strict=False):
         item.update(image=image, caption=f"result {item['id']} with a caption as long as people write them")
     found = json.dumps(items)
 
@@ -112,7 +112,7 @@ def make_app(patched: bool) -> Flask:
 
     def metadata() -> Response:
         ids = request.get_json(force=True)["ids"]
-        rows = [{"id": i, "metadata": {"image": pictures[i % SHOWN], "caption": f"result {i}"}} for i in ids]
+        rows = [{"id": i, "metadata": {"image": images[i % SHOWN], "caption": f"result {i}"}} for i in ids]
         return as_json(json.dumps(rows))
 
     def captions() -> Response:
@@ -136,8 +136,8 @@ def make_app(patched: bool) -> Flask:
     return app
 
 
-def picture(seed: int) -> str:
-    """A photograph-like picture of 256 pixels, in base64."""
+def image(seed: int) -> str:
+    """A photograph-like image of 256 pixels, in base64."""
     coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     data = io.BytesIO()
     Image.fromarray(coarse).resize((256, 256), Image.Resampling.BICUBIC).save(data, "JPEG")

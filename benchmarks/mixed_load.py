@@ -32,7 +32,7 @@ Request = tuple[str, str, Any, int]
 """Method, path, body or query, and the status that it must get."""
 
 
-def picture(seed: int) -> str:
+def image(seed: int) -> str:
     """A PNG of noise, in base64."""
     from PIL import Image
 
@@ -53,15 +53,15 @@ def requests_to_send() -> list[Request]:
         sent.append(("POST", caption, {"ids": [n, n + 1, n + 2], "max_new_tokens": 12}, 200))
     for n in range(12):
         sent.append(("POST", caption, {"ids": [n], "num_beams": 5, "num_captions": 2, "max_new_tokens": 12}, 200))
-        sent.append(("POST", knn, {"image": picture(n), "num_images": 5}, 200))
-        sent.append(("POST", caption, {"image": picture(n), "max_new_tokens": 8}, 200))
+        sent.append(("POST", knn, {"image": image(n), "num_images": 5}, 200))
+        sent.append(("POST", caption, {"image": image(n), "max_new_tokens": 8}, 200))
         sent.append(("POST", encode, {"segments": [{"id": n}, {"text": "at night"}]}, 200))
         sent.append(("GET", "/explore-service", {"indice_name": "demo", "num_clusters": 6 + n % 3}, 200))
     broken: list[tuple[str, Any, int]] = [
         (knn, {}, 400),
         (knn, {"text": ""}, 400),
         (knn, {"text": "a dog", "indice_name": "nowhere"}, 404),
-        (knn, {"image": "no picture"}, 400),
+        (knn, {"image": "no image"}, 400),
         (knn, {"text": "a dog", "num_images": -1}, 400),
         (caption, {"ids": [10**9]}, 404),
         (caption, {"embeddings": [[1.0, 2.0]]}, 400),

@@ -1,4 +1,4 @@
-"""A training step of GPT-2 small's shape against the notebook's, batches of 16: pictures a second, and peak memory.
+"""A training step of GPT-2 small's shape against the notebook's, batches of 16: images a second, and peak memory.
 
 The notebook's ``train_lm`` builds one sequence at a time, lays the embedding into it, pads nothing and runs the model
 once for each, with all hidden states and the logits of every token; the losses are summed and learned from once a
@@ -38,11 +38,11 @@ def model_and_words():
     return GPT2LMHeadModel(GPT2Config(vocab_size=len(words))).train(), words
 
 
-def pictures():
-    """The captions of real pictures with embeddings of the notebook's width."""
+def images():
+    """The captions of real images with embeddings of the notebook's width."""
     from dataclasses import replace
 
-    from clipgpt_retrieval.training.pairs import read_pairs
+    from clipgpt_retrieval.data.embedding_folder import read_pairs
 
     pairs = read_pairs(flickr())
     rows = np.random.default_rng(0).normal(size=(len(pairs), WIDTH)).astype(np.float32)
@@ -53,7 +53,7 @@ def notebook() -> list[float]:
     """Seconds of each step of the notebook's procedure."""
     model, words = model_and_words()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    pairs, random = pictures(), np.random.default_rng(0)
+    pairs, random = images(), np.random.default_rng(0)
     embed = model.get_input_embeddings()
     out = words.convert_tokens_to_ids("[CLIP OUT]")
 
@@ -85,17 +85,17 @@ def notebook() -> list[float]:
 
 def ours() -> list[float]:
     """Seconds of each step of the general-gpt recipe."""
+    from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
     from clipgpt_retrieval.model.config import ClipGptConfig
     from clipgpt_retrieval.model.module import ClipGptModel
     from clipgpt_retrieval.model.sequence import SequenceFormat
+    from clipgpt_retrieval.training.batches import Lessons, StepMaker
     from clipgpt_retrieval.training.collate import Collator
-    from clipgpt_retrieval.training.fit import new_optimizer
-    from clipgpt_retrieval.training.gradients import Learner
-    from clipgpt_retrieval.training.ranks import Ranks
+    from clipgpt_retrieval.training.distributed import Ranks
     from clipgpt_retrieval.training.recipes import recipe_named
     from clipgpt_retrieval.training.run import LIKE_LENGTH
-    from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
-    from clipgpt_retrieval.training.steps import Lessons, StepMaker
+    from clipgpt_retrieval.training.train_step import Learner
+    from clipgpt_retrieval.training.trainer import new_optimizer
 
     model, words = model_and_words()
     recipe = recipe_named("general-gpt")
@@ -104,7 +104,7 @@ def ours() -> list[float]:
     )
     network = ClipGptModel(config, model).train()
     optimizer = new_optimizer(network, recipe)
-    lessons = Lessons(Mixture([Shuffled(InMemory(pictures(), "flickr8k"), 0)], [1.0], 0))
+    lessons = Lessons(Mixture([Shuffled(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
     collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
     maker = StepMaker(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, LIKE_LENGTH, 0, Ranks())
     learner = Learner(network, recipe, Ranks(), 0)
@@ -143,7 +143,7 @@ def main() -> None:
             peaks[name].append(found["peak"])
     for name, of_each in times.items():
         median = float(np.median(of_each))
-        print(f"{name:9} {BATCH / median:6.2f} pictures/s, {max(peaks[name]):6.0f} MB at its peak")
+        print(f"{name:9} {BATCH / median:6.2f} images/s, {max(peaks[name]):6.0f} MB at its peak")
     ratio = float(np.median(times["notebook"]) / np.median(times["ours"]))
     print(f"samples/s of ours / notebook: {ratio:.2f}; memory: {max(peaks['ours']) / max(peaks['notebook']):.2f}")
 

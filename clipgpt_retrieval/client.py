@@ -228,7 +228,7 @@ class ClipGptClient(ClipClient):
             clipgpt_weight: see `query`.
 
         Returns:
-            ``embedding`` to search with, ``image_embedding``, the guess at the picture, ``caption``, that guess
+            ``embedding`` to search with, ``image_embedding``, the guess at the image, ``caption``, that guess
             read back, and ``min_similarity``, the cosine to the image embedding below which nothing looks like what
             was asked for, or None where nobody measured it.
 

@@ -10,7 +10,7 @@ def models_in_evaluation_mode() -> Iterator[None]:
     """While this lasts, all_clip's open_clip models come in evaluation mode.
 
     all_clip takes them as they are made, in training mode, and warms them up so. Vision transformers do not mind. A
-    tower with batch normalisation, such as a ResNet's, then goes by the statistics of the pictures at hand instead of
+    tower with batch normalisation, such as a ResNet's, then goes by the statistics of the images at hand instead of
     the learned ones, and the warm-up has changed those for good.
     """
     import open_clip

@@ -245,7 +245,7 @@ def check_index(path: str) -> Generator[Finding, None, int]:
     """
     import numpy as np
 
-    from clipgpt_retrieval.explore.source import open_index
+    from clipgpt_retrieval.index.source import open_index
 
     source = open_index(path)
     items = source.items

@@ -6,7 +6,7 @@ import sys
 from clipgpt_retrieval.library_pages import let_go_of_libraries
 
 UNUSED = ("scipy", "sklearn", "torchvision")
-"""What transformers imports, where it is installed, for assisted generation and for models of pictures."""
+"""What transformers imports, where it is installed, for assisted generation and for models of images."""
 
 
 def import_lean() -> None:

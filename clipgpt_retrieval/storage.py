@@ -61,7 +61,7 @@ def local_folder(url: str) -> Iterator[Path]:
 
 
 @contextmanager
-def at_hand(path: str) -> Iterator[str]:
+def local_copy(path: str) -> Iterator[str]:
     """Where transformers reads a folder: a local copy of a url's, while the context lasts; else the path or hub id.
 
     Raises:

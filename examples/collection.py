@@ -1,6 +1,6 @@
 """A small collection made up on the spot: captions of scenes and embeddings that lie as CLIP's do.
 
-For a machine that has neither pictures nor a CLIP at hand. Each scene is a colour, a thing and a place; its embedding
+For a machine that has neither images nor a CLIP at hand. Each scene is a colour, a thing and a place; its embedding
 is the sum of one fixed direction for each, some noise, and a mean that all share, since CLIP's image embeddings sit in
 a cone. The folder is laid out as ``clip-retrieval inference`` lays it out, beside a tokenizer made of its captions.
 """

@@ -24,7 +24,7 @@ def unit_rows(count: int, dim: int = CLIP_DIM, seed: int = 0) -> np.ndarray:
 
 
 def save_tiny_clipgpt(folder: Path, clip_dim: int) -> str:
-    """A clipgpt model whose tokens are bytes, of random weights that say another thing of every picture."""
+    """A clipgpt model whose tokens are bytes, of random weights that say another thing of every image."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GPT2Config, PreTrainedTokenizerFast
@@ -43,7 +43,7 @@ def save_tiny_clipgpt(folder: Path, clip_dim: int) -> str:
     torch.manual_seed(0)
     backbone = GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2)
     model = ClipGptModel(ClipGptConfig(backbone_config=backbone.to_dict(), clip_dim=clip_dim))
-    # With GPT-2's own small ones the head, tied to the token embeddings, says the last token again, of every picture.
+    # With GPT-2's own small ones the head, tied to the token embeddings, says the last token again, of every image.
     for weight in model.backbone.transformer.h.parameters():
         weight.data.mul_(3)
     save(model, tokenizer, str(folder))
@@ -96,19 +96,19 @@ def embeddings() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def clip_collection(tmp_path_factory, embeddings) -> Path:
-    """A collection as `clip-retrieval inference` leaves it, with one picture for all items."""
+    """A collection as `clip-retrieval inference` leaves it, with one image for all items."""
     import pandas as pd
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("clip_collection")
-    picture = folder / "picture.png"
-    Image.new("RGB", (40, 30), "orange").save(picture)
+    image = folder / "image.png"
+    Image.new("RGB", (40, 30), "orange").save(image)
     for name, rows in (("img_emb", embeddings), ("text_emb", unit_rows(NUM_ITEMS, seed=1))):
         (folder / name).mkdir()
         np.save(folder / name / f"{name}_0.npy", rows)
     (folder / "metadata").mkdir()
     rows = [
-        {"caption": f"item {i}", "image_path": str(picture), "url": f"http://example.org/{i}"} for i in range(NUM_ITEMS)
+        {"caption": f"item {i}", "image_path": str(image), "url": f"http://example.org/{i}"} for i in range(NUM_ITEMS)
     ]
     pd.DataFrame(rows).to_parquet(folder / "metadata" / "metadata_0.parquet")
     return folder
@@ -184,7 +184,7 @@ def demo_cache(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def demo_scenes(demo_cache) -> list:
-    """What the demo's pictures show, by item id."""
+    """What the demo's images show, by item id."""
     import clipgpt_retrieval as cg
     from clipgpt_retrieval.demo.gallery import read_scenes
 

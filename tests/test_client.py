@@ -78,10 +78,10 @@ def test_stock_options_and_stock_queries(client, back_url, embeddings):
     assert len(texts.query(text="a dog")) == 2
 
 
-def test_a_picture_from_a_file(client, tmp_path):
+def test_a_image_from_a_file(client, tmp_path):
     from PIL import Image
 
-    file = tmp_path / "picture.png"
+    file = tmp_path / "image.png"
     Image.new("RGB", (40, 40), "teal").save(file)
     assert len(client.query(image=str(file))) == 5
     assert len(client.caption(image=str(file))) == 1

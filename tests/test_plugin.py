@@ -269,14 +269,14 @@ def test_the_stock_client_gets_results_chosen_by_clipgpt(backs, clipgpt, embeddi
 
 
 @pytest.mark.slow
-def test_with_clipgpt_off_both_back_ends_answer_the_same(backs, embeddings, picture_file):
+def test_with_clipgpt_off_both_back_ends_answer_the_same(backs, embeddings, image_file):
     stock, ours = backs
     common = {"indice_name": "demo", "modality": "image", "num_images": 5, "num_result_ids": 20}
     for query in (
         {"text": "a dog in the snow"},
         {"text": "a dog", "deduplicate": True, "num_result_ids": 3000},
         {"text": "a dog", "modality": "text"},
-        {"image": picture_file},
+        {"image": image_file},
         {"embedding_input": embeddings[3].tolist()},
         {
             "text": "a dog",
@@ -321,8 +321,8 @@ def test_clip_retrieval_front_has_clipgpt_while_the_plugin_is_enabled(own):
 
 
 @pytest.fixture(scope="module")
-def picture_file() -> str:
-    """A picture in base64."""
+def image_file() -> str:
+    """An image in base64."""
     import base64
     import io
 

@@ -7,11 +7,11 @@ from clip_retrieval.clip_front import add_static_endpoints
 from flask import Flask, request
 from werkzeug.wrappers import Response
 
-from clipgpt_retrieval.back.access import allow_origins, require_api_key
+from clipgpt_retrieval.back.auth import allow_origins, require_api_key
 from clipgpt_retrieval.back.captions import CaptionService
 from clipgpt_retrieval.back.encode import EncodeService
+from clipgpt_retrieval.back.error_handlers import JsonErrorsApi, answer_failures
 from clipgpt_retrieval.back.explore import ContentsShelf, ExploreService
-from clipgpt_retrieval.back.failures import JsonErrorsApi, answer_failures
 from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesList
 from clipgpt_retrieval.back.health import Health, Ready
 from clipgpt_retrieval.back.images import ImageReader

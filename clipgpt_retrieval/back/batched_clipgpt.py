@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 
 from clipgpt_retrieval.back.answer_cache import ENTRY_BYTES, AnswerCache, answer_key
-from clipgpt_retrieval.back.batching import Batcher, Pause, Work
+from clipgpt_retrieval.back.batching import Batcher, Work, YieldPoint
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.generation import Caption, Generation, no_pause
+from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_point
 from clipgpt_retrieval.model.sequence import ClipGptSequence
 
 MAX_ENCODED_ROWS = 64
@@ -47,7 +47,7 @@ class BatchedClipGpt(ClipGpt):
         *,
         scored: bool,
         batch_size: int = 64,
-        pause: Pause = no_pause,
+        yield_point: YieldPoint = no_yield_point,
     ) -> list[list[Caption]]:
         """Captions of unit embeddings; see :meth:`ClipGpt.generate_captions`."""
         beams = max(settings.num_beams, settings.num_captions)
@@ -65,14 +65,14 @@ class BatchedClipGpt(ClipGpt):
         how = repr((settings, scored)).encode()
         return self._captioned.answer([answer_key(vector, how) for vector in rows], rows, ask)
 
-    def _encode_batch(self, sequences: list[ClipGptSequence], pause: Pause) -> list[np.ndarray]:
+    def _encode_batch(self, sequences: list[ClipGptSequence], yield_point: YieldPoint) -> list[np.ndarray]:
         both = super().encode_sequences(sequences)
         return [both[:, row].copy() for row in range(len(sequences))]  # a view would keep the whole batch in memory
 
     def _caption_batch(
-        self, settings: Generation, scored: bool, vectors: list[np.ndarray], pause: Pause
+        self, settings: Generation, scored: bool, vectors: list[np.ndarray], yield_point: YieldPoint
     ) -> list[list[Caption]]:
-        return super().generate_captions(np.stack(vectors), settings, scored=scored, pause=pause)
+        return super().generate_captions(np.stack(vectors), settings, scored=scored, yield_point=yield_point)
 
 
 def _caption_bytes(captions: list[Caption]) -> int:

@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.2
 HEAD_START_SECONDS = 2.0
 """How much earlier a step of urgency makes work count as having come, so that no work waits for ever."""
 
-Pause = Callable[[], None]
+YieldPoint = Callable[[], None]
 
 _REASONS = {
     "deadline": "it took longer than this server lets a request take",
@@ -31,7 +31,7 @@ _REASONS = {
 
 
 @dataclass(frozen=True)
-class Patience:
+class Deadline:
     """How long somebody waits for an answer.
 
     Attributes:
@@ -53,19 +53,19 @@ class Patience:
         return "client_left" if self.has_left() else None
 
 
-UNLIMITED = Patience()
+UNLIMITED = Deadline()
 
-CURRENT_PATIENCE: ContextVar[Patience] = ContextVar("current_patience", default=UNLIMITED)
-"""The patience of whoever the running thread works for."""
+CURRENT_DEADLINE: ContextVar[Deadline] = ContextVar("current_deadline", default=UNLIMITED)
+"""The deadline of whoever the running thread works for."""
 
 
-def check_patience() -> None:
-    """Ends a wait for which there is no `CURRENT_PATIENCE` any longer.
+def check_deadline() -> None:
+    """Ends a wait for which there is no `CURRENT_DEADLINE` any longer.
 
     Raises:
         BusyError: the deadline has passed, or the client has gone.
     """
-    reason = CURRENT_PATIENCE.get().ends()
+    reason = CURRENT_DEADLINE.get().ends()
     if reason is not None:
         GIVEN_UP.labels(reason).inc()
         raise BusyError(f"this request was given up: {_REASONS[reason]}")
@@ -88,7 +88,7 @@ class Work:
     key: Hashable
     urgency: int
     max_rows: int
-    call: Callable[[list[Any], Pause], Sequence[Any]]
+    call: Callable[[list[Any], YieldPoint], Sequence[Any]]
 
 
 @dataclass(eq=False)
@@ -148,17 +148,17 @@ class Batcher:
         """The answers to rows, which share batches with those of other callers.
 
         Raises:
-            BusyError: too many rows wait, or the caller's `CURRENT_PATIENCE` ended first.
+            BusyError: too many rows wait, or the caller's `CURRENT_DEADLINE` ended first.
             Exception: what the work itself raised on these rows.
         """
         if not rows:
             return []
-        patience = CURRENT_PATIENCE.get()
+        deadline = CURRENT_DEADLINE.get()
         job = _Job(work, rows)
         self._enqueue(job)
-        while not wait([job.future], timeout=min(LOOK_SECONDS, patience.seconds_left())).done:
+        while not wait([job.future], timeout=min(LOOK_SECONDS, deadline.seconds_left())).done:
             try:
-                check_patience()
+                check_deadline()
             except BusyError:
                 self._abandon(job)
                 raise
@@ -218,7 +218,7 @@ class Batcher:
     def _run_batch(self, batch: list[_Part]) -> None:
         work = batch[0].job.work
         try:
-            answers = work.call([row for part in batch for row in part.rows], lambda: self._pause(batch))
+            answers = work.call([row for part in batch for row in part.rows], lambda: self._yield_point(batch))
         except _AbandonedError:
             return
         except Exception as error:  # whatever it is, those who asked hear of it, and the next batch is worked on
@@ -237,7 +237,7 @@ class Batcher:
         self._abandon(job)
         job.future.set_exception(error)
 
-    def _pause(self, batch: list[_Part]) -> None:
+    def _yield_point(self, batch: list[_Part]) -> None:
         """Lets one more urgent batch go first; ends the work where nobody waits for it."""
         if all(part.job.is_abandoned for part in batch):
             raise _AbandonedError

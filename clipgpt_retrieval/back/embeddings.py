@@ -45,7 +45,7 @@ class RequestEncoder:
         """
         if not self._wants_clipgpt(asked, use_mclip):
             if asked.text is None:
-                return self._lone_picture(asked.segments or []), None
+                return self._lone_image(asked.segments or []), None
             return self._clip_text(asked.text, use_mclip), None
         clipgpt = self._resource.needs_clipgpt("use_clipgpt" if asked.use_clipgpt else "segments")
         query = asked.text if asked.text is not None else self._segments(asked.segments or [])
@@ -83,8 +83,8 @@ class RequestEncoder:
             for segment in segments
         ]
 
-    def _lone_picture(self, segments: list[Segment]) -> np.ndarray:
-        """The embedding of a query that is one picture: its neighbours are found without CLIP-GPT."""
+    def _lone_image(self, segments: list[Segment]) -> np.ndarray:
+        """The embedding of a query that is one image: its neighbours are found without CLIP-GPT."""
         if len(segments) != 1 or segments[0].text is not None:
             raise InputError("segments", "are encoded by CLIP-GPT, and this request or index has it off")
         return unit_embeddings([self._embedding(segments[0])], self._resource.items.dimension)
@@ -99,7 +99,7 @@ class RequestEncoder:
         return segment.embedding
 
     def _blend(self, query_embedding: np.ndarray, asked: EncodeRequest | KnnRequest) -> np.ndarray:
-        """The weighted mean of CLIP-GPT and CLIP's text tower, normalised; the latter sees no pictures."""
+        """The weighted mean of CLIP-GPT and CLIP's text tower, normalised; the latter sees no images."""
         weight = self._resource.clipgpt_weight if asked.clipgpt_weight is None else asked.clipgpt_weight
         text = asked.text
         if asked.segments is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import request
 
-from clipgpt_retrieval.back.batching import check_patience
+from clipgpt_retrieval.back.batching import check_deadline
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import ExploreRequest, validated
@@ -51,4 +51,4 @@ class ExploreService(Service):
         asked = validated(ExploreRequest, request.args.to_dict())
         resource = pick_resource(self.clip_resources, asked.indice_name)
         contents = self._shelf.get(resource, asked.num_clusters)
-        return {"indice_name": resource.name, **contents.open(asked.cluster, pause=check_patience)}
+        return {"indice_name": resource.name, **contents.open(asked.cluster, yield_point=check_deadline)}

@@ -27,7 +27,7 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
     """What one index can do.
 
     Returns:
-        ``clip``: CLIP's own weights are loaded, for its text tower and for uploaded pictures; ``clipgpt``: text
+        ``clip``: CLIP's own weights are loaded, for its text tower and for uploaded images; ``clipgpt``: text
         and interleaved queries are encoded, items captioned (a model that only captions is not announced);
         ``explore``: there are a table of contents and a map; ``weight``: CLIP-GPT's share where a request names none.
     """

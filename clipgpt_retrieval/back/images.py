@@ -1,4 +1,4 @@
-"""Pictures that strangers send: as base64, or as an url to fetch without reaching into the own network."""
+"""Images that strangers send: as base64, or as an url to fetch without reaching into the own network."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from PIL import Image
 from requests_hardened import Config, HTTPSession
 from requests_hardened.ip_filter import InvalidIPAddress
 
-from clipgpt_retrieval.back.deadline import end_at
+from clipgpt_retrieval.back.bounded_fetch import end_at
 from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
 
@@ -22,7 +22,7 @@ FETCH_SECONDS = 10
 MAX_REDIRECTS = 5
 
 MAX_ASPECT_RATIO = 50
-"""Long side over short side. CLIP's preprocessing scales the short side to a fixed length before it crops, so a picture
+"""Long side over short side. CLIP's preprocessing scales the short side to a fixed length before it crops, so an image
 of one pixel by ten thousand would grow to gigabytes."""
 
 # Those that the web uses: Pillow reads many more, and some (EPS) by starting other programs.

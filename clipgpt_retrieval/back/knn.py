@@ -128,7 +128,7 @@ def _similar_enough(
 ) -> list[int]:
     """The places of the ids of what looks like what was asked for.
 
-    What CLIP-GPT encoded is compared by its image embedding, which lies where pictures lie, so that one threshold
+    What CLIP-GPT encoded is compared by its image embedding, which lies where images lie, so that one threshold
     serves every query; of other queries the similarity that was searched by counts.
     """
     cosines = similarities if image_embedding is None else resource.items.embeddings(ids) @ image_embedding

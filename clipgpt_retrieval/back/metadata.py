@@ -35,8 +35,8 @@ def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
         metadata: as the metadata provider read it.
 
     Returns:
-        With ``image``, a JPEG in base64, where the file at ``image_path`` is a picture that can be read here. Upstream
-        fails on pictures that JPEG cannot hold as they are, such as those with transparency.
+        With ``image``, a JPEG in base64, where the file at ``image_path`` is an image that can be read here. Upstream
+        fails on images that JPEG cannot hold as they are, such as those with transparency.
     """
     image = _jpeg(metadata["image_path"]) if "image_path" in metadata else None
     return meta_to_dict(metadata if image is None else {**metadata, "image": image})
@@ -45,8 +45,8 @@ def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 def _jpeg(path: Any) -> str | None:
     data = io.BytesIO()
     try:
-        with Image.open(path) as picture:
-            picture.convert("RGB").save(data, "JPEG")
-    except Exception:  # decoders fail on broken files in many ways, and the item is of use without its picture
+        with Image.open(path) as image:
+            image.convert("RGB").save(data, "JPEG")
+    except Exception:  # decoders fail on broken files in many ways, and the item is of use without its image
         return None
     return base64.b64encode(data.getvalue()).decode()

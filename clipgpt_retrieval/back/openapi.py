@@ -7,8 +7,8 @@ from typing import Any, Literal
 from flask import Flask, render_template
 from pydantic import TypeAdapter
 
-from clipgpt_retrieval.back.access import OPEN_PATHS
-from clipgpt_retrieval.back.answers import CaptionedItem, Encoded, Explored, Failure, Hit, ItemMetadata, Status
+from clipgpt_retrieval.back.auth import OPEN_PATHS
+from clipgpt_retrieval.back.responses import CaptionedItem, Encoded, Explored, Failure, Hit, ItemMetadata, Status
 from clipgpt_retrieval.back.schema import CaptionRequest, EncodeRequest, ExploreRequest, KnnRequest, MetadataRequest
 
 _REFS = "#/components/schemas/{model}"
@@ -39,8 +39,8 @@ class Operation:
 
 
 OPERATIONS = (
-    Operation("/knn-service", "Search an index by text, picture, embedding or segments.", list[Hit], body=KnnRequest),
-    Operation("/caption-service", "Caption items, embeddings or a picture.", list[CaptionedItem], body=CaptionRequest),
+    Operation("/knn-service", "Search an index by text, image, embedding or segments.", list[Hit], body=KnnRequest),
+    Operation("/caption-service", "Caption items, embeddings or an image.", list[CaptionedItem], body=CaptionRequest),
     Operation(
         "/encode-service", "Encode a text or segments, and read back what was understood.", Encoded, EncodeRequest
     ),

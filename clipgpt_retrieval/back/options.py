@@ -47,13 +47,13 @@ class BackOptions:
         False, "lay the metadata in the order of the index, which is faster to read; needs --enable_hdf5 True."
     )
     default_backend: str | None = _stock(None, "address of the back end that the web page asks; without it this one.")
-    url_column: str = _stock("url", "column of the metadata in which the web page finds the pictures' addresses.")
+    url_column: str = _stock("url", "column of the metadata in which the web page finds the images' addresses.")
     enable_mclip_option: bool = _stock(True, "load a multilingual text tower, too (fetched at the first start).")
     clip_model: str = _stock("ViT-B/32", "the CLIP that the index was made with, as clip-retrieval inference took it.")
     use_jit: bool = _stock(True, "load OpenAI's CLIP as a TorchScript program.")
     use_arrow: bool = _stock(False, "read metadata from arrow files.")
-    provide_safety_model: bool = _stock(False, "load a filter of unsafe pictures (fetched at the first start).")
-    provide_violence_detector: bool = _stock(False, "load a filter of violent pictures (fetched at the first start).")
+    provide_safety_model: bool = _stock(False, "load a filter of unsafe images (fetched at the first start).")
+    provide_violence_detector: bool = _stock(False, "load a filter of violent images (fetched at the first start).")
     provide_aesthetic_embeddings: bool = _stock(
         True, "load what ranks by an aesthetic score, too (fetched at the first start)."
     )

@@ -4,7 +4,7 @@ import time
 
 from flask import Flask, request
 
-from clipgpt_retrieval.back.batching import CURRENT_PATIENCE, UNLIMITED, Patience
+from clipgpt_retrieval.back.batching import CURRENT_DEADLINE, UNLIMITED, Deadline
 
 CLIENT_DISCONNECTED = "waitress.client_disconnected"
 """What waitress puts into a request's environment; other servers tell nothing, and the deadline alone counts."""
@@ -16,8 +16,8 @@ def limit_time(app: Flask, seconds: float) -> None:
     @app.before_request
     def set_patience() -> None:
         has_left = request.environ.get(CLIENT_DISCONNECTED, lambda: False)
-        CURRENT_PATIENCE.set(Patience(time.monotonic() + seconds, has_left))
+        CURRENT_DEADLINE.set(Deadline(time.monotonic() + seconds, has_left))
 
     @app.teardown_request
     def forget_patience(error: BaseException | None) -> None:
-        CURRENT_PATIENCE.set(UNLIMITED)
+        CURRENT_DEADLINE.set(UNLIMITED)

@@ -21,7 +21,7 @@ from clipgpt_retrieval.back.options import BackOptions, check_weight
 from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import DataError, InputError, ModelError, NotFoundError
-from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.index.items import Items
 
 LOGGER = logging.getLogger(__name__)
 

@@ -159,7 +159,7 @@ class KnnRequest(IndexRequest):
         if self.use_mclip and self.use_clipgpt:
             raise InputError("use_mclip", "and use_clipgpt exclude each other: set one of them")
         if self.min_similarity is not None and self.modality != "image":
-            raise InputError("min_similarity", "is about pictures: ask with modality image, or without it")
+            raise InputError("min_similarity", "is about images: ask with modality image, or without it")
         return self
 
 

@@ -35,7 +35,7 @@ def encode(
     Args:
         *texts: what to encode.
         model: clipgpt model: directory, hub id or fsspec url.
-        space: query (to search with) or image (the guess at the picture).
+        space: query (to search with) or image (the guess at the image).
         output: an .npy file for the embeddings [n, clip_dim] of the texts; without it they are printed as JSON, one
             a line.
         input: a .parquet, .jsonl or .txt file (a text a line), or a folder of them, local or any fsspec url.
@@ -139,7 +139,7 @@ def caption(
     if embeddings is not None or rows is not None:
         raise InputError("embeddings_folder", "is captioned whole: leave out the .npy file and --rows")
     from clipgpt_retrieval.bulk.job import CAPTION, Job
-    from clipgpt_retrieval.generation import Generation
+    from clipgpt_retrieval.engine.generation import Generation
 
     Generation(**generation)
     job = Job(

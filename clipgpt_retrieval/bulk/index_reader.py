@@ -11,7 +11,7 @@ import numpy as np
 
 from clipgpt_retrieval.bulk.job import Unit
 from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
-from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.index.items import Items
 
 
 class IndexReader:
@@ -39,7 +39,7 @@ class IndexReader:
 
     @cached_property
     def _items(self) -> Items:
-        from clipgpt_retrieval.explore.source import open_index
+        from clipgpt_retrieval.index.source import open_index
 
         return open_index(str(self._local())).items
 

@@ -1,4 +1,4 @@
-"""Queries to the demo's gallery, answered in this process: what was understood, and the pictures found."""
+"""Queries to the demo's gallery, answered in this process: what was understood, and the images found."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from clipgpt_retrieval.engine import ClipGpt, Query
-from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.index.items import Items
 
 NOTEBOOK_EXAMPLES = (
     "A woman riding a bike amongst other vehicles.",
@@ -23,24 +23,24 @@ EDITS = (
     ("Two giraffes are standing next to a fence.", "but at night"),
     ("a dog on the beach", "two dogs instead of one"),
 )
-"""A text whose best picture is taken, and what is asked of this picture."""
+"""A text whose best image is taken, and what is asked of this image."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that was found.
+    """An image that was found.
 
     Attributes:
         id: its item id.
         similarity: cosine of its embedding to the query embedding.
-        picture: its file.
+        image: its file.
         caption: the collection's own.
         read_back: CLIP-GPT's caption of its embedding.
     """
 
     id: int
     similarity: float
-    picture: Path
+    image: Path
     caption: str
     read_back: str
 
@@ -51,7 +51,7 @@ class Answer:
 
     Attributes:
         understood: the caption of its image embedding.
-        hits: the pictures found, the best first.
+        hits: the images found, the best first.
     """
 
     understood: str
@@ -59,7 +59,7 @@ class Answer:
 
 
 class Gallery:
-    """The demo's pictures, to be searched by a clipgpt model.
+    """The demo's images, to be searched by a clipgpt model.
 
     Args:
         collection: the folder of :func:`clipgpt_retrieval.demo.path`.
@@ -73,7 +73,7 @@ class Gallery:
         self._rows = pd.read_parquet(collection / "metadata", columns=["image_path", "caption"])
 
     def answer(self, text: str, hits: int = 3) -> Answer:
-        """The pictures of what a text describes.
+        """The images of what a text describes.
 
         Raises:
             InputError: an empty text, or one longer than the model reads.
@@ -81,7 +81,7 @@ class Gallery:
         return self._answer(text, hits)
 
     def answer_edit(self, text: str, change: str, hits: int = 3) -> Answer:
-        """The pictures that are like the best one of ``text``, after a change of it."""
+        """The images that are like the best one of ``text``, after a change of it."""
         source = self.answer(text, hits=1).hits[0].id
         [embedding] = self._items.embeddings([source])
         query: Query = [{"embedding": embedding}, {"text": change}]

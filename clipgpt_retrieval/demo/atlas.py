@@ -1,4 +1,4 @@
-"""The sprites: pictures of Noto Color Emoji, cut out once and shipped, so that nobody needs the font.
+"""The sprites: images of Noto Color Emoji, cut out once and shipped, so that nobody needs the font.
 
 ``python -m clipgpt_retrieval.demo.atlas FONT`` makes the atlas anew from the font (Debian's fonts-noto-color-emoji).
 """
@@ -21,7 +21,7 @@ COLUMNS = 16
 
 @lru_cache(maxsize=1)
 def sprites() -> dict[str, Image.Image]:
-    """The picture of every kind, RGBA, cropped to what is drawn."""
+    """The image of every kind, RGBA, cropped to what is drawn."""
     atlas = Image.open(SHIPPED / "atlas.webp").convert("RGBA")
     found = {}
     for number, name in enumerate(KINDS):
@@ -46,9 +46,9 @@ def make_atlas(font_file: str) -> None:
 
 
 def _drawn(emoji: str, font: ImageFont.FreeTypeFont) -> Image.Image:
-    picture = Image.new("RGBA", (200, 160))
-    ImageDraw.Draw(picture).text((20, 10), emoji.rstrip("<>"), font=font, embedded_color=True)
-    sprite = picture.crop(picture.getbbox())
+    image = Image.new("RGBA", (200, 160))
+    ImageDraw.Draw(image).text((20, 10), emoji.rstrip("<>"), font=font, embedded_color=True)
+    sprite = image.crop(image.getbbox())
     half = sprite.width // 2
     if emoji.endswith("<"):
         sprite = sprite.crop((0, 0, half, sprite.height))

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions, few_words, plain_caption
 from clipgpt_retrieval.demo.clip_training import train_clip
-from clipgpt_retrieval.demo.gallery import PICTURE_SIZE, as_jsonl, edited_scenes, make_gallery, ship_gallery
+from clipgpt_retrieval.demo.gallery import IMAGE_SIZE, as_jsonl, edited_scenes, make_gallery, ship_gallery
 from clipgpt_retrieval.demo.page_faults import keep_freed_memory
 from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import Scene, random_scene
@@ -174,7 +174,7 @@ def _queries_as_jsonl(scenes: list[Scene]) -> str:
 
 
 class _Drawn(Dataset):
-    """Scenes as open_clip's own preprocessing leaves their pictures, float32 ``[3, s, s]``."""
+    """Scenes as open_clip's own preprocessing leaves their images, float32 ``[3, s, s]``."""
 
     def __init__(self, scenes: list[Scene], preprocess: Callable[[Image.Image], torch.Tensor]) -> None:
         self.scenes, self.preprocess = scenes, preprocess
@@ -183,7 +183,7 @@ class _Drawn(Dataset):
         return len(self.scenes)
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return self.preprocess(render(self.scenes[row], PICTURE_SIZE))
+        return self.preprocess(render(self.scenes[row], IMAGE_SIZE))
 
 
 @torch.inference_mode()
@@ -193,19 +193,19 @@ def _embed(scenes: list[Scene], checkpoint: Path) -> np.ndarray:
 
     model, _, preprocess = open_clip.create_model_and_transforms(clip.ARCHITECTURE, pretrained=str(checkpoint))
     model.eval().to(memory_format=torch.channels_last)
-    pictures = DataLoader(_Drawn(scenes, preprocess), batch_size=EMBED_BATCH, num_workers=1, prefetch_factor=4)
+    images = DataLoader(_Drawn(scenes, preprocess), batch_size=EMBED_BATCH, num_workers=1, prefetch_factor=4)
     # In half the time of float32; the cosine to its embeddings is 0.99998.
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16("cpu")):
         embeddings = [
             model.encode_image(pixels, normalize=True).half().numpy()
-            for pixels in tqdm(pictures, desc="embedding scenes", unit="batch")
+            for pixels in tqdm(images, desc="embedding scenes", unit="batch")
         ]
     return np.concatenate(embeddings)
 
 
 def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
     from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
-    from clipgpt_retrieval.model.places import read_config
+    from clipgpt_retrieval.model.resolve import read_config
 
     captioner, output = folder / "captioner", folder / "clipgpt"
     if not captioner.is_dir():
@@ -223,7 +223,7 @@ def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
         )
     if read_config(str(output)).get("min_similarity") is None:
         # On held-out lessons: the gallery is to be measured on, not to be chosen by.
-        settings = Settings(caption_pictures=0, write_min_similarity=True, device="cpu", seed=SEED)
+        settings = Settings(caption_images=0, write_min_similarity=True, device="cpu", seed=SEED)
         evaluate(str(lessons), str(output), str(folder / "evaluation"), settings)
     return output
 
@@ -268,7 +268,7 @@ def _backbone(folder: Path, lessons: Path) -> Path:
         vocab_size=len(tokenizer), n_positions=CONTEXT, n_layer=LAYERS, n_embd=WIDTH, n_head=HEADS,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
         # GPT-2's own gelu is a formula of tanh near to this one, and takes a twelfth of a step longer on a CPU. And no
-        # dropout, as no picture is seen often enough to be learnt by heart.
+        # dropout, as no image is seen often enough to be learnt by heart.
         activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
     aside = folder / "backbone.part"

@@ -1,9 +1,9 @@
 """Training the demo's CLIP from scratch on scenes that nobody has seen twice.
 
 open_clip's own model and loss, transformers' Trainer around them. The image tower first learns the things one by one
-(``sprite_training.py``). Then pictures and captions come in batches made of families: a scene and scenes that differ
-from it in one respect each, so that the wrong captions which a picture is told from are near misses, and counts,
-settings and hours of the day have to be seen. Beside the contrastive loss, which tells a picture from others and no
+(``sprite_training.py``). Then images and captions come in batches made of families: a scene and scenes that differ
+from it in one respect each, so that the wrong captions which an image is told from are near misses, and counts,
+settings and hours of the day have to be seen. Beside the contrastive loss, which tells an image from others and no
 more, a linear read-out asks both embeddings for all that they are to say: which things, how many, where and when.
 """
 
@@ -20,14 +20,14 @@ from torch.utils.data import Dataset
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions
 from clipgpt_retrieval.demo.fitting import fit
-from clipgpt_retrieval.demo.pixels import Pixels, picture
+from clipgpt_retrieval.demo.pixels import Pixels, scene_pixels
 from clipgpt_retrieval.demo.scenes import MAX_COUNT, SETTINGS, random_scene, variations
 from clipgpt_retrieval.demo.things import KIND_ROWS, KINDS
 from clipgpt_retrieval.demo.words import named_in
 
 FAMILY = 4
 FAMILIES_IN_BATCH = 16
-"""Half as many, twice as often: in the same time the read-out then gets twice as many pictures wholly right."""
+"""Half as many, twice as often: in the same time the read-out then gets twice as many images wholly right."""
 
 LEARNING_RATE = 1e-3
 UNLOCKED_GROUPS = 4
@@ -41,16 +41,16 @@ SETTING_SCALE = 16.0
 8, half of what sets embeddings apart is their setting, and the things are hard to read."""
 
 RARE = -5.0
-"""The read-out's first logits: most things are in few pictures."""
+"""The read-out's first logits: most things are in few images."""
 
 MAX_LOGIT_SCALE = float(np.log(100))
 """As CLIP bounds it."""
 
 
 class Families(Dataset):
-    """Families of fresh scenes: pictures uint8 ``[f, 3, s, s]``, tokens int64 ``[f, context]``, and what both say.
+    """Families of fresh scenes: images uint8 ``[f, 3, s, s]``, tokens int64 ``[f, context]``, and what both say.
 
-    ``shown`` and ``named`` are counts int64 ``[f, kinds]`` of what a picture shows and its caption names, ``told`` is
+    ``shown`` and ``named`` are counts int64 ``[f, kinds]`` of what an image shows and its caption names, ``told`` is
     whether that caption says all the numbers of what it names, ``setting`` is a row of ``SETTINGS``, ``night`` 0 or 1.
     """
 
@@ -68,7 +68,7 @@ class Families(Dataset):
         texts = [captions(scene, random, n=1)[0] for scene in family]
         named = [named_counts(text) for text in texts]
         return {
-            "pictures": torch.from_numpy(np.stack([picture(scene) for scene in family])),
+            "images": torch.from_numpy(np.stack([scene_pixels(scene) for scene in family])),
             "tokens": self.tokenizer(texts),
             "shown": torch.stack([_counts({thing.kind: thing.count for thing in scene.things}) for scene in family]),
             "named": torch.stack([_counts(counts or {}) for counts in named]),
@@ -137,7 +137,7 @@ class ClipTask(nn.Module):
 
     def forward(
         self,
-        pictures: Tensor,
+        images: Tensor,
         tokens: Tensor,
         shown: Tensor,
         named: Tensor,
@@ -148,7 +148,7 @@ class ClipTask(nn.Module):
         self.model.logit_scale.data.clamp_(max=MAX_LOGIT_SCALE)  # type: ignore[operator]
         # On a CPU flash attention takes the heads one by one, which for texts so short is most of its time.
         with sdpa_kernel(SDPBackend.MATH):
-            image, text, scale = self.model(self.pixels(pictures.flatten(0, 1)), tokens.flatten(0, 1))
+            image, text, scale = self.model(self.pixels(images.flatten(0, 1)), tokens.flatten(0, 1))
         image, text = image.float(), text.float()
         with torch.autocast(image.device.type, enabled=False):
             contrastive = self.loss(image, text, scale.float())

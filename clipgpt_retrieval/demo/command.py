@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 def demo(query: str | None = None, *, port: int = 1234, build: bool = False) -> None:
     """Shows the whole job on a small embedded collection: no network, no GPU, nothing to fetch.
 
-    Prints a table of queries with what the model understood and the pictures it found, then serves the back end and
+    Prints a table of queries with what the model understood and the images it found, then serves the back end and
     the web page on http://127.0.0.1:1234 until stopped.
 
     Args:
@@ -73,12 +73,12 @@ def _show_examples(gallery: "Gallery") -> None:
 
     from clipgpt_retrieval.demo.answers import EDITS, NOTEBOOK_EXAMPLES
 
-    table = Table(title="CLIP-GPT on the demo: 2,000 pictures, none of them seen in training", show_lines=True)
-    for name in ("query", "understood as", "the best three pictures, by similarity"):
+    table = Table(title="CLIP-GPT on the demo: 2,000 images, none of them seen in training", show_lines=True)
+    for name in ("query", "understood as", "the best three images, by similarity"):
         table.add_column(name, overflow="fold")
     answers = [gallery.answer(text) for text in NOTEBOOK_EXAMPLES]
     answers += [gallery.answer_edit(text, change) for text, change in EDITS]
-    asked = [*NOTEBOOK_EXAMPLES, *(f"(the best picture of: {text})\n{change}" for text, change in EDITS)]
+    asked = [*NOTEBOOK_EXAMPLES, *(f"(the best image of: {text})\n{change}" for text, change in EDITS)]
     for text, answer in zip(asked, answers, strict=True):
         hits = "\n".join(f"{hit.similarity:.2f}  {hit.caption}" for hit in answer.hits)
         table.add_row(text, answer.understood, hits)
@@ -90,13 +90,13 @@ def _show_one(answer: "Answer") -> None:
     from rich.table import Table
 
     table = Table(title=f"understood as: {answer.understood}", title_justify="left")
-    for name in ("similarity", "caption of the picture", "as CLIP-GPT reads its embedding", "file"):
+    for name in ("similarity", "caption of the image", "as CLIP-GPT reads its embedding", "file"):
         table.add_column(name, overflow="fold")
     for hit in answer.hits:
-        table.add_row(f"{hit.similarity:.2f}", hit.caption, hit.read_back, hit.picture.name)
+        table.add_row(f"{hit.similarity:.2f}", hit.caption, hit.read_back, hit.image.name)
     console = Console()
     console.print(table)
-    console.print(f"The files lie in {answer.hits[0].picture.parent}", soft_wrap=True)
+    console.print(f"The files lie in {answer.hits[0].image.parent}", soft_wrap=True)
 
 
 def _serve(port: int) -> None:

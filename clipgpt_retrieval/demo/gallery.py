@@ -1,4 +1,4 @@
-"""The demo's gallery: held-out scenes as pictures, embedded and indexed by clip-retrieval's own commands.
+"""The demo's gallery: held-out scenes as images, embedded and indexed by clip-retrieval's own commands.
 
 A fourth of the scenes are drawn freely; the others are each of these after a change of it, so that the answer to "this,
 but at night" is there to be found among its like.
@@ -25,7 +25,7 @@ from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import LEARNED, SHOWN, Mix, Scene, random_scene
 
 EDITS_OF_EACH = 3
-PICTURE_SIZE = 224
+IMAGE_SIZE = 224
 WEBP_QUALITY = 70
 
 
@@ -47,7 +47,7 @@ class EditedScenes:
 
 
 def as_jsonl(segments: list[dict[str, Any]], target: int) -> str:
-    """The line of an interleaved query that asks for the picture of a row."""
+    """The line of an interleaved query that asks for the image of a row."""
     return json.dumps({"segments": segments, "target": {"clip": target}}) + "\n"
 
 
@@ -74,7 +74,7 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
 
     Args:
         folder: gets ``images/``, ``img_emb/``, ``text_emb/``, ``metadata/``, ``index/`` and ``edits.jsonl``.
-        size: how many pictures.
+        size: how many images.
         clip_model: the demo's CLIP.
         seed: of the scenes and captions.
     """
@@ -87,11 +87,11 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     _draw(gallery.scenes, folder / "images")
     with tempfile.TemporaryDirectory() as aside, models_in_evaluation_mode():
-        pictures = Path(aside) / "gallery.tar"
-        _archive(folder / "images", [texts[0] for texts in of_scenes], pictures)
-        # Of plain files clip-retrieval 2.45 joins pictures and texts by names with their endings, which never match.
+        images = Path(aside) / "gallery.tar"
+        _archive(folder / "images", [texts[0] for texts in of_scenes], images)
+        # Of plain files clip-retrieval 2.45 joins images and texts by names with their endings, which never match.
         clip_inference(
-            str(pictures),
+            str(images),
             str(folder),
             input_format="webdataset",
             wds_image_key="webp",
@@ -106,23 +106,23 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
 
 
 def read_scenes(folder: Path) -> list[Scene]:
-    """What the pictures of a gallery show, by item id."""
+    """What the images of a gallery show, by item id."""
     described = pd.read_parquet(folder / "metadata", columns=["scene"])["scene"]
     return [Scene.from_dict(json.loads(text)) for text in described]
 
 
 def _draw(scenes: list[Scene], folder: Path) -> None:
     folder.mkdir(parents=True)
-    for row, scene in enumerate(tqdm(scenes, desc="gallery", unit="picture")):
-        render(scene, PICTURE_SIZE).save(folder / f"{row:04d}.webp", quality=WEBP_QUALITY)
+    for row, scene in enumerate(tqdm(scenes, desc="gallery", unit="image")):
+        render(scene, IMAGE_SIZE).save(folder / f"{row:04d}.webp", quality=WEBP_QUALITY)
 
 
 def _archive(images: Path, texts: list[str], file: Path) -> None:
-    """Pictures and their captions as a webdataset."""
+    """Images and their captions as a webdataset."""
     with tarfile.open(file, "w") as archive:
         for row, text in enumerate(texts):
-            picture = images / f"{row:04d}.webp"
-            archive.add(picture, picture.name)
+            image = images / f"{row:04d}.webp"
+            archive.add(image, image.name)
             member = tarfile.TarInfo(f"{row:04d}.txt")
             data = text.encode()
             member.size = len(data)

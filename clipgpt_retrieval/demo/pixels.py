@@ -11,13 +11,13 @@ from clipgpt_retrieval.demo.scenes import Scene
 IMAGE_SIZE = 112
 
 
-def picture(scene: Scene) -> np.ndarray:
+def scene_pixels(scene: Scene) -> np.ndarray:
     """uint8 ``[3, s, s]``, drawn at twice the size and reduced, as the gallery's are when they are embedded."""
     return np.asarray(render(scene, 2 * IMAGE_SIZE).reduce(2)).transpose(2, 0, 1)
 
 
 class Pixels(nn.Module):
-    """Pictures uint8 ``[b, 3, h, w]`` as the image tower takes them."""
+    """Images uint8 ``[b, 3, h, w]`` as the image tower takes them."""
 
     mean: Tensor
     std: Tensor
@@ -27,5 +27,5 @@ class Pixels(nn.Module):
         for name, values in (("mean", open_clip.OPENAI_DATASET_MEAN), ("std", open_clip.OPENAI_DATASET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return ((pictures / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+    def forward(self, images: Tensor) -> Tensor:
+        return ((images / 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

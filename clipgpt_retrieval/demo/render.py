@@ -1,4 +1,4 @@
-"""Scenes as pictures: the sprites of their things on the background of their setting."""
+"""Scenes as images: the sprites of their things on the background of their setting."""
 
 import zlib
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from clipgpt_retrieval.demo.atlas import sprites
+from clipgpt_retrieval.demo.backgrounds import background
 from clipgpt_retrieval.demo.scenes import Scene
-from clipgpt_retrieval.demo.settings import background
 from clipgpt_retrieval.demo.things import KINDS
 
 SPRITE_SHARES = {1: 0.28, 2: 0.35, 3: 0.42}
-"""A sprite's longer side by a kind's size, as a share of the picture's."""
+"""A sprite's longer side by a kind's size, as a share of the image's."""
 
 SMALLEST = 0.24
 ROW_PLACES = 3
@@ -25,7 +25,7 @@ NIGHT = (0.62, 0.64, 0.86)
 
 @dataclass(frozen=True)
 class Spot:
-    """One thing's place: the middle of its foot, and how large it is, as shares of the picture."""
+    """One thing's place: the middle of its foot, and how large it is, as shares of the image."""
 
     kind: str
     x: float
@@ -34,7 +34,7 @@ class Spot:
 
 
 def render(scene: Scene, size: int = 224) -> Image.Image:
-    """The picture of a scene, RGB, ``size`` pixels square, the same each time."""
+    """The image of a scene, RGB, ``size`` pixels square, the same each time."""
     image = background(scene.setting, scene.night, _random(scene, scene.setting), size)
     for spot in sorted(spots(scene), key=lambda spot: spot.foot):
         sprite = _scaled(spot.kind, round(spot.share * size), scene.night)

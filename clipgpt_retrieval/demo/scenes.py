@@ -59,7 +59,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows.
+    """What an image shows.
 
     Attributes:
         setting: one of :data:`SETTINGS`.

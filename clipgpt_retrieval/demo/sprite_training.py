@@ -1,7 +1,7 @@
 """The image tower's first lesson: the things of scenes one by one.
 
 A whole scene shows one to three of 174 kinds, so that each is seen a few times in a batch, and no loss says where it
-is. A cut-out with one thing in its middle costs a fifth of a picture and says all: after some four minutes the tower
+is. A cut-out with one thing in its middle costs a fifth of an image and says all: after some four minutes the tower
 knows the things, and the contrastive training begins where it would otherwise come after twice the steps.
 """
 
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.fitting import fit
-from clipgpt_retrieval.demo.pixels import IMAGE_SIZE, Pixels, picture
+from clipgpt_retrieval.demo.pixels import IMAGE_SIZE, Pixels, scene_pixels
 from clipgpt_retrieval.demo.render import spots
 from clipgpt_retrieval.demo.scenes import random_scene
 from clipgpt_retrieval.demo.things import KIND_ROWS, KINDS
@@ -39,7 +39,7 @@ class CutOuts(Dataset):
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         random = np.random.default_rng([self.seed, number])
         scene = random_scene(random)
-        pixels = picture(scene)
+        pixels = scene_pixels(scene)
         things = spots(scene)
         chosen = [things[int(random.integers(len(things)))] for _ in range(CUTS_OF_A_SCENE)]
         cuts = []
@@ -48,7 +48,7 @@ class CutOuts(Dataset):
             top, left = np.clip(middle - CUT / 2, 0, IMAGE_SIZE - CUT).astype(int)
             cuts.append(pixels[:, top : top + CUT, left : left + CUT])
         return {
-            "pictures": torch.from_numpy(np.stack(cuts)),
+            "images": torch.from_numpy(np.stack(cuts)),
             "kinds": torch.tensor([KIND_ROWS[spot.kind] for spot in chosen]),
         }
 
@@ -63,8 +63,8 @@ class SpriteTask(nn.Module):
         self.kinds = nn.Linear(trunk.num_features, len(KINDS))  # type: ignore[arg-type]
         self.loss = nn.CrossEntropyLoss(label_smoothing=0.05)
 
-    def forward(self, pictures: Tensor, kinds: Tensor) -> dict[str, Tensor]:
-        logits = self.kinds(self.trunk(self.pixels(pictures.flatten(0, 1))))
+    def forward(self, images: Tensor, kinds: Tensor) -> dict[str, Tensor]:
+        logits = self.kinds(self.trunk(self.pixels(images.flatten(0, 1))))
         return {"loss": self.loss(logits.float(), kinds.flatten())}
 
 

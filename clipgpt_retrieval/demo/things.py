@@ -266,7 +266,7 @@ class Kind:
         name: its first word, which also names it in scenes.
         section: of the table.
         words: singular and plural, the name's first, then synonyms'.
-        emoji: its character; ``<`` or ``>`` behind it takes the left or the right half of the picture.
+        emoji: its character; ``<`` or ``>`` behind it takes the left or the right half of the image.
         size: 1 to 3.
         place: ``"ground"``, ``"table"``, ``"air"`` or ``"water"``.
         settings: where it is usual.

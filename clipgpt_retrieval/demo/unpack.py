@@ -1,7 +1,7 @@
 """From the files that the package ships to a collection that clip-retrieval can read.
 
 The package may lie in a zip or a read-only folder and anywhere on the disk, and a collection's metadata names its
-pictures by absolute paths: so the demo is unpacked once into the user's cache.
+images by absolute paths: so the demo is unpacked once into the user's cache.
 """
 
 import json
@@ -60,12 +60,12 @@ def _unpack(shipped: Path, folder: Path, final: Path) -> None:
     with zipfile.ZipFile(shipped / "collection.zip") as archive:
         archive.extractall(folder / "collection")
     for metadata in (folder / "collection").rglob("*.parquet"):
-        _name_pictures(metadata, final / "collection" / "images")
+        _name_images(metadata, final / "collection" / "images")
     clip.unpack(shipped / "clip" / "weights.safetensors", folder / "clip.safetensors")
     (folder / "indices_paths.json").write_text(json.dumps({"demo": str(final / "collection" / "index")}) + "\n")
 
 
-def _name_pictures(metadata: Path, images: Path) -> None:
+def _name_images(metadata: Path, images: Path) -> None:
     import pandas as pd
 
     rows = pd.read_parquet(metadata)

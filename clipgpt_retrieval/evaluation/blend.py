@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.evaluation.retrieval import CHUNK, ranks_in, scores
-from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure, PictureBootstrap
+from clipgpt_retrieval.metrics.retrieval import CHUNK, ranks_in, scores
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure, ImageBootstrap
 
 WEIGHTS = np.linspace(0, 1, 21)
 CHOSEN_BY = "nDCG@10"
@@ -17,9 +17,9 @@ class Blend:
 
     Attributes:
         weights: the weights of the curve.
-        curve: mean score at each weight, by figure, over all pictures.
-        best_weight: the best by nDCG@10 on one half of the pictures.
-        chosen_on: how many pictures it was chosen on.
+        curve: mean score at each weight, by figure, over all images.
+        best_weight: the best by nDCG@10 on one half of the images.
+        chosen_on: how many images it was chosen on.
         measured_on: how many others it was measured on.
         figures: of the best weight, on those others.
         against_clipgpt: nDCG@10 of the best weight less that of CLIP-GPT alone, on those others.
@@ -37,7 +37,7 @@ class Blend:
 
 
 def blended_ranks(clipgpt: np.ndarray, clip: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The ranks of the right pictures at every weight, int64 ``[len(WEIGHTS), n]``.
+    """The ranks of the right images at every weight, int64 ``[len(WEIGHTS), n]``.
 
     Normalising a blended query divides all its similarities by one number, which moves no rank: the similarities
     are blended instead, and each encoder is multiplied with the gallery once.
@@ -58,27 +58,27 @@ def blended_ranks(clipgpt: np.ndarray, clip: np.ndarray, gallery: np.ndarray, tr
 
 
 def measure_blend(places: np.ndarray, truth: np.ndarray, seed: int) -> Blend:
-    """The curve, and the best weight chosen on one half of the pictures and measured on the other.
+    """The curve, and the best weight chosen on one half of the images and measured on the other.
 
     Args:
         places: see :func:`blended_ranks`.
-        truth: the picture that each query asks for, int ``[n]``, of at least two pictures.
+        truth: the image that each query asks for, int ``[n]``, of at least two images.
         seed: of the halves and the intervals.
     """
     by_weight = [scores(of_weight) for of_weight in places]
     curve = {name: [float(at[name].mean()) for at in by_weight] for name in by_weight[0]}
-    pictures = np.random.default_rng(seed).permutation(np.unique(truth))
-    first_half = pictures[: len(pictures) // 2]
+    images = np.random.default_rng(seed).permutation(np.unique(truth))
+    first_half = images[: len(images) // 2]
     chooses = np.isin(truth, first_half)
     best = int(np.argmax([at[CHOSEN_BY][chooses].mean() for at in by_weight]))
     measured = {name: values[~chooses] for name, values in by_weight[best].items()}
-    bootstrap = PictureBootstrap(truth[~chooses], seed)
+    bootstrap = ImageBootstrap(truth[~chooses], seed)
     return Blend(
         weights=[round(float(weight), 2) for weight in WEIGHTS],
         curve=curve,
         best_weight=round(float(WEIGHTS[best]), 2),
         chosen_on=len(first_half),
-        measured_on=len(pictures) - len(first_half),
+        measured_on=len(images) - len(first_half),
         figures={name: bootstrap.mean(values) for name, values in measured.items()},
         against_clipgpt=bootstrap.compare(measured[CHOSEN_BY], by_weight[-1][CHOSEN_BY][~chooses]),
         against_clip=bootstrap.compare(measured[CHOSEN_BY], by_weight[0][CHOSEN_BY][~chooses]),

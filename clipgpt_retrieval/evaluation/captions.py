@@ -1,29 +1,29 @@
-"""Captions: what the model says of pictures, beside what the nearest known picture's caption would say."""
+"""Captions: what the model says of images, beside what the nearest known image's caption would say."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.evaluation.caption_metrics import CaptionMetrics, diversity
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.evaluation.retrieval import CHUNK, ranks
-from clipgpt_retrieval.evaluation.uncertainty import Comparison, PictureBootstrap
-from clipgpt_retrieval.training.pairs import Pairs
+from clipgpt_retrieval.metrics.captions import CaptionMetrics, diversity
+from clipgpt_retrieval.metrics.retrieval import CHUNK, ranks
+from clipgpt_retrieval.metrics.uncertainty import Comparison, ImageBootstrap
 
 GENERATED = "CLIP-GPT"
 NEAREST = "nearest caption"
 TRUE = "a true caption"
-MISMATCHED = "another picture's"
+MISMATCHED = "another image's"
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A caption read back: does its embedding lie where the picture is?
+    """A caption read back: does its embedding lie where the image is?
 
     Attributes:
-        cosine: mean cosine of the caption's image embedding to the picture's.
-        recall_at_1: share of pictures that their caption finds first among those captioned.
+        cosine: mean cosine of the caption's image embedding to the image's.
+        recall_at_1: share of images that their caption finds first among those captioned.
         recall_at_10: the same among the first ten.
     """
 
@@ -37,18 +37,18 @@ class CaptionReport:
     """Figures of captions, by where the captions come from.
 
     Attributes:
-        pictures: how many were captioned.
+        images: how many were captioned.
         tokenizer: what parted captions into words for the metrics.
-        nearest_among: in words, which pictures' captions the baseline takes.
+        nearest_among: in words, which images' captions the baseline takes.
         scores: by source and metric.
-        diversity: by source, see :func:`~clipgpt_retrieval.evaluation.caption_metrics.diversity`.
+        diversity: by source, see :func:`~clipgpt_retrieval.metrics.captions.diversity`.
         round_trip: by source.
         worth_generating: CIDEr-D of the model's captions less that of the nearest.
-        samples: picture, the model's caption, the nearest and a true one.
+        samples: image, the model's caption, the nearest and a true one.
         left_out: reasons by metric.
     """
 
-    pictures: int
+    images: int
     tokenizer: str
     nearest_among: str
     scores: dict[str, dict[str, float]]
@@ -61,11 +61,11 @@ class CaptionReport:
 
 @dataclass(frozen=True)
 class Captioned:
-    """Pictures with all the captions that are compared, and what CLIP-GPT makes of these.
+    """Images with all the captions that are compared, and what CLIP-GPT makes of these.
 
     Attributes:
-        pairs: the pictures.
-        said: captions by source, one for each picture.
+        pairs: the images.
+        said: captions by source, one for each image.
         read_back: by source, query and image embeddings of the captions, float32 ``[n, d]`` each.
         nearest_among: see :class:`CaptionReport`.
         known: captions that could have been copied.
@@ -78,15 +78,15 @@ class Captioned:
     known: list[str]
 
 
-def caption_pictures(engine: ClipGpt, collection: Collection, limit: int) -> Captioned:
-    """Captions the first ``limit`` pictures, and reads all captions back: the model's part of the work."""
+def caption_images(engine: ClipGpt, collection: Collection, limit: int) -> Captioned:
+    """Captions the first ``limit`` images, and reads all captions back: the model's part of the work."""
     from tqdm import tqdm
 
     pairs = collection.pairs.subset(np.arange(min(limit, len(collection.pairs))))
     generated: list[str] = []
     for start in tqdm(range(0, len(pairs), 64), "captions", unit="batch", disable=len(pairs) <= 64):
         generated += engine.caption(pairs.embeddings[start : start + 64])
-    known, nearest_among = _known_pictures(collection)
+    known, nearest_among = _known_images(collection)
     said = {
         GENERATED: [text or "-" for text in generated],
         NEAREST: nearest_captions(pairs.embeddings, known, leave_out_self=known is collection.pairs),
@@ -98,12 +98,12 @@ def caption_pictures(engine: ClipGpt, collection: Collection, limit: int) -> Cap
 
 
 def nearest_captions(embeddings: np.ndarray, known: Pairs, leave_out_self: bool) -> list[str]:
-    """The first caption of the known picture nearest to each embedding.
+    """The first caption of the known image nearest to each embedding.
 
     Args:
         embeddings: float32 ``[n, d]``.
-        known: pictures with captions.
-        leave_out_self: the embeddings are the first n of the known pictures, none of which may answer for itself.
+        known: images with captions.
+        leave_out_self: the embeddings are the first n of the known images, none of which may answer for itself.
     """
     nearest = []
     for start in range(0, len(embeddings), CHUNK):
@@ -112,7 +112,7 @@ def nearest_captions(embeddings: np.ndarray, known: Pairs, leave_out_self: bool)
             rows = np.arange(len(similarities))
             similarities[rows, start + rows] = -np.inf
         nearest += similarities.argmax(axis=1).tolist()
-    return [known.captions[picture][0] for picture in nearest]
+    return [known.captions[image][0] for image in nearest]
 
 
 def measure_captions(captioned: Captioned, seed: int) -> CaptionReport:
@@ -123,32 +123,32 @@ def measure_captions(captioned: Captioned, seed: int) -> CaptionReport:
     metrics = CaptionMetrics(pairs.captions)
     compared = (GENERATED, NEAREST)
     scored = {name: metrics.score(captioned.said[name]) for name in tqdm(compared, "caption metrics", leave=False)}
-    bootstrap = PictureBootstrap(np.arange(len(pairs)), seed)
+    bootstrap = ImageBootstrap(np.arange(len(pairs)), seed)
     round_trip = {
         name: _round_trip(query, image, pairs.embeddings) for name, (query, image) in captioned.read_back.items()
     }
     query, image = captioned.read_back[TRUE]
     round_trip[MISMATCHED] = _round_trip(np.roll(query, 1, axis=0), np.roll(image, 1, axis=0), pairs.embeddings)
     return CaptionReport(
-        pictures=len(pairs),
+        images=len(pairs),
         tokenizer=metrics.tokenizer,
         nearest_among=captioned.nearest_among,
         scores={name: of_name.scores for name, of_name in scored.items()},
         diversity={name: diversity(texts, captioned.known) for name, texts in captioned.said.items()},
         round_trip=round_trip,
-        worth_generating=bootstrap.compare(*(scored[name].by_picture for name in compared)),
+        worth_generating=bootstrap.compare(*(scored[name].by_image for name in compared)),
         samples=[
-            {"picture": name, **{source: texts[i] for source, texts in captioned.said.items()}}
+            {"image": name, **{source: texts[i] for source, texts in captioned.said.items()}}
             for i, name in enumerate(pairs.names[:20])
         ],
         left_out=metrics.left_out,
     )
 
 
-def _known_pictures(collection: Collection) -> tuple[Pairs, str]:
+def _known_images(collection: Collection) -> tuple[Pairs, str]:
     if collection.trained_on is not None:
-        return collection.trained_on, f"the {len(collection.trained_on)} pictures that the model learned from"
-    return collection.pairs, "the other pictures of this collection, as those learned from are not in it"
+        return collection.trained_on, f"the {len(collection.trained_on)} images that the model learned from"
+    return collection.pairs, "the other images of this collection, as those learned from are not in it"
 
 
 def _round_trip(query: np.ndarray, image: np.ndarray, embeddings: np.ndarray) -> RoundTrip:

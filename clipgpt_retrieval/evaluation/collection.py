@@ -1,29 +1,29 @@
-"""What is evaluated: the pictures that the model has not seen, their captions, and CLIP's embeddings of them."""
+"""What is evaluated: the images that the model has not seen, their captions, and CLIP's embeddings of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from clipgpt_retrieval.caption_files import CaptionFile, read_captions
+from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
+from clipgpt_retrieval.data.embedding_folder import READ_BATCH, Pairs, content_fingerprint, joined, read_pairs
+from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.sequence import clean_caption
 from clipgpt_retrieval.storage import is_url
-from clipgpt_retrieval.training.pairs import READ_BATCH, Pairs, content_fingerprint, joined, read_pairs
 from clipgpt_retrieval.training.record import read_training_record
-from clipgpt_retrieval.training.split import Split
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Pictures to evaluate on.
+    """Images to evaluate on.
 
     Attributes:
         folder: where they came from.
-        pairs: the pictures and their captions.
-        trained_on: the folder's other pictures, where the model learned from them, else None.
-        part: in words, which pictures of the folder these are and why.
-        total: pictures in the folder.
+        pairs: the images and their captions.
+        trained_on: the folder's other images, where the model learned from them, else None.
+        part: in words, which images of the folder these are and why.
+        total: images in the folder.
         others: those that are neither measured on nor learned from, or None.
     """
 
@@ -36,22 +36,22 @@ class Collection:
 
     @property
     def unseen(self) -> Pairs:
-        """All pictures of the folder that the model did not learn from."""
+        """All images of the folder that the model did not learn from."""
         return self.pairs if self.others is None else joined([self.pairs, self.others])
 
     @property
     def texts(self) -> list[str]:
-        """Every caption of every picture, in the pictures' order: the queries."""
+        """Every caption of every image, in the images' order: the queries."""
         return [caption for captions in self.pairs.captions for caption in captions]
 
     @property
     def truth(self) -> np.ndarray:
-        """int64 ``[n]``: the picture that each query asks for."""
+        """int64 ``[n]``: the image that each query asks for."""
         return np.repeat(np.arange(len(self.pairs)), [len(captions) for captions in self.pairs.captions])
 
 
 def read_collection(folder: str, model: str) -> Collection:
-    """The pictures of a folder that a model may be measured on.
+    """The images of a folder that a model may be measured on.
 
     Of the folder that the model was trained on these are the held-out ones, of another folder all.
 
@@ -61,7 +61,7 @@ def read_collection(folder: str, model: str) -> Collection:
 
     Raises:
         DataError: the folder cannot be read, or it changed since the training so that nobody can tell which of its
-            pictures were held out.
+            images were held out.
         ModelError: the model's ``training.json`` cannot be read.
     """
     record = read_training_record(model)
@@ -76,7 +76,7 @@ def read_collection(folder: str, model: str) -> Collection:
     split = Split(record.get("split", "image"), record["validation_fraction"], record["seed"], captions)
     if _has_changed(trained, content, pairs, split):
         raise DataError(
-            f"{folder} holds other pictures, or in another order, than when the model was trained on it: nobody can "
+            f"{folder} holds other images, or in another order, than when the model was trained on it: nobody can "
             "tell now which were held out; give the folder as it was, or another one"
         )
     trained_on, held_out = split.sides(pairs)
@@ -94,7 +94,7 @@ def _whole(folder: str, part: str) -> Collection:
 def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np.ndarray] | None:
     """CLIP's embeddings of the captions, where ``clip-retrieval inference`` left them in ``text_emb/``.
 
-    That command embeds the column ``caption`` alone, so pictures with several captions have one of them there. Rows
+    That command embeds the column ``caption`` alone, so images with several captions have one of them there. Rows
     without a usable embedding are left out, as they are of ``img_emb/``.
 
     Returns:
@@ -121,15 +121,15 @@ def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np
         )
     norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
     row_of = {
-        (picture, clean_caption(captions[row])): row
-        for picture, rows in enumerate(collection.pairs.rows)
+        (image, clean_caption(captions[row])): row
+        for image, rows in enumerate(collection.pairs.rows)
         for row in rows
         if isinstance(captions[row], str) and np.isfinite(norms[row]) and norms[row] > 0
     }
     found = [
-        (query, row_of[picture, text])
-        for query, (picture, text) in enumerate(zip(collection.truth.tolist(), collection.texts, strict=True))
-        if (picture, text) in row_of
+        (query, row_of[image, text])
+        for query, (image, text) in enumerate(zip(collection.truth.tolist(), collection.texts, strict=True))
+        if (image, text) in row_of
     ]
     if not found:
         return None
@@ -157,19 +157,19 @@ def _captions(record: dict) -> CaptionFile | None:
 
 def _trained_on(folder: str, content: str, record: dict) -> dict | None:
     """The record's entry of this folder, be it under another name by now; None where it was not trained on."""
-    alone = {name: record[name] for name in ("pictures", "fingerprint") if name in record}
+    alone = {name: record[name] for name in ("images", "fingerprint") if name in record}
     entries = record.get("folders") or [{"folder": str(record.get("embeddings_folder")), **alone}]
     for entry in entries:
         if _same_path(folder, entry["folder"]) or entry.get("content") == content:
             return entry
-    # The first models' records know a folder by its pictures alone, and a streamed one by nothing but its path.
-    by_pictures = [entry for entry in entries if "content" not in entry and "pictures" in entry]
-    fingerprint = _fingerprint(folder, _captions(record)) if by_pictures else None
-    return next((entry for entry in by_pictures if entry.get("fingerprint") == fingerprint), None)
+    # The first models' records know a folder by its images alone, and a streamed one by nothing but its path.
+    by_images = [entry for entry in entries if "content" not in entry and "images" in entry]
+    fingerprint = _fingerprint(folder, _captions(record)) if by_images else None
+    return next((entry for entry in by_images if entry.get("fingerprint") == fingerprint), None)
 
 
 def _fingerprint(folder: str, captions: CaptionFile | None) -> str:
-    """Of a folder's pictures; no picture's where it cannot be read with these captions."""
+    """Of a folder's images; no image's where it cannot be read with these captions."""
     try:
         return read_pairs(folder, captions).fingerprint()
     except DataError:
@@ -177,11 +177,11 @@ def _fingerprint(folder: str, captions: CaptionFile | None) -> str:
 
 
 def _has_changed(trained: dict, content: str, pairs: Pairs, split: Split) -> bool:
-    """Whether pictures may have moved from one side of the split to the other since the training."""
+    """Whether images may have moved from one side of the split to the other since the training."""
     if split.kind == "image":
-        now = {"pictures": len(pairs), "fingerprint": pairs.fingerprint()}
+        now = {"images": len(pairs), "fingerprint": pairs.fingerprint()}
         return any(trained.get(name, value) != value for name, value in now.items())
-    # Names hold in whatever order, but a picture without one is called after its row.
+    # Names hold in whatever order, but an image without one is called after its row.
     unnamed = any(name == f"row {rows[0]}" for name, rows in zip(pairs.names, pairs.rows, strict=True))
     return unnamed and trained.get("content", content) != content
 

@@ -1,25 +1,25 @@
-"""Interleaved queries: a picture and a change, does the changed picture come back?"""
+"""Interleaved queries: an image and a change, does the changed image come back?"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from clipgpt_retrieval.data.interleaved import ImageSegment, Interleaved, TextSegment
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.evaluation.clip_text import ClipText
-from clipgpt_retrieval.evaluation.retrieval import scores
-from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure, PictureBootstrap
-from clipgpt_retrieval.training.interleaved import Interleaved, PictureSegment, TextSegment
+from clipgpt_retrieval.metrics.retrieval import scores
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure, ImageBootstrap
 
 
 @dataclass(frozen=True)
 class Compose:
-    """Figures of interleaved queries; the pictures in a query are left out of its gallery.
+    """Figures of interleaved queries; the images in a query are left out of its gallery.
 
     Attributes:
         queries: how many.
-        gallery: pictures that are searched.
+        gallery: images that are searched.
         figures: by way of asking.
-        against_text: R@10 of CLIP-GPT with pictures and text less that with the text alone.
+        against_text: R@10 of CLIP-GPT with images and text less that with the text alone.
     """
 
     queries: int
@@ -29,7 +29,7 @@ class Compose:
 
 
 def measure_compose(interleaved: Interleaved, engine: ClipGpt, clip: ClipText | None, seed: int) -> Compose:
-    """R@k of interleaved queries, beside their text alone, their pictures alone, and the sum of both in CLIP.
+    """R@k of interleaved queries, beside their text alone, their images alone, and the sum of both in CLIP.
 
     Args:
         interleaved: the queries, at least one.
@@ -39,16 +39,16 @@ def measure_compose(interleaved: Interleaved, engine: ClipGpt, clip: ClipText | 
     """
     rows = range(len(interleaved))
     texts = [_text(interleaved, row) for row in rows]
-    pictures = np.stack([_mean_picture(interleaved, row) for row in rows])  # [n, d]
+    images = np.stack([_mean_image(interleaved, row) for row in rows])  # [n, d]
     asked = {
-        "CLIP-GPT, pictures and text": engine.encode([interleaved.segments(row) for row in rows]),
-        "CLIP-GPT, text alone": engine.encode([text or "a picture" for text in texts]),
-        "the pictures alone": pictures,
+        "CLIP-GPT, images and text": engine.encode([interleaved.segments(row) for row in rows]),
+        "CLIP-GPT, text alone": engine.encode([text or "an image" for text in texts]),
+        "the images alone": images,
     }
     if clip is not None:
-        asked["CLIP, pictures plus text"] = pictures + clip.encode(texts)
+        asked["CLIP, images plus text"] = images + clip.encode(texts)
     scored = {name: scores(_ranks(interleaved, queries)) for name, queries in asked.items()}
-    bootstrap = PictureBootstrap(interleaved.targets, seed)
+    bootstrap = ImageBootstrap(interleaved.targets, seed)
     both, text = (scored[name]["R@10"] for name in list(scored)[:2])
     return Compose(
         queries=len(interleaved),
@@ -65,8 +65,8 @@ def _text(interleaved: Interleaved, row: int) -> str:
     return " ".join(segment.text for segment in interleaved.queries[row] if isinstance(segment, TextSegment))
 
 
-def _mean_picture(interleaved: Interleaved, row: int) -> np.ndarray:
-    """The normalised mean of the pictures in a query, float32 ``[d]``; zeros where it has none."""
+def _mean_image(interleaved: Interleaved, row: int) -> np.ndarray:
+    """The normalised mean of the images in a query, float32 ``[d]``; zeros where it has none."""
     sources = interleaved.sources(row)
     if not len(sources):
         return np.zeros(interleaved.pairs.embeddings.shape[1], np.float32)
@@ -75,11 +75,11 @@ def _mean_picture(interleaved: Interleaved, row: int) -> np.ndarray:
 
 
 def _ranks(interleaved: Interleaved, queries: np.ndarray) -> np.ndarray:
-    """Ranks of the targets ``[n]`` in galleries without the queries' own pictures."""
+    """Ranks of the targets ``[n]`` in galleries without the queries' own images."""
     places = []
     for row, (query, target) in enumerate(zip(queries, interleaved.targets, strict=True)):
         similarities = interleaved.pairs.embeddings @ query  # [g]
-        own = [segment.clip for segment in interleaved.queries[row] if isinstance(segment, PictureSegment)]
-        similarities[[picture for picture in own if picture != target]] = -np.inf
+        own = [segment.clip for segment in interleaved.queries[row] if isinstance(segment, ImageSegment)]
+        similarities[[image for image in own if image != target]] = -np.inf
         places.append(np.count_nonzero(similarities > similarities[target]))
     return np.array(places)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
+from clipgpt_retrieval.data.interleaved import Interleaved, read_interleaved
 from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
-from clipgpt_retrieval.evaluation.captions import caption_pictures
+from clipgpt_retrieval.evaluation.captions import caption_images
 from clipgpt_retrieval.evaluation.clip_text import ClipText
 from clipgpt_retrieval.evaluation.collection import Collection, read_collection
 from clipgpt_retrieval.evaluation.compose import Compose, measure_compose
@@ -17,9 +18,8 @@ from clipgpt_retrieval.evaluation.page import page
 from clipgpt_retrieval.evaluation.report import LeftOut, Report
 from clipgpt_retrieval.model.checkpoint import check_takes_min_similarity, set_min_similarity
 from clipgpt_retrieval.storage import check_new_file, write_text
-from clipgpt_retrieval.training.interleaved import Interleaved, read_interleaved
 
-FEWEST_PICTURES = 10
+FEWEST_IMAGES = 10
 """Below this a half of the gallery is no gallery."""
 
 FIGURES = "evaluation.json"
@@ -36,9 +36,9 @@ class Settings:
     Attributes:
         clip_model: the CLIP of the embeddings, to embed every caption by its text tower.
         index: a clip-retrieval index folder of the embeddings folder.
-        karpathy: one of Karpathy's split files, whose test pictures are measured on, for the 1K and 5K figures.
+        karpathy: one of Karpathy's split files, whose test images are measured on, for the 1K and 5K figures.
         interleaved: a JSONL file of interleaved queries over the folder's rows.
-        caption_pictures: how many pictures are captioned at most.
+        caption_images: how many images are captioned at most.
         write_min_similarity: whether the proposed threshold goes into the model's config.
         device: auto, cpu, cuda or mps.
         seed: of resamples and halves.
@@ -48,14 +48,14 @@ class Settings:
     index: str | None = None
     karpathy: str | None = None
     interleaved: str | None = None
-    caption_pictures: int = 1000
+    caption_images: int = 1000
     write_min_similarity: bool = False
     device: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.caption_pictures < 0:
-            raise InputError("caption_pictures", f"is {self.caption_pictures}, it must be 0 or more")
+        if self.caption_images < 0:
+            raise InputError("caption_images", f"is {self.caption_images}, it must be 0 or more")
 
 
 def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: Settings) -> Report:
@@ -88,12 +88,12 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
     if settings.index:
         check_index(settings.index, collection)
     clip = ClipText(settings.clip_model, str(engine.device)) if settings.clip_model else None
-    limit = settings.caption_pictures
+    limit = settings.caption_images
     evidence = Evidence(
         model=model,
         collection=collection,
         encoded=encode_queries(engine, collection, clip, settings.clip_model),
-        captioned=caption_pictures(engine, collection, limit) if limit else None,
+        captioned=caption_images(engine, collection, limit) if limit else None,
         compose=_compose(interleaved, engine, clip, settings.seed),
     )
     report = measure(evidence, index=settings.index, test_set=test_set, seed=settings.seed)
@@ -125,10 +125,10 @@ def _check(engine: ClipGpt, collection: Collection, model: str) -> None:
         raise InputError(
             "model", f"{model} makes embeddings of {engine.clip_dim} numbers, {collection.folder} holds {found}"
         )
-    if len(collection.pairs) < FEWEST_PICTURES:
+    if len(collection.pairs) < FEWEST_IMAGES:
         raise DataError(
-            f"{collection.folder}: {len(collection.pairs)} pictures are too few to measure on, at least "
-            f"{FEWEST_PICTURES} are needed ({collection.part})"
+            f"{collection.folder}: {len(collection.pairs)} images are too few to measure on, at least "
+            f"{FEWEST_IMAGES} are needed ({collection.part})"
         )
 
 
@@ -136,5 +136,5 @@ def _compose(interleaved: Interleaved | None, engine: ClipGpt, clip: ClipText | 
     if interleaved is None:
         return LeftOut("interleaved queries", "no --interleaved was given")
     if not len(interleaved):
-        return LeftOut("interleaved queries", "the file has none whose pictures are all measured on")
+        return LeftOut("interleaved queries", "the file has none whose images are all measured on")
     return measure_compose(interleaved, engine, clip, seed)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.training.pairs import Pairs
+from clipgpt_retrieval.data.embedding_folder import Pairs
 
 SHOWN = 6
 HITS = 3
@@ -12,16 +12,16 @@ HITS = 3
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that was found, or the one that was asked for.
+    """An image that was found, or the one that was asked for.
 
     Attributes:
-        picture: its name.
+        image: its name.
         caption: its first caption.
         similarity: to the query.
-        right: whether it is the picture that was asked for.
+        right: whether it is the image that was asked for.
     """
 
-    picture: str
+    image: str
     caption: str
     similarity: float
     right: bool
@@ -33,9 +33,9 @@ class Example:
 
     Attributes:
         query: its text.
-        asked_for: the right picture, with its similarity in CLIP-GPT.
-        places: by encoder, the place of the right picture, counted from 1.
-        hits: by encoder, the first pictures.
+        asked_for: the right image, with its similarity in CLIP-GPT.
+        places: by encoder, the place of the right image, counted from 1.
+        hits: by encoder, the first images.
     """
 
     query: str
@@ -51,14 +51,14 @@ def best_and_worst(
     asks: dict[str, np.ndarray],
     pairs: Pairs,
 ) -> tuple[list[Example], list[Example]]:
-    """One query a picture, chosen by where the right picture came.
+    """One query an image, chosen by where the right image came.
 
     With two encoders the best are those where the first gains the most places on the second, counted on a logarithmic
-    scale, and the worst those where it loses the most; with one, those where the right picture came first and last.
+    scale, and the worst those where it loses the most; with one, those where the right image came first and last.
 
     Args:
         texts: the queries.
-        truth: the picture that each asks for, int ``[n]``.
+        truth: the image that each asks for, int ``[n]``.
         places: for each encoder the ranks ``[n]``, counted from 0.
         asks: query embeddings ``[n, d]`` by encoder, in the order of ``places``.
         pairs: the gallery.
@@ -72,13 +72,13 @@ def best_and_worst(
     def example(query: int) -> Example:
         return _example(query, texts, truth, places, asks, pairs)
 
-    best = [example(query) for query in _one_a_picture(order, truth)]
-    shown = {one.asked_for.picture for one in best}
-    worst = [example(query) for query in _one_a_picture(order[::-1], truth)]
-    return best, [one for one in worst if one.asked_for.picture not in shown]
+    best = [example(query) for query in _one_a_image(order, truth)]
+    shown = {one.asked_for.image for one in best}
+    worst = [example(query) for query in _one_a_image(order[::-1], truth)]
+    return best, [one for one in worst if one.asked_for.image not in shown]
 
 
-def _one_a_picture(order: np.ndarray, truth: np.ndarray) -> list[int]:
+def _one_a_image(order: np.ndarray, truth: np.ndarray) -> list[int]:
     chosen: dict[int, int] = {}
     for query in order.tolist():
         chosen.setdefault(int(truth[query]), query)
@@ -98,16 +98,16 @@ def _example(
     similarities = {name: pairs.embeddings @ vectors[query] for name, vectors in asks.items()}  # [g] each
     asked = int(truth[query])
 
-    def hit(picture: int, of_encoder: np.ndarray) -> Hit:
-        found = float(of_encoder[picture])
-        return Hit(pairs.names[picture], pairs.captions[picture][0], round(found, 4), picture == asked)
+    def hit(image: int, of_encoder: np.ndarray) -> Hit:
+        found = float(of_encoder[image])
+        return Hit(pairs.names[image], pairs.captions[image][0], round(found, 4), image == asked)
 
     return Example(
         query=texts[query],
         asked_for=hit(asked, next(iter(similarities.values()))),
         places={name: int(of_encoder[query]) + 1 for name, of_encoder in zip(asks, places, strict=True)},
         hits={
-            name: [hit(int(picture), of_encoder) for picture in np.argsort(-of_encoder)[:HITS]]
+            name: [hit(int(image), of_encoder) for image in np.argsort(-of_encoder)[:HITS]]
             for name, of_encoder in similarities.items()
         },
     )

@@ -9,12 +9,12 @@ import numpy as np
 
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.evaluation.retrieval import CHUNK, scores
-from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure, PictureBootstrap
+from clipgpt_retrieval.metrics.retrieval import CHUNK, scores
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure, ImageBootstrap
 from clipgpt_retrieval.storage import local_folder
 
 DEPTH = 100
-"""Pictures that are looked at for each query; a right one beyond them counts as not found."""
+"""Images that are looked at for each query; a right one beyond them counts as not found."""
 
 SELF_SEARCHES = 200
 """Embeddings that are looked up themselves, to see whether the index holds this folder's rows."""
@@ -27,12 +27,12 @@ class IndexCost:
     Attributes:
         index: its faiss class.
         bytes_per_item: of the index file.
-        gallery: pictures that are searched: all of the folder, as the index holds them all.
+        gallery: images that are searched: all of the folder, as the index holds them all.
         exact: mean scores of the exact search.
         through_index: mean scores of the index.
         cost: nDCG@10 through the index less the exact one.
-        same_first_10: mean share of the exact search's first ten pictures that the index finds, too.
-        self_found: share of pictures that come among the first ten when they are searched with their own embedding.
+        same_first_10: mean share of the exact search's first ten images that the index finds, too.
+        self_found: share of images that come among the first ten when they are searched with their own embedding.
     """
 
     index: str
@@ -73,7 +73,7 @@ def measure_index(
     Args:
         index_folder: directory or fsspec url.
         queries: float32 ``[n, d]``.
-        truth: the picture of the collection that each query asks for, int ``[n]``.
+        truth: the image of the collection that each query asks for, int ``[n]``.
         collection: its whole folder is what the index holds.
         seed: of the intervals.
 
@@ -83,16 +83,16 @@ def measure_index(
     check_index(index_folder, collection)
     embeddings, rows = _whole_folder(collection)
     with _open_index(index_folder) as (index, size):
-        picture_of = np.full(index.ntotal, -1)
-        for picture, own in enumerate(rows):
-            picture_of[own] = picture
+        image_of = np.full(index.ntotal, -1)
+        for image, own in enumerate(rows):
+            image_of[own] = image
         repeats = max(map(len, rows))
-        found = _search(index, queries, DEPTH * repeats, picture_of)
+        found = _search(index, queries, DEPTH * repeats, image_of)
         sample = np.random.default_rng(seed).permutation(len(embeddings))[:SELF_SEARCHES]
-        itself = _search(index, embeddings[sample], 10 * repeats, picture_of)
+        itself = _search(index, embeddings[sample], 10 * repeats, image_of)
         name, per_item = type(index).__name__, size / index.ntotal
     exact = _exact(queries, embeddings)
-    bootstrap = PictureBootstrap(truth, seed)
+    bootstrap = ImageBootstrap(truth, seed)
     exact_scores, index_scores = (scores(_places(hits, truth)) for hits in (exact, found))
     kept = ("R@1", "R@5", "R@10", "nDCG@10")
     return IndexCost(
@@ -105,7 +105,7 @@ def measure_index(
         same_first_10=float(
             np.mean([len(set(a[:10]) & set(b[:10])) / len(a[:10]) for a, b in zip(exact, found, strict=True)])
         ),
-        self_found=float(np.mean([picture in hits[:10] for picture, hits in zip(sample, itself, strict=True)])),
+        self_found=float(np.mean([image in hits[:10] for image, hits in zip(sample, itself, strict=True)])),
     )
 
 
@@ -124,24 +124,24 @@ def _open_index(folder: str) -> Iterator[tuple[Any, int]]:
 
 
 def _whole_folder(collection: Collection) -> tuple[np.ndarray, list[list[int]]]:
-    """Embeddings and rows of all pictures of the folder, those of the collection first."""
+    """Embeddings and rows of all images of the folder, those of the collection first."""
     parts = [part for part in (collection.pairs, collection.trained_on, collection.others) if part is not None]
     return np.concatenate([part.embeddings for part in parts]), [rows for part in parts for rows in part.rows]
 
 
-def _search(index: Any, queries: np.ndarray, depth: int, picture_of: np.ndarray) -> list[list[int]]:
-    """The pictures that each query finds, best first; several rows of one picture count once."""
+def _search(index: Any, queries: np.ndarray, depth: int, image_of: np.ndarray) -> list[list[int]]:
+    """The images that each query finds, best first; several rows of one image count once."""
     hits = []
     for start in range(0, len(queries), CHUNK):
         ids = index.search(queries[start : start + CHUNK], min(depth, index.ntotal))[1]  # [c, depth]
         for of_query in ids:
-            pictures = picture_of[of_query[of_query >= 0]]
-            hits.append(list(dict.fromkeys(pictures[pictures >= 0].tolist()))[:DEPTH])
+            images = image_of[of_query[of_query >= 0]]
+            hits.append(list(dict.fromkeys(images[images >= 0].tolist()))[:DEPTH])
     return hits
 
 
 def _exact(queries: np.ndarray, embeddings: np.ndarray) -> list[list[int]]:
-    """The first pictures of each query by an exact search."""
+    """The first images of each query by an exact search."""
     depth = min(DEPTH, len(embeddings))
     hits: list[list[int]] = []
     for start in range(0, len(queries), CHUNK):
@@ -153,10 +153,7 @@ def _exact(queries: np.ndarray, embeddings: np.ndarray) -> list[list[int]]:
 
 
 def _places(hits: list[list[int]], wanted: np.ndarray) -> np.ndarray:
-    """The rank of each query's picture among its hits; infinity where it is not among them."""
+    """The rank of each query's image among its hits; infinity where it is not among them."""
     return np.array(
-        [
-            of_query.index(picture) if picture in of_query else np.inf
-            for of_query, picture in zip(hits, wanted, strict=True)
-        ]
+        [of_query.index(image) if image in of_query else np.inf for of_query, image in zip(hits, wanted, strict=True)]
     )

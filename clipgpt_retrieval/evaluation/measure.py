@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipgpt_retrieval.evaluation.blend import CHOSEN_BY, Blend, blended_ranks, measure_blend
-from clipgpt_retrieval.evaluation.calibration import Calibration, best_hits, halves, measure_calibration
 from clipgpt_retrieval.evaluation.captions import Captioned, measure_captions
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.compose import Compose
@@ -22,8 +21,9 @@ from clipgpt_retrieval.evaluation.report import (
     Report,
     Retrieved,
 )
-from clipgpt_retrieval.evaluation.retrieval import caption_ranks, ranks, recall_curve, scores
-from clipgpt_retrieval.evaluation.uncertainty import Figure, PictureBootstrap
+from clipgpt_retrieval.metrics.calibration import Calibration, best_hits, halves, measure_calibration
+from clipgpt_retrieval.metrics.retrieval import caption_ranks, ranks, recall_curve, scores
+from clipgpt_retrieval.metrics.uncertainty import Figure, ImageBootstrap
 
 NO_CLIP = "the folder has no text_emb/ with these captions and no --clip_model was given"
 
@@ -36,7 +36,7 @@ class Evidence:
         model: path of the clipgpt model.
         collection: what is evaluated.
         encoded: its captions as queries.
-        captioned: its pictures with captions, or None where none were asked for.
+        captioned: its images with captions, or None where none were asked for.
         compose: figures of interleaved queries, or why there are none.
     """
 
@@ -53,7 +53,7 @@ def measure(evidence: Evidence, *, index: str | None, test_set: TestSet | str | 
     Args:
         evidence: what the models gave.
         index: a clip-retrieval index folder of the collection's folder.
-        test_set: Karpathy's test pictures, why they cannot be had, or None where nobody asked for them.
+        test_set: Karpathy's test images, why they cannot be had, or None where nobody asked for them.
         seed: of resamples and halves.
     """
     collection, encoded = evidence.collection, evidence.encoded
@@ -71,7 +71,7 @@ def measure(evidence: Evidence, *, index: str | None, test_set: TestSet | str | 
     found_karpathy = _karpathy(evidence, test_set, left_out)
     caption_report = None if evidence.captioned is None else measure_captions(evidence.captioned, seed)
     if caption_report is None:
-        left_out.append(LeftOut("captions", "--caption_pictures is 0"))
+        left_out.append(LeftOut("captions", "--caption_images is 0"))
     else:
         left_out += [LeftOut(metric, why) for metric, why in caption_report.left_out.items()]
         if collection.trained_on is None:
@@ -82,7 +82,7 @@ def measure(evidence: Evidence, *, index: str | None, test_set: TestSet | str | 
         model=evidence.model,
         collection=collection.folder,
         part=collection.part,
-        pictures=len(collection.pairs),
+        images=len(collection.pairs),
         captions=len(truth),
         clip=None if encoded.clip is None else encoded.clip.origin,
         seed=seed,
@@ -160,12 +160,12 @@ def _shared_retrieval(
         of_both = _figures(of_clipgpt, truth[clip.queries], seed)
         return [*found, Retrieved("text to image", f"{CLIPGPT}, the same queries", count, of_both)]
     backwards = caption_ranks(clip.embeddings, gallery, truth)
-    of_pictures = _figures(backwards, np.arange(len(gallery)), seed)
-    return [*found, Retrieved("image to text", CLIP, len(gallery), of_pictures)]
+    of_images = _figures(backwards, np.arange(len(gallery)), seed)
+    return [*found, Retrieved("image to text", CLIP, len(gallery), of_images)]
 
 
 def _differences(of_clipgpt: np.ndarray, of_clip: np.ndarray, truth: np.ndarray, seed: int) -> list[Difference]:
-    bootstrap = PictureBootstrap(truth, seed)
+    bootstrap = ImageBootstrap(truth, seed)
     first, second = scores(of_clipgpt), scores(of_clip)
     return [
         Difference(CLIPGPT, CLIP, name, bootstrap.compare(first[name], second[name]))
@@ -173,8 +173,8 @@ def _differences(of_clipgpt: np.ndarray, of_clip: np.ndarray, truth: np.ndarray,
     ]
 
 
-def _figures(places: np.ndarray, pictures: np.ndarray, seed: int) -> dict[str, Figure]:
-    bootstrap = PictureBootstrap(pictures, seed)
+def _figures(places: np.ndarray, images: np.ndarray, seed: int) -> dict[str, Figure]:
+    bootstrap = ImageBootstrap(images, seed)
     means = {name: bootstrap.mean(values) for name, values in scores(places).items()}
     return {**means, "median rank": bootstrap.median(places + 1.0)}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from clipgpt_retrieval.evaluation.blend import Blend
 from clipgpt_retrieval.evaluation.examples import Example
-from clipgpt_retrieval.evaluation.pictures import thumbnail
 from clipgpt_retrieval.evaluation.report import CLIP, CLIPGPT, Report
 from clipgpt_retrieval.evaluation.tables import headline, tables
+from clipgpt_retrieval.evaluation.thumbnails import thumbnail
 
 COLOURS = {CLIPGPT: "#0b6e4f", CLIP: "#b4540a"}
 CURVE_COLOURS = ["#0b6e4f", "#4c956c", "#7a5195", "#b4540a", "#2f4b7c"]
@@ -28,7 +28,7 @@ def page(report: Report) -> str:
         headline=headline(report),
         tables={table.title: table for table in tables(report)},
         charts=_charts(report),
-        pictures=_pictures(report),
+        images=_images(report),
         plotly=get_plotlyjs(),
     )
 
@@ -56,9 +56,9 @@ class Chart:
 
 def _charts(report: Report) -> dict[str, Chart]:
     """The charts by the title of the table that each stands under."""
-    charts = {"Retrieval": ("Share of the queries whose picture is among the first k", _recall_chart(report))}
+    charts = {"Retrieval": ("Share of the queries whose image is among the first k", _recall_chart(report))}
     if report.blend is not None:
-        charts["Best blend"] = ("Figures over clipgpt_weight, on all pictures", _blend_chart(report.blend))
+        charts["Best blend"] = ("Figures over clipgpt_weight, on all images", _blend_chart(report.blend))
     return {
         under: Chart(title, chart.to_html(full_html=False, include_plotlyjs=False, config=CHART_CONFIG))
         for under, (title, chart) in charts.items()
@@ -68,7 +68,7 @@ def _charts(report: Report) -> dict[str, Chart]:
 def _recall_chart(report: Report) -> Any:
     chart = _chart("k", "R@k")
     for name, curve in report.curves.items():
-        k = list(range(1, min(len(curve), report.pictures) + 1))
+        k = list(range(1, min(len(curve), report.images) + 1))
         chart.add_scatter(x=k, y=curve[: len(k)], name=name, mode="lines", line={"color": COLOURS[name], "width": 2.5})
     chart.update_xaxes(type="log", tickvals=[1, 2, 5, 10, 20, 50, 100])
     return chart
@@ -98,9 +98,9 @@ def _chart(x: str, y: str) -> Any:
     return chart
 
 
-def _pictures(report: Report) -> dict[str, str]:
-    """The pictures of the best and worst queries that can be had, as ``data:`` addresses by name."""
-    names = {hit.picture for example in (*report.best, *report.worst) for hit in (example.asked_for, *_hits(example))}
+def _images(report: Report) -> dict[str, str]:
+    """The images of the best and worst queries that can be had, as ``data:`` addresses by name."""
+    names = {hit.image for example in (*report.best, *report.worst) for hit in (example.asked_for, *_hits(example))}
     shown = {name: thumbnail(name, report.collection) for name in sorted(names)}
     return {name: data for name, data in shown.items() if data is not None}
 

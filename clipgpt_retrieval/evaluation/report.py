@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipgpt_retrieval.evaluation.blend import Blend
-from clipgpt_retrieval.evaluation.calibration import Calibration
 from clipgpt_retrieval.evaluation.captions import CaptionReport
 from clipgpt_retrieval.evaluation.compose import Compose
 from clipgpt_retrieval.evaluation.examples import Example
 from clipgpt_retrieval.evaluation.faiss_index import IndexCost
 from clipgpt_retrieval.evaluation.karpathy import KarpathyFigures
-from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure
+from clipgpt_retrieval.metrics.calibration import Calibration
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure
 
 CLIPGPT = "CLIP-GPT"
 CLIP = "CLIP's text tower"
@@ -73,8 +73,8 @@ class Report:
     Attributes:
         model: path of the clipgpt model.
         collection: the embeddings folder.
-        part: in words, which of its pictures were measured on.
-        pictures: how many.
+        part: in words, which of its images were measured on.
+        images: how many.
         captions: how many queries they make.
         clip: in words, where CLIP's text embeddings came from, or None.
         seed: of resamples and halves.
@@ -96,7 +96,7 @@ class Report:
     model: str
     collection: str
     part: str
-    pictures: int
+    images: int
     captions: int
     clip: str | None
     seed: int

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from clipgpt_retrieval.evaluation.blend import CHOSEN_BY
 from clipgpt_retrieval.evaluation.report import Report
-from clipgpt_retrieval.evaluation.uncertainty import Comparison, Figure
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure
 
 SHARES = ("R@1", "R@5", "R@10")
 IN_HUNDREDTHS = (*SHARES, "CIDEr-D")
@@ -47,7 +47,7 @@ def tables(report: Report) -> list[Table]:
 def headline(report: Report) -> str:
     """The answer in a sentence or two."""
     first = report.retrieval[0].figures
-    said = f"CLIP-GPT puts the right picture among the first ten for {_share(first['R@10'].value)} of the queries"
+    said = f"CLIP-GPT puts the right image among the first ten for {_share(first['R@10'].value)} of the queries"
     if not report.differences:
         return f"{said}. There was no CLIP text tower to compare it with."
     [on_first_10] = [one.comparison for one in report.differences if one.figure == "R@10"]
@@ -66,8 +66,8 @@ def _retrieval(report: Report) -> Table:
             ["queries", *(f"{one.queries:,}" for one in report.retrieval)],
             *([name, *(_interval(name, one.figures[name]) for one in report.retrieval)] for name in names),
         ],
-        f"A gallery of {report.pictures:,} pictures, searched exactly; R@k in per cent. In parentheses the 95 % "
-        "bootstrap interval over pictures. Every caption is a query; from image to text the best of a picture's own "
+        f"A gallery of {report.images:,} images, searched exactly; R@k in per cent. In parentheses the 95 % "
+        "bootstrap interval over images. Every caption is a query; from image to text the best of an image's own "
         "captions counts.",
     )
 
@@ -87,7 +87,7 @@ def _differences(report: Report) -> Table | None:
             ]
             for one in report.differences
         ],
-        "The same queries by both encoders; p by a paired sign-flip permutation test over pictures, two-sided.",
+        "The same queries by both encoders; p by a paired sign-flip permutation test over images, two-sided.",
     )
 
 
@@ -103,7 +103,7 @@ def _blend(report: Report) -> Table | None:
             [f"{CHOSEN_BY} less CLIP-GPT's", _difference(CHOSEN_BY, blend.against_clipgpt)],
             [f"{CHOSEN_BY} less CLIP's text tower's", _difference(CHOSEN_BY, blend.against_clip)],
         ],
-        f"The weight was chosen by {CHOSEN_BY} on {blend.chosen_on:,} of the pictures and measured on the other "
+        f"The weight was chosen by {CHOSEN_BY} on {blend.chosen_on:,} of the images and measured on the other "
         f"{blend.measured_on:,}, in the whole gallery. Against CLIP-GPT alone p {_p(blend.against_clipgpt)}, against "
         f"CLIP's text tower p {_p(blend.against_clip)}.",
     )
@@ -120,9 +120,9 @@ def _index(report: Report) -> Table | None:
             ["exact", *(_interval(name, figure) for name, figure in index.exact.items())],
             [index.index, *(_interval(name, figure) for name, figure in index.through_index.items())],
         ],
-        f"Both search all {index.gallery:,} pictures of the folder. {index.bytes_per_item:,.0f} bytes an item. nDCG@10 "
+        f"Both search all {index.gallery:,} images of the folder. {index.bytes_per_item:,.0f} bytes an item. nDCG@10 "
         f"changes by {_difference('nDCG@10', index.cost)}, p {_p(index.cost)}. Of the exact search's first ten the "
-        f"index finds {_share(index.same_first_10)}; {_share(index.self_found)} of the pictures are among the first "
+        f"index finds {_share(index.same_first_10)}; {_share(index.self_found)} of the images are among the first "
         "ten for their own embedding"
         + ("." if index.self_found > 0.5 else ", so its items may not be this folder's rows, or nprobe is too low."),
     )
@@ -138,7 +138,7 @@ def _karpathy(report: Report) -> Table | None:
             *([f"text to image {k}", *(f"{one.text_to_image[k]:.1f}" for one in report.karpathy)] for k in SHARES),
             *([f"image to text {k}", *(f"{one.image_to_text[k]:.1f}" for one in report.karpathy)] for k in SHARES),
         ],
-        "In per cent, five captions a picture, as papers print them; 1K is the mean over folds of 1,000 pictures.",
+        "In per cent, five captions an image, as papers print them; 1K is the mean over folds of 1,000 images.",
     )
 
 
@@ -151,7 +151,7 @@ def _captions(report: Report) -> Iterable[Table]:
         "Captions",
         ["captions by", *metrics],
         [[name, *(f"{100 * of_name[m]:.1f}" for m in metrics)] for name, of_name in found.scores.items()],
-        f"{found.pictures:,} pictures, in hundredths as papers print them; tokenizer: {found.tokenizer}. The nearest "
+        f"{found.images:,} images, in hundredths as papers print them; tokenizer: {found.tokenizer}. The nearest "
         f"caption is that of the most similar of {found.nearest_among}. Generating changes "
         f"CIDEr-D by {_difference('CIDEr-D', found.worth_generating)}, p {_p(found.worth_generating)}.",
     )
@@ -165,12 +165,12 @@ def _captions(report: Report) -> Iterable[Table]:
     )
     yield Table(
         "Round trip: captions read back",
-        ["captions by", "cosine to the picture", "finds it first", "among the first ten"],
+        ["captions by", "cosine to the image", "finds it first", "among the first ten"],
         [
             [name, f"{trip.cosine:.3f}", _share(trip.recall_at_1), _share(trip.recall_at_10)]
             for name, trip in found.round_trip.items()
         ],
-        "The cosine is that of the caption's image embedding; the caption of another picture shows where chance lies.",
+        "The cosine is that of the caption's image embedding; the caption of another image shows where chance lies.",
     )
 
 
@@ -180,9 +180,9 @@ def _calibration(report: Report) -> Table:
         "Is there anything to find?",
         ["similarity of the best hit to", "area under the curve"],
         [[name, _interval("AUC", figure)] for name, figure in found.auc.items()],
-        "Half of the pictures are taken out of the gallery: captions of these have no match. 0.5 is a coin, 1 never "
+        "Half of the images are taken out of the gallery: captions of these have no match. 0.5 is a coin, 1 never "
         f"errs. Proposed min_similarity: {found.threshold}, a cosine to the image embedding. So chosen on other "
-        f"pictures, it keeps {_share(found.kept)} of the queries with a match and rejects "
+        f"images, it keeps {_share(found.kept)} of the queries with a match and rejects "
         f"{_share(found.rejected)} of those without"
         + (
             "; it was written into the model's config."
@@ -200,8 +200,8 @@ def _compose(report: Report) -> Table | None:
         "Interleaved queries",
         ["asked with", *SHARES],
         [[name, *(_interval(k, figures[k]) for k in SHARES)] for name, figures in found.figures.items()],
-        f"{found.queries:,} queries in a gallery of {found.gallery:,} pictures, without each query's own. With the "
-        f"pictures R@10 changes by {_difference('R@10', found.against_text)} against the text alone, p "
+        f"{found.queries:,} queries in a gallery of {found.gallery:,} images, without each query's own. With the "
+        f"images R@10 changes by {_difference('R@10', found.against_text)} against the text alone, p "
         f"{_p(found.against_text)}.",
     )
 

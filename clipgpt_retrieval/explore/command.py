@@ -11,7 +11,7 @@ from clipgpt_retrieval.errors import InputError
 if TYPE_CHECKING:
     from clipgpt_retrieval.engine import ClipGpt
     from clipgpt_retrieval.explore.contents import Contents
-    from clipgpt_retrieval.explore.source import Source
+    from clipgpt_retrieval.index.source import Source
 
 LEVELS_AT_ONCE = 8
 """Clusters that are opened together, so that their captions fill a batch; what they say is kept after each lot."""
@@ -43,8 +43,8 @@ def explore(
         outliers: look for the items least like any other.
         walk: browse from text to items to clusters in the terminal.
     """
-    from clipgpt_retrieval.explore.source import check_model_fits, open_index
-    from clipgpt_retrieval.model.places import clip_dim_of, read_config
+    from clipgpt_retrieval.index.source import check_model_fits, open_index
+    from clipgpt_retrieval.model.resolve import clip_dim_of, read_config
     from clipgpt_retrieval.storage import exists
 
     if output_folder is None and (compare or sample or duplicates or outliers):
@@ -83,7 +83,7 @@ def explore(
 
 
 def _comparable(compare: str, source: Source) -> Source:
-    from clipgpt_retrieval.explore.source import open_index
+    from clipgpt_retrieval.index.source import open_index
 
     other = open_index(compare)
     if other.items.dimension != source.items.dimension:
@@ -98,7 +98,7 @@ def _comparable(compare: str, source: Source) -> Source:
 def _outlined_while_importing(index: str, num_clusters: int, levels: int, draws: bool) -> dict[str, dict[str, Any]]:
     """The outline down to a level, from a process that ends before the model is loaded: its memory comes back.
 
-    Meanwhile this one imports what captions need, and what the map's pictures are drawn with.
+    Meanwhile this one imports what captions need, and what the map's images are drawn with.
     """
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
@@ -117,7 +117,7 @@ def _outlined(index: str, num_clusters: int, levels: int) -> dict[str, dict[str,
     from tqdm import tqdm
 
     from clipgpt_retrieval.explore.outline import Outline
-    from clipgpt_retrieval.explore.source import open_index
+    from clipgpt_retrieval.index.source import open_index
 
     source = open_index(index)
     outline = Outline(source.items, source.file, num_clusters)
@@ -189,7 +189,7 @@ def _write(
     with new_folder(output_folder, last="toc.json") as folder:
         title = f"{name}: {tree['num_items']:,} items"
         map_page.write_page(tree, title, folder / "map.html")
-        map_page.write_pictures(tree, title, [folder / "map.png", folder / "map.svg"])
+        map_page.write_images(tree, title, [folder / "map.png", folder / "map.svg"])
         if asked["sample"]:
             rows = findings.stratified_sample(contents, clipgpt, asked["sample"])
             write_rows(rows, folder, "sample", f"A sample of {name}", f"{len(rows)} items, by cluster.")

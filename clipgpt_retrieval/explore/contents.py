@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine.generation import no_yield_point
 from clipgpt_retrieval.explore.cache import Cache, model_fingerprint
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
-from clipgpt_retrieval.explore.source import check_model_fits
-from clipgpt_retrieval.generation import no_pause
-from clipgpt_retrieval.items import Items, unit_rows
+from clipgpt_retrieval.index.items import Items, unit_rows
+from clipgpt_retrieval.index.source import check_model_fits
 
 DISTINCTION = 0.5
 """How far a centre is moved from its siblings' mean, in units of its distance. At 1, captions of real clusters turn
-into repetitions, as no picture lies there."""
+into repetitions, as no image lies there."""
 
 
 LOOK_SECONDS = 0.2
@@ -79,12 +79,12 @@ class Contents:
         self._captions: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
 
-    def open(self, cluster: str | None = None, *, pause: Callable[[], None] = no_pause) -> dict[str, Any]:
+    def open(self, cluster: str | None = None, *, yield_point: Callable[[], None] = no_yield_point) -> dict[str, Any]:
         """The clusters of the root, or of the cluster with this id.
 
         Args:
             cluster: what is opened.
-            pause: called now and then while another thread computes; what it raises ends the wait.
+            yield_point: called now and then while another thread computes; what it raises ends the wait.
 
         Returns:
             ``{"num_items", "cluster", "trail", "clusters", "example_ids"}``, ready for JSON; see `Cluster`.
@@ -92,7 +92,7 @@ class Contents:
         Raises:
             NotFoundError: there is no such cluster.
         """
-        with self._turn(pause):
+        with self._turn(yield_point):
             level = self.outline.level(cluster)
             clusters = [
                 asdict(Cluster(**captions, **shape))
@@ -123,10 +123,10 @@ class Contents:
             return self.outline.some_items(cluster, count)
 
     @contextmanager
-    def _turn(self, pause: Callable[[], None]) -> Iterator[None]:
+    def _turn(self, yield_point: Callable[[], None]) -> Iterator[None]:
         """Holds the lock: a level takes minutes on a large index, and those who wait may have others waiting."""
         while not self._lock.acquire(timeout=LOOK_SECONDS):
-            pause()
+            yield_point()
         try:
             yield
         finally:

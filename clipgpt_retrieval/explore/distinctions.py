@@ -1,6 +1,6 @@
 """What sets each of some clusters apart from the others, in a few words of its caption.
 
-As in discriminative captioning, words count by how much better they fit one picture than those beside it (Vedantam et
+As in discriminative captioning, words count by how much better they fit one image than those beside it (Vedantam et
 al. 2017, arXiv:1701.02870). Here the phrases of a caption compete, and a phrase fits a cluster as the model's own query
 embedding of its noun does: nouns recur from caption to caption, so that little has to be read for many clusters, and
 nothing more is generated.
@@ -13,7 +13,7 @@ import numpy as np
 
 from clipgpt_retrieval.engine import ClipGpt
 
-OPENING = re.compile(r"^(?:an? |the )?(?:photo|picture|image|photograph|view) of ", re.IGNORECASE)
+OPENING = re.compile(r"^(?:an? |the )?(?:photo|image|image|photograph|view) of ", re.IGNORECASE)
 CUTS = re.compile(
     r"\s*[,.;]\s*|\s+and\s+"
     r"|\s+(?:can be seen|is|are)\b\s*"

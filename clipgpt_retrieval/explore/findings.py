@@ -8,7 +8,7 @@ import numpy as np
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.leaves import weighted_kmeans
-from clipgpt_retrieval.items import Items
+from clipgpt_retrieval.index.items import Items
 
 COMPARED_ITEMS = 20_000
 PROBED_ITEMS = 2_000

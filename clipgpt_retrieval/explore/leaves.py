@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import faiss
 import numpy as np
 
-from clipgpt_retrieval.items import InvertedLists, Items, unit_rows
+from clipgpt_retrieval.index.items import InvertedLists, Items, unit_rows
 
 SAMPLE_SIZE = 50_000
 """The most items that are read to cluster an index whose inverted lists do not suffice."""

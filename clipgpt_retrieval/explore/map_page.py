@@ -1,4 +1,4 @@
-"""The map of an index: one HTML file that needs no network, and pictures of it for a paper."""
+"""The map of an index: one HTML file that needs no network, and images of it for a paper."""
 
 import json
 from importlib import resources
@@ -7,7 +7,7 @@ from typing import Any
 
 SHADES = "tab20"
 WHOLE_FIGURE = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.95}
-"""Where the map stands, with room for a title: matplotlib's own "tight" draws every picture twice to find that out."""
+"""Where the map stands, with room for a title: matplotlib's own "tight" draws every image twice to find that out."""
 
 
 def write_page(tree: dict[str, Any], title: str, file: Path) -> None:
@@ -24,7 +24,7 @@ def write_page(tree: dict[str, Any], title: str, file: Path) -> None:
     file.write_text(template.replace("__DATA__", data), encoding="utf-8")
 
 
-def write_pictures(tree: dict[str, Any], title: str, files: list[Path]) -> None:
+def write_images(tree: dict[str, Any], title: str, files: list[Path]) -> None:
     """Draws the first level of the tree; the ending of each file (``.png``, ``.svg``) says how."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

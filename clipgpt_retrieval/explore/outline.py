@@ -10,7 +10,7 @@ from clipgpt_retrieval.errors import InputError, NotFoundError
 from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.layout import positions
 from clipgpt_retrieval.explore.leaves import Leaves, find_leaves, weighted_kmeans
-from clipgpt_retrieval.items import Items, unit_rows
+from clipgpt_retrieval.index.items import Items, unit_rows
 
 DEFAULT_NUM_CLUSTERS = 24
 MIN_NUM_CLUSTERS, MAX_NUM_CLUSTERS = 2, 500

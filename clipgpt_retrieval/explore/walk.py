@@ -8,7 +8,7 @@ import numpy as np
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.explore.contents import Contents
-from clipgpt_retrieval.items import unit_rows
+from clipgpt_retrieval.index.items import unit_rows
 
 NUM_SHOWN = 8
 NUM_AXES = 3

@@ -19,7 +19,7 @@ from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
 from clipgpt_retrieval.model.mapped import MappedWeights, has_mapped_weights
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.model.places import as_folder, config_in
+from clipgpt_retrieval.model.resolve import as_folder, config_in
 from clipgpt_retrieval.storage import new_folder
 
 

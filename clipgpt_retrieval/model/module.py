@@ -36,7 +36,7 @@ class Prediction:
 
     Attributes:
         query: the best vector to search an index with.
-        image: the best guess at the picture's own embedding.
+        image: the best guess at the image's own embedding.
     """
 
     query: Tensor
@@ -156,7 +156,7 @@ class ClipFusion(nn.Module):
     """Language model's state to captioner's state: ``[b, t, h]`` and embeddings ``[b, d]`` to ``[b, t, h]``.
 
     The embedding joins the last hidden states, not the input. A frozen backbone's states of a text are then the
-    same whatever the picture, so that they are computed once for a whole training.
+    same whatever the image, so that they are computed once for a whole training.
     """
 
     mean: Tensor
@@ -172,7 +172,7 @@ class ClipFusion(nn.Module):
         self.register_buffer("mean", torch.zeros(config.clip_dim))
 
     def forward(self, states: Tensor, embeddings: Tensor) -> Tensor:
-        # CLIP's pictures share a large mean, which would drown what tells them apart.
+        # CLIP's images share a large mean, which would drown what tells them apart.
         centred = (embeddings - self.mean) * embeddings.shape[-1] ** 0.5  # [..., d]
         inner = nn.functional.gelu(self.of_states(self.norm(states)) + self.of_embedding(centred))
         return states + self.out(self.dropout(inner))  # [..., h]

@@ -6,7 +6,7 @@ The format is that of General-GPT's notebook ``CLIP_GPT_COCO.ipynb``::
     caption   [CLIP IN] <embedding> [\CLIP IN] Caption: [{caption}].
 
 An interleaved query is a run of segments, each written as above, that ends in ``[CLIP OUT]``. One that asks for a text
-ends in ``Caption: [{answer}].`` instead, so that a picture alone asks for its caption.
+ends in ``Caption: [{answer}].`` instead, so that an image alone asks for its caption.
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,11 +117,11 @@ class SequenceFormat:
         return self._captioned(self._whole(caption))
 
     def text_opening_ids(self) -> list[int]:
-        """The opening of a caption of no picture."""
+        """The opening of a caption of no image."""
         return self.tokenize(self._opening)
 
     def text_ids(self, text: str) -> list[int]:
-        """A caption of no picture, as training reads it for the language alone."""
+        """A caption of no image, as training reads it for the language alone."""
         return self.tokenize(self._whole(text))
 
     def _whole(self, caption: str) -> str:

@@ -6,7 +6,7 @@ from tokenizers import decoders, pre_tokenizers
 from transformers import AutoTokenizer, GPT2TokenizerFast, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from clipgpt_retrieval.errors import ModelError
-from clipgpt_retrieval.storage import at_hand
+from clipgpt_retrieval.storage import local_copy
 
 
 def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
@@ -18,7 +18,7 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
         ModelError: it cannot be loaded.
     """
     try:
-        with at_hand(path) as place:
+        with local_copy(path) as place:
             folder = Path(place)
             if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
                 return GPT2TokenizerFast.from_pretrained(folder)

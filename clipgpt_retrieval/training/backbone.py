@@ -14,7 +14,7 @@ from transformers import (
 from clipgpt_retrieval.errors import InputError, ModelError
 from clipgpt_retrieval.model.config import SPECIAL_TOKENS
 from clipgpt_retrieval.model.tokenizer import load_tokenizer
-from clipgpt_retrieval.storage import at_hand
+from clipgpt_retrieval.storage import local_copy
 
 SCRATCH_SIZES = {"tiny": (2, 128, 4), "small": (6, 384, 6)}
 """Layers, width and heads of ``scratch:NAME``."""
@@ -40,7 +40,7 @@ def load_backbone(
         return _scratch(backbone.removeprefix("scratch:"), tokenizer, width)
     path, gguf_file = _gguf_parts(backbone)
     try:
-        with at_hand(path) as place:
+        with local_copy(path) as place:
             model = AutoModelForCausalLM.from_pretrained(place, gguf_file=gguf_file, dtype=torch.float32)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(

@@ -2,7 +2,7 @@
 
 import torch
 
-from clipgpt_retrieval.model.packed import has_bfloat16_units
+from clipgpt_retrieval.engine.precision import has_bfloat16_units
 
 
 def has_bfloat16(device: torch.device | str) -> bool:

@@ -14,7 +14,7 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.sequence import PLACEHOLDER, ClipGptSequence, Segment, SequenceFormat
 
-PictureWithCaption = tuple[np.ndarray, str]
+ImageWithCaption = tuple[np.ndarray, str]
 """An embedding, float32 ``[d]`` of unit norm, and one of its captions."""
 
 QueryWithAnswer = tuple[list[Segment], str]
@@ -70,7 +70,7 @@ class Collator:
             ends=torch.tensor([len(sequence) - 1 for sequence in sequences]),
         )
 
-    def caption_batch(self, rows: Sequence[PictureWithCaption]) -> Batch:
+    def caption_batch(self, rows: Sequence[ImageWithCaption]) -> Batch:
         """Captioned embeddings; the caption and its closing are labelled, the prompt is where it is said with them."""
         ids, mask = _padded([self._caption_ids(caption) for _, caption in rows])
         prompt = self.sequences.captioned_ids() if self.encode_text_loss else self.sequences.caption_prompt_ids()
@@ -85,7 +85,7 @@ class Collator:
         return Batch(ids, mask, embeddings, _labelled_after([len(prompt) for prompt in prompts], ids, mask))
 
     def text_batch(self, texts: Sequence[str]) -> Batch:
-        """Captions of no picture, from which the language alone is learned."""
+        """Captions of no image, from which the language alone is learned."""
         ids, mask = _padded([self._text_ids(text) for text in texts])
         opening = self.sequences.text_opening_ids()
         labels = _labelled_after([len(opening)] * len(texts), ids, mask)
@@ -123,7 +123,7 @@ class Collator:
             raise InputError(
                 "segments",
                 f"make {size(whole)} tokens and the backbone reads {self.context_length}: give a query of fewer "
-                "pictures and texts, or a backbone with a longer context",
+                "images and texts, or a backbone with a longer context",
             )
         return make(most)
 

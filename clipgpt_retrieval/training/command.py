@@ -49,22 +49,22 @@ def train(
             on from what it has learned.
         tokenizer: directory or hub id; needed by scratch.
         clip_model: the CLIP that made the embeddings, as clip-retrieval inference took it.
-        validation_fraction: share of the pictures that is kept to measure on.
+        validation_fraction: share of the images that is kept to measure on.
         steps: optimiser steps, instead of the recipe's.
-        batch_size: pictures in a step, instead of the recipe's.
+        batch_size: images in a step, instead of the recipe's.
         learning_rate: of the optimiser, instead of the recipe's.
         captions: captions_train2017.json of COCO or a split file of Karpathy's, joined to the folder by file name.
-        say: column of the metadata with what to say of a picture, such as synthetic captions, where its captions (alt
+        say: column of the metadata with what to say of an image, such as synthetic captions, where its captions (alt
             texts, say) are what it is to be found by.
         stream: read a window at a time, for collections larger than the memory.
         cache_gb: local disk that copies of a streamed remote folder's files may take, in gigabytes; 0: no copies.
         weights: how much of a step comes of each folder, such as 3,1.
-        interleaved: JSONL file of interleaved queries over rows of the folder, which ask for a picture or for a text,
+        interleaved: JSONL file of interleaved queries over rows of the folder, which ask for an image or for a text,
             learned beside the captions; docs/training.md shows a line of each.
-        interleaved_weight: how many interleaved queries a step has for each of its pictures.
-        texts: file of captions without pictures, a line each: the language is learned from them too.
-        texts_weight: how many of these captions a step has for each of its pictures.
-        hard_negatives: how many of the pictures most like it each picture's query is told from, beside the step's own.
+        interleaved_weight: how many interleaved queries a step has for each of its images.
+        texts: file of captions without images, a line each: the language is learned from them too.
+        texts_weight: how many of these captions a step has for each of its images.
+        hard_negatives: how many of the images most like it each image's query is told from, beside the step's own.
         predicted_share: share of the captions that are said of what the model predicts for them, so that what a query
             was understood as fills in less that nobody said.
         embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a

@@ -9,24 +9,24 @@ from typing import Any
 import numpy as np
 from braceexpand import braceexpand
 
-from clipgpt_retrieval.caption_files import CaptionFile, read_captions
+from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
+from clipgpt_retrieval.data.embedding_folder import FolderReader, Pairs, content_fingerprint, joined, read_pairs
+from clipgpt_retrieval.data.interleaved import Answered, Interleaved, read_answered, read_interleaved
+from clipgpt_retrieval.data.samplers import InMemory, Windows
+from clipgpt_retrieval.data.split import Split, split_kind
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.storage import file_sizes
-from clipgpt_retrieval.training.interleaved import Answered, Interleaved, read_answered, read_interleaved
-from clipgpt_retrieval.training.pairs import FolderReader, Pairs, content_fingerprint, joined, read_pairs
-from clipgpt_retrieval.training.settings import Settings, absolute
-from clipgpt_retrieval.training.shuffled import InMemory, Windows
-from clipgpt_retrieval.training.split import Split, split_kind
+from clipgpt_retrieval.training.options import Settings, absolute
 
 WINDOW_ROWS = 32_768
 """Rows of a streamed folder that lie in memory together; two such windows do at a time."""
 
 MOST_MEASURED = 5_000
-"""Pictures of a streamed collection that are measured on; more cost time and tell little more."""
+"""Images of a streamed collection that are measured on; more cost time and tell little more."""
 
 
 class FolderWindows:
-    """A folder's pictures to learn from, a window of rows at a time.
+    """A folder's images to learn from, a window of rows at a time.
 
     Args:
         reader: of the folder.
@@ -42,7 +42,7 @@ class FolderWindows:
         return -(-self.reader.count // self.rows)
 
     def read(self, number: int) -> Pairs:
-        """The pictures to learn from in a window.
+        """The images to learn from in a window.
 
         Raises:
             DataError: it cannot be read.
@@ -50,7 +50,7 @@ class FolderWindows:
         return self.sides(number)[0]
 
     def sides(self, number: int) -> tuple[Pairs, Pairs]:
-        """The pictures to learn from, and those to measure on, in a window."""
+        """The images to learn from, and those to measure on, in a window."""
         start = number * self.rows
         return self.split.sides(self.reader.read(start, min(start + self.rows, self.reader.count)))
 
@@ -60,20 +60,20 @@ class Data:
     """What a run learns from and is measured on.
 
     Attributes:
-        parts: the folders' pictures to learn from.
-        at_hand: pictures to learn from that lie in memory: all, or of a stream the first.
-        validation: pictures to measure on.
+        parts: the folders' images to learn from.
+        in_memory: images to learn from that lie in memory: all, or of a stream the first.
+        validation: images to measure on.
         folders: what each folder turned out to be, for the record.
-        split: how the pictures were shared out.
+        split: how the images were shared out.
         streamed: not all of it lies in memory.
-        interleaved: queries for a picture, over the pictures to learn from, or None.
-        validation_interleaved: those over the pictures to measure on, or None.
-        answered: queries for a text, over the pictures to learn from, or None.
-        validation_answered: those over the pictures to measure on, or None.
+        interleaved: queries for an image, over the images to learn from, or None.
+        validation_interleaved: those over the images to measure on, or None.
+        answered: queries for a text, over the images to learn from, or None.
+        validation_answered: those over the images to measure on, or None.
     """
 
     parts: Sequence[Windows]
-    at_hand: Pairs
+    in_memory: Pairs
     validation: Pairs
     folders: list[dict[str, Any]]
     split: Split
@@ -86,28 +86,28 @@ class Data:
     @property
     def clip_dim(self) -> int:
         """Dimension of the embeddings."""
-        return self.at_hand.embeddings.shape[1]
+        return self.in_memory.embeddings.shape[1]
 
     @property
-    def pictures(self) -> int:
-        """Pictures to learn from; of a stream its rows, some of which may be none."""
+    def images(self) -> int:
+        """Images to learn from; of a stream its rows, some of which may be none."""
         if not self.streamed:
-            return len(self.at_hand)
+            return len(self.in_memory)
         return sum(folder["rows"] for folder in self.folders) - len(self.validation)
 
     @property
     def sizes(self) -> list[int]:
-        """Pictures of each folder, or of a stream its rows."""
-        return [folder["rows"] if self.streamed else folder["pictures"] for folder in self.folders]
+        """Images of each folder, or of a stream its rows."""
+        return [folder["rows"] if self.streamed else folder["images"] for folder in self.folders]
 
     @property
     def spread(self) -> float:
         """The standard deviation of a number of an embedding around the mean embedding."""
-        return float((self.at_hand.embeddings - self.at_hand.embeddings.mean(axis=0)).std())
+        return float((self.in_memory.embeddings - self.in_memory.embeddings.mean(axis=0)).std())
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same pictures."""
+        """The same for the same images."""
         together = "/".join(folder.get("fingerprint", folder["content"]) for folder in self.folders)
         return together if len(self.folders) == 1 else hashlib.sha256(together.encode()).hexdigest()[:16]
 
@@ -115,7 +115,7 @@ class Data:
     def captions_key(self) -> str:
         """The same for the same captions; of a stream as far as those at hand and its files' sizes tell."""
         sizes = [file_sizes(f"{folder['folder']}/metadata") for folder in self.folders] if self.streamed else []
-        both = [[pairs.captions, pairs.said] for pairs in (self.at_hand, self.validation)]
+        both = [[pairs.captions, pairs.said] for pairs in (self.in_memory, self.validation)]
         known = json.dumps([both, sizes])
         return hashlib.sha256(known.encode()).hexdigest()
 
@@ -123,8 +123,8 @@ class Data:
         """What it turned out to be, for the record."""
         return {
             "folders": self.folders,
-            "pictures": sum(self.sizes),
-            "validation_pictures": len(self.validation),
+            "images": sum(self.sizes),
+            "validation_images": len(self.validation),
             "clip_dim": self.clip_dim,
             "fingerprint": self.fingerprint,
             "split": self.split.kind,
@@ -180,14 +180,14 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, s
         parts.append(InMemory(to_learn, folder))
         learned.append(to_learn)
         measured.append(to_measure)
-        found.append({**_place(folder), "pictures": len(pairs), "fingerprint": pairs.fingerprint()})
+        found.append({**_place(folder), "images": len(pairs), "fingerprint": pairs.fingerprint()})
     return _checked(Data(parts, joined(learned), joined(measured), found, split, streamed=False))
 
 
 def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, settings: Settings) -> Data:
     most_bytes = round(settings.cache_gb * 1e9)
     parts = [FolderWindows(FolderReader(folder, captions, most_bytes, settings.say), split) for folder in folders]
-    at_hand: list[Pairs] = []
+    in_memory: list[Pairs] = []
     measured: list[Pairs] = []
     for part in parts:
         wanted = MOST_MEASURED // len(parts)
@@ -195,20 +195,20 @@ def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, se
         for number in range(len(part)):
             to_learn, to_measure = part.sides(number)
             if number == 0:
-                at_hand.append(to_learn)
+                in_memory.append(to_learn)
             measured.append(to_measure.subset(np.arange(min(len(to_measure), wanted - of_part))))
             of_part += len(measured[-1])
             if of_part >= wanted:
                 break
     found = [{**_place(part.name), "rows": part.reader.count} for part in parts]
-    return _checked(Data(parts, joined(at_hand), joined(measured), found, split, streamed=True))
+    return _checked(Data(parts, joined(in_memory), joined(measured), found, split, streamed=True))
 
 
 def _checked(data: Data) -> Data:
-    for pairs, use in ((data.at_hand, "learn from"), (data.validation, "measure on")):
+    for pairs, use in ((data.in_memory, "learn from"), (data.validation, "measure on")):
         if not len(pairs):
             raise DataError(
-                f"{', '.join(folder['folder'] for folder in data.folders)}: no picture with a caption to {use}: check "
+                f"{', '.join(folder['folder'] for folder in data.folders)}: no image with a caption to {use}: check "
                 "the names of --captions against image_path, or --validation_fraction"
             )
     return data
@@ -220,10 +220,10 @@ def _place(folder: str) -> dict[str, Any]:
 
 
 def _with_interleaved(data: Data, file: str) -> Data:
-    """With the interleaved queries to learn from and to measure on; one with pictures on both sides is in neither."""
-    interleaved, answered = read_interleaved(file, data.at_hand), read_answered(file, data.at_hand)
+    """With the interleaved queries to learn from and to measure on; one with images on both sides is in neither."""
+    interleaved, answered = read_interleaved(file, data.in_memory), read_answered(file, data.in_memory)
     if not len(interleaved) + len(answered):
-        raise DataError(f"{file}: no query is about pictures to learn from: its rows must be those of img_emb/")
+        raise DataError(f"{file}: no query is about images to learn from: its rows must be those of img_emb/")
     return replace(
         data,
         interleaved=interleaved,

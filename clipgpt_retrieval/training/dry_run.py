@@ -10,11 +10,11 @@ import torch
 
 from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.sequence import PLACEHOLDER, SequenceFormat
-from clipgpt_retrieval.training.fit import new_optimizer
+from clipgpt_retrieval.training.batches import Step
 from clipgpt_retrieval.training.lora import add_adapters
+from clipgpt_retrieval.training.options import Settings
 from clipgpt_retrieval.training.run import Run, open_run
-from clipgpt_retrieval.training.settings import Settings
-from clipgpt_retrieval.training.steps import Step
+from clipgpt_retrieval.training.trainer import new_optimizer
 
 SAMPLES = 10
 
@@ -26,7 +26,7 @@ def dry_run(**options: Any) -> str:
     """What the run of these settings would do; nothing is written.
 
     Args:
-        **options: of :class:`~clipgpt_retrieval.training.settings.Settings`.
+        **options: of :class:`~clipgpt_retrieval.training.options.Settings`.
 
     Raises:
         InputError: a setting that cannot be.
@@ -42,20 +42,20 @@ def _found(run: Run) -> list[str]:
     data, recipe = run.data, run.recipe
     folders = [
         f"{folder['folder']}: "
-        + (f"{folder['rows']} rows, streamed" if data.streamed else f"{folder['pictures']} pictures with captions")
+        + (f"{folder['rows']} rows, streamed" if data.streamed else f"{folder['images']} images with captions")
         for folder in data.folders
     ]
-    captions = sum(len(several) for several in data.at_hand.captions) / len(data.at_hand)
+    captions = sum(len(several) for several in data.in_memory.captions) / len(data.in_memory)
     parameters = sum(parameter.numel() for parameter in run.network.parameters())
     return [
         *folders,
-        f"{data.pictures} pictures to learn from, {len(data.validation)} to measure on (split by {data.split.kind}), "
+        f"{data.images} images to learn from, {len(data.validation)} to measure on (split by {data.split.kind}), "
         f"{captions:.1f} captions each",
         *([cut] if (cut := run.too_long()) else []),
-        f"embeddings of {data.clip_dim} numbers, of norm {data.at_hand.embedding_norm:.2f} as they lie there",
-        *([f"{len(data.interleaved)} interleaved queries for a picture"] if data.interleaved else []),
+        f"embeddings of {data.clip_dim} numbers, of norm {data.in_memory.embedding_norm:.2f} as they lie there",
+        *([f"{len(data.interleaved)} interleaved queries for an image"] if data.interleaved else []),
         *([f"{len(data.answered)} interleaved queries for a text"] if data.answered else []),
-        *([f"column {run.settings.say} is what is said of a picture"] if run.settings.say else []),
+        *([f"column {run.settings.say} is what is said of an image"] if run.settings.say else []),
         *([f"texts of {run.settings.texts}"] if run.settings.texts else []),
         f"recipe {recipe.name}: {recipe.summary}",
         f"{recipe.steps} steps of {recipe.batch_size}, a model of {parameters / 1e6:.0f} million parameters on "
@@ -95,7 +95,7 @@ def _shown(sequences: SequenceFormat, ids: list[int], learned: list[bool]) -> st
 
 def _cost(run: Run) -> list[str]:
     if run.recipe.freeze_backbone:
-        captions = sum(len(several) for several in run.data.at_hand.captions)
+        captions = sum(len(several) for several in run.data.in_memory.captions)
         return [f"the backbone reads {captions} captions once, and small parts are trained on what it made of them"]
     if run.recipe.lora_rank:
         add_adapters(run.network, run.recipe.lora_rank, run.sequences.special_ids)

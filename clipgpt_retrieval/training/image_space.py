@@ -1,4 +1,4 @@
-"""From the query embedding to the image embedding: where pictures lie, and how far a query's direction leads."""
+"""From the query embedding to the image embedding: where images lie, and how far a query's direction leads."""
 
 import numpy as np
 import torch
@@ -9,19 +9,19 @@ BETAS = np.linspace(0.02, 2.0, 100)
 
 
 def set_image_mean(model: ClipGptModel, embeddings: np.ndarray, beta: float) -> None:
-    """Stores the mean of the training pictures' embeddings ``[n, d]`` and a first beta."""
+    """Stores the mean of the training images' embeddings ``[n, d]`` and a first beta."""
     model.image_mean.copy_(torch.from_numpy(embeddings.mean(axis=0)))
     model.image_beta.fill_(beta)
 
 
 def fit_image_beta(model: ClipGptModel, queries: np.ndarray, images: np.ndarray) -> float:
-    """Sets beta so that ``normalised(mean + beta * query @ map)`` is nearest to the pictures.
+    """Sets beta so that ``normalised(mean + beta * query @ map)`` is nearest to the images.
 
     Args:
         model: whose ``image_mean`` is set.
         queries: query embeddings ``[n, d]`` of texts that were not trained on, since those of training texts
-            point at their pictures better than any new text's.
-        images: the pictures' embeddings ``[n, d]``, unit norm.
+            point at their images better than any new text's.
+        images: the images' embeddings ``[n, d]``, unit norm.
 
     Returns:
         The mean cosine that it reaches.

@@ -1,11 +1,11 @@
-"""The losses of ``[CLIP OUT]``: does the predicted embedding point at the right picture?"""
+"""The losses of ``[CLIP OUT]``: does the predicted embedding point at the right image?"""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
-SAME_PICTURE = 1 - 1e-4
-"""From this cosine on two embeddings are one picture's."""
+SAME_IMAGE = 1 - 1e-4
+"""From this cosine on two embeddings are one image's."""
 
 
 def info_nce(queries: Tensor, targets: Tensor, logit_scale: Tensor, negatives: Tensor | None = None) -> Tensor:
@@ -13,18 +13,18 @@ def info_nce(queries: Tensor, targets: Tensor, logit_scale: Tensor, negatives: T
 
     Args:
         queries: ``[b, d]``, of any norm.
-        targets: ``[b, d]``, unit norm; row i belongs to query i, all other pictures are its negatives.
+        targets: ``[b, d]``, unit norm; row i belongs to query i, all other images are its negatives.
         logit_scale: scalar, the logarithm of one over the temperature.
-        negatives: ``[m, d]``, unit norm: further pictures that no query asks for, save those that are its target.
+        negatives: ``[m, d]``, unit norm: further images that no query asks for, save those that are its target.
     """
     unit, scale = normalize(queries, dim=-1), logit_scale.exp()
     right = torch.arange(len(unit), device=unit.device)
-    # A step that runs over the end of an epoch may hold a picture twice.
-    twice = (targets @ targets.T > SAME_PICTURE) & (right != right[:, None])  # [b, b]
+    # A step that runs over the end of an epoch may hold an image twice.
+    twice = (targets @ targets.T > SAME_IMAGE) & (right != right[:, None])  # [b, b]
     logits = (unit @ targets.T * scale).masked_fill(twice, float("-inf"))  # [b, b]
     to_queries = cross_entropy(logits.T, right)
     if negatives is not None and len(negatives):
-        further = (unit @ negatives.T * scale).masked_fill(targets @ negatives.T > SAME_PICTURE, float("-inf"))
+        further = (unit @ negatives.T * scale).masked_fill(targets @ negatives.T > SAME_IMAGE, float("-inf"))
         logits = torch.cat([logits, further], dim=1)  # [b, b + m]
     return (cross_entropy(logits, right) + to_queries) / 2
 

@@ -39,7 +39,7 @@ def training_record(settings: dict[str, Any], found: dict[str, Any], figures: di
     Args:
         settings: all that decides the result, see ``Settings.record``.
         found: what the data turned out to be.
-        figures: on the validation pictures, of the finished model.
+        figures: on the validation images, of the finished model.
     """
     versions = {library: version(library) for library in LIBRARIES}
     record = {**settings, **found, "validation": figures, "versions": {**versions, "python": platform.python_version()}}
@@ -64,20 +64,20 @@ directory.
 
 ## What it learned from
 
-{found["pictures"]} pictures with captions, of `{settings["embeddings_folder"]}`;
-{found["validation_pictures"]} of them were not learned from but measured on. Embeddings of {settings["clip_model"]},
-{found["clip_dim"]} numbers each. It knows no pictures and captions but these, with their errors, gaps and prejudices,
+{found["images"]} images with captions, of `{settings["embeddings_folder"]}`;
+{found["validation_images"]} of them were not learned from but measured on. Embeddings of {settings["clip_model"]},
+{found["clip_dim"]} numbers each. It knows no images and captions but these, with their errors, gaps and prejudices,
 and what its backbone `{settings["backbone"]}` knows.
 
 Recipe `{recipe["name"]}` ({recipe["summary"]}), {recipe["steps"]} steps of {recipe["batch_size"]}, seed
 {settings["seed"]}. `training.json` beside this file has every setting and version.
 
-## What it reaches on the held-out pictures
+## What it reaches on the held-out images
 
 | figure | value |
 | --- | --- |
 {rows}
 
-R@k is text to image: every caption asks a gallery of the {found["validation_pictures"]} held-out pictures, so that it
+R@k is text to image: every caption asks a gallery of the {found["validation_images"]} held-out images, so that it
 falls as a gallery grows. The caption loss is the mean of a token's negative log-likelihood.
 """

@@ -4,24 +4,24 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase, set_seed
 
+from clipgpt_retrieval.data.hard_negatives import Neighbours
+from clipgpt_retrieval.data.samplers import Mixture, Shuffled
+from clipgpt_retrieval.data.text_file import TextFile
 from clipgpt_retrieval.engine import torch_device
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.storage import check_new_folder
+from clipgpt_retrieval.training.batches import Lessons, StepMaker
 from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.data import Data, folders_of, read_data
-from clipgpt_retrieval.training.figures import validation_figures
-from clipgpt_retrieval.training.gradients import Learner
+from clipgpt_retrieval.training.distributed import Ranks, join_ranks
 from clipgpt_retrieval.training.image_space import set_image_mean
-from clipgpt_retrieval.training.neighbours import Neighbours
-from clipgpt_retrieval.training.network import is_clipgpt, new_model, only_captions, trained_model
-from clipgpt_retrieval.training.ranks import Ranks, join_ranks
+from clipgpt_retrieval.training.initial_model import is_clipgpt, new_model, only_captions, trained_model
+from clipgpt_retrieval.training.options import Settings
 from clipgpt_retrieval.training.recipes import Recipe
-from clipgpt_retrieval.training.settings import Settings
-from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
-from clipgpt_retrieval.training.steps import Lessons, StepMaker
-from clipgpt_retrieval.training.texts import TextFile
+from clipgpt_retrieval.training.train_step import Learner
+from clipgpt_retrieval.training.validation import validation_figures
 
 FIRST_BETA = 0.3
 """Where the image embedding lies along the query's direction while training; fitted at the end."""
@@ -67,9 +67,9 @@ class Run:
 
     def too_long(self) -> str | None:
         """How many of the captions that lie in memory are cut to the backbone's context, in a sentence, or None."""
-        collator, both = self.collator, (self.data.at_hand, self.data.validation)
-        per_picture = [several for pairs in both for several in [*pairs.captions, *(pairs.said or [])]]
-        captions = [caption for several in per_picture for caption in several]
+        collator, both = self.collator, (self.data.in_memory, self.data.validation)
+        per_image = [several for pairs in both for several in [*pairs.captions, *(pairs.said or [])]]
+        captions = [caption for several in per_image for caption in several]
         cut = sum(map(collator.is_cut, captions))
         if not cut:
             return None
@@ -89,13 +89,13 @@ class Run:
         micro_batch, hard = settings.micro_batch or recipe.batch_size * 2, settings.hard_negatives
         return StepMaker(
             lessons=Lessons(
-                pictures=Mixture(parts, settings.mixture(data.sizes), settings.seed),
+                images=Mixture(parts, settings.mixture(data.sizes), settings.seed),
                 interleaved=data.interleaved,
                 answered=data.answered,
                 interleaved_weight=settings.interleaved_weight,
                 texts=texts,
                 texts_weight=settings.texts_weight,
-                neighbours=Neighbours(data.at_hand.embeddings, hard) if hard else None,
+                neighbours=Neighbours(data.in_memory.embeddings, hard) if hard else None,
             ),
             collator=self.collator,
             tasks=recipe.tasks,
@@ -133,7 +133,7 @@ def open_run(settings: Settings) -> Run:
     inputs = [*folders_of(settings.embeddings_folder), *settings.named_files]
     check_new_folder("output_folder", settings.output_folder, "config.json", inputs)
     data = read_data(settings)
-    recipe = settings.chosen_recipe(data.pictures)
+    recipe = settings.chosen_recipe(data.images)
     ranks = join_ranks(settings.device)
     set_seed(settings.seed)
     if is_clipgpt(settings.backbone):
@@ -144,5 +144,5 @@ def open_run(settings: Settings) -> Run:
         network, words = new_model(recipe, data.clip_dim, settings.backbone, settings.tokenizer, settings.clip_model)
     network.to(torch_device(settings.device))
     if recipe.contrastive:
-        set_image_mean(network, data.at_hand.embeddings, FIRST_BETA)
+        set_image_mean(network, data.in_memory.embeddings, FIRST_BETA)
     return Run(settings, recipe, data, network, words, ranks)

@@ -17,14 +17,14 @@ from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.storage import cache_folder, content_key, is_url, local_path
 from clipgpt_retrieval.training.checkpoints import restore_best
 from clipgpt_retrieval.training.compiled import compile_backbone
-from clipgpt_retrieval.training.display import TENSORBOARD
-from clipgpt_retrieval.training.fit import Learner, Rhythm, StepMaker, fit
-from clipgpt_retrieval.training.frozen import fit_around_frozen, start_from_ridge
+from clipgpt_retrieval.training.frozen.trainer import fit_around_frozen, start_from_ridge
 from clipgpt_retrieval.training.image_space import fit_image_beta
 from clipgpt_retrieval.training.lora import add_adapters
+from clipgpt_retrieval.training.options import Settings
 from clipgpt_retrieval.training.record import TRAINING, model_card, training_record
 from clipgpt_retrieval.training.run import Run, open_run
-from clipgpt_retrieval.training.settings import Settings
+from clipgpt_retrieval.training.train_logger import TENSORBOARD
+from clipgpt_retrieval.training.trainer import Learner, Rhythm, StepMaker, fit
 
 
 def train(embeddings_folder: str | Sequence[str], output_folder: str, **options: Any) -> dict[str, float]:
@@ -34,7 +34,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     same settings and data, and ends with the same weights.
 
     Args:
-        embeddings_folder: see :class:`~clipgpt_retrieval.training.settings.Settings`.
+        embeddings_folder: see :class:`~clipgpt_retrieval.training.options.Settings`.
         output_folder: so too.
         **options: its further settings.
 
@@ -49,7 +49,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     """
     run = open_run(Settings(embeddings_folder, output_folder, **options))
     if run.ranks.first:
-        print(f"{run.data.pictures} pictures to learn from, {len(run.data.validation)} to measure on")
+        print(f"{run.data.images} images to learn from, {len(run.data.validation)} to measure on")
         if cut := run.too_long():
             print(cut)
         if run.settings.bf16 and not run.bf16:
@@ -95,7 +95,7 @@ def _learn(run: Run, folder: Path) -> None:
         _fit(run, folder, learner, maker, measure)
         return
     if run.recipe.ridge_start:
-        start_from_ridge(run.network, run.sequences, run.data.at_hand, folder / "start")
+        start_from_ridge(run.network, run.sequences, run.data.in_memory, folder / "start")
     adapters = (
         add_adapters(run.network, run.recipe.lora_rank, run.sequences.special_ids) if run.recipe.lora_rank else None
     )

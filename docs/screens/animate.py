@@ -1,4 +1,4 @@
-"""Makes the animation of the README from a running demo: a text, its best picture, and a change of that picture.
+"""Makes the animation of the README from a running demo: a text, its best image, and a change of that image.
 
 clipgpt-retrieval demo &
 python docs/screens/animate.py http://127.0.0.1:1234
@@ -35,12 +35,12 @@ def main(url: str) -> None:
         page.locator("#searchBar").fill("")
         type_text(page, CHANGE, frames)
         page.evaluate("window.before = document.querySelector('clip-front').images")
-        page.locator("#products figure").first.get_by_label("Add this picture to the query").click()
+        page.locator("#products figure").first.get_by_label("Add this image to the query").click()
         wait_for_results(page)
         shoot(page, frames, SLOW + SLOW)
         browser.close()
-    pictures, durations = zip(*frames, strict=True)
-    pictures[0].save(FILE, save_all=True, append_images=pictures[1:], duration=list(durations), loop=0, quality=70)
+    images, durations = zip(*frames, strict=True)
+    images[0].save(FILE, save_all=True, append_images=images[1:], duration=list(durations), loop=0, quality=70)
 
 
 def type_text(page: Page, text: str, frames: list[tuple[Image.Image, int]]) -> None:
@@ -58,7 +58,7 @@ def search(page: Page) -> None:
 
 
 def wait_for_results(page: Page) -> None:
-    """Until other pictures than before are there."""
+    """Until other images than before are there."""
     page.wait_for_function(
         "() => { const { images } = document.querySelector('clip-front');"
         " return images.length > 0 && images !== window.before; }"

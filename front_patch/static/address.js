@@ -1,6 +1,6 @@
 /**
  * The state of the page in its address. What a server needs to know stands in the query string, as the stock page has
- * it; uploaded pictures stand behind the `#`, which no server sees. Whatever is not as it should be is left at its
+ * it; uploaded images stand behind the `#`, which no server sees. Whatever is not as it should be is left at its
  * default.
  */
 
@@ -14,7 +14,7 @@ import { ONLY_BAR } from "./chips.js";
  * @property {string} index
  * @property {string} query what stands in the search bar
  * @property {boolean} useMclip
- * @property {string} imageUrl picture that is searched with, or ""
+ * @property {string} imageUrl image that is searched with, or ""
  * @property {string} image the same, uploaded, in base64
  * @property {Record<string, string | boolean>} settings the stock page's other settings that are not at their default
  * @property {import("./query.js").Encoder | null} encoder null: the server's choice
@@ -23,7 +23,7 @@ import { ONLY_BAR } from "./chips.js";
  * @property {import("./chips.js").Chip[]} chips
  * @property {boolean} captioned whether the visible results were captioned
  * @property {string} cluster the opened cluster, "" for the whole index
- * @property {number[]} near the pictures one has walked over from there
+ * @property {number[]} near the images one has walked over from there
  */
 
 /** The stock page's settings that are not in its address, with their defaults. */

@@ -15,7 +15,7 @@ import { STOCK_FEATURES } from "./query.js";
  * @property {string} id
  * @property {string} caption
  * @property {string | null} distinctive_caption what sets it apart from its siblings
- * @property {number} size pictures
+ * @property {number} size images
  * @property {number} share of the index
  * @property {number} spread
  * @property {[number, number]} position on the map, each 0 to 1

@@ -1,8 +1,8 @@
-/** What stands on every picture: its caption by CLIP-GPT, and buttons to caption it and to search with it. */
+/** What stands on every image: its caption by CLIP-GPT, and buttons to caption it and to search with it. */
 
 import { addChip } from "./chips.js";
 import { button, h } from "./dom.js";
-import { pictureSource } from "./stock.js";
+import { imageSource } from "./stock.js";
 
 /** @typedef {import("./backend.js").Item} Item */
 
@@ -35,16 +35,16 @@ export class Cards {
    * A figure of our own, for the views that the stock page does not have.
    *
    * @param {Item} item
-   * @param {string} [note] a line over the picture
+   * @param {string} [note] a line over the image
    */
   figure(item, note = "") {
     const caption = item.caption ?? "";
-    const source = pictureSource(item, this.patch.element.urlColumn);
+    const source = imageSource(item, this.patch.element.urlColumn);
     const figure = h(
       "figure",
       { class: "own" },
       note === "" ? null : h("span", { class: "note" }, note),
-      source === null ? null : h("img", { class: "pic", src: source, alt: caption || `picture ${item.id}` }),
+      source === null ? null : h("img", { class: "pic", src: source, alt: caption || `image ${item.id}` }),
       h("figcaption", {}, caption),
     );
     this.#cardOn(figure).show(item);
@@ -62,7 +62,7 @@ export class Cards {
     return card;
   }
 
-  /** Captions every picture that is on the screen, in one request. */
+  /** Captions every image that is on the screen, in one request. */
   captionVisible() {
     this.patch.captioned = true;
     const visible = this.#shownCards().filter(({ element }) => isOnScreen(/** @type {Element} */ (element.parentNode)));
@@ -77,7 +77,7 @@ export class Cards {
     const { captions, awaited } = this;
     wanted.forEach((id) => awaited.add(id));
     this.draw();
-    const label = wanted.length === 1 ? "Captioning a picture" : `Captioning ${wanted.length} pictures`;
+    const label = wanted.length === 1 ? "Captioning an image" : `Captioning ${wanted.length} images`;
     this.requests += 1;
     const found = await activity.run(
       `captions ${this.requests}`,
@@ -96,7 +96,7 @@ export class Cards {
     this.patch.activity.stopAll("captions ");
   }
 
-  /** Ids mean other pictures in another index. */
+  /** Ids mean other images in another index. */
   forgetCaptions() {
     this.stopCaptioning();
     this.captions = new Map();
@@ -123,10 +123,10 @@ class Card {
     this.drawn = undefined;
     this.text = button("", () => this.patch.searchFor(this.text.textContent ?? ""), { class: "caption" });
     this.captionButton = button("Caption", () => this.patch.cards.caption([this.id]), {
-      label: "Caption this picture",
+      label: "Caption this image",
     });
-    const add = button("+", () => this.#add(), { label: "Add this picture to the query" });
-    const near = button("≈", () => this.#openNeighbours(), { label: "Pictures like this one" });
+    const add = button("+", () => this.#add(), { label: "Add this image to the query" });
+    const near = button("≈", () => this.#openNeighbours(), { label: "Images like this one" });
     this.element = h("div", { class: "card" }, this.text, h("span", {}, this.captionButton, add, near));
   }
 
@@ -136,7 +136,7 @@ class Card {
     this.draw();
   }
 
-  /** Touches the page only where something has changed: this runs for every picture and every key that is pressed. */
+  /** Touches the page only where something has changed: this runs for every image and every key that is pressed. */
   draw() {
     const { features, cards } = this.patch;
     const caption = cards.captions.get(this.id);

@@ -2,7 +2,7 @@
 
 import { moveChip, removeChip } from "./chips.js";
 import { button, h } from "./dom.js";
-import { pictureSource } from "./stock.js";
+import { imageSource } from "./stock.js";
 
 /** @typedef {import("./chips.js").Chip} Chip */
 
@@ -15,9 +15,9 @@ export class ChipsView {
     this.said = h("span", { class: "only-heard", role: "status" });
     const help = "Alt and an arrow key move a chip, Delete removes it.";
     this.element = h("div", { class: "chips" }, this.list, h("p", { class: "help" }, help));
-    /** @type {Map<number, string>} pictures of items that stand in the query */
+    /** @type {Map<number, string>} images of items that stand in the query */
     this.sources = new Map();
-    /** @type {Set<number>} items whose pictures were asked for */
+    /** @type {Set<number>} items whose images were asked for */
     this.asked = new Set();
     this.drawn = "";
     /** @type {number | null} where the chip is that is being dragged */
@@ -36,7 +36,7 @@ export class ChipsView {
     if (focused !== null) this.#focus(focused);
   }
 
-  /** Ids mean other pictures in another index. */
+  /** Ids mean other images in another index. */
   forgetSources() {
     this.sources = new Map();
     this.asked = new Set();
@@ -53,7 +53,7 @@ export class ChipsView {
   }
 
   /**
-   * Each by itself: an id that the index does not have would take the others' pictures from them.
+   * Each by itself: an id that the index does not have would take the others' images from them.
    *
    * @param {number} id
    */
@@ -61,12 +61,12 @@ export class ChipsView {
     const { activity, backend, element } = this.patch;
     const items = await activity.run(
       `chip ${id}`,
-      "Loading a picture of the query",
+      "Loading an image of the query",
       (signal) => backend.items(element.currentIndex, [id], signal),
       () => this.#loadSource(id),
     );
     if (items === undefined) return;
-    this.sources.set(id, pictureSource(items[0], element.urlColumn) ?? "");
+    this.sources.set(id, imageSource(items[0], element.urlColumn) ?? "");
     this.update();
   }
 
@@ -182,8 +182,8 @@ export class ChipsView {
  * @param {string} barText
  */
 function nameOf(chip, barText) {
-  if (chip.kind === "item") return `picture ${chip.id}`;
-  if (chip.kind === "upload") return "your picture";
+  if (chip.kind === "item") return `image ${chip.id}`;
+  if (chip.kind === "upload") return "your image";
   const text = chip.kind === "text" ? chip.text : barText.trim();
   return text === "" ? "what you type" : `“${text}”`;
 }

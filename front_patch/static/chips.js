@@ -1,11 +1,11 @@
 /**
- * An interleaved query: pictures and texts in an order, and the place of what stands in the search bar among them.
+ * An interleaved query: images and texts in an order, and the place of what stands in the search bar among them.
  * All functions here return new lists.
  */
 
 /**
- * @typedef {{kind: "item", id: number}} ItemChip a picture of the index
- * @typedef {{kind: "upload", image: string}} UploadChip a picture of one's own, in base64
+ * @typedef {{kind: "item", id: number}} ItemChip an image of the index
+ * @typedef {{kind: "upload", image: string}} UploadChip an image of one's own, in base64
  * @typedef {{kind: "text", text: string}} TextChip
  * @typedef {{kind: "bar"}} BarChip what stands in the search bar
  * @typedef {ItemChip | UploadChip | TextChip | BarChip} Chip
@@ -16,7 +16,7 @@
 export const ONLY_BAR = [{ kind: "bar" }];
 
 /**
- * The chips with one more, before what stands in the bar: "[picture] but at night".
+ * The chips with one more, before what stands in the bar: "[image] but at night".
  *
  * @param {Chip[]} chips
  * @param {Chip} chip
@@ -50,7 +50,7 @@ export function moveChip(chips, from, to) {
  * @param {Chip} chip
  * @returns {boolean}
  */
-export function isPicture(chip) {
+export function isImage(chip) {
   return chip.kind === "item" || chip.kind === "upload";
 }
 

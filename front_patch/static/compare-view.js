@@ -23,7 +23,7 @@ export class CompareView {
     const query = patch.query();
     patch.understood.clear();
     if (patch.kind() !== "text") {
-      const words = "Write a text to compare. CLIP’s text tower reads text alone: take pictures out of the query.";
+      const words = "Write a text to compare. CLIP’s text tower reads text alone: take images out of the query.";
       this.element.replaceChildren(h("p", {}, words));
       return;
     }

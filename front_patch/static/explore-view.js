@@ -1,8 +1,8 @@
-/** What is in the index: its map, its table of contents, and a walk from a cluster to its pictures and on. */
+/** What is in the index: its map, its table of contents, and a walk from a cluster to its images and on. */
 
 import { button, h } from "./dom.js";
 import { chooseLabels } from "./labels.js";
-import { pictureSource } from "./stock.js";
+import { imageSource } from "./stock.js";
 
 const EXAMPLES = 3;
 const NEIGHBOURS = 40;
@@ -57,7 +57,7 @@ export class ExploreView {
 
   /** A link may name a place that the index no longer has. */
   #showWayBack() {
-    this.#replace(button("All pictures", () => this.patch.visit("")));
+    this.#replace(button("All images", () => this.patch.visit("")));
   }
 
   /**
@@ -82,17 +82,17 @@ export class ExploreView {
 
   /**
    * @param {Exploration} place
-   * @param {Map<number, Item>} items the pictures that are shown, with their metadata
-   * @param {Item[]} neighbours of the picture that one has walked to
+   * @param {Map<number, Item>} items the images that are shown, with their metadata
+   * @param {Item[]} neighbours of the image that one has walked to
    */
   #show(place, items, neighbours) {
     const parts = [this.#trail(place, items)];
     if (this.patch.near.length > 0) {
-      parts.push(this.#pictures("Pictures like this one", neighbours.slice(0, NEIGHBOURS)));
+      parts.push(this.#images("Images like this one", neighbours.slice(0, NEIGHBOURS)));
     } else {
       if (place.clusters.length > 0) parts.push(this.#overview(place, items));
       const examples = place.example_ids.flatMap((id) => items.get(id) ?? []);
-      if (examples.length > 0) parts.push(this.#pictures("Pictures of this cluster", examples));
+      if (examples.length > 0) parts.push(this.#images("Images of this cluster", examples));
     }
     this.#replace(...parts);
     this.#chooseLabels();
@@ -106,11 +106,11 @@ export class ExploreView {
   #trail(place, items) {
     const { patch } = this;
     const { near } = patch;
-    const everything = `All ${place.num_items.toLocaleString("en")} pictures`;
+    const everything = `All ${place.num_items.toLocaleString("en")} images`;
     const steps = [
       button(everything, () => patch.visit("")),
       ...place.trail.map(({ id, caption }) => button(caption, () => patch.visit(id))),
-      ...near.map((id, step) => this.#pictureStep(id, items.get(id), () =>
+      ...near.map((id, step) => this.#imageStep(id, items.get(id), () =>
         patch.visit(patch.cluster, near.slice(0, step + 1)),
       )),
     ];
@@ -124,10 +124,10 @@ export class ExploreView {
    * @param {Item | undefined} item
    * @param {() => void} open
    */
-  #pictureStep(id, item, open) {
-    const source = item === undefined ? null : pictureSource(item, this.patch.element.urlColumn);
-    if (source === null) return button(`picture ${id}`, open);
-    const step = button("", open, { label: item?.caption ?? `picture ${id}` });
+  #imageStep(id, item, open) {
+    const source = item === undefined ? null : imageSource(item, this.patch.element.urlColumn);
+    if (source === null) return button(`image ${id}`, open);
+    const step = button("", open, { label: item?.caption ?? `image ${id}` });
     step.append(h("img", { src: source, alt: "" }));
     return step;
   }
@@ -215,9 +215,9 @@ export class ExploreView {
    */
   #example(cluster, item) {
     const open = () => this.patch.visit(cluster.id, [item.id]);
-    const source = pictureSource(item, this.patch.element.urlColumn);
-    const name = item.caption ?? `picture ${item.id}`;
-    const example = button("", open, { label: `Pictures like: ${name}` });
+    const source = imageSource(item, this.patch.element.urlColumn);
+    const name = item.caption ?? `image ${item.id}`;
+    const example = button("", open, { label: `Images like: ${name}` });
     if (source === null) example.append(name);
     else example.append(h("img", { src: source, alt: "", loading: "lazy" }));
     return example;
@@ -227,8 +227,8 @@ export class ExploreView {
    * @param {string} title
    * @param {Item[]} items
    */
-  #pictures(title, items) {
-    const list = h("ol", { class: "pictures" }, ...items.map((item) => h("li", {}, this.patch.cards.figure(item))));
+  #images(title, items) {
+    const list = h("ol", { class: "images" }, ...items.map((item) => h("li", {}, this.patch.cards.figure(item))));
     return h("section", { "aria-label": title }, h("h2", {}, title), list);
   }
 }
@@ -241,7 +241,7 @@ function idsOf(place) {
 /** @param {Cluster} cluster */
 function sizeOf({ size, share }) {
   const percent = share >= 0.01 ? Math.round(share * 100) : "<1";
-  return `${size.toLocaleString("en")} ${size === 1 ? "picture" : "pictures"}, ${percent} %`;
+  return `${size.toLocaleString("en")} ${size === 1 ? "image" : "images"}, ${percent} %`;
 }
 
 /** @param {string} text */

@@ -45,20 +45,20 @@ export class Panel {
     this.addText = button("+ text", () => this.#addText(), {
       label: "+ text: keep this text in the query and write another piece",
     });
-    const chooser = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": "A picture" });
+    const chooser = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": "An image" });
     chooser.addEventListener("change", () => {
       if (chooser.files?.[0]) patch.addUpload(chooser.files[0]);
       chooser.value = "";
     });
-    this.addPicture = button("+ picture", () => chooser.click(), {
-      label: "+ picture: put one of your own into the query",
+    this.addImage = button("+ image", () => chooser.click(), {
+      label: "+ image: put one of your own into the query",
     });
     this.tools = h(
       "div",
       { class: "tools", role: "group", "aria-label": "CLIP-GPT" },
       this.encoders,
       this.addText,
-      this.addPicture,
+      this.addImage,
       chooser,
       this.compare,
       this.explore,
@@ -98,7 +98,7 @@ export class Panel {
     this.#showShare();
     this.addText.hidden = !features.clipgpt;
     this.addText.disabled = this.patch.element.text.trim() === "";
-    this.addPicture.hidden = !features.clip || !features.clipgpt;
+    this.addImage.hidden = !features.clip || !features.clipgpt;
     this.compare.hidden = !features.clip || !features.clipgpt;
     this.explore.hidden = !features.explore;
     this.captionAll.hidden = !features.clipgpt;

@@ -13,7 +13,7 @@ import { STOCK_FEATURES, defaultEncoder, kindOf, readerOf } from "./query.js";
 import { Results } from "./results.js";
 import { makeAccessible, missingFromPage, syncControls } from "./stock.js";
 import { UnderstoodView } from "./understood.js";
-import { readPicture } from "./upload.js";
+import { readImage } from "./upload.js";
 
 /**
  * @typedef {import("./stock.js").ClipFront} ClipFront
@@ -31,7 +31,7 @@ const SEARCH_SETTINGS = [
   "aestheticWeight",
 ];
 
-/** Characters of a picture that an address takes: a large one of a result is left out. */
+/** Characters of an image that an address takes: a large one of a result is left out. */
 const LONGEST_IMAGE = 200_000;
 
 export class Patch {
@@ -87,8 +87,8 @@ export class Patch {
         return stock.renderImage.call(this.element, item);
       },
       textSearch: () => this.searchText(),
-      imageSearch: () => this.#searchPicture("image"),
-      imageUrlSearch: () => this.#searchPicture("imageUrl"),
+      imageSearch: () => this.#searchImage("image"),
+      imageUrlSearch: () => this.#searchImage("imageUrl"),
       redoSearch: () => this.refresh(),
       callClip: (count = null) => this.results.download(count),
       fetchMoreMetadata: (count) => this.results.fetchMore(count),
@@ -219,14 +219,14 @@ export class Patch {
   }
 
   kind() {
-    if (this.element.image !== undefined || this.element.imageUrl !== undefined) return "stock-picture";
+    if (this.element.image !== undefined || this.element.imageUrl !== undefined) return "stock-image";
     return kindOf(this.query());
   }
 
   /** Who reads the query, or null where CLIP-GPT and CLIP's text tower have no part in it. */
   reader() {
     const stockOnly = !this.features.clipgpt || this.element.useMclip;
-    return stockOnly || this.kind() === "stock-picture" ? null : readerOf(this.query());
+    return stockOnly || this.kind() === "stock-image" ? null : readerOf(this.query());
   }
 
   /** A search that the user asked for, from the search bar and the chips. */
@@ -252,7 +252,7 @@ export class Patch {
   }
 
   /**
-   * The pictures like this one.
+   * The images like this one.
    *
    * @param {number} id
    */
@@ -263,16 +263,16 @@ export class Patch {
     this.searchText();
   }
 
-  /** @param {"image" | "imageUrl"} source of the picture, as the stock page sets it */
-  #searchPicture(source) {
+  /** @param {"image" | "imageUrl"} source of the image, as the stock page sets it */
+  #searchImage(source) {
     if (this.restoring) return;
     const fromLink = !this.recorded && this.element[source] === this.opened[source];
     if (fromLink) this.refresh();
-    else this.#searchNewPicture(source);
+    else this.#searchNewImage(source);
   }
 
   /** @param {"image" | "imageUrl"} source */
-  #searchNewPicture(source) {
+  #searchNewImage(source) {
     this.element.text = "";
     this.element[source === "image" ? "imageUrl" : "image"] = undefined;
     this.element.lastSearch = source;
@@ -314,15 +314,15 @@ export class Patch {
 
   /**
    * @param {File} file
-   * @param {(image: string) => void} use takes the picture in base64
+   * @param {(image: string) => void} use takes the image in base64
    */
   async #upload(file, use) {
-    const image = await this.activity.run("upload", "Reading the picture", () => readPicture(file), () => {});
+    const image = await this.activity.run("upload", "Reading the image", () => readImage(file), () => {});
     if (image !== undefined) use(image);
   }
 
   /**
-   * Puts a picture of the user's own into the query.
+   * Puts an image of the user's own into the query.
    *
    * @param {File} file
    */
@@ -364,7 +364,7 @@ export class Patch {
    * Opens a place of the index.
    *
    * @param {string} cluster "" for the whole index
-   * @param {number[]} near pictures that one walks over from there
+   * @param {number[]} near images that one walks over from there
    */
   visit(cluster, near = []) {
     this.view = "explore";

@@ -5,7 +5,7 @@ import { segmentsOf } from "./chips.js";
 /**
  * @typedef {"clip" | "clip-gpt" | "blend"} Encoder
  * @typedef {object} Features what an index can do
- * @property {boolean} clip CLIP's own weights are loaded: its text tower, and uploaded pictures
+ * @property {boolean} clip CLIP's own weights are loaded: its text tower, and uploaded images
  * @property {boolean} clipgpt text and interleaved queries go through CLIP-GPT; items are captioned
  * @property {boolean} explore there are a table of contents and a map
  * @property {number} weight CLIP-GPT's share where a request does not say
@@ -32,28 +32,28 @@ export function defaultEncoder(features) {
 }
 
 /**
- * What kind of query this is: nothing, text alone, one picture alone (its neighbours are wanted), or a run of
- * pictures and texts, which CLIP-GPT alone can read.
+ * What kind of query this is: nothing, text alone, one image alone (its neighbours are wanted), or a run of
+ * images and texts, which CLIP-GPT alone can read.
  *
  * @param {Query} query
- * @returns {"empty" | "text" | "picture" | "interleaved"}
+ * @returns {"empty" | "text" | "image" | "interleaved"}
  */
 export function kindOf(query) {
   const segments = segmentsOf(query.chips, query.text);
   if (segments.length === 0) return "empty";
   if (segments.every((segment) => "text" in segment)) return "text";
-  return segments.length === 1 ? "picture" : "interleaved";
+  return segments.length === 1 ? "image" : "interleaved";
 }
 
 /**
- * The encoder that reads the query, which for pictures is not a matter of choice.
+ * The encoder that reads the query, which for images is not a matter of choice.
  *
  * @param {Query} query
- * @returns {Encoder | null} null for one picture alone: nothing needs to be read
+ * @returns {Encoder | null} null for one image alone: nothing needs to be read
  */
 export function readerOf(query) {
   const kind = kindOf(query);
-  if (kind === "picture") return null;
+  if (kind === "image") return null;
   return kind === "interleaved" && query.encoder === "clip" ? "clip-gpt" : query.encoder;
 }
 

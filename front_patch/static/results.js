@@ -82,7 +82,7 @@ export class Results {
     const { patch } = this;
     const { element } = patch;
     const asked =
-      patch.kind() === "stock-picture"
+      patch.kind() === "stock-image"
         ? { image: element.image ?? null, image_url: element.imageUrl ?? null }
         : queryFields(patch.query(), element.useMclip ? STOCK_FEATURES : patch.features);
     return { ...this.searchFields(count ?? element.numImages, count ?? element.numResultIds), ...asked };

@@ -91,13 +91,13 @@ export function missingFromPage(root) {
 }
 
 /**
- * Where the picture of an item is, or null where it has none.
+ * Where the image of an item is, or null where it has none.
  *
  * @param {Item} item
  * @param {string} urlColumn
  * @returns {string | null}
  */
-export function pictureSource(item, urlColumn) {
+export function imageSource(item, urlColumn) {
   const url = item[urlColumn];
   if (typeof url === "string") return url;
   return item.image === undefined ? null : `data:image/png;base64,${item.image}`;
@@ -109,19 +109,19 @@ export function pictureSource(item, urlColumn) {
  * @param {ShadowRoot} root
  */
 export function makeAccessible(root) {
-  root.getElementById("searchBar")?.setAttribute("aria-label", "Describe a picture");
-  root.getElementById("filechooser")?.setAttribute("aria-label", "Picture to search with");
+  root.getElementById("searchBar")?.setAttribute("aria-label", "Describe an image");
+  root.getElementById("filechooser")?.setAttribute("aria-label", "Image to search with");
   root.getElementById("filechooser")?.setAttribute("tabindex", "-1");
   const [backend, index] = root.querySelectorAll("#filter > input, #filter > select");
   backend?.setAttribute("aria-label", "Backend url");
   index?.setAttribute("aria-label", "Index");
-  root.querySelectorAll("#filter > img").forEach((image) => image.setAttribute("alt", "The picture searched with"));
+  root.querySelectorAll("#filter > img").forEach((image) => image.setAttribute("alt", "The image searched with"));
   for (const [selector, label] of [
     ["#textSearch", "Search"],
-    ["#imageSearch", "Search with a picture of your own"],
+    ["#imageSearch", "Search with an image of your own"],
     ["#download", "Download the results as JSON"],
     [".subTextSearch", "Search with this caption"],
-    [".subImageSearch", "Search with this picture"],
+    [".subImageSearch", "Search with this image"],
   ]) {
     for (const image of root.querySelectorAll(selector)) actAsButton(image, label);
   }

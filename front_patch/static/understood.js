@@ -1,9 +1,9 @@
-/** What the model understood: the predicted image embedding read back, and how like it the closest picture is. */
+/** What the model understood: the predicted image embedding read back, and how like it the closest image is. */
 
 import { h } from "./dom.js";
 import { queryFields } from "./query.js";
 
-/** Among so many of the pictures closest to the image embedding the best hit is looked for. */
+/** Among so many of the images closest to the image embedding the best hit is looked for. */
 const COMPARED = 1000;
 
 const UNFILTERED = { modality: "image", use_mclip: false, aesthetic_score: "", deduplicate: false };
@@ -72,10 +72,10 @@ export class UnderstoodView {
 
 /**
  * How like the image embedding the best hit is. The index was asked with the query embedding, which ranks best and
- * looks like no picture: that similarity says nothing about whether there is a match.
+ * looks like no image: that similarity says nothing about whether there is a match.
  *
  * @param {import("./backend.js").Item | undefined} best
- * @param {import("./backend.js").Item[]} alike the pictures closest to the image embedding
+ * @param {import("./backend.js").Item[]} alike the images closest to the image embedding
  * @returns {number | null} of a best hit that is not among these, the similarity that it does not reach
  */
 function similarityTo(best, alike) {

@@ -18,7 +18,7 @@ def http(app):
 
 
 @pytest.fixture(scope="session")
-def picture() -> bytes:
+def image() -> bytes:
     """A PNG."""
     data = io.BytesIO()
     Image.radial_gradient("L").convert("RGB").resize((48, 40)).save(data, "PNG")
@@ -26,5 +26,5 @@ def picture() -> bytes:
 
 
 @pytest.fixture(scope="session")
-def picture_base64(picture) -> str:
-    return base64.b64encode(picture).decode()
+def image_base64(image) -> str:
+    return base64.b64encode(image).decode()

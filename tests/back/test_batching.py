@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipgpt_retrieval.back.batching import CURRENT_PATIENCE, Batcher, Patience, Work
+from clipgpt_retrieval.back.batching import CURRENT_DEADLINE, Batcher, Deadline, Work
 from clipgpt_retrieval.errors import BusyError
 
 MANY = 4096
@@ -26,11 +26,11 @@ class Recorder:
     def work(self, name="double", urgency=0, max_rows=8):
         return Work(name, (id(self), name), urgency, max_rows, self)
 
-    def __call__(self, rows, pause):
+    def __call__(self, rows, yield_point):
         self.batches.append(rows)
         self.begun.set()
         while not self.go.wait(0.01):
-            pause()
+            yield_point()
         if 13 in rows:
             raise ValueError("thirteen")
         return [2 * row for row in rows]
@@ -43,8 +43,8 @@ def until(condition) -> None:
         time.sleep(0.002)
 
 
-def run_with(batcher, work, rows, patience):
-    CURRENT_PATIENCE.set(patience)
+def run_with(batcher, work, rows, deadline):
+    CURRENT_DEADLINE.set(deadline)
     return batcher.run(work, rows)
 
 
@@ -133,12 +133,12 @@ def test_a_full_queue_refuses_and_takes_again_once_it_is_empty():
 def test_work_that_nobody_waits_for_any_longer_ends(reason):
     recorder = Recorder(held=True)
     batcher, work = Batcher(MANY), recorder.work(max_rows=1)
-    patience = {
-        "deadline": lambda: Patience(time.monotonic() + 0.1),
-        "client_left": lambda: Patience(has_left=lambda: True),
+    deadline = {
+        "deadline": lambda: Deadline(time.monotonic() + 0.1),
+        "client_left": lambda: Deadline(has_left=lambda: True),
     }[reason]
     with ThreadPoolExecutor(1) as pool:  # two rows: one is worked on and one waits
-        given_up = pool.submit(run_with, batcher, work, [0, 1], patience())
+        given_up = pool.submit(run_with, batcher, work, [0, 1], deadline())
         with pytest.raises(BusyError, match="given up"):
             given_up.result()
     assert batcher._waiting_rows == 0

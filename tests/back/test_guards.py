@@ -150,12 +150,12 @@ def test_of_more_result_ids_than_the_limit_as_many_come_as_it_lets_through(stric
 
 
 @pytest.mark.parametrize("limit", [{"max_image_bytes": 50}, {"max_image_pixels": 100}])
-def test_large_pictures_are_refused(indices_paths, clipgpt_path, clip_model, offline_flags, limit, picture_base64):
+def test_large_images_are_refused(indices_paths, clipgpt_path, clip_model, offline_flags, limit, image_base64):
     from clipgpt_retrieval.back import create_app
 
     flags = {"clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags, **limit}
     http = create_app(indices_paths=indices_paths, **flags).test_client()
-    response = http.post("/knn-service", json={"image": picture_base64})
+    response = http.post("/knn-service", json={"image": image_base64})
     assert response.status_code == 413
     assert response.json["error"]["field"] == "image"
 

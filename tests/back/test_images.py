@@ -1,4 +1,4 @@
-"""Strangers' urls cannot reach into the server's own network, and broken pictures break nothing."""
+"""Strangers' urls cannot reach into the server's own network, and broken images break nothing."""
 
 import base64
 import contextlib
@@ -22,15 +22,15 @@ from clipgpt_retrieval.errors import InputError, TooLargeError
 
 
 @pytest.fixture(scope="module")
-def web(picture):
+def web(image):
     """A little web server on the loopback address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            if self.path == "/picture":
-                self.answer(200, picture)
+            if self.path == "/image":
+                self.answer(200, image)
             elif self.path == "/redirect":
-                self.answer(302, b"", Location="/picture")
+                self.answer(302, b"", Location="/image")
             elif self.path == "/redirect-to-file":
                 self.answer(302, b"", Location="file:///etc/passwd")
             elif self.path == "/circle":
@@ -102,7 +102,7 @@ def test_private_addresses_are_refused(url):
         "file:///etc/passwd",
         "ftp://example.org/a.png",
         "data:image/png;base64,aGk=",
-        "picture.png",
+        "image.png",
         "http://[",
     ],
 )
@@ -161,7 +161,7 @@ def test_a_compressed_answer_is_not_unpacked_beyond_the_limit(web):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG"])
-def test_a_picture_of_more_pixels_than_the_limit(kind):
+def test_a_image_of_more_pixels_than_the_limit(kind):
     data = io.BytesIO()
     Image.new("RGB", (110, 100)).save(data, kind)
     reader = ImageReader(limits=Limits(max_image_pixels=11_000))
@@ -170,10 +170,10 @@ def test_a_picture_of_more_pixels_than_the_limit(kind):
         ImageReader(limits=Limits(max_image_pixels=10_999)).from_base64(base64.b64encode(data.getvalue()).decode())
 
 
-def test_paths_of_files_come_from_the_metadata_alone(http, tmp_path, picture):
-    """clip-retrieval reads the picture at an item's image_path: no request may name another."""
+def test_paths_of_files_come_from_the_metadata_alone(http, tmp_path, image):
+    """clip-retrieval reads the image at an item's image_path: no request may name another."""
     file = tmp_path / "secret.png"
-    file.write_bytes(picture)
+    file.write_bytes(image)
     for path, asked in (("/metadata", {"ids": [3]}), ("/knn-service", {"text": "a", "num_images": 1})):
         expected = http.post(path, json=asked).json
         named = {**asked, "image_path": str(file), "metadata": {"image_path": str(file)}}
@@ -183,24 +183,24 @@ def test_paths_of_files_come_from_the_metadata_alone(http, tmp_path, picture):
 
 def test_with_leave_private_urls_work_through_redirects(web):
     reader = ImageReader(allow_private_urls=True)
-    assert reader.from_url(f"{web}/picture").size == (48, 40)
+    assert reader.from_url(f"{web}/image").size == (48, 40)
     assert reader.from_url(f"{web}/redirect").size == (48, 40)
 
 
-def test_with_leave_the_services_take_a_fetched_picture_as_an_uploaded_one(
-    web, picture_base64, indices_paths, clipgpt_path, clip_model, offline_flags, http
+def test_with_leave_the_services_take_a_fetched_image_as_an_uploaded_one(
+    web, image_base64, indices_paths, clipgpt_path, clip_model, offline_flags, http
 ):
-    """Pictures on an intranet's own web server: the flag is for them."""
+    """Images on an intranet's own web server: the flag is for them."""
     flags = {"clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
     with_leave = create_app(indices_paths=indices_paths, allow_private_image_urls=True, **flags).test_client()
-    url = f"{web}/picture"
+    url = f"{web}/image"
     for path, fetched, uploaded in (
-        ("/knn-service", {"image_url": url}, {"image": picture_base64}),
-        ("/caption-service", {"image_url": url}, {"image": picture_base64}),
+        ("/knn-service", {"image_url": url}, {"image": image_base64}),
+        ("/caption-service", {"image_url": url}, {"image": image_base64}),
         (
             "/knn-service",
             {"segments": [{"image_url": url}, {"text": "at night"}]},
-            {"segments": [{"image": picture_base64}, {"text": "at night"}]},
+            {"segments": [{"image": image_base64}, {"text": "at night"}]},
         ),
     ):
         answer = with_leave.post(path, json=fetched)
@@ -237,7 +237,7 @@ def slow_web(web):
                 self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /redirects\r\nContent-Length: 0\r\n\r\n")
                 return
             if path == "/redirect-body":
-                self.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {web}/picture\r\n\r\n".encode())
+                self.wfile.write(f"HTTP/1.1 302 Found\r\nLocation: {web}/image\r\n\r\n".encode())
             else:
                 self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if path == "/body" else b"X-Slow: "))
             with contextlib.suppress(OSError):
@@ -267,7 +267,7 @@ def test_nobody_reads_what_stands_behind_a_redirect(slow_web):
     assert ImageReader(allow_private_urls=True).from_url(f"{slow_web}/redirect-body").size == (48, 40)
 
 
-def test_an_answer_that_is_no_picture(web):
+def test_an_answer_that_is_no_image(web):
     with pytest.raises(InputError, match="not an image"):
         ImageReader(allow_private_urls=True).from_url(f"{web}/large")
 
@@ -277,12 +277,12 @@ def test_an_answer_without_end_is_cut_off(web):
         ImageReader(allow_private_urls=True, limits=Limits(max_image_bytes=1000)).from_url(f"{web}/large")
 
 
-def test_a_picture_cut_short(picture):
+def test_a_image_cut_short(image):
     with pytest.raises(InputError, match="not an image"):
-        ImageReader().from_base64(base64.b64encode(picture[: len(picture) // 2]).decode())
+        ImageReader().from_base64(base64.b64encode(image[: len(image) // 2]).decode())
 
 
-def test_a_picture_of_too_many_pixels_is_not_unpacked():
+def test_a_image_of_too_many_pixels_is_not_unpacked():
     data = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(data, "PNG")
     with pytest.raises(InputError):
@@ -290,7 +290,7 @@ def test_a_picture_of_too_many_pixels_is_not_unpacked():
 
 
 @pytest.mark.parametrize("size", [(1, 40_000), (40_000, 1)])
-def test_a_tiny_picture_of_extreme_shape_is_refused(http, size):
+def test_a_tiny_image_of_extreme_shape_is_refused(http, size):
     """CLIP scales the short side up to its own before it crops: some hundred bytes would take all memory."""
     data = io.BytesIO()
     Image.new("RGB", size).save(data, "PNG")
@@ -323,7 +323,7 @@ def served_files(tmp_path_factory, clipgpt_path, offline_flags):
     Image.new("P", (8, 6)).save(folder / "moving.gif")
     Image.new("I;16", (8, 6)).save(folder / "depth.png")
     Image.new("RGB", (8, 6)).save(folder / "photo.jpg")
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     (folder / "cut.png").write_bytes((folder / "transparent.png").read_bytes()[:-20])
     names = [*sorted(file.name for file in folder.iterdir()), "missing.png", "nowhere"]
     paths = [str(folder / name) for name in names[:-1]] + [None]
@@ -339,15 +339,15 @@ def served_files(tmp_path_factory, clipgpt_path, offline_flags):
 
 
 def test_any_file_on_the_server_s_disk_leaves_the_search_working(served_files):
-    """One picture with transparency failed every search that found it."""
+    """One image with transparency failed every search that found it."""
     found = served_files.post("/knn-service", json={"text": "a dog"})
     assert found.status_code == 200
     shown = {hit["caption"]: hit.get("image") for hit in found.json}
-    pictures = {"transparent.png", "palette.png", "moving.gif", "depth.png", "photo.jpg"}
-    assert {name for name, image in shown.items() if image is not None} == pictures
-    assert len(shown) == len(pictures) + 4
-    for name in pictures:
-        picture = Image.open(io.BytesIO(base64.b64decode(shown[name])))
-        assert (picture.format, picture.size) == ("JPEG", (8, 6))
+    images = {"transparent.png", "palette.png", "moving.gif", "depth.png", "photo.jpg"}
+    assert {name for name, image in shown.items() if image is not None} == images
+    assert len(shown) == len(images) + 4
+    for name in images:
+        image = Image.open(io.BytesIO(base64.b64decode(shown[name])))
+        assert (image.format, image.size) == ("JPEG", (8, 6))
     told = served_files.post("/metadata", json={"ids": [hit["id"] for hit in found.json]}).json
     assert [item["metadata"].get("image") for item in told] == [hit.get("image") for hit in found.json]

@@ -64,14 +64,14 @@ def clip_text(app, clip_model):
 
 
 @pytest.fixture(scope="session")
-def clip_image(app, clip_model, picture) -> np.ndarray:
-    """CLIP's own embedding of the picture, computed apart from the app."""
+def clip_image(app, clip_model, image) -> np.ndarray:
+    """CLIP's own embedding of the image, computed apart from the app."""
     import torch
     from all_clip import load_clip
 
     model, preprocess, _ = load_clip(clip_model, use_jit=False, device="cpu")
     with torch.no_grad():
-        pixels = preprocess(Image.open(io.BytesIO(picture))).unsqueeze(0)
+        pixels = preprocess(Image.open(io.BytesIO(image))).unsqueeze(0)
         return unit(model.encode_image(pixels).numpy()[0])
 
 
@@ -105,17 +105,17 @@ def test_interleaved_segments(query, clipgpt, embeddings):
     assert ids(query(segments=segments)) == best(embeddings, expected)
 
 
-def test_a_lone_picture_finds_its_neighbours_without_clipgpt(query, picture_base64, clip_image, embeddings):
+def test_a_lone_image_finds_its_neighbours_without_clipgpt(query, image_base64, clip_image, embeddings):
     for indice_name in ("demo", "stock"):
         of_item = query(segments=[{"id": 7}], use_clipgpt=False, indice_name=indice_name)
         assert ids(of_item) == best(embeddings, embeddings[7])
-    upload = query(segments=[{"image": picture_base64}], use_clipgpt=False)
+    upload = query(segments=[{"image": image_base64}], use_clipgpt=False)
     assert ids(upload) == best(embeddings, clip_image)
 
 
-def test_a_picture_as_segment_is_clip_s_embedding_of_it(query, picture_base64, clip_image, clipgpt, embeddings):
+def test_a_image_as_segment_is_clip_s_embedding_of_it(query, image_base64, clip_image, clipgpt, embeddings):
     expected = clipgpt.encode([[{"embedding": clip_image}, {"text": "in summer"}]])[0]
-    found = query(segments=[{"image": picture_base64}, {"text": "in summer"}])
+    found = query(segments=[{"image": image_base64}, {"text": "in summer"}])
     assert ids(found) == best(embeddings, expected)
 
 
@@ -126,8 +126,8 @@ def test_a_blend_of_segments_takes_clip_of_their_text(query, clipgpt, clip_text,
     assert ids(query(segments=segments, clipgpt_weight=0.5)) == best(embeddings, expected)
 
 
-def test_an_image_query_finds_what_clip_sees(query, picture_base64, clip_image, embeddings):
-    results = query(image=picture_base64, text="")  # the stock front sends an empty text beside an image
+def test_an_image_query_finds_what_clip_sees(query, image_base64, clip_image, embeddings):
+    results = query(image=image_base64, text="")  # the stock front sends an empty text beside an image
     assert ids(results) == best(embeddings, clip_image)
 
 
@@ -141,7 +141,7 @@ def test_the_text_index(query, clipgpt, clip_collection):
 
 
 def test_what_looks_unlike_the_image_embedding_is_left_out(query, clipgpt, embeddings):
-    """The similarity shown is to the query embedding; the threshold is about how the picture looks."""
+    """The similarity shown is to the query embedding; the threshold is about how the image looks."""
     everything = query(text="a dog")
     cosines = embeddings[ids(everything)] @ clipgpt.encode(["a dog"], space="image")[0]
     least = float(np.median(np.clip(cosines, 0, 1)))
@@ -153,7 +153,7 @@ def test_what_looks_unlike_the_image_embedding_is_left_out(query, clipgpt, embed
 
 
 def test_the_first_of_those_that_are_left_have_metadata(query, clipgpt, embeddings):
-    """A page shows the first: without metadata there is neither a picture nor an address."""
+    """A page shows the first: without metadata there is neither an image nor an address."""
     by_clip = {"text": "a dog", "clipgpt_weight": 0, "num_images": 5, "num_result_ids": 100}
     everything = query(**by_clip)
     cosines = embeddings[ids(everything)] @ clipgpt.encode(["a dog"], space="image")[0]
@@ -188,7 +188,7 @@ def test_a_request_of_few_words_is_enough(http):
 
 
 def test_the_stock_front_s_request(http):
-    """It sends "" for what is off, weights as text, and asks for many more ids than pictures."""
+    """It sends "" for what is off, weights as text, and asks for many more ids than images."""
     request = {
         **STOCK_CLIENT_REQUEST,
         "text": "a dog",

@@ -38,8 +38,8 @@ def test_as_many_tokens_as_may_be_asked_for(http):
     assert len(post(http, "/caption-service", ids=[1], max_new_tokens=200)) == 1
 
 
-def test_an_image_is_captioned(http, picture_base64):
-    [item] = post(http, "/caption-service", image=picture_base64)
+def test_an_image_is_captioned(http, image_base64):
+    [item] = post(http, "/caption-service", image=image_base64)
     assert item["id"] == 0
 
 
@@ -91,7 +91,7 @@ def test_clipgpt_s_time_is_measured_beside_clip_retrieval_s(http):
 
 def test_requests_at_once_are_answered_as_alone(app):
     """The server works on several requests at a time, and none may see another's text."""
-    texts = [f"a picture of {i} dogs" * (1 + i % 3) for i in range(8)]
+    texts = [f"an image of {i} dogs" * (1 + i % 3) for i in range(8)]
     body = {"num_images": 3, "caption_results": 1}
     alone = [post(app.test_client(), "/knn-service", text=text, **body) for text in texts]
     with ThreadPoolExecutor(4) as pool:

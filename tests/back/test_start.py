@@ -160,7 +160,7 @@ def test_folders_that_lack_something(start, tmp_path, index_folder):
         start({"demo": str(tmp_path)})
 
 
-def test_on_an_index_of_texts_alone_a_lone_picture_finds_its_neighbours(start, tmp_path, index_folder, embeddings):
+def test_on_an_index_of_texts_alone_a_lone_image_finds_its_neighbours(start, tmp_path, index_folder, embeddings):
     """The refusal said to ask for the other modality, and that was the one asked for."""
     for name in ("text.index", "metadata"):
         (tmp_path / name).symlink_to(index_folder / name)
@@ -185,12 +185,12 @@ def test_reordering_without_hdf5_crashes_upstream_at_the_first_query(start, inde
         start({"demo": str(index_folder)}, reorder_metadata_by_ivf_index=True)
 
 
-def test_without_clip_text_and_captions_work_and_pictures_are_refused(start, index_folder, picture_base64):
+def test_without_clip_text_and_captions_work_and_images_are_refused(start, index_folder, image_base64):
     http = start({"demo": str(index_folder)}, load_clip=False, clip_model="ViT-L/14").test_client()
     assert len(http.post("/knn-service", json={"text": "a dog", "caption_results": 1, "num_images": 3}).json) == 3
     assert http.post("/caption-service", json={"ids": [3]}).status_code == 200
     for body in (
-        {"image": picture_base64},
+        {"image": image_base64},
         {"text": "a", "use_clipgpt": False},
         {"text": "a", "clipgpt_weight": 0.5},
     ):

@@ -174,7 +174,7 @@ def test_npy_folders_keep_their_metadata_and_gain_captions(caption_job, clipgpt)
 
 
 def test_metadata_of_other_embeddings_is_refused(caption_job):
-    """With more rows than there are embeddings, captions came to stand beside other pictures' urls."""
+    """With more rows than there are embeddings, captions came to stand beside other images' urls."""
     npy_collection(Path(caption_job.source), [9])
     rows = pd.DataFrame({"url": [f"http://example.org/{i}" for i in range(12)]})
     rows.to_parquet(Path(caption_job.source) / "metadata" / "metadata_0.parquet")
@@ -222,7 +222,7 @@ def test_parquet_columns_of_embeddings(caption_job, clipgpt, fixed):
 
 
 def test_a_row_without_an_embedding_keeps_its_place(caption_job):
-    """A picture that could not be fetched has none: one such row failed the unit that it stood in, for ever."""
+    """An image that could not be fetched has none: one such row failed the unit that it stood in, for ever."""
     rows = [*unit_rows(4).tolist(), None, *unit_rows(4).tolist()]
     Path(caption_job.source).mkdir()
     pq.write_table(pa.table({"embedding": pa.array(rows)}), Path(caption_job.source) / "a.parquet")
@@ -237,7 +237,7 @@ def test_a_row_without_an_embedding_keeps_its_place(caption_job):
 def test_an_index_is_captioned_in_the_order_of_its_ids(caption_job, clipgpt, tmp_path, kind, place):
     import faiss
 
-    from clipgpt_retrieval.items import Items
+    from clipgpt_retrieval.index.items import Items
 
     embeddings = unit_rows(300)
     index = faiss.index_factory(CLIP_DIM, kind, faiss.METRIC_INNER_PRODUCT)

@@ -35,7 +35,7 @@ def built(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SIZES.items():
             patch.setattr(build, name, value)
-        patch.setattr("clipgpt_retrieval.evaluation.evaluate.FEWEST_PICTURES", 2)
+        patch.setattr("clipgpt_retrieval.evaluation.evaluate.FEWEST_IMAGES", 2)
         patch.setattr(clip_training, "FAMILIES_IN_BATCH", 4)
         patch.setattr(sprite_training, "SCENES_IN_BATCH", 4)
         patch.setattr(build, "SHIPPED", shipped)
@@ -61,9 +61,9 @@ def test_the_collection_is_as_clip_retrieval_lays_it_out(built):
 
 
 @pytest.mark.slow
-def test_an_edit_leads_from_a_picture_to_its_change(built):
-    from clipgpt_retrieval.training.interleaved import read_interleaved
-    from clipgpt_retrieval.training.pairs import read_pairs
+def test_an_edit_leads_from_a_image_to_its_change(built):
+    from clipgpt_retrieval.data.embedding_folder import read_pairs
+    from clipgpt_retrieval.data.interleaved import read_interleaved
 
     edits = read_interleaved(str(built / "collection" / "edits.jsonl"), read_pairs(str(built / "collection")))
     assert len(edits) == 30 and all(target // 4 * 4 != target for target in edits.targets)

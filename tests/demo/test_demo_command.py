@@ -25,20 +25,20 @@ def gallery(demo_cache) -> Gallery:
 
 
 @pytest.mark.parametrize("text", NOTEBOOK_EXAMPLES)
-def test_the_best_picture_shows_all_that_the_notebook_asks_for(gallery, demo_scenes, text):
+def test_the_best_image_shows_all_that_the_notebook_asks_for(gallery, demo_scenes, text):
     hits = gallery.answer(text).hits
     assert shows_all_that_is_said(demo_scenes[hits[0].id], text), demo_scenes[hits[0].id]
-    assert all(hit.picture.is_file() for hit in hits)
+    assert all(hit.image.is_file() for hit in hits)
 
 
 @pytest.mark.parametrize("text", TYPED)
-def test_the_best_picture_shows_the_things_that_are_typed_there_and_then(gallery, demo_scenes, text):
+def test_the_best_image_shows_the_things_that_are_typed_there_and_then(gallery, demo_scenes, text):
     best = demo_scenes[gallery.answer(text).hits[0].id]
     assert shows_what_it_names(best, text), best
     assert setting_in(text) in (None, best.setting) and best.night >= night_in(text), best
 
 
-def test_an_edit_finds_the_picture_so_changed(gallery, demo_scenes):
+def test_an_edit_finds_the_image_so_changed(gallery, demo_scenes):
     text, change = EDITS[0]
     assert night_in(change)
     source, best = gallery.answer(text).hits[0], gallery.answer_edit(text, change).hits[0]
@@ -60,7 +60,7 @@ def test_one_query_is_answered_in_the_terminal(demo_cache):
 
 
 @pytest.mark.slow
-def test_the_page_the_pictures_and_a_stock_client_are_served(demo_server, demo_scenes):
+def test_the_page_the_images_and_a_stock_client_are_served(demo_server, demo_scenes):
     url, printed = demo_server
     assert requests.get(f"{url}/indices-list", timeout=30).json() == ["demo"], printed.read_text()
     assert "<clip-front>" in requests.get(url, timeout=30).text
@@ -122,8 +122,8 @@ def test_nothing_is_begun_that_was_not_asked_for(monkeypatch, capsys, typed, tol
 
 def test_a_model_that_this_installation_lacks_is_told_in_a_sentence(monkeypatch, tmp_path):
     from clipgpt_retrieval.errors import ModelError
-    from clipgpt_retrieval.model import places
+    from clipgpt_retrieval.model import resolve
 
-    monkeypatch.setitem(places.SHIPPED, "demo", tmp_path / "none")
+    monkeypatch.setitem(resolve.SHIPPED, "demo", tmp_path / "none")
     with pytest.raises(ModelError, match="install the package again"):
         cg.load("demo")

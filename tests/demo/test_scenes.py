@@ -1,4 +1,4 @@
-"""Scenes: a picture that does not show what its caption says teaches every model of the demo something wrong."""
+"""Scenes: an image that does not show what its caption says teaches every model of the demo something wrong."""
 
 import json
 
@@ -151,7 +151,7 @@ def gallery() -> list[Scene]:
         "dog at the beach at night",
     ],
 )
-def test_the_gallery_has_a_picture_to_answer_with(gallery, text):
+def test_the_gallery_has_a_image_to_answer_with(gallery, text):
     """No model finds what the collection does not hold."""
     assert any(
         shows_what_it_names(scene, text)
@@ -208,7 +208,7 @@ def test_a_caption_that_repeats_or_leaves_out_or_miscounts_is_not_right(text, co
         ("a dog on the beach at night", {"dog": 1}, False, False),
     ],
 )
-def test_a_picture_shows_all_that_was_typed_or_it_does_not(text, counts, night, shows):
+def test_a_image_shows_all_that_was_typed_or_it_does_not(text, counts, night, shows):
     setting = "beach" if "beach" in text else "room" if "room" in text else "table"
     assert shows_all_that_is_said(shown(setting, counts, night), text) == shows
 
@@ -226,25 +226,25 @@ def test_near_misses_are_all_different():
         assert len({scene, *variations(scene, random, 3)}) == 4
 
 
-def test_a_picture_is_the_same_each_time_and_shows_every_kind_and_setting():
+def test_a_image_is_the_same_each_time_and_shows_every_kind_and_setting():
     blank = {setting: render(Scene(setting, False, (), None, 1), 112) for setting in SETTINGS}
     for kind in KINDS.values():
         scene = Scene(kind.settings[0], False, (Placed(kind.name, 1),), None, 1)
-        picture = np.asarray(render(scene, 112)).astype(int)
-        assert np.array_equal(picture, np.asarray(render(scene, 112)))
-        changed = (abs(picture - np.asarray(blank[kind.settings[0]])).sum(axis=2) > 30).mean()
+        image = np.asarray(render(scene, 112)).astype(int)
+        assert np.array_equal(image, np.asarray(render(scene, 112)))
+        changed = (abs(image - np.asarray(blank[kind.settings[0]])).sum(axis=2) > 30).mean()
         assert changed > 0.01, f"{kind.name} is hardly to be seen"
-    assert len({picture.tobytes() for picture in blank.values()}) == len(SETTINGS)
+    assert len({image.tobytes() for image in blank.values()}) == len(SETTINGS)
 
 
 @pytest.mark.parametrize("relation", ["left of", "right of"])
-def test_relations_are_true_in_the_picture(relation):
+def test_relations_are_true_in_the_image(relation):
     """A red apple and a yellow lemon: the redder half tells where the apple is."""
     for seed in range(10):
         things = (Placed("apple", 1), Placed("lemon", 1))
         scene = Scene("table", False, things, ("apple", relation, "lemon"), seed)
-        picture = np.asarray(render(scene, 112)).astype(int)
-        red = (picture[..., 0] > 190) & (picture[..., 1] < 70)
+        image = np.asarray(render(scene, 112)).astype(int)
+        red = (image[..., 0] > 190) & (image[..., 1] < 70)
         columns = np.nonzero(red)[1]
         assert (columns.mean() < 56) == (relation == "left of")
 

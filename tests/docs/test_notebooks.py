@@ -23,11 +23,11 @@ def test_notebook_runs(name, tmp_path):
     assert "1 passed" in finished.stdout
 
 
-@pytest.mark.parametrize(("name", "pictures"), [("text_to_image_space", 18), ("what_is_in_this_index", 7)])
-def test_notebook_shows_its_pictures_to_who_only_reads_it(name, pictures):
+@pytest.mark.parametrize(("name", "images"), [("text_to_image_space", 18), ("what_is_in_this_index", 7)])
+def test_notebook_shows_its_images_to_who_only_reads_it(name, images):
     cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == pictures
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == images
 
 
 def test_every_notebook_is_run_or_says_that_it_needs_a_network():

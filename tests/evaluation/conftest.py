@@ -1,4 +1,4 @@
-"""A collection with pictures and CLIP's text embeddings, and a model trained on it."""
+"""A collection with images and CLIP's text embeddings, and a model trained on it."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 
 SHOWN = 20
-"""Pictures whose files are there."""
+"""Images whose files are there."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,7 +27,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def folder(collection, tmp_path_factory) -> Path:
-    """The made-up collection with ``text_emb/`` of its column ``caption``, a fair guess at each picture."""
+    """The made-up collection with ``text_emb/`` of its column ``caption``, a fair guess at each image."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("evaluated") / "embeddings"

@@ -8,9 +8,9 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from clipgpt_retrieval.evaluation.caption_metrics import CaptionMetrics, diversity, java_works, plain_words
+from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.evaluation.captions import nearest_captions
-from clipgpt_retrieval.training.pairs import Pairs
+from clipgpt_retrieval.metrics.captions import CaptionMetrics, diversity, java_works, plain_words
 
 REFERENCES = [
     ["A black dog runs through the snow.", "Two dogs, one black, playing in snow"],
@@ -39,7 +39,7 @@ def test_with_java_they_are_what_papers_print():
     found = metrics.score(SAID)
     expected = {**by_hand(references, said), "METEOR": Meteor().compute_score(references, said)[0]}
     assert {name: found.scores[name] for name in expected} == pytest.approx(expected)
-    assert found.by_picture.mean() == pytest.approx(found.scores["CIDEr-D"])
+    assert found.by_image.mean() == pytest.approx(found.scores["CIDEr-D"])
     assert set(metrics.left_out) == {"SPICE"} - set(found.scores)
 
 

@@ -1,4 +1,4 @@
-"""Only pictures that the model has not seen count: else every figure would flatter it."""
+"""Only images that the model has not seen count: else every figure would flatter it."""
 
 import json
 import shutil
@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import read_collection, text_embeddings
 from clipgpt_retrieval.evaluation.karpathy import TestSet, find_test_set
 from clipgpt_retrieval.training.data import read_data
-from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
+from clipgpt_retrieval.training.options import Settings
 from clipgpt_retrieval.training.record import training_record
-from clipgpt_retrieval.training.settings import Settings
 
 COUNT = 40
 
 
 def write_folder(folder: Path, columns: dict[str, list[str]], order=None) -> str:
-    """Embeddings and metadata of forty pictures, in an order."""
+    """Embeddings and metadata of forty images, in an order."""
     rows = np.arange(COUNT) if order is None else order
     for part in ("img_emb", "metadata"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def write_folder(folder: Path, columns: dict[str, list[str]], order=None) -> str
 def named(prefix: str) -> dict[str, list[str]]:
     return {
         "image_path": [f"{prefix}{i}.jpg" for i in range(COUNT)],
-        "caption": [f"a picture of {prefix} {i}" for i in range(COUNT)],
+        "caption": [f"an image of {prefix} {i}" for i in range(COUNT)],
     }
 
 
@@ -45,7 +45,7 @@ def coco_file(file: Path, names: list[str]) -> str:
 
 
 def trained(path: Path, embeddings_folder: str, **options) -> tuple[str, set[str]]:
-    """A model's record as training leaves it, without the weights, and the pictures that it learned from."""
+    """A model's record as training leaves it, without the weights, and the images that it learned from."""
     settings = Settings(embeddings_folder, str(path), validation_fraction=0.3, **options)
     data = read_data(settings)
     path.mkdir()
@@ -87,13 +87,13 @@ def test_the_same_folder_by_another_path_without_a_fingerprint(folder, model, he
 def test_a_folder_that_changed_since_is_refused(folder, model, tmp_path):
     shutil.copytree(model, tmp_path / "model")
     record = json.loads((tmp_path / "model" / "training.json").read_text())
-    record["folders"][0]["pictures"] = 390
+    record["folders"][0]["images"] = 390
     (tmp_path / "model" / "training.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match="holds other pictures"):
+    with pytest.raises(DataError, match="holds other images"):
         read_collection(str(folder), str(tmp_path / "model"))
 
 
-def test_a_copy_is_known_again_by_its_pictures_alone_as_the_first_models_recorded_them(
+def test_a_copy_is_known_again_by_its_images_alone_as_the_first_models_recorded_them(
     folder, model, held_out_names, tmp_path
 ):
     shutil.copytree(model, tmp_path / "model")
@@ -123,7 +123,7 @@ def test_captions_of_the_training_are_not_asked_for_on_another_folder(tmp_path, 
     monkeypatch.chdir(tmp_path / "sub")
     whole = read_collection("../other", model)
     assert (len(whole.pairs), whole.trained_on) == (COUNT, None)
-    assert whole.texts[0] == "a picture of cat 0"
+    assert whole.texts[0] == "an image of cat 0"
     known = read_collection("../a", model)
     assert len(known.pairs) == 12 and not learned & set(known.pairs.names)
     assert known.texts[0].startswith("what COCO says of")
@@ -131,7 +131,7 @@ def test_captions_of_the_training_are_not_asked_for_on_another_folder(tmp_path, 
     assert len(read_collection("../other", model).pairs) == COUNT
 
 
-def test_after_a_training_by_karpathy_s_file_its_test_pictures_give_the_figures_of_papers(tmp_path):
+def test_after_a_training_by_karpathy_s_file_its_test_images_give_the_figures_of_papers(tmp_path):
     names = named("dog")["image_path"]
     parts = ["train", "restval", "val", "test"]
     images = [
@@ -146,7 +146,7 @@ def test_after_a_training_by_karpathy_s_file_its_test_pictures_give_the_figures_
     assert collection.pairs.names == names[2::4] and "10 held out of 40" in collection.part
     found, test_set = find_test_set(str(file), collection)
     assert found.pairs.names == names[3::4] and len(found.trained_on) == 20
-    assert isinstance(test_set, TestSet) and len(test_set.pictures) == 10
+    assert isinstance(test_set, TestSet) and len(test_set.images) == 10
 
 
 def test_a_copy_without_captions_of_its_own_gets_those_of_the_training(tmp_path):
@@ -169,7 +169,7 @@ def test_a_streamed_folder_is_known_again_from_another_directory_and_in_another_
         assert 0 < len(found.pairs) < COUNT and not learned & set(found.pairs.names)
 
 
-def test_rows_of_a_stream_may_change_places_only_if_pictures_have_names(tmp_path):
+def test_rows_of_a_stream_may_change_places_only_if_images_have_names(tmp_path):
     order = np.random.default_rng(5).permutation(COUNT)
     folder = write_folder(tmp_path / "a", named("dog"))
     model, learned = trained(tmp_path / "model", folder, stream=True)
@@ -186,7 +186,7 @@ def test_rows_of_a_stream_may_change_places_only_if_pictures_have_names(tmp_path
 
 def test_another_folder_counts_whole(collection, model, clip_collection, clipgpt_path):
     other = read_collection(str(clip_collection), model)
-    assert (len(other.pairs), other.trained_on) == (1, None)  # all its items are one picture
+    assert (len(other.pairs), other.trained_on) == (1, None)  # all its items are one image
     assert "another folder" in other.part
     assert "does not say" in read_collection(str(collection), clipgpt_path).part
 
@@ -195,7 +195,7 @@ def test_text_embeddings_go_to_the_captions_that_they_were_made_of(folder, model
     collection = read_collection(str(folder), model)
     queries, embeddings = text_embeddings(str(folder), collection)
     stored = np.load(folder / "text_emb" / "text_emb_0.npy")
-    assert len(queries) == 80  # of three captions each picture has one
+    assert len(queries) == 80  # of three captions each image has one
     for query, embedding in zip(queries[:20], embeddings[:20], strict=True):
         row = collection.pairs.rows[collection.truth[query]][0]
         assert collection.texts[query] == captions[row]

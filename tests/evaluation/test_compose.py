@@ -1,20 +1,20 @@
-"""Interleaved queries: the picture that was asked with is no answer."""
+"""Interleaved queries: the image that was asked with is no answer."""
 
 import numpy as np
 import pytest
 
+from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.interleaved import ImageSegment, Interleaved, TextSegment
 from clipgpt_retrieval.evaluation.compose import measure_compose
-from clipgpt_retrieval.training.interleaved import Interleaved, PictureSegment, TextSegment
-from clipgpt_retrieval.training.pairs import Pairs
 
 COUNT = 60
 
 
 @pytest.fixture
 def interleaved(embeddings) -> Interleaved:
-    """Each picture with a change asks for the next one."""
+    """Each image with a change asks for the next one."""
     pairs = Pairs(embeddings[:COUNT], [["a"]] * COUNT, 1.0, [[i] for i in range(COUNT)], list(map(str, range(COUNT))))
-    queries = [[PictureSegment(clip=i), TextSegment(text="but at night")] for i in range(COUNT - 1)]
+    queries = [[ImageSegment(clip=i), TextSegment(text="but at night")] for i in range(COUNT - 1)]
     return Interleaved(queries, pairs, targets=np.arange(1, COUNT))
 
 
@@ -27,9 +27,9 @@ def test_figures_are_those_of_a_search_without_the_source(interleaved, clipgpt):
     gallery = interleaved.pairs.embeddings
     found = measure_compose(interleaved, clipgpt, None, seed=0)
     asked = {
-        "CLIP-GPT, pictures and text": clipgpt.encode([interleaved.segments(i) for i in range(COUNT - 1)]),
+        "CLIP-GPT, images and text": clipgpt.encode([interleaved.segments(i) for i in range(COUNT - 1)]),
         "CLIP-GPT, text alone": clipgpt.encode(["but at night"] * (COUNT - 1)),
-        "the pictures alone": gallery[: COUNT - 1],
+        "the images alone": gallery[: COUNT - 1],
     }
     assert (set(found.figures), found.queries, found.gallery) == (set(asked), COUNT - 1, COUNT)
     for name, queries in asked.items():
@@ -37,7 +37,7 @@ def test_figures_are_those_of_a_search_without_the_source(interleaved, clipgpt):
         assert found.figures[name]["R@10"].value == pytest.approx((places < 10).mean())
 
 
-def test_clip_adds_picture_and_text(interleaved, clipgpt, clip_model):
+def test_clip_adds_image_and_text(interleaved, clipgpt, clip_model):
     from clipgpt_retrieval.evaluation.clip_text import ClipText
 
     clip = ClipText(clip_model, "cpu")
@@ -45,4 +45,4 @@ def test_clip_adds_picture_and_text(interleaved, clipgpt, clip_model):
     text = clip.encode(["but at night"])[0]
     gallery = interleaved.pairs.embeddings
     places = np.array([place(gallery[i] + text, gallery, i + 1, i) for i in range(COUNT - 1)])
-    assert found.figures["CLIP, pictures plus text"]["R@10"].value == pytest.approx((places < 10).mean())
+    assert found.figures["CLIP, images plus text"]["R@10"].value == pytest.approx((places < 10).mean())

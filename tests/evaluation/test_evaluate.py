@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from clipgpt_retrieval import cli
+from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
 from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
 from clipgpt_retrieval.evaluation.page import page
-from clipgpt_retrieval.evaluation.retrieval import recall_at
 from clipgpt_retrieval.evaluation.tables import tables
-from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
+from clipgpt_retrieval.metrics.retrieval import recall_at
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -46,7 +46,7 @@ def index_folder(folder, tmp_path_factory) -> str:
 
 @pytest.fixture(scope="module")
 def files(folder, tmp_path_factory) -> dict[str, str]:
-    """A split file and interleaved queries over the held-out pictures."""
+    """A split file and interleaved queries over the held-out images."""
     target = tmp_path_factory.mktemp("files")
     held_out = split_by_image(read_pairs(str(folder)), 0.2, 0)[1]
     images = [
@@ -54,7 +54,7 @@ def files(folder, tmp_path_factory) -> dict[str, str]:
         for name, captions in zip(held_out.names, held_out.captions, strict=True)
     ]
     (target / "split.json").write_text(json.dumps({"images": images}))
-    rows = [of_picture[0] for of_picture in held_out.rows]
+    rows = [of_image[0] for of_image in held_out.rows]
     lines = [
         json.dumps({"segments": [{"clip": a}, {"text": "at night"}], "target": {"clip": b}}) for a, b in pairwise(rows)
     ]
@@ -90,8 +90,8 @@ def found(output) -> dict:
 def test_everything_that_the_data_allows_is_measured(found):
     assert all(found[section] for section in SECTIONS)
     assert {one["what"] for one in found["left_out"]} <= {"SPICE", "METEOR"}
-    assert re.fullmatch("the 80 test pictures of .*split.json, of 400", found["part"])
-    assert (found["pictures"], found["captions"]) == (80, 240)
+    assert re.fullmatch("the 80 test images of .*split.json, of 400", found["part"])
+    assert (found["images"], found["captions"]) == (80, 240)
 
 
 def test_the_figures_are_those_of_a_plain_computation_on_the_held_out_part(found, folder, model, clip_model):
@@ -120,14 +120,14 @@ def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
     for one in found["left_out"]:
         assert one["what"] in printed
         assert one["what"] in html
-    assert "the 80 test pictures" in " ".join(printed.split())
+    assert "the 80 test images" in " ".join(printed.split())
 
 
-def test_the_page_shows_pictures_and_asks_the_network_for_nothing(output, found):
+def test_the_page_shows_images_and_asks_the_network_for_nothing(output, found):
     html = (output / "report" / "evaluation.html").read_text()
     assert not re.search(r'(?:src|href)="(?!data:)', html[html.rindex("<main>") :])
-    asked = {example["asked_for"]["picture"] for example in found["best"] + found["worst"]}
-    hits = {h["picture"] for e in found["best"] + found["worst"] for of_one in e["hits"].values() for h in of_one}
+    asked = {example["asked_for"]["image"] for example in found["best"] + found["worst"]}
+    hits = {h["image"] for e in found["best"] + found["worst"] for of_one in e["hits"].values() for h in of_one}
     shown = {name for name in asked | hits if int(name.split(".")[0]) < 20}
     assert len(set(re.findall(r'src="(data:image/jpeg;base64,[^"]+)"', html))) == len(shown)
     assert set(found["best"][0]["hits"]) == {"CLIP-GPT", "CLIP's text tower"}
@@ -165,20 +165,20 @@ def test_the_page_opens_in_a_browser_without_a_complaint(output, width):
 
 
 def test_with_little_data_it_says_what_is_missing(collection, model, tmp_path):
-    report = evaluate(str(collection), model, str(tmp_path), Settings(device="cpu", caption_pictures=0))
+    report = evaluate(str(collection), model, str(tmp_path), Settings(device="cpu", caption_images=0))
     left_out = {one.what: one.why for one in report.left_out}
     assert "--clip_model" in left_out["CLIP's text tower, blends and their comparison"]
     assert "--index" in left_out["what the index costs"]
     assert "--karpathy" in left_out["Karpathy's 1K and 5K"]
     assert "--interleaved" in left_out["interleaved queries"]
-    assert "--caption_pictures" in left_out["captions"]
+    assert "--caption_images" in left_out["captions"]
     assert report.blend is report.index is report.caption_report is report.compose is None
     assert [table.title for table in tables(report)] == ["Retrieval", "Is there anything to find?", "Left out"]
     assert "Best blend" not in page(report)
 
 
 def test_clip_s_own_embeddings_of_a_part_are_compared_on_that_part(folder, model, tmp_path):
-    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_pictures=0))
+    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_images=0))
     assert report.clip == "the folder's text_emb/"
     queries = {(one.encoder, one.direction): one.queries for one in report.retrieval}
     assert queries["CLIP's text tower", "text to image"] == queries["CLIP-GPT, the same queries", "text to image"] == 80
@@ -191,10 +191,10 @@ def test_clip_s_own_embeddings_of_a_part_are_compared_on_that_part(folder, model
 def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_path):
     own = Path(shutil.copytree(model, tmp_path / "model"))
     before = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
-    settings = Settings(device="cpu", caption_pictures=0)
+    settings = Settings(device="cpu", caption_images=0)
     assert evaluate(str(folder), str(own), str(tmp_path / "a"), settings).min_similarity_written is None
     assert {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()} == before
-    asked = Settings(device="cpu", caption_pictures=0, write_min_similarity=True)
+    asked = Settings(device="cpu", caption_images=0, write_min_similarity=True)
     report = evaluate(str(folder), str(own), str(tmp_path / "b"), asked)
     after = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
     assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
@@ -227,18 +227,18 @@ def test_an_encoder_of_no_numbers_is_refused(folder, model, tmp_path):
 def test_captions_that_look_like_markup_stay_text(folder, model, tmp_path):
     from dataclasses import replace
 
-    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_pictures=0))
+    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_images=0))
     hostile = replace(report.best[0], query="<script>alert(1)</script> [bold]")
     assert "<script>alert" not in page(replace(report, best=[hostile]))
 
 
 def test_what_cannot_be_evaluated_is_refused(folder, model, clip_collection, tmp_path):
-    with pytest.raises(DataError, match="1 pictures are too few"):
+    with pytest.raises(DataError, match="1 images are too few"):
         evaluate(str(clip_collection), model, str(tmp_path), Settings(device="cpu"))
     with pytest.raises(InputError, match="clip_model"):
         evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", clip_model="no-such-clip"))
-    with pytest.raises(InputError, match="caption_pictures"):
-        Settings(caption_pictures=-1)
+    with pytest.raises(InputError, match="caption_images"):
+        Settings(caption_images=-1)
     with pytest.raises(ModelError, match="nowhere"):
         evaluate(str(folder), str(tmp_path / "nowhere"), str(tmp_path), Settings(device="cpu"))
     assert not (tmp_path / "evaluation.json").exists()
@@ -270,6 +270,6 @@ def test_a_missing_package_is_named(folder, model, tmp_path, monkeypatch):
 def test_it_writes_to_any_file_system(folder, model):
     import fsspec
 
-    evaluate(str(folder), model, "memory://reports/first", Settings(device="cpu", caption_pictures=0))
+    evaluate(str(folder), model, "memory://reports/first", Settings(device="cpu", caption_images=0))
     names = fsspec.filesystem("memory").ls("/reports/first", detail=False)
     assert sorted(name.rsplit("/", 1)[1] for name in names) == ["evaluation.html", "evaluation.json"]

@@ -4,22 +4,22 @@ import faiss
 import numpy as np
 import pytest
 
+from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.faiss_index import measure_index
-from clipgpt_retrieval.evaluation.retrieval import ranks
-from clipgpt_retrieval.training.pairs import Pairs
+from clipgpt_retrieval.metrics.retrieval import ranks
 
 faiss.omp_set_num_threads(1)
 RANDOM = np.random.default_rng(0)
-PICTURES, DIM = 300, 32
+IMAGES, DIM = 300, 32
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-GALLERY = unit(RANDOM.normal(size=(PICTURES, DIM)))
+GALLERY = unit(RANDOM.normal(size=(IMAGES, DIM)))
 TRUTH = np.repeat(np.arange(100), 2)
 QUERIES = unit(GALLERY[TRUTH] + RANDOM.normal(size=(200, DIM)) * 0.35)
 
@@ -30,8 +30,8 @@ def pairs(first: int, last: int, rows: list[list[int]]) -> Pairs:
 
 
 def made_up(rows: list[list[int]]) -> Collection:
-    """A hundred pictures held out of three hundred."""
-    return Collection("folder", pairs(0, 100, rows), pairs(100, PICTURES, rows), "held out", PICTURES)
+    """A hundred images held out of three hundred."""
+    return Collection("folder", pairs(0, 100, rows), pairs(100, IMAGES, rows), "held out", IMAGES)
 
 
 def written(index: faiss.Index, folder) -> str:
@@ -46,10 +46,10 @@ def flat(vectors: np.ndarray) -> faiss.Index:
 
 
 def test_a_flat_index_costs_nothing(tmp_path):
-    found = measure_index(written(flat(GALLERY), tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(PICTURES)]), 0)
+    found = measure_index(written(flat(GALLERY), tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
     assert found.exact == found.through_index
     assert found.exact["R@1"].value == pytest.approx((ranks(QUERIES, GALLERY, TRUTH) == 0).mean())
-    assert (found.gallery, found.same_first_10, found.self_found) == (PICTURES, 1, 1)
+    assert (found.gallery, found.same_first_10, found.self_found) == (IMAGES, 1, 1)
     assert (found.cost.difference.value, found.index) == (0, "IndexFlatIP")
     assert found.bytes_per_item == pytest.approx(4 * DIM, abs=1)
 
@@ -58,28 +58,28 @@ def test_a_coarse_index_costs_something(tmp_path):
     index = faiss.index_factory(DIM, "PQ4x4", faiss.METRIC_INNER_PRODUCT)
     index.train(GALLERY)
     index.add(GALLERY)
-    found = measure_index(written(index, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(PICTURES)]), 0)
+    found = measure_index(written(index, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
     assert found.through_index["nDCG@10"].value < found.exact["nDCG@10"].value
     assert found.cost.difference.value < 0
     assert found.cost.p_value < 0.01
     assert found.same_first_10 < 0.9
 
 
-def test_rows_of_one_picture_count_once(tmp_path):
-    """COCO with a row a caption: each picture stands in the index five times."""
-    rows = [[5 * i + j for j in range(5)] for i in range(PICTURES)]
+def test_rows_of_one_image_count_once(tmp_path):
+    """COCO with a row a caption: each image stands in the index five times."""
+    rows = [[5 * i + j for j in range(5)] for i in range(IMAGES)]
     found = measure_index(written(flat(np.repeat(GALLERY, 5, axis=0)), tmp_path), QUERIES, TRUTH, made_up(rows), 0)
     assert found.exact == found.through_index
 
 
 def test_an_index_of_other_rows_is_noticed(tmp_path):
-    shuffled = flat(GALLERY[RANDOM.permutation(PICTURES)])
-    found = measure_index(written(shuffled, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(PICTURES)]), 0)
+    shuffled = flat(GALLERY[RANDOM.permutation(IMAGES)])
+    found = measure_index(written(shuffled, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
     assert found.self_found < 0.2
 
 
 def test_what_is_no_index_of_this_folder_is_refused(tmp_path):
-    collection = made_up([[i] for i in range(PICTURES)])
+    collection = made_up([[i] for i in range(IMAGES)])
     for index, why in ((flat(GALLERY[:50]), "holds 50 items"), (faiss.IndexFlatIP(8), "of 8 numbers")):
         with pytest.raises(DataError, match=why):
             measure_index(written(index, tmp_path), QUERIES, TRUTH, collection, 0)

@@ -1,4 +1,4 @@
-"""1K and 5K as papers count them: five captions a picture, folds in the file's order, nothing learned from."""
+"""1K and 5K as papers count them: five captions an image, folds in the file's order, nothing learned from."""
 
 import json
 from dataclasses import replace
@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation import karpathy
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.karpathy import find_test_set, measure_karpathy
-from clipgpt_retrieval.evaluation.retrieval import caption_ranks, recall_at
-from clipgpt_retrieval.training.pairs import Pairs
+from clipgpt_retrieval.metrics.retrieval import caption_ranks, recall_at
 
 COUNT, DIM = 40, 8
 RANDOM = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def queries(collection) -> np.ndarray:
 
 @pytest.fixture
 def split_file(tmp_path) -> str:
-    """Thirty test pictures, the last first, and ten of training."""
+    """Thirty test images, the last first, and ten of training."""
     images = [
         {
             "filename": f"{i}.jpg",
@@ -52,46 +52,46 @@ def split_file(tmp_path) -> str:
 def test_figures_over_all_and_over_folds(collection, queries, split_file, monkeypatch):
     monkeypatch.setattr(karpathy, "FOLD", 10)
     found, test = find_test_set(split_file, collection)
-    assert [found.pairs.names[place] for place in test.pictures] == [NAMES[i] for i in reversed(range(10, COUNT))]
+    assert [found.pairs.names[place] for place in test.images] == [NAMES[i] for i in reversed(range(10, COUNT))]
     queries, gallery = queries[6 * 10 :], GALLERY[10:]
     whole, folds = measure_karpathy(test, queries, gallery, "CLIP-GPT")
-    assert (whole.protocol, whole.pictures, folds.protocol) == ("30", 30, "1K")
+    assert (whole.protocol, whole.images, folds.protocol) == ("30", 30, "1K")
 
-    def by_hand(pictures: list[int]) -> tuple[dict, float]:
-        asked = queries[[6 * picture + j for picture in pictures for j in range(5)]]
-        truth = np.repeat(np.arange(len(pictures)), 5)
-        to_text = (caption_ranks(asked, gallery[pictures], truth) < 5).mean()
-        return recall_at(asked, gallery[pictures], truth), float(to_text)
+    def by_hand(images: list[int]) -> tuple[dict, float]:
+        asked = queries[[6 * image + j for image in images for j in range(5)]]
+        truth = np.repeat(np.arange(len(images)), 5)
+        to_text = (caption_ranks(asked, gallery[images], truth) < 5).mean()
+        return recall_at(asked, gallery[images], truth), float(to_text)
 
-    to_image, to_text = by_hand(test.pictures.tolist())
+    to_image, to_text = by_hand(test.images.tolist())
     assert whole.text_to_image == pytest.approx({name: 100 * value for name, value in to_image.items()})
     assert whole.image_to_text["R@5"] == pytest.approx(100 * to_text)
-    parts = [by_hand(test.pictures[start : start + 10].tolist())[0] for start in (0, 10, 20)]
+    parts = [by_hand(test.images[start : start + 10].tolist())[0] for start in (0, 10, 20)]
     assert folds.text_to_image["R@1"] == pytest.approx(100 * np.mean([part["R@1"] for part in parts]))
 
 
-def test_five_thousand_pictures_are_5k(collection, queries, split_file):
+def test_five_thousand_images_are_5k(collection, queries, split_file):
     _, test = find_test_set(split_file, collection)
-    many = replace(test, pictures=np.tile(test.pictures, 167)[:5000], queries=(test.queries * 167)[:5000])
+    many = replace(test, images=np.tile(test.images, 167)[:5000], queries=(test.queries * 167)[:5000])
     assert [one.protocol for one in measure_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["5K", "1K"]
 
 
-def test_test_pictures_that_were_learned_from_are_not_measured(collection, split_file):
+def test_test_images_that_were_learned_from_are_not_measured(collection, split_file):
     part = collection.pairs.subset(np.arange(5, 35))
     rest = collection.pairs.subset(np.array([0, 35, 36]))
     before = replace(collection, pairs=part, trained_on=rest)
     found, why = find_test_set(split_file, before)
-    assert why.startswith("of the 30 test pictures 2 are learned from and 3 absent")
+    assert why.startswith("of the 30 test images 2 are learned from and 3 absent")
     assert found is before
 
 
-def test_the_test_pictures_are_measured_after_a_training_by_the_file(collection, split_file):
+def test_the_test_images_are_measured_after_a_training_by_the_file(collection, split_file):
     """Such a training has them on neither side, so that nothing of them would be measured."""
     pairs = collection.pairs
     trained_on, held_out, others = (pairs.subset(np.arange(*of)) for of in ((0, 8), (8, 10), (10, COUNT)))
     found, test = find_test_set(split_file, Collection("folder", held_out, trained_on, "val", COUNT, others))
-    assert set(found.pairs.names) == set(NAMES[10:]) and "the 30 test pictures" in found.part
-    assert len(test.pictures) == 30
+    assert set(found.pairs.names) == set(NAMES[10:]) and "the 30 test images" in found.part
+    assert len(test.images) == 30
     assert (found.trained_on.names, found.others.names) == (NAMES[:8], NAMES[8:10])
 
 

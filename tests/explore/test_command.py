@@ -115,7 +115,7 @@ import sys
 from clipgpt_retrieval.lean_imports import import_lean
 import_lean()
 assert not {"scipy", "sklearn", "pandas", "torchvision"} & set(sys.modules), sorted(sys.modules)
-import sklearn.linear_model, scipy.stats, clipgpt_retrieval.engine
+import sklearn.linear_model, scipy.stats, clipgpt_retrieval.engine.clipgpt
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -161,7 +161,7 @@ def test_a_model_is_checked_without_torch(clipgpt_path):
     """Its import alone takes seconds."""
     code = f"""
 import sys
-from clipgpt_retrieval.model.places import clip_dim_of, read_config
+from clipgpt_retrieval.model.resolve import clip_dim_of, read_config
 assert clip_dim_of(read_config({clipgpt_path!r})) == 64
 assert "torch" not in sys.modules
 """

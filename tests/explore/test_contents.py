@@ -18,8 +18,8 @@ from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.layout import positions
 from clipgpt_retrieval.explore.outline import Outline
-from clipgpt_retrieval.explore.source import open_index
-from clipgpt_retrieval.items import Items, unit_rows
+from clipgpt_retrieval.index.items import Items, unit_rows
+from clipgpt_retrieval.index.source import open_index
 
 faiss.omp_set_num_threads(1)
 
@@ -151,7 +151,7 @@ def test_a_row_of_no_numbers_that_is_in_no_list_does_not_end_the_process(vectors
 
 
 def test_example_ids_of_a_reordered_collection_are_the_new_ids(vectors, clipgpt, tmp_path):
-    """In the LAION layout an id that is not re-ordered shows another picture."""
+    """In the LAION layout an id that is not re-ordered shows another image."""
     from clip_retrieval.ivf_metadata_ordering import get_old_to_new_mapping
 
     folder = write_index(vectors, "IVF32,Flat", tmp_path / "index")
@@ -287,7 +287,7 @@ def test_what_the_phrases_of_many_clusters_share_is_read_once(clipgpt, monkeypat
 def test_a_caption_that_is_one_phrase_is_not_said_again(clipgpt):
     """ "A dog." apart by "a dog" would only take room."""
     centres = np.eye(2, DIM, dtype=np.float32)
-    assert distinctions(PhraseReader(clipgpt), [(["A dog.", "A picture of a cat"], centres)]) == [[None, None]]
+    assert distinctions(PhraseReader(clipgpt), [(["A dog.", "An image of a cat"], centres)]) == [[None, None]]
 
 
 @pytest.mark.parametrize("size", [3, 24, 120])

@@ -1,4 +1,4 @@
-"""On the demo, where every picture's content is known, exploring must say what is there."""
+"""On the demo, where every image's content is known, exploring must say what is there."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_chance_is_what_clusters_drawn_at_random_would_reach():
     assert chance([["park", "sea"]] * 500) == pytest.approx(0.75, abs=0.01)
 
 
-def test_what_sets_a_cluster_apart_is_in_its_pictures_and_not_beside_it(collection, engine, demo_scenes):
+def test_what_sets_a_cluster_apart_is_in_its_images_and_not_beside_it(collection, engine, demo_scenes):
     clusters = [one for one in clusters_of(collection, engine, demo_scenes) if one["apart"] is not None]
     assert len(clusters) >= 16
     assert np.mean([one["apart"] for one in clusters]) > 3 * np.mean([one["apart_beside"] for one in clusters])

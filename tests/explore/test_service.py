@@ -109,7 +109,7 @@ def test_who_waits_for_the_clusters_of_another_is_let_go_in_time(
 def test_two_calls_at_once_compute_once_and_a_new_start_reads_it_back(index_folder, clipgpt, tmp_path, monkeypatch):
     """Captioning takes minutes on a real index: nobody should pay for it twice."""
     from clipgpt_retrieval.explore.contents import Contents
-    from clipgpt_retrieval.explore.source import open_index
+    from clipgpt_retrieval.index.source import open_index
 
     shutil.copy(index_folder / "image.index", tmp_path / "image.index")
     source = open_index(str(tmp_path))

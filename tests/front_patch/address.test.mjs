@@ -71,7 +71,7 @@ test("no address breaks the page", () => {
   );
 });
 
-test("uploaded pictures stay behind the #, which no server sees", () => {
+test("uploaded images stay behind the #, which no server sees", () => {
   const shown = { ...read("?"), chips: [{ kind: "upload", image: "c2VjcmV0" }, bar], image: "aGlkZGVu" };
   const { search, hash } = new URL(toAddress(shown, ""), "http://localhost/");
   assert.ok(!search.includes("c2VjcmV0") && !search.includes("aGlkZGVu"));

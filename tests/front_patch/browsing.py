@@ -47,7 +47,7 @@ def sent_to(page, service):
 
 
 def searches(bodies):
-    """The searches for the page's results, without those for the pictures closest to the image embedding."""
+    """The searches for the page's results, without those for the images closest to the image embedding."""
     return [body for body in bodies if body["num_images"] > 1]
 
 
@@ -63,7 +63,7 @@ def shown_ids(page):
     return page.evaluate("document.querySelector('clip-front').images.map(({id}) => id)")
 
 
-def a_picture():
+def a_image():
     """A person's own, large enough that the page makes it smaller before it is sent."""
     data = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ const anyChips = fc
   .tuple(fc.array(fc.nat().map(item), { maxLength: 6 }), fc.array(fc.nat().map(item), { maxLength: 6 }))
   .map(([before, after]) => [...before, bar, ...after]);
 
-test("a picture comes before what is typed: [picture] but at night", () => {
+test("an image comes before what is typed: [image] but at night", () => {
   const chips = addChip(ONLY_BAR, item(3));
   assert.deepEqual(segmentsOf(chips, " but at night "), [{ id: 3 }, { text: "but at night" }]);
   assert.deepEqual(segmentsOf(chips, "  "), [{ id: 3 }]);

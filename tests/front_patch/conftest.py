@@ -1,4 +1,4 @@
-"""A real back end with pictures to look at, and a real Chromium to look with."""
+"""A real back end with images to look at, and a real Chromium to look with."""
 
 import json
 import shutil
@@ -18,14 +18,14 @@ CHROMIUM = shutil.which("chromium")
 COLOURS = ["red", "blue", "green", "orange", "purple", "black"]
 SHAPES = ["circle", "square", "triangle"]
 COPIES = 12
-PICTURES = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES for _ in range(COPIES)]
+IMAGES = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES for _ in range(COPIES)]
 
 
 def draw(caption: str, shift: int) -> Image.Image:
-    """A picture of what the caption says, a little different for each ``shift``."""
+    """An image of what the caption says, a little different for each ``shift``."""
     _, colour, shape = caption.split()
-    picture = Image.new("RGB", (96, 96), (250 - 4 * shift, 250, 240))
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (96, 96), (250 - 4 * shift, 250, 240))
+    pen = ImageDraw.Draw(image)
     box = [18 + shift, 18, 74 + shift, 74]
     if shape == "circle":
         pen.ellipse(box, fill=colour)
@@ -33,11 +33,11 @@ def draw(caption: str, shift: int) -> Image.Image:
         pen.rectangle(box, fill=colour)
     else:
         pen.polygon([(46 + shift, 14), (80, 78), (14 + shift, 78)], fill=colour)
-    return picture
+    return image
 
 
 def embeddings_of(captions: list[str], dim: int) -> np.ndarray:
-    """Embeddings in which pictures of one colour and shape lie together, ``[n, dim]``."""
+    """Embeddings in which images of one colour and shape lie together, ``[n, dim]``."""
     random = np.random.default_rng(0)
     directions = {word: random.normal(size=dim) for word in [*COLOURS, *SHAPES]}
     shared = random.normal(size=dim)
@@ -48,23 +48,23 @@ def embeddings_of(captions: list[str], dim: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def shapes_embeddings(clipgpt) -> np.ndarray:
-    """Of the drawn pictures."""
-    return embeddings_of(PICTURES, clipgpt.clip_dim)
+    """Of the drawn images."""
+    return embeddings_of(IMAGES, clipgpt.clip_dim)
 
 
 @pytest.fixture(scope="session")
 def shapes_index(tmp_path_factory, shapes_embeddings) -> Path:
-    """An index of 216 drawn pictures, laid out as `clip-retrieval index` lays them out."""
+    """An index of 216 drawn images, laid out as `clip-retrieval index` lays them out."""
     import faiss
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "metadata").mkdir()
     paths = []
-    for number, caption in enumerate(PICTURES):
+    for number, caption in enumerate(IMAGES):
         paths.append(str(folder / f"{number}.png"))
         draw(caption, number % COPIES).save(paths[-1])
-    pd.DataFrame({"caption": PICTURES, "image_path": paths}).to_parquet(folder / "metadata" / "metadata_0.parquet")
+    pd.DataFrame({"caption": IMAGES, "image_path": paths}).to_parquet(folder / "metadata" / "metadata_0.parquet")
     index = faiss.IndexFlatIP(shapes_embeddings.shape[1])
     index.add(shapes_embeddings)
     faiss.write_index(index, str(folder / "image.index"))
@@ -113,18 +113,18 @@ def clipless_url(make_front_app) -> Iterator[str]:
 def explore() -> dict[str, Any]:
     """Stands in for the explore service: the colours, and in each its shapes."""
     opened = [word for word in request.args.get("cluster", "").split(".") if word]
-    inside = [number for number, caption in enumerate(PICTURES) if set(opened) <= set(caption.split())]
+    inside = [number for number, caption in enumerate(IMAGES) if set(opened) <= set(caption.split())]
     names = [COLOURS, SHAPES, []][len(opened)]
     clusters = []
     for place, name in enumerate(names):
-        ids = [number for number in inside if name in PICTURES[number].split()]
+        ids = [number for number in inside if name in IMAGES[number].split()]
         clusters.append(
             {
                 "id": ".".join([*opened, name]),
                 "caption": f"{name} things",
                 "distinctive_caption": name,
                 "size": len(ids),
-                "share": len(ids) / len(PICTURES),
+                "share": len(ids) / len(IMAGES),
                 "spread": 0.1,
                 "position": [(place + 0.5) / len(names), 0.2 + 0.15 * (place % 4)],
                 "example_ids": ids[:6],
@@ -134,7 +134,7 @@ def explore() -> dict[str, Any]:
     trail = [{"id": ".".join(opened[: n + 1]), "caption": f"{opened[n]} things"} for n in range(len(opened))]
     return {
         "indice_name": request.args["indice_name"],
-        "num_items": len(PICTURES),
+        "num_items": len(IMAGES),
         "cluster": ".".join(opened) or None,
         "trail": trail,
         "clusters": clusters,

@@ -5,7 +5,7 @@ import { STOCK_FEATURES, defaultEncoder, kindOf, queryFields, readerOf } from ".
 
 const ours = { clip: true, clipgpt: true, explore: true, weight: 1 };
 const query = (changes) => ({ text: "a dog", chips: ONLY_BAR, encoder: "clip-gpt", weight: 0.3, ...changes });
-const picture = [{ kind: "item", id: 7 }, { kind: "bar" }];
+const image = [{ kind: "item", id: 7 }, { kind: "bar" }];
 
 test("the chosen encoder reads a text", () => {
   assert.deepEqual(queryFields(query({}), ours), { text: "a dog", use_clipgpt: true, clipgpt_weight: 1 });
@@ -14,14 +14,14 @@ test("the chosen encoder reads a text", () => {
   assert.deepEqual(queryFields(query({ encoder: "blend" }), ours), blend);
 });
 
-test("a picture with a text is read by CLIP-GPT, as CLIP cannot", () => {
-  const fields = queryFields(query({ chips: picture, encoder: "clip" }), ours);
+test("an image with a text is read by CLIP-GPT, as CLIP cannot", () => {
+  const fields = queryFields(query({ chips: image, encoder: "clip" }), ours);
   assert.deepEqual(fields, { segments: [{ id: 7 }, { text: "a dog" }], use_clipgpt: true, clipgpt_weight: 1 });
 });
 
-test("a picture alone is not read at all: its neighbours are wanted", () => {
-  const alone = query({ chips: picture, text: " " });
-  assert.equal(kindOf(alone), "picture");
+test("an image alone is not read at all: its neighbours are wanted", () => {
+  const alone = query({ chips: image, text: " " });
+  assert.equal(kindOf(alone), "image");
   assert.equal(readerOf(alone), null);
   assert.deepEqual(queryFields(alone, ours), { segments: [{ id: 7 }], use_clipgpt: false });
 });

@@ -88,9 +88,9 @@ def test_all_is_done_by_keyboard(page, front_url):
             }"""
         )
         reached.append(name or page.evaluate("document.activeElement.tagName"))
-    for name in ("Search", "Caption all visible", "Explore", "Caption this picture", "Pictures like this one"):
+    for name in ("Search", "Caption all visible", "Explore", "Caption this image", "Images like this one"):
         assert any(name in (one or "") for one in reached), (name, reached)
     with page.expect_response("**/caption-service"):
-        card(page, 0).get_by_label("Caption this picture").press("Enter")
+        card(page, 0).get_by_label("Caption this image").press("Enter")
     with results_of(page):
         page.get_by_role("button", name="Search", exact=True).press(" ")

@@ -1,24 +1,24 @@
-"""Queries made of pictures and words on the page, in a real Chromium against a real back end."""
+"""Queries made of images and words on the page, in a real Chromium against a real back end."""
 
 import re
 
 import pytest
-from browsing import a_picture, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from browsing import a_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_picture_and_a_text_make_one_query(page, front_url):
+def test_a_image_and_a_text_make_one_query(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")
     first, second = shown_ids(page)[:2]
     with sent_to(page, "/knn-service") as bodies:
         page.locator("#searchBar").fill("but at night")
         with results_of(page):
-            card(page, 0).get_by_label("Add this picture to the query").click()
+            card(page, 0).get_by_label("Add this image to the query").click()
         with results_of(page):
-            card(page, 0).get_by_label("Add this picture to the query").click()
+            card(page, 0).get_by_label("Add this image to the query").click()
     added = searches(bodies)[1]["segments"][1]["id"]
     assert searches(bodies)[0]["segments"] == [{"id": first}, {"text": "but at night"}]
     assert searches(bodies)[1]["segments"] == [{"id": first}, {"id": added}, {"text": "but at night"}]
@@ -37,9 +37,9 @@ def test_chips_are_moved_and_removed_by_mouse(page, front_url):
         with results_of(page):
             chips.nth(2).drag_to(chips.nth(0))
         with results_of(page):
-            page.get_by_label("Move picture 5 to the left").click()
+            page.get_by_label("Move image 5 to the left").click()
         with results_of(page):
-            page.get_by_label("Remove picture 3").click()
+            page.get_by_label("Remove image 3").click()
     assert [body["segments"] for body in searches(bodies)] == [
         [{"text": "at night"}, {"id": 3}, {"id": 5}],
         [{"text": "at night"}, {"id": 5}, {"id": 3}],
@@ -62,7 +62,7 @@ def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
         [{"id": 5}, {"id": 3}, {"text": "at night"}],
         [{"id": 3}, {"text": "at night"}],
     ]
-    expect(page.get_by_text("picture 5 removed")).to_have_count(1)
+    expect(page.get_by_text("image 5 removed")).to_have_count(1)
 
 
 def test_a_keyboard_goes_on_from_the_search_bar_when_the_last_chip_is_removed(page, front_url):
@@ -72,7 +72,7 @@ def test_a_keyboard_goes_on_from_the_search_bar_when_the_last_chip_is_removed(pa
     with results_of(page):
         page.keyboard.press("Delete")
     expect(page.locator("#searchBar")).to_be_focused()
-    expect(page.get_by_role("status").filter(has_text="picture 3 removed")).to_have_count(1)
+    expect(page.get_by_role("status").filter(has_text="image 3 removed")).to_have_count(1)
 
 
 def test_texts_are_pieces_of_a_query_too(page, front_url):
@@ -84,16 +84,16 @@ def test_texts_are_pieces_of_a_query_too(page, front_url):
     assert searches(bodies)[0]["text"] == "a dog like at night"
 
 
-def test_an_uploaded_picture_is_part_of_the_query_and_of_the_link(page, browser, front_url):
+def test_an_uploaded_image_is_part_of_the_query_and_of_the_link(page, browser, front_url):
     open_page(page, front_url)
     page.locator("#searchBar").fill("in summer")
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         page.locator("#clipgpt input[type=file]").set_input_files(
-            {"name": "mine.png", "mimeType": "image/png", "buffer": a_picture()}
+            {"name": "mine.png", "mimeType": "image/png", "buffer": a_image()}
         )
     [image, text] = searches(bodies)[0]["segments"]
     assert text == {"text": "in summer"}
-    expect(page.get_by_alt_text("your picture")).to_be_visible()
+    expect(page.get_by_alt_text("your image")).to_be_visible()
 
     other = browser.new_page()
     open_page(other, page.url)
@@ -106,8 +106,8 @@ def test_an_uploaded_picture_is_part_of_the_query_and_of_the_link(page, browser,
 def test_the_stock_image_search_is_part_of_the_link_too(page, browser, front_url):
     open_page(page, front_url)
     with results_of(page):
-        page.get_by_label("Picture to search with").set_input_files(
-            {"name": "mine.png", "mimeType": "image/png", "buffer": a_picture()}
+        page.get_by_label("Image to search with").set_input_files(
+            {"name": "mine.png", "mimeType": "image/png", "buffer": a_image()}
         )
     found = shown_ids(page)
     other = browser.new_page()
@@ -117,15 +117,15 @@ def test_the_stock_image_search_is_part_of_the_link_too(page, browser, front_url
     other.close()
 
 
-def test_a_file_that_is_no_picture_is_refused_in_words(page, front_url):
+def test_a_file_that_is_no_image_is_refused_in_words(page, front_url):
     open_page(page, front_url)
     page.locator("#clipgpt input[type=file]").set_input_files(
-        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
     )
-    expect(page.get_by_role("alert")).to_contain_text("notes.txt is not a picture that this browser can read.")
+    expect(page.get_by_role("alert")).to_contain_text("notes.txt is not an image that this browser can read.")
 
 
-def test_another_index_forgets_the_pictures_of_this_one(page, front_url):
+def test_another_index_forgets_the_images_of_this_one(page, front_url):
     open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
     expect(page.locator(".chips li")).to_have_count(2)
     with sent_to(page, "/knn-service") as bodies, results_of(page):
@@ -134,12 +134,12 @@ def test_another_index_forgets_the_pictures_of_this_one(page, front_url):
     assert "chip=" not in page.url
 
 
-def test_another_index_forgets_what_was_found_for_a_picture_of_this_one(page, front_url):
-    """Else pictures of the old index stand under captions of the new one."""
+def test_another_index_forgets_what_was_found_for_a_image_of_this_one(page, front_url):
+    """Else images of the old index stand under captions of the new one."""
     open_page(page, front_url)
     search(page, "a red circle")
     with results_of(page):
-        card(page, 0).get_by_label("Pictures like this one").click()
+        card(page, 0).get_by_label("Images like this one").click()
     page.get_by_label("Index", exact=True).select_option("plain")
     expect(figures(page)).to_have_count(0)
     expect(page).to_have_url(re.compile("index=plain"))

@@ -9,7 +9,7 @@ from clipgpt_retrieval.demo.answers import EDITS, NOTEBOOK_EXAMPLES
 pytestmark = pytest.mark.slow
 
 
-def test_from_a_text_to_its_picture_and_on_to_a_change_of_it(page, demo_server, demo_scenes):
+def test_from_a_text_to_its_image_and_on_to_a_change_of_it(page, demo_server, demo_scenes):
     open_page(page, demo_server[0])
     search(page, NOTEBOOK_EXAMPLES[3])
     source = demo_scenes[shown_ids(page)[0]]
@@ -17,12 +17,12 @@ def test_from_a_text_to_its_picture_and_on_to_a_change_of_it(page, demo_server, 
     expect(page.locator(".understood q")).to_contain_text("giraffe")
     page.locator("#searchBar").fill(EDITS[0][1])
     with results_of(page):
-        card(page, 0).get_by_label("Add this picture to the query").click()
+        card(page, 0).get_by_label("Add this image to the query").click()
     changed = [demo_scenes[item] for item in shown_ids(page)[:3]]
     assert any(scene.night and scene.count_of("giraffe") for scene in changed), changed
 
 
-def test_a_caption_says_what_is_in_the_picture(page, demo_server, demo_scenes):
+def test_a_caption_says_what_is_in_the_image(page, demo_server, demo_scenes):
     open_page(page, demo_server[0])
     search(page, "a piece of cake and a fork on a table")
     page.get_by_text("Caption all visible").click()
@@ -44,4 +44,4 @@ def test_the_map_names_places_of_the_collection(page, demo_server):
     told = " ".join(page.locator(".contents .title").all_inner_texts())
     assert sum(place in told for place in ("beach", "forest", "snow", "table", "street", "desert", "sea", "farm")) >= 4
     page.locator(".contents .title").first.click()
-    expect(page.locator(".pictures figure").first).to_be_visible()
+    expect(page.locator(".images figure").first).to_be_visible()

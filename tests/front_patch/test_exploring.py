@@ -8,20 +8,20 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.slow
 
 
-def test_from_the_map_to_a_cluster_to_its_pictures_and_their_neighbours(page, front_url):
+def test_from_the_map_to_a_cluster_to_its_images_and_their_neighbours(page, front_url):
     open_page(page, front_url)
     page.get_by_text("Explore").click()
     expect(page.locator(".point")).to_have_count(6)
     expect(page.locator(".contents li")).to_have_count(6)
     expect(page.locator(".point.labelled").first).to_be_visible()
-    page.get_by_label("blue things, 36 pictures").click()
+    page.get_by_label("blue things, 36 images").click()
     expect(page.locator(".point")).to_have_count(3)
-    expect(page.locator(".pictures figure")).to_have_count(12)
+    expect(page.locator(".images figure")).to_have_count(12)
     page.get_by_label("Open: square things").click()
     expect(page.locator(".point")).to_have_count(0)
-    page.locator(".pictures figure").nth(1).get_by_label("Pictures like this one").click()
-    expect(page.get_by_role("heading", name="Pictures like this one")).to_be_visible()
-    expect(page.locator(".pictures figcaption").first).to_have_text("a blue square")
+    page.locator(".images figure").nth(1).get_by_label("Images like this one").click()
+    expect(page.get_by_role("heading", name="Images like this one")).to_be_visible()
+    expect(page.locator(".images figcaption").first).to_have_text("a blue square")
     trail = page.get_by_label("Where you have been").locator("li")
     expect(trail).to_have_count(4)
     trail.nth(1).get_by_role("button").click()
@@ -45,4 +45,4 @@ def test_the_explore_service_s_own_answer_is_shown(page, exploring_url):
     expect(page.locator(".contents li")).to_have_count(len(answer["clusters"]))
     page.locator(".contents .title").first.click()
     expect(page.get_by_label("Where you have been").locator("li")).to_have_count(2)
-    expect(page.locator(".pictures figure").first).to_be_visible()
+    expect(page.locator(".images figure").first).to_be_visible()

@@ -86,13 +86,13 @@ def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url)
     page.console_errors.clear()
 
 
-def test_a_picture_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
+def test_a_image_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
     """A link from before the index was built anew."""
     open_page(page, f"{front_url}/?query=at+night&chip=item:99999999&chip=item:3&chip=bar")
-    expect(page.get_by_alt_text("picture 3")).to_be_visible()
+    expect(page.get_by_alt_text("image 3")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text("99999999")
     with results_of(page):
-        page.get_by_label("Remove picture 99999999").click()
+        page.get_by_label("Remove image 99999999").click()
     expect(page.get_by_role("alert")).to_be_empty()
     page.console_errors.clear()
 
@@ -103,7 +103,7 @@ def test_what_went_wrong_with_an_old_search_is_not_told_for_a_new_one(page, fron
     open_page(page, front_url)
     search(page, "a red circle")
     for place in (0, 1):
-        card(page, place).get_by_label("Caption this picture").click()
+        card(page, place).get_by_label("Caption this image").click()
     expect(page.get_by_role("button", name="Try again")).to_have_count(2)
     search(page, "a blue square")
     expect(page.get_by_role("alert")).to_be_empty()

@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from browsing import a_picture, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from browsing import a_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("asked", ["captioned=true", "view=explore"])
 @pytest.mark.parametrize("source", ["image", "imageUrl"])
 def test_a_link_to_an_image_search_keeps_the_view_and_the_captions(page, front_url, asked, source):
-    picture = base64.b64encode(a_picture()).decode()
-    found = [{"id": 3, "similarity": 0.5, "image": picture}]
+    image = base64.b64encode(a_image()).decode()
+    found = [{"id": 3, "similarity": 0.5, "image": image}]
     page.route("**/knn-service", lambda route: route.fulfill(json=found))
-    in_link = picture.translate(str.maketrans("+/", "-_", "="))
-    given = {"image": f"?{asked}#image={in_link}", "imageUrl": f"?{asked}&imageUrl=http://pictures/1.png"}[source]
-    page.route("http://pictures/1.png", lambda route: route.fulfill(body=a_picture(), content_type="image/png"))
+    in_link = image.translate(str.maketrans("+/", "-_", "="))
+    given = {"image": f"?{asked}#image={in_link}", "imageUrl": f"?{asked}&imageUrl=http://images/1.png"}[source]
+    page.route("http://images/1.png", lambda route: route.fulfill(body=a_image(), content_type="image/png"))
     open_page(page, f"{front_url}/{given}")
     expect(page.locator(".caption:visible, .point").first).to_be_visible()
     assert asked in page.url
@@ -68,7 +68,7 @@ def test_a_copied_link_shows_the_same_page(page, browser, front_url):
     with results_of(page):
         page.get_by_label("Hide (near) duplicate images").uncheck()
     with results_of(page):
-        card(page, 1).get_by_label("Add this picture to the query").click()
+        card(page, 1).get_by_label("Add this image to the query").click()
     with results_of(page):
         page.get_by_label("blend", exact=True).check()
     with results_of(page):
@@ -107,7 +107,7 @@ def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_u
 def test_a_link_to_a_place_in_the_index(page, front_url):
     open_page(page, f"{front_url}/?view=explore&cluster=blue.square&near=50.51")
     expect(page.get_by_label("Where you have been").locator("li")).to_have_count(5)
-    expect(page.locator(".pictures figure").first).to_be_visible()
+    expect(page.locator(".images figure").first).to_be_visible()
 
 
 @pytest.mark.parametrize("place", ["cluster=999.999", "near=99999999"])
@@ -115,14 +115,14 @@ def test_a_link_to_a_place_that_is_no_more_leads_to_the_map(page, exploring_url,
     """Explored anew, an index has other clusters: the page would show an error wherever one goes."""
     open_page(page, f"{exploring_url}/?view=explore&{place}")
     expect(page.get_by_role("alert")).to_contain_text("The back end says")
-    page.get_by_role("button", name="All pictures").click()
+    page.get_by_role("button", name="All images").click()
     expect(page.locator(".point").first).to_be_visible()
     expect(page.get_by_role("alert")).to_be_empty()
     page.console_errors.clear()
 
 
 @pytest.mark.parametrize("view", ["query=a+red+circle&view=compare", "view=explore&near=50"])
-def test_a_link_to_captioned_pictures_of_another_view(page, front_url, view):
+def test_a_link_to_captioned_images_of_another_view(page, front_url, view):
     open_page(page, f"{front_url}/?{view}&captioned=true")
     expect(page.locator(".caption:visible").first).to_be_visible()
     assert "captioned=true" in page.url

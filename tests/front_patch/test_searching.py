@@ -58,7 +58,7 @@ def test_a_result_is_captioned_and_its_caption_searched(page, front_url, clipgpt
     open_page(page, front_url)
     search(page, "a red circle")
     expected = clipgpt.caption(shapes_embeddings[shown_ids(page)[:1]])[0]
-    card(page, 0).get_by_label("Caption this picture").click()
+    card(page, 0).get_by_label("Caption this image").click()
     caption = card(page, 0).locator(".caption")
     expect(caption).to_have_text(expected)
     with results_of(page):
@@ -91,12 +91,12 @@ def test_results_are_downloaded_as_they_were_searched(page, front_url):
     assert [hit["id"] for hit in json.loads(Path(download.value.path()).read_text())] == shown_ids(page)
 
 
-def test_the_neighbours_of_a_picture(page, front_url, shapes_embeddings):
+def test_the_neighbours_of_a_image(page, front_url, shapes_embeddings):
     open_page(page, f"{front_url}/?hideDuplicateImages=false")
     search(page, "a red circle")
     near = shown_ids(page)[2]
     with results_of(page):
-        card(page, 2).get_by_label("Pictures like this one").click()
+        card(page, 2).get_by_label("Images like this one").click()
     assert shown_ids(page)[0] == near
     assert shown_ids(page)[:5] == np.argsort(-(shapes_embeddings @ shapes_embeddings[near]))[:5].tolist()
 

@@ -31,7 +31,7 @@ def test_against_a_stock_back_end_the_page_hides_what_it_cannot_do(page, front_u
 def test_a_page_of_another_origin_learns_what_our_back_end_can_do(page, other_front_url, front_url):
     open_page(page, f"{other_front_url}/?back={front_url}")
     search(page, "a red circle")
-    card(page, 0).get_by_label("Caption this picture").click()
+    card(page, 0).get_by_label("Caption this image").click()
     expect(card(page, 0).locator(".caption")).to_be_visible()
     page.get_by_role("button", name="Explore").click()
     expect(page.locator(".point").first).to_be_visible()

@@ -17,7 +17,7 @@ from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.model.places import read_config
+from clipgpt_retrieval.model.resolve import read_config
 from clipgpt_retrieval.storage import check_new_folder, content_key, new_folder
 
 TEXTS = ["a dog in the snow", "two cakes"]

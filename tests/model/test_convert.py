@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
 from clipgpt_retrieval.cli import main
 from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.engine.generation import Generation
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
-from clipgpt_retrieval.generation import Generation
 from clipgpt_retrieval.model.convert import convert
 from clipgpt_retrieval.training.train import train
 

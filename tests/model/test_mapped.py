@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clipgpt_retrieval import engine
+from clipgpt_retrieval.engine.precision import has_bfloat16_units, pack_linear_layers
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.mapped import SHARDS, WEIGHTS, MappedWeights
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.model.packed import has_bfloat16_units, pack_linear_layers
 
 
 def as_transformers_loads(path: str) -> ClipGptModel:

@@ -101,7 +101,7 @@ def test_each_reading_of_a_query_has_its_own_mean():
     assert torch.allclose(read[1, 2], states[1][1, 2:4].mean(0), atol=1e-6)
 
 
-def test_the_image_map_turns_the_query_towards_pictures():
+def test_the_image_map_turns_the_query_towards_images():
     model = network()
     model.image_mean.copy_(torch.randn(16))
     model.image_map.copy_(torch.randn(16, 16))

@@ -1,4 +1,4 @@
-"""Data: a caption joined to the wrong picture, a picture on both sides or a full memory cost days without a word."""
+"""Data: a caption joined to the wrong image, an image on both sides or a full memory cost days without a word."""
 
 import json
 import os
@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipgpt_retrieval.data.embedding_folder import FolderReader
+from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.data.split import Split
+from clipgpt_retrieval.data.text_file import TextFile, Texts
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.training.data import FolderWindows, folders_of, read_data
-from clipgpt_retrieval.training.pairs import FolderReader
-from clipgpt_retrieval.training.settings import Settings
-from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
-from clipgpt_retrieval.training.split import Split
-from clipgpt_retrieval.training.texts import TextFile, Texts
+from clipgpt_retrieval.training.options import Settings
 
 
 def write_folder(folder: Path, count: int, dim: int = 8, seed: int = 0, parts: int = 1, **columns) -> str:
@@ -47,9 +47,9 @@ def test_cocos_captions_are_joined_by_file_name_or_url(tmp_path):
     urls = [None] * 10 + [f"http://images.cocodataset.org/train2017/{name}?v=1" for name in names[10:]]
     folder = write_folder(tmp_path / "folder", 20, image_path=paths, url=urls)
     data = read_data(Settings(folder, "m", captions=coco_file(tmp_path, names[:-1]), validation_fraction=0.2))
-    assert len(data.at_hand) + len(data.validation) == 19, "a picture that the file does not know is left out"
+    assert len(data.in_memory) + len(data.validation) == 19, "an image that the file does not know is left out"
     embeddings = np.load(tmp_path / "folder" / "img_emb" / "img_emb_0000.npy").astype(np.float32)
-    for pairs in (data.at_hand, data.validation):
+    for pairs in (data.in_memory, data.validation):
         for i, captions in enumerate(pairs.captions):
             (row,) = pairs.rows[i]
             assert captions == [f"{names[row]} {k}" for k in range(5)]
@@ -73,7 +73,7 @@ def test_a_karpathy_file_decides_who_is_learned_from_and_tests_stay_unseen(tmp_p
     folder = write_folder(tmp_path / "folder", 40, image_path=names)
     data = read_data(Settings(folder, "m", captions=split_file(tmp_path, names), stream=stream))
     assert data.split.kind == "file"
-    assert {int(name[:-4]) % 4 for name in data.at_hand.names} == {0, 1} and len(data.at_hand) == 20
+    assert {int(name[:-4]) % 4 for name in data.in_memory.names} == {0, 1} and len(data.in_memory) == 20
     assert {int(name[:-4]) % 4 for name in data.validation.names} == {2} and len(data.validation) == 10
 
 
@@ -125,7 +125,7 @@ def test_a_file_of_captions_that_is_none_is_told(tmp_path, content, says):
         read_data(Settings(write_folder(tmp_path / "a", 20), "m", captions=str(tmp_path / "c.json")))
 
 
-def test_a_stream_reads_every_picture_once_an_epoch_and_none_that_is_measured_on(tmp_path):
+def test_a_stream_reads_every_image_once_an_epoch_and_none_that_is_measured_on(tmp_path):
     folder = write_folder(tmp_path / "folder", 200, parts=5)
     split = Split("name", 0.2, seed=3)
     windows = FolderWindows(FolderReader(folder), split, rows=32)
@@ -145,7 +145,7 @@ def test_a_stream_comes_from_any_file_system(tmp_path):
     folder = write_folder(tmp_path / "folder", 60, parts=3)
     fsspec.filesystem("memory").put(folder, "/streamed", recursive=True)
     data = read_data(Settings("memory://streamed", "m", stream=True, validation_fraction=0.2))
-    assert len(Shuffled(data.parts[0], 0).take(data.pictures)) == data.pictures == 60 - len(data.validation)
+    assert len(Shuffled(data.parts[0], 0).take(data.images)) == data.images == 60 - len(data.validation)
 
 
 @pytest.fixture
@@ -272,9 +272,9 @@ MEASURE = """
 import sys
 from pathlib import Path
 from clipgpt_retrieval.training.data import FolderWindows
-from clipgpt_retrieval.training.pairs import FolderReader
-from clipgpt_retrieval.training.shuffled import Shuffled
-from clipgpt_retrieval.training.split import Split
+from clipgpt_retrieval.data.embedding_folder import FolderReader
+from clipgpt_retrieval.data.samplers import Shuffled
+from clipgpt_retrieval.data.split import Split
 
 windows = FolderWindows(FolderReader(sys.argv[1]), Split("name", 0.01, 0), rows=int(sys.argv[2]))
 stream = Shuffled(windows, 0)
@@ -319,5 +319,5 @@ def test_a_dry_run_shows_what_the_model_would_read_and_writes_nothing(collection
     for line in samples[5:]:
         assert line.startswith("say    [CLIP IN]<embedding x 4>[\\CLIP IN]Caption: [»")
         assert line.split("»")[1].split("]")[0] in captions and line.endswith("].«")
-    assert "360 pictures to learn from, 40 to measure on" in shown and "a step takes" in shown and " GB" in shown
+    assert "360 images to learn from, 40 to measure on" in shown and "a step takes" in shown and " GB" in shown
     assert not list(tmp_path.iterdir())

@@ -16,7 +16,7 @@ SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
 
 
 def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
-    """What a model learned from COCO is not to be learned again before it sees one's own pictures."""
+    """What a model learned from COCO is not to be learned again before it sees one's own images."""
     earlier, figures = trained
     model = str(shutil.copytree(earlier, tmp_path / "earlier"))
     set_min_similarity(model, 0.5)

@@ -5,26 +5,26 @@ from dataclasses import replace
 import pytest
 import torch
 
+from clipgpt_retrieval.data.embedding_folder import read_pairs
+from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.training.batches import Lessons, StepMaker
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.gradients import Learner
-from clipgpt_retrieval.training.pairs import read_pairs
-from clipgpt_retrieval.training.ranks import Ranks
+from clipgpt_retrieval.training.distributed import Ranks
 from clipgpt_retrieval.training.recipes import recipe_named
-from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
-from clipgpt_retrieval.training.steps import Lessons, StepMaker
+from clipgpt_retrieval.training.train_step import Learner
 
 
 def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
-    pictures = Mixture([Shuffled(InMemory(read_pairs(str(collection)), "pictures"), 0)], [1.0], 0)
+    images = Mixture([Shuffled(InMemory(read_pairs(str(collection)), "images"), 0)], [1.0], 0)
     gradients, losses = [], []
     for weight in (1.0, 3.0):
         network, words = load(clipgpt_path)
         maker = StepMaker(
-            Lessons(pictures), Collator(SequenceFormat(words, network.config)), "caption", 8, 0.0, 100, 8, 0, Ranks()
+            Lessons(images), Collator(SequenceFormat(words, network.config)), "caption", 8, 0.0, 100, 8, 0, Ranks()
         )
-        pictures.restore([[0, 0, 0]])
+        images.restore([[0, 0, 0]])
         learner = Learner(network, replace(recipe_named("default"), caption_weight=weight), Ranks(), 0)
         losses.append(learner.learn(0, maker.make(0))["caption"])
         gradients.append(next(network.clip_in.parameters()).grad)

@@ -1,4 +1,4 @@
-"""Interleaved queries: learned from the wrong picture, "but at night" finds daylight, and no figure says so."""
+"""Interleaved queries: learned from the wrong image, "but at night" finds daylight, and no figure says so."""
 
 import json
 
@@ -7,22 +7,22 @@ import pandas as pd
 import pytest
 import torch
 
+from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
+from clipgpt_retrieval.data.interleaved import read_answered, read_interleaved
+from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.module import IGNORED
+from clipgpt_retrieval.training.batches import Lessons, StepMaker
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.interleaved import read_answered, read_interleaved
+from clipgpt_retrieval.training.distributed import Ranks
 from clipgpt_retrieval.training.losses import info_nce
-from clipgpt_retrieval.training.pairs import read_pairs, split_by_image
-from clipgpt_retrieval.training.ranks import Ranks
-from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
-from clipgpt_retrieval.training.steps import Lessons, StepMaker
 from clipgpt_retrieval.training.train import train
 
 
 @pytest.fixture(scope="module")
 def moves(collection, tmp_path_factory) -> str:
-    """For every two pictures of the same coloured thing: the one, and where it stands in the other."""
+    """For every two images of the same coloured thing: the one, and where it stands in the other."""
     captions = pd.read_parquet(collection / "metadata")["captions"]
     scenes = [several[2].removeprefix("one ").split(" ", 2) for several in captions]
     file = tmp_path_factory.mktemp("interleaved") / "moves.jsonl"
@@ -41,7 +41,7 @@ ASKED = ["which colour?", "which place?"]
 
 @pytest.fixture(scope="module")
 def questions(collection, tmp_path_factory) -> str:
-    """Two questions about every picture, with their answers."""
+    """Two questions about every image, with their answers."""
     captions = pd.read_parquet(collection / "metadata")["captions"]
     scenes = [several[2].removeprefix("one ").split(" ", 2) for several in captions]
     file = tmp_path_factory.mktemp("interleaved") / "questions.jsonl"
@@ -70,7 +70,7 @@ def learned(collection, output, **options) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_questions_about_pictures_that_were_never_seen_are_answered(collection, questions, tmp_path):
+def test_questions_about_images_that_were_never_seen_are_answered(collection, questions, tmp_path):
     figures = learned(collection, tmp_path / "model", steps=200, interleaved=questions, interleaved_weight=1.0)
     assert figures["answer_loss"] < 0.5
     engine = load(str(tmp_path / "model"), device="cpu")
@@ -83,9 +83,9 @@ def test_questions_about_pictures_that_were_never_seen_are_answered(collection, 
         assert right[asked == question].mean() > 0.6, "chance is a sixth of the colours, a seventh of the places"
 
 
-def test_an_answer_is_learned_after_its_query_and_a_picture_alone_asks_for_its_caption(clipgpt, embeddings):
-    collator, picture = Collator(clipgpt.sequences), {"embedding": embeddings[0]}
-    rows = [([picture], "a dog"), ([picture, {"text": "where [now]?"}, picture], "in a far away place")]
+def test_an_answer_is_learned_after_its_query_and_a_image_alone_asks_for_its_caption(clipgpt, embeddings):
+    collator, image = Collator(clipgpt.sequences), {"embedding": embeddings[0]}
+    rows = [([image], "a dog"), ([image, {"text": "where [now]?"}, image], "in a far away place")]
     batch = collator.answer_batch(rows)
     (caption,) = collator.caption_batch([(embeddings[0], "a dog")]).ids.tolist()
     assert batch.ids[0, : len(caption)].tolist() == caption and not batch.mask[0, len(caption) :].any()
@@ -93,19 +93,19 @@ def test_an_answer_is_learned_after_its_query_and_a_picture_alone_asks_for_its_c
     assert said == ["a dog].", "in a far away place]."] and len(batch.embeddings) == 3
 
 
-def test_a_query_longer_than_the_context_keeps_its_pictures_and_what_closes_it(clipgpt, embeddings):
+def test_a_query_longer_than_the_context_keeps_its_images_and_what_closes_it(clipgpt, embeddings):
     """The model's context is 128 tokens, of bytes: one long question would end the run that draws it."""
-    collator, picture = Collator(clipgpt.sequences, context_length=128), {"embedding": embeddings[0]}
+    collator, image = Collator(clipgpt.sequences, context_length=128), {"embedding": embeddings[0]}
     sequences, long = clipgpt.sequences, "a far away place " * 20
-    query = collator.query([picture, {"text": long.strip()}, picture, {"text": "at night"}])
+    query = collator.query([image, {"text": long.strip()}, image, {"text": "at night"}])
     assert len(query) == 128 and query.ids[-1] == sequences.clip_out and len(query.embeddings) == 2
     assert sequences.tokenizer.decode(query.ids[-21:-1]) == "Caption: [at night]."
     assert collator.query("at night").ids == sequences.query("at night").ids
-    batch = collator.answer_batch([([picture, {"text": long.strip()}], long.strip())])
+    batch = collator.answer_batch([([image, {"text": long.strip()}], long.strip())])
     said = sequences.tokenizer.decode(batch.labels[batch.labels != IGNORED])
     assert batch.ids.shape[1] in (127, 128) and said.startswith("a far away place") and said.endswith("].")
-    with pytest.raises(InputError, match="a query of fewer pictures and texts"):
-        collator.query([picture] * 50)
+    with pytest.raises(InputError, match="a query of fewer images and texts"):
+        collator.query([image] * 50)
 
 
 def test_an_answer_does_not_depend_on_the_other_queries(clipgpt, embeddings):
@@ -120,10 +120,10 @@ def test_an_answer_does_not_depend_on_the_other_queries(clipgpt, embeddings):
     assert len(beams) == 3 and clipgpt.answer([]) == []
 
 
-def test_a_step_draws_queries_for_pictures_and_for_texts_alike(clipgpt, collection, moves, questions):
+def test_a_step_draws_queries_for_images_and_for_texts_alike(clipgpt, collection, moves, questions):
     pairs = read_pairs(str(collection))
-    pictures = Mixture([Shuffled(InMemory(pairs, "pictures"), 0)], [1.0], 0)
-    lessons = Lessons(pictures, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
+    images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
+    lessons = Lessons(images, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
     step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Ranks()).make(0)
     (encode,), (captions, answers) = step.encode, step.say
     assert len(captions.ids) == 64 and len(encode.ids) - 64 + len(answers.ids) == 128
@@ -132,7 +132,7 @@ def test_a_step_draws_queries_for_pictures_and_for_texts_alike(clipgpt, collecti
 
 
 @pytest.mark.slow
-def test_a_picture_and_a_change_find_the_changed_picture(collection, moves, tmp_path):
+def test_a_image_and_a_change_find_the_changed_image(collection, moves, tmp_path):
     figures = learned(collection, tmp_path / "model", steps=250, interleaved=moves)
     assert figures["interleaved R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
     record = json.loads((tmp_path / "model" / "training.json").read_text())
@@ -142,10 +142,10 @@ def test_a_picture_and_a_change_find_the_changed_picture(collection, moves, tmp_
     here, there = engine.encode(
         [[{"embedding": embeddings[0]}, {"text": text}] for text in ("in the snow", "at night")]
     )
-    assert here @ there < 0.99, "the text after the picture changes the query"
+    assert here @ there < 0.99, "the text after the image changes the query"
 
 
-def test_rows_are_those_of_the_folder_even_where_pictures_were_left_out_or_merged(tmp_path):
+def test_rows_are_those_of_the_folder_even_where_images_were_left_out_or_merged(tmp_path):
     (tmp_path / "img_emb").mkdir()
     (tmp_path / "metadata").mkdir()
     embeddings = np.eye(5, dtype=np.float32)
@@ -155,12 +155,12 @@ def test_rows_are_those_of_the_folder_even_where_pictures_were_left_out_or_merge
     file = tmp_path / "queries.jsonl"
     file.write_text('{"segments": [{"clip": 1}, {"text": "x"}], "target": {"clip": 4}}\n\n')
     queries = read_interleaved(str(file), read_pairs(str(tmp_path)))
-    (picture, text) = queries.segments(0)
-    assert np.array_equal(picture["embedding"], embeddings[0]) and text == {"text": "x"}
+    (image, text) = queries.segments(0)
+    assert np.array_equal(image["embedding"], embeddings[0]) and text == {"text": "x"}
     assert np.array_equal(queries.pairs.embeddings[queries.targets[0]], embeddings[4])
 
 
-def test_no_query_to_learn_from_has_a_picture_to_measure_on(collection, moves):
+def test_no_query_to_learn_from_has_a_image_to_measure_on(collection, moves):
     to_learn, to_measure = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
     learned, measured = read_interleaved(moves, to_learn), read_interleaved(moves, to_measure)
     assert len(learned) and len(measured)
@@ -170,8 +170,8 @@ def test_no_query_to_learn_from_has_a_picture_to_measure_on(collection, moves):
 
 def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt, collection, moves):
     pairs = read_pairs(str(collection))
-    pictures = Mixture([Shuffled(InMemory(pairs, "pictures"), 0)], [1.0], 0)
-    lessons = Lessons(pictures, read_interleaved(moves, pairs), interleaved_weight=0.5)
+    images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
+    lessons = Lessons(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
     step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Ranks()).make(0)
     assert len(step.targets) == sum(len(batch.ids) for batch in step.encode) == 6
     assert sum(len(batch.ids) for batch in step.say) == 4
@@ -198,7 +198,7 @@ def test_a_negative_that_is_the_target_itself_does_not_count():
         ('{"segments": [{"image": 1}], "target": {"clip": 0}}', "segments"),
         ('{"segments": [{"text": "a"}]}', "target"),
         ('{"segments": [{"text": "a"}], "target": {"text": ""}}', "target"),
-        ('{"segments": [{"clip": 9999}, {"text": "a"}], "target": {"clip": 0}}', "no query is about pictures"),
+        ('{"segments": [{"clip": 9999}, {"text": "a"}], "target": {"clip": 0}}', "no query is about images"),
     ],
 )
 def test_a_line_that_cannot_be_meant_is_named(collection, tmp_path, line, says):

@@ -1,11 +1,11 @@
-"""Losses: a wrong sign or a swapped pair trains a model away from its pictures."""
+"""Losses: a wrong sign or a swapped pair trains a model away from its images."""
 
 import math
 
 import numpy as np
 import torch
 
-from clipgpt_retrieval.evaluation.retrieval import recall_at
+from clipgpt_retrieval.metrics.retrieval import recall_at
 from clipgpt_retrieval.training.losses import cosine_loss, info_nce, raw_mse
 
 UNIT = torch.nn.functional.normalize(torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -41,6 +41,6 @@ def test_recall_counts_what_stands_before_the_right_item():
     assert figures == {"R@1": 1 / 3, "R@2": 2 / 3, "R@3": 1.0}
 
 
-def test_a_picture_that_a_step_holds_twice_is_not_its_own_wrong_answer():
+def test_a_image_that_a_step_holds_twice_is_not_its_own_wrong_answer():
     twice = torch.cat([UNIT, UNIT[:1]])
     assert torch.allclose(info_nce(twice, twice, SCALE), info_nce(UNIT, UNIT, SCALE), atol=0.02)

@@ -3,18 +3,18 @@
 import pytest
 import torch
 
+from clipgpt_retrieval.data.embedding_folder import read_pairs
+from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.module import IGNORED
 from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.training.batches import Lessons, StepMaker
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.gradients import Learner
-from clipgpt_retrieval.training.pairs import read_pairs
-from clipgpt_retrieval.training.ranks import Ranks
+from clipgpt_retrieval.training.distributed import Ranks
 from clipgpt_retrieval.training.recipes import recipe_named
-from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
-from clipgpt_retrieval.training.steps import Lessons, StepMaker
 from clipgpt_retrieval.training.train import train
+from clipgpt_retrieval.training.train_step import Learner
 
 
 @pytest.mark.parametrize("micro_batch", [100, 3])
@@ -22,9 +22,9 @@ from clipgpt_retrieval.training.train import train
 def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_path, collection, share, micro_batch):
     network, words = load(clipgpt_path)
     sequences, pairs = SequenceFormat(words, network.config), read_pairs(str(collection))
-    pictures = Mixture([Shuffled(InMemory(pairs, "pictures"), 0)], [1.0], 0)
+    images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
     maker = StepMaker(
-        Lessons(pictures), Collator(sequences), "both", 12, 0.0, micro_batch, 4, 0, Ranks(), predicted_share=share
+        Lessons(images), Collator(sequences), "both", 12, 0.0, micro_batch, 4, 0, Ranks(), predicted_share=share
     )
     said = []
     network.register_forward_pre_hook(lambda _, __, given: said.append(given.get("caption")), with_kwargs=True)
@@ -36,7 +36,7 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
         predicted = torch.from_numpy(clipgpt.encode(captions, space="image"))
         near = torch.isclose(batch.embeddings, predicted, atol=1e-4).all(1)
         shown = (batch.embeddings[:, None] == torch.from_numpy(pairs.embeddings)).all(2).any(1)
-        assert (near ^ shown).all(), "it is said either of the prediction or of a picture"
+        assert (near ^ shown).all(), "it is said either of the prediction or of an image"
         of_predictions += int(near.sum())
     assert of_predictions == {0.0: 0, 1.0: 12}.get(share, of_predictions) and (share != 0.5 or 0 < of_predictions < 12)
 

@@ -1,21 +1,21 @@
-"""Said of a picture may be another column than it is found by: mixed up, both tasks learn the wrong texts."""
+"""Said of an image may be another column than it is found by: mixed up, both tasks learn the wrong texts."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from clipgpt_retrieval.data.embedding_folder import joined, read_pairs
+from clipgpt_retrieval.data.samplers import Mixture, Shuffled
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.training.batches import Lessons, StepMaker
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.data import read_data
+from clipgpt_retrieval.training.distributed import Ranks
 from clipgpt_retrieval.training.dry_run import dry_run
-from clipgpt_retrieval.training.pairs import joined, read_pairs
-from clipgpt_retrieval.training.ranks import Ranks
-from clipgpt_retrieval.training.settings import Settings
-from clipgpt_retrieval.training.shuffled import Mixture, Shuffled
-from clipgpt_retrieval.training.steps import Lessons, StepMaker
+from clipgpt_retrieval.training.options import Settings
 from clipgpt_retrieval.training.train import train
 
 COUNT, DIM = 12, 64
@@ -23,7 +23,7 @@ COUNT, DIM = 12, 64
 
 @pytest.fixture
 def recaptioned(tmp_path) -> str:
-    """Pictures with an alt text each, and with what a better captioner has said of most of them."""
+    """Images with an alt text each, and with what a better captioner has said of most of them."""
     for part in ("img_emb", "metadata"):
         (tmp_path / part).mkdir()
     embeddings = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float16)
@@ -40,7 +40,7 @@ def test_a_column_is_read_beside_the_captions(recaptioned):
     assert pairs.captions[:3] == [["alt text 0", "alt text 1"], ["alt text 2"], ["alt text 3"]]
     of_two_rows = [f"a {colour} thing {row}" for row in (0, 1) for colour in ("red", "blue")]
     assert pairs.to_say[:2] == [of_two_rows, ["a red thing 2", "a blue thing 2"]]
-    assert pairs.to_say[2] == ["alt text 3"], "a picture without one is said as its captions"
+    assert pairs.to_say[2] == ["alt text 3"], "an image without one is said as its captions"
     both = joined([pairs, pairs.subset(np.array([1]))])
     assert both.to_say[-1] == ["a red thing 2", "a blue thing 2"] and len(both.to_say) == COUNT
 
@@ -51,12 +51,12 @@ def test_without_a_column_the_captions_are_said(recaptioned):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_pictures_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
+def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
     network, words = load(clipgpt_path)
     data = read_data(Settings(recaptioned, "model", say="recaption", stream=stream, validation_fraction=0.2))
-    pictures = Mixture([Shuffled(part, 0) for part in data.parts], [1.0], 0)
+    images = Mixture([Shuffled(part, 0) for part in data.parts], [1.0], 0)
     collator = Collator(SequenceFormat(words, network.config), encode_text_loss=True)
-    step = StepMaker(Lessons(pictures), collator, "both", COUNT, 0.0, 100, 4, 0, Ranks()).make(0)
+    step = StepMaker(Lessons(images), collator, "both", COUNT, 0.0, 100, 4, 0, Ranks()).make(0)
 
     def texts(batches: list[Batch]) -> list[str]:
         labels = [row[row != IGNORED] for batch in batches for row in batch.labels]
@@ -97,7 +97,7 @@ def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
         validation_fraction=0.2,
         **given,
     )
-    assert "column recaption is what is said of a picture" in shown
+    assert "column recaption is what is said of an image" in shown
     samples = [line for line in shown.splitlines() if line.startswith(("encode", "say"))]
     for line in samples:
         assert ("alt text" in line) == line.startswith("encode") or "alt text 3" in line, line

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipgpt_retrieval.data.embedding_folder import read_pairs
+from clipgpt_retrieval.data.hard_negatives import Neighbours
+from clipgpt_retrieval.data.interleaved import read_answered, read_interleaved
+from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.data.text_file import TextFile
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.training.batches import Lessons, StepMaker
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.compiled import compile_backbone
-from clipgpt_retrieval.training.gradients import Learner
-from clipgpt_retrieval.training.interleaved import read_answered, read_interleaved
-from clipgpt_retrieval.training.neighbours import Neighbours
-from clipgpt_retrieval.training.pairs import read_pairs
-from clipgpt_retrieval.training.ranks import Ranks, join_ranks
+from clipgpt_retrieval.training.distributed import Ranks, join_ranks
 from clipgpt_retrieval.training.recipes import recipe_named
-from clipgpt_retrieval.training.shuffled import InMemory, Mixture, Shuffled
-from clipgpt_retrieval.training.steps import Lessons, StepMaker
-from clipgpt_retrieval.training.texts import TextFile
+from clipgpt_retrieval.training.train_step import Learner
 
 BATCH = 10
 """Odd for each of two processes once the interleaved queries are in."""
@@ -50,11 +50,11 @@ def one_step(
         compile_backbone(network)
     chosen = recipe_named(recipe)
     pairs = read_pairs(collection)
-    pictures = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
+    images = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
     interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
     answered = read_answered(queries, pairs) if chosen.contrastive else None
     neighbours = Neighbours(pairs.embeddings, 2) if chosen.contrastive else None
-    lessons = Lessons(pictures, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
+    lessons = Lessons(images, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
     sequences = load_sequences(network, words)
     collator = Collator(sequences, chosen.encode_text_loss)
     share = 0.4 if chosen.tasks == "both" else 0.0
@@ -141,7 +141,7 @@ def test_without_a_compiler_that_is_said(clipgpt, monkeypatch, tmp_path):
 WORKER = """
 import sys, torch
 from tests.training import test_scale
-from clipgpt_retrieval.training.ranks import join_ranks
+from clipgpt_retrieval.training.distributed import join_ranks
 
 *given, recipe, micro_batch, output = sys.argv[1:]
 ranks = join_ranks("cpu")

@@ -27,7 +27,7 @@ def scratch(collection: Path) -> dict:
 
 
 def write_folder(folder: Path, captions: list[str]) -> str:
-    """A folder of pictures that look like nothing, with these captions."""
+    """A folder of images that look like nothing, with these captions."""
     import pandas as pd
 
     for part in ("img_emb", "metadata"):
@@ -53,7 +53,7 @@ def test_the_default_recipe_learns_both_ways(trained, collection):
 
 @pytest.mark.slow
 def test_a_default_run_begins_with_a_readout_that_ranks(collection, tmp_path):
-    """A thousand captioned pictures are enough for a regression, and too few for steps that begin with nothing."""
+    """A thousand captioned images are enough for a regression, and too few for steps that begin with nothing."""
     figures = train(
         str(collection), str(tmp_path / "model"), steps=1, batch_size=32, learning_rate=1e-6, **scratch(collection)
     )
@@ -89,7 +89,7 @@ def test_a_processor_that_would_emulate_bfloat16_learns_in_float32_and_says_so(
 
 
 @pytest.mark.slow
-def test_the_image_embedding_is_nearer_to_pictures_than_the_query_is(trained, collection):
+def test_the_image_embedding_is_nearer_to_images_than_the_query_is(trained, collection):
     engine = load(str(trained[0]), device="cpu")
     query, image = engine.encode_both(["a red dog in the snow", "a blue boat by a lake"])
     gallery = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
@@ -103,7 +103,7 @@ def test_a_run_leaves_its_record_and_nothing_else(trained):
     assert record["validation"] == figures
     assert record["recipe"]["name"] == "default" and record["seed"] == 0
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    assert record["versions"]["torch"] and record["pictures"] == 400
+    assert record["versions"]["torch"] and record["images"] == 400
     card = (folder / "README.md").read_text()
     assert f"| R@10 | {figures['R@10']:.3f} |" in card and str(record["embeddings_folder"]) in card
 
@@ -237,11 +237,11 @@ def test_a_folder_named_with_digits_is_looked_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("recipe", ["default", "frozen"])
-def test_one_picture_to_learn_from_is_told_to_be_too_few(collection, tmp_path, recipe):
+def test_one_image_to_learn_from_is_told_to_be_too_few(collection, tmp_path, recipe):
     """What was told is that a matrix is singular."""
     folder = write_folder(tmp_path / "folder", ["a dog", "a cat"])
     settings = {**scratch(collection), "validation_fraction": 0.5, "recipe": recipe}
-    with pytest.raises(DataError, match=r"one picture to learn from.*smaller --validation_fraction"):
+    with pytest.raises(DataError, match=r"one image to learn from.*smaller --validation_fraction"):
         train(folder, str(tmp_path / "m"), steps=1, **settings)
 
 
@@ -368,11 +368,11 @@ def test_the_lora_recipe_learns_and_leaves_a_plain_model(collection, tmp_path):
     assert held_out == figures and engine.model.config.clip_dim == 64
 
 
-def test_a_recipes_epochs_are_steps_over_the_pictures():
-    from clipgpt_retrieval.training.settings import Settings
+def test_a_recipes_epochs_are_steps_over_the_images():
+    from clipgpt_retrieval.training.options import Settings
 
     settings = Settings("folder", "model", recipe="general-gpt")
-    assert settings.chosen_recipe(pictures=82_783).steps == -(-5 * 82_783 // 16)
+    assert settings.chosen_recipe(images=82_783).steps == -(-5 * 82_783 // 16)
     assert Settings("folder", "model", recipe="general-gpt", steps=7).chosen_recipe(1000).steps == 7
 
 

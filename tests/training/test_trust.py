@@ -17,10 +17,10 @@ import torch
 from clipgpt_retrieval.errors import TrainingError
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.data import read_data
+from clipgpt_retrieval.training.divergence_guard import Watch
+from clipgpt_retrieval.training.options import Settings
 from clipgpt_retrieval.training.run import open_run
-from clipgpt_retrieval.training.settings import Settings
 from clipgpt_retrieval.training.train import _run_folder, train
-from clipgpt_retrieval.training.watch import Watch
 
 STEPS = 12
 

@@ -20,20 +20,20 @@ class Recipe:
         prompt_format: see ``ClipGptConfig``.
         lora_rank: the backbone's weights stay as they are and every linear map of it learns a difference of this rank
             beside them, merged into them at the end (LoRA, Hu et al. 2021, arXiv:2106.09685); 0: all is trained.
-        ridge_start: clip_out begins as a ridge regression on the states of the untrained model: with few pictures a
+        ridge_start: clip_out begins as a ridge regression on the states of the untrained model: with few images a
             step then turns what already ranks, instead of learning by heart from nothing.
         freeze_backbone: hidden states are computed once; only what reads them is trained.
         contrastive: InfoNCE and cosine, else the mean squared error on raw embeddings.
-        tasks: what a step does with a picture, see ``Collator``.
+        tasks: what a step does with an image, see ``Collator``.
         encode_text_loss: also learn to say the query's own text and the tokens after it.
         caption_weight: of the loss of captions beside the other losses, as CoCa has one (Yu et al. 2022,
             arXiv:2205.01917).
         embedding_norm: the norm of the embeddings that the model reads and, under the squared error, predicts.
         embedding_noise: noise on the embeddings that are captioned, as a share of their own spread (CapDec, Nukrai et
             al. 2022, arXiv:2211.00575): captions then also fit embeddings that an index has compressed.
-        epochs: instead of steps: how often each picture is read; 0 where steps count.
+        epochs: instead of steps: how often each image is read; 0 where steps count.
         steps: optimiser steps; with a frozen backbone those of the fusion, as all else has a closed form.
-        batch_size: pictures in a step; with a frozen backbone tokens.
+        batch_size: images in a step; with a frozen backbone tokens.
         learning_rate: at its peak.
         warmup_steps: steps to that peak.
         schedule: how the rate falls after it, as transformers names it.

@@ -1,0 +1,1 @@
+"""What `training/` and `evaluation/` read: embedding folders, captions, interleaved queries, splits and samplers."""

@@ -1,0 +1,164 @@
+"""Interleaved queries to learn from: runs of images and texts, each with the image or the text that it asks for.
+
+A JSONL file beside an embeddings folder, a query a line, images named by their row in the folder::
+
+    {"segments": [{"clip": 17}, {"text": "but at night"}], "target": {"clip": 18}}
+    {"segments": [{"clip": 17}, {"text": "what is it doing?"}], "target": {"text": "it sleeps"}}
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+import fsspec
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.model.sequence import Segment, clean_caption
+
+
+class ImageSegment(BaseModel):
+    """An image, by its row in the embeddings folder."""
+
+    model_config = ConfigDict(extra="forbid")
+    clip: Annotated[int, Field(ge=0)]
+
+
+class TextSegment(BaseModel):
+    """A piece of text."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: Annotated[str, Field(min_length=1)]
+
+
+class InterleavedQuery(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(extra="forbid")
+    segments: Annotated[list[ImageSegment | TextSegment], Field(min_length=1)]
+    target: ImageSegment | TextSegment
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of images and texts.
+
+    Attributes:
+        queries: each a list of segments that name images by their place among ``pairs``.
+        pairs: the images.
+    """
+
+    queries: list[list[ImageSegment | TextSegment]]
+    pairs: Pairs
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def segments(self, row: int) -> list[Segment]:
+        """A query as the sequence format takes it."""
+        return [
+            {"text": segment.text}
+            if isinstance(segment, TextSegment)
+            else {"embedding": self.pairs.embeddings[segment.clip]}
+            for segment in self.queries[row]
+        ]
+
+
+@dataclass(frozen=True)
+class Interleaved(Runs):
+    """Interleaved queries that ask for an image.
+
+    Attributes:
+        targets: int64 ``[n]``, the place of the image that each query asks for.
+    """
+
+    targets: np.ndarray
+
+    def sources(self, row: int) -> np.ndarray:
+        """The images in a query, float32 ``[m, d]``: the likeliest wrong answers to it."""
+        return self.pairs.embeddings[[s.clip for s in self.queries[row] if isinstance(s, ImageSegment)]]
+
+
+@dataclass(frozen=True)
+class Answered(Runs):
+    """Interleaved queries that ask for a text.
+
+    Attributes:
+        answers: the text that each query asks for.
+    """
+
+    answers: list[str]
+
+
+def read_interleaved(file: str, pairs: Pairs) -> Interleaved:
+    """The queries of a file that ask for an image.
+
+    Args:
+        file: path or fsspec url of the JSONL file.
+        pairs: of the folder that the file's rows count, or a part of it; a query with other images is left out.
+
+    Raises:
+        DataError: the file cannot be read, or a line is no interleaved query.
+    """
+    place = _places(pairs)
+    found = [
+        (_placed(query, place), place[query.target.clip])
+        for query in _known(file, place)
+        if isinstance(query.target, ImageSegment)
+    ]
+    return Interleaved([run for run, _ in found], pairs, np.asarray([target for _, target in found], np.int64))
+
+
+def read_answered(file: str, pairs: Pairs) -> Answered:
+    """The queries of a file that ask for a text; see :func:`read_interleaved`."""
+    place = _places(pairs)
+    found = [
+        (_placed(query, place), clean_caption(query.target.text))
+        for query in _known(file, place)
+        if isinstance(query.target, TextSegment)
+    ]
+    return Answered([run for run, _ in found], pairs, [answer for _, answer in found])
+
+
+def _places(pairs: Pairs) -> dict[int, int]:
+    """The place among ``pairs`` of each row of their folder."""
+    return {row: image for image, rows in enumerate(pairs.rows) for row in rows}
+
+
+def _known(file: str, place: dict[int, int]) -> list[InterleavedQuery]:
+    """The queries all of whose images have a place."""
+    return [
+        query
+        for query in _lines(file)
+        if all(part.clip in place for part in (*query.segments, query.target) if isinstance(part, ImageSegment))
+    ]
+
+
+def _placed(query: InterleavedQuery, place: dict[int, int]) -> list[ImageSegment | TextSegment]:
+    """The segments of a query, images by their place."""
+    return [
+        TextSegment(text=clean_caption(segment.text))
+        if isinstance(segment, TextSegment)
+        else ImageSegment(clip=place[segment.clip])
+        for segment in query.segments
+    ]
+
+
+def _lines(file: str) -> list[InterleavedQuery]:
+    try:
+        with fsspec.open(file, "r", encoding="utf-8") as lines:
+            return [_parsed(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+
+
+def _parsed(line: str, where: str) -> InterleavedQuery:
+    try:
+        return InterleavedQuery.model_validate(json.loads(line))
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise DataError(f"{where}: {'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}") from None
+    except ValueError:
+        raise DataError(f"{where} is not valid JSON") from None

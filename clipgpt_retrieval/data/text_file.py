@@ -1,0 +1,66 @@
+"""Captions of no image, a line each, from a file of any size."""
+
+from dataclasses import dataclass
+
+import fsspec
+from fsspec.utils import read_block
+
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.model.sequence import clean_caption
+
+WINDOW_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Lines that lie in memory together."""
+
+    lines: list[str]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def sample(self, row: int, draw: int) -> str:
+        """A line; there is nothing to draw."""
+        return self.lines[row]
+
+
+class TextFile:
+    """A text file, a caption a line, cut into windows of whole lines.
+
+    Args:
+        name: path or fsspec url.
+        window_bytes: size of a window.
+
+    Raises:
+        DataError: the file cannot be read, or is empty.
+    """
+
+    group = 1
+
+    def __init__(self, name: str, window_bytes: int = WINDOW_BYTES) -> None:
+        self.name, self.window_bytes = name, window_bytes
+        try:
+            fs, path = fsspec.core.url_to_fs(name)
+            self.size = int(fs.size(path))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name} cannot be read: {error}") from error
+        if not self.size:
+            raise DataError(f"{name} is empty: give a file with a caption on each line")
+
+    def __len__(self) -> int:
+        return -(-self.size // self.window_bytes)
+
+    def read(self, number: int) -> Texts:
+        """The lines that begin in one window.
+
+        Raises:
+            DataError: the file cannot be read, or is not UTF-8.
+        """
+        try:
+            with fsspec.open(self.name, "rb") as file:
+                block = read_block(file, number * self.window_bytes, self.window_bytes, delimiter=b"\n")
+            lines = block.decode("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.name} cannot be read: {error}") from error
+        return Texts([clean_caption(line) for line in lines if line.strip()])

@@ -1,0 +1,77 @@
+"""Greedy captions: the likeliest token again and again, for a batch of embeddings.
+
+What transformers' ``generate`` would give, with less to do: no logits are copied to float32, no scores processed, and
+captions that have ended leave the batch.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from clipgpt_retrieval.model.module import ClipGptModel
+
+ENDED_SHARE = 0.25
+"""The share of a batch that has ended at which it is worth copying the others' keys and values."""
+
+
+def generate_greedy(
+    model: ClipGptModel,
+    prompt: Tensor,
+    embeddings: Tensor,
+    stop_ids: Tensor,
+    max_new_tokens: int,
+    yield_point: Callable[[], None],
+) -> Tensor:
+    """Generated ids, int64 ``[b, t]``; what stands behind a stop id has no meaning.
+
+    Args:
+        model: the network.
+        prompt: ``[b, p, h]``, the vectors of the prompt.
+        embeddings: float32 ``[b, d]``, unit norm: what each row captions.
+        stop_ids: int64 ``[s]``, the ids that end a caption.
+        max_new_tokens: longest caption, in tokens.
+        yield_point: called after each token; what it raises ends the work.
+    """
+    count = len(prompt)
+    generated = torch.full((count, max_new_tokens), int(stop_ids[0]), device=prompt.device)  # [b, t]
+    rows = torch.arange(count, device=prompt.device)  # those that are still written
+    ended = torch.zeros(count, dtype=torch.bool, device=prompt.device)
+    cache, vectors = DynamicCache(), prompt
+    for place in range(max_new_tokens):
+        outputs = model.backbone.base_model(inputs_embeds=vectors, past_key_values=cache, use_cache=True)
+        last = model.fused(outputs.last_hidden_state[:, -1:], embeddings)[:, 0]  # [r, h]
+        tokens = likeliest_tokens(model, last)  # [r]
+        generated[rows, place] = tokens
+        ended |= torch.isin(tokens, stop_ids)
+        if ended.all():
+            return generated[:, : place + 1]
+        yield_point()
+        if ended.float().mean() >= ENDED_SHARE:
+            [kept] = torch.nonzero(~ended, as_tuple=True)
+            cache.batch_select_indices(kept)
+            rows, tokens, embeddings, ended = rows[kept], tokens[kept], embeddings[kept], ended[kept]
+        vectors = model.get_input_embeddings()(tokens)[:, None]  # [r, 1, h]
+    return generated
+
+
+def likeliest_tokens(model: ClipGptModel, states: Tensor) -> Tensor:
+    """The likeliest next token of last-layer states ``[r, h]``, int64 ``[r]``.
+
+    Logits of 100 are half a unit apart in bfloat16, so that many tie: those near the top are computed again in float32.
+    """
+    logits = model.token_logits(states)  # [r, vocabulary]
+    if logits.dtype == torch.float32:
+        return logits.argmax(-1)
+    top = logits.amax(-1, keepdim=True)
+    rows, tokens = torch.nonzero(logits >= top - top.abs() / 64, as_tuple=True)  # [n] each
+    exact = (model.head_weight[tokens].float() * states[rows].float()).sum(-1)  # [n]
+    bias = model.get_output_embeddings().bias
+    if isinstance(bias, Tensor):
+        exact = exact + bias[tokens].float()
+    best = torch.full((len(states),), -torch.inf, device=states.device).scatter_reduce(0, rows, exact, "amax")
+    is_best = exact == best[rows]
+    likeliest = torch.empty(len(states), dtype=torch.long, device=states.device)
+    likeliest[rows[is_best]] = tokens[is_best]
+    return likeliest

@@ -1,0 +1,31 @@
+"""Small images for the page, inside it."""
+
+import base64
+import io
+from pathlib import Path
+
+SIDE = 224
+"""Pixels of the longer side."""
+
+
+def thumbnail(name: str, folder: str) -> str | None:
+    """An image as a ``data:`` address, or None where it cannot be had.
+
+    Args:
+        name: the image's ``image_path``: an absolute path, or one relative to the embeddings folder or to the
+            working directory. Addresses on the web are not fetched.
+        folder: the embeddings folder.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    file = next((path for path in (Path(folder, name), Path(name)) if path.is_file()), None)
+    if file is None:
+        return None
+    data = io.BytesIO()
+    try:
+        with Image.open(file) as image:
+            image.thumbnail((SIDE, SIDE))
+            image.convert("RGB").save(data, "JPEG", quality=80)
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

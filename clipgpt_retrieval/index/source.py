@@ -1,0 +1,79 @@
+"""An index on disk, opened without reading its items: a folder as clip-retrieval lays it out, or an index file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+
+from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.storage import is_url
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened index.
+
+    Attributes:
+        file: the index file, or the folder of an index that lies in several.
+        items: its items.
+    """
+
+    file: Path
+    items: Items
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the index lies in."""
+        return self.file.parent
+
+
+def open_index(path: str) -> Source:
+    """Opens an index, memory-mapped.
+
+    Args:
+        path: a folder with ``image.index`` or ``text.index``, an index file, or a folder with
+            ``populated.index`` and its lists beside it. Where ``metadata_reordered.hdf5`` lies beside the
+            index, item ids are places in the inverted lists, as clip-retrieval then counts them.
+
+    Raises:
+        DataError: no index there, one on no local disk, or one that cannot give its vectors back.
+    """
+    if is_url(path):
+        raise DataError(f"{path} is on no local disk, where an index is mapped from: fetch it first, and give its copy")
+    file = _index_file(Path(path))
+    try:
+        if file.is_dir():
+            index = faiss.read_index(str(file / "populated.index"), faiss.IO_FLAG_ONDISK_SAME_DIR)
+        else:
+            index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    except RuntimeError as error:
+        raise DataError(f"{file} cannot be read as a faiss index: build it again, or give another") from error
+    if isinstance(index, faiss.IndexBinary) or index.ntotal == 0:
+        raise DataError(f"{file} holds no embeddings: give an index with some")
+    try:
+        ordered_by_ivf = (file.parent / "metadata_reordered.hdf5").exists()
+        return Source(file, Items(index, ordered_by_ivf=ordered_by_ivf, name=str(file)))
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+
+
+def check_model_fits(clip_dim: int, items: Items, index_file: Path) -> None:
+    """Refuses a model for embeddings of another length than those of an index.
+
+    Raises:
+        InputError: names both lengths.
+    """
+    if items.dimension != clip_dim:
+        raise InputError(
+            "model", f"reads embeddings of {clip_dim} numbers, those of {index_file} have {items.dimension}"
+        )
+
+
+def _index_file(path: Path) -> Path:
+    if path.is_file() or (path / "populated.index").is_file():
+        return path
+    for name in ("image.index", "text.index"):
+        if (path / name).exists():
+            return path / name
+    raise DataError(f"{path} is no index: give an index file, or a folder with image.index or text.index")

@@ -1,0 +1,103 @@
+"""The processes that train one model together, as ``torchrun`` starts them; alone, there is one."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+TIMEOUT = timedelta(hours=6)
+"""How long the others wait while the first measures and saves."""
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One process among those that train together.
+
+    Attributes:
+        rank: its number.
+        count: how many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that shows, measures and saves."""
+        return self.rank == 0
+
+    def share(self, rows: Sequence[Row]) -> list[Row]:
+        """The share of this process of the rows of a step."""
+        return list(rows[self.rank :: self.count])
+
+    def total(self, number: int) -> int:
+        """The sum of all processes' numbers."""
+        if self.count == 1:
+            return number
+        summed = torch.tensor(number, device=_device())
+        dist.all_reduce(summed)
+        return int(summed)
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """All processes' rows ``[b, d]``, however many each has; the gradient flows back to each.
+
+        A loss that every process computes of all rows sends back the sum of all processes' gradients: their mean,
+        as :meth:`average_gradients` takes it, is then the gradient of one process that has all rows.
+        """
+        if self.count == 1:
+            return rows
+        from torch.distributed.nn.functional import all_gather
+
+        counts = [torch.zeros((), dtype=torch.long, device=rows.device) for _ in range(self.count)]
+        dist.all_gather(counts, torch.tensor(len(rows), device=rows.device))
+        longest = int(torch.stack(counts).max())
+        padded = nn.functional.pad(rows, (0, 0, 0, longest - len(rows)))
+        return torch.cat([part[: int(count)] for part, count in zip(all_gather(padded), counts, strict=True)])
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Gives every process the mean of all processes' gradients."""
+        if self.count == 1:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        used = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int8, device=_device())
+        dist.all_reduce(used, dist.ReduceOp.MAX)
+        for parameter in (one for one, of_any in zip(trained, used.tolist(), strict=True) if of_any):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+            parameter.grad.div_(self.count)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """Parts from the other processes; one that ends without may abort in the middle of its threads."""
+        if self.count > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def join_ranks(device: str) -> Ranks:
+    """Joins the processes that ``torchrun`` started beside this one, if it did."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return Ranks()
+    if not dist.is_initialized():
+        on_gpu = device != "cpu" and torch.cuda.is_available()
+        if on_gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
+    return Ranks(dist.get_rank(), count)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")

@@ -1,0 +1,137 @@
+"""How a fusion learns to caption, from a frozen backbone's states before each token of the captions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clipgpt_retrieval.data.samplers import Shuffled
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.frozen.features import CaptionStates
+from clipgpt_retrieval.training.recipes import Recipe
+from clipgpt_retrieval.training.train_step import LARGEST_SEED
+
+OTHER_TOKENS = 1000
+"""Tokens beside those of the captions that a step's softmax runs over, drawn anew each time."""
+
+MEASURED_TOKENS = 512
+"""Tokens whose logits over the whole vocabulary lie in memory together."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens to say.
+
+    Attributes:
+        states: float16 ``[n, h]``, the last layer's before each.
+        embeddings: float32 ``[n, d]``, unit norm, of the image that each is said of.
+        ids: int64 ``[n]``.
+    """
+
+    states: Tensor
+    embeddings: Tensor
+    ids: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device) -> "Tokens":
+        """The same tokens on another device."""
+        return Tokens(self.states.to(device), self.embeddings.to(device), self.ids.to(device))
+
+
+class CaptionTokens:
+    """All tokens of a collection's captions, which are drawn by their numbers.
+
+    Args:
+        captions: what the backbone makes of them.
+        embeddings: float32 ``[p, d]``, unit norm, of the images.
+    """
+
+    def __init__(self, captions: CaptionStates, embeddings: Tensor) -> None:
+        self.captions, self.embeddings = captions, embeddings
+        self._images = captions.images.repeat_interleave(captions.lengths)  # [t]
+
+    def __len__(self) -> int:
+        return len(self.captions.ids)
+
+    def sample(self, row: int, draw: int) -> int:
+        """A token's number; there is nothing to draw."""
+        return row
+
+    def tokens(self, numbers: Sequence[int]) -> Tokens:
+        """The tokens of some numbers."""
+        chosen = torch.tensor(numbers, dtype=torch.long)
+        return Tokens(self.captions.states[chosen], self.embeddings[self._images[chosen]], self.captions.ids[chosen])
+
+
+@dataclass(frozen=True)
+class FusionStepMaker:
+    """Makes the steps of a run, one after the other.
+
+    Attributes:
+        lessons: numbers of tokens.
+        tokens: what they count.
+        batch_size: tokens in a step, over all ranks.
+        ranks: the processes that share a step.
+    """
+
+    lessons: Shuffled
+    tokens: CaptionTokens
+    batch_size: int
+    ranks: Ranks
+
+    def make(self, number: int) -> Tokens:
+        """The part of this rank of the step of that number."""
+        return self.tokens.tokens(self.ranks.share(self.lessons.take(self.batch_size)))
+
+
+class FusionLearner:
+    """Adds a step's gradients to a fusion's parameters.
+
+    The softmax runs over the captions' own tokens and a draw of others, which costs a tenth of the whole vocabulary.
+
+    Args:
+        model: whose fusion learns.
+        tokens: all that there are to learn from.
+        recipe: its noise on the embeddings counts.
+        ranks: the processes that share a step; each ends with the gradients of the whole.
+        seed: of dropout, noise and draws, with the step's number.
+    """
+
+    def __init__(self, model: ClipGptModel, tokens: CaptionTokens, recipe: Recipe, ranks: Ranks, seed: int) -> None:
+        assert model.clip_fusion is not None
+        self.network, self.recipe, self.ranks, self.seed = model.clip_fusion, recipe, ranks, seed
+        self._head = model.head_weight.detach()  # [vocabulary, h]
+        self._used = tokens.captions.ids.unique().to(model.device)
+        self._noise = recipe.embedding_noise * float((tokens.embeddings - tokens.embeddings.mean(0)).std())
+
+    def learn(self, number: int, step: Tokens) -> dict[str, float]:
+        """Sets the gradients of the step of that number; returns its loss, ``caption``."""
+        torch.manual_seed(hash((self.seed, number, self.ranks.rank)) % LARGEST_SEED)
+        step = step.to(self._head.device)
+        noise = torch.randn_like(step.embeddings) * self._noise  # [b, d]
+        others = torch.randint(len(self._head), (OTHER_TOKENS,), device=step.ids.device)
+        candidates, places = torch.unique(torch.cat([step.ids, self._used, others]), return_inverse=True)
+        states = self.network(step.states.float(), step.embeddings + noise)  # [b, h]
+        logits = states @ self._head[candidates].T  # [b, candidates]
+        share = len(step) / self.ranks.total(len(step)) * self.ranks.count
+        loss = nn.functional.cross_entropy(logits, places[: len(step)]) * share
+        loss.backward()
+        self.ranks.average_gradients(self.network.parameters())
+        return {"caption": float(self.ranks.gathered(loss.detach().reshape(1, 1)).mean())}
+
+
+@torch.inference_mode()
+def caption_loss(model: ClipGptModel, tokens: CaptionTokens) -> float:
+    """The mean loss of tokens over the whole vocabulary."""
+    assert model.clip_fusion is not None
+    model.clip_fusion.eval()
+    total = 0.0
+    for start in range(0, len(tokens), MEASURED_TOKENS):
+        part = tokens.tokens(range(start, min(start + MEASURED_TOKENS, len(tokens)))).to(model.device)
+        logits = model.token_logits(model.clip_fusion(part.states.float(), part.embeddings))  # [b, vocabulary]
+        total += nn.functional.cross_entropy(logits, part.ids, reduction="sum").item()
+    return total / len(tokens)

@@ -1,0 +1,73 @@
+"""Training around a frozen backbone, whose hidden states are computed once.
+
+One pass over the captions, kept on disk, feeds everything: the readout of ``[CLIP OUT]`` and the prefix of an embedding
+inside a query, both fitted in closed form, and the fusion that turns the language model's states into a captioner's,
+which is trained in a minute because nothing of the backbone runs again.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.samplers import InMemory, Shuffled
+from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.training.frozen.closed_form import fit_prefix, fit_readout
+from clipgpt_retrieval.training.frozen.features import caption_states
+from clipgpt_retrieval.training.frozen.fusion import CaptionTokens, FusionLearner, FusionStepMaker, caption_loss
+from clipgpt_retrieval.training.run import Run
+
+START_IMAGES = 2000
+"""As many as a first regression needs; a large collection's steps teach the rest."""
+
+
+def fit_around_frozen(run: Run, folder: Path) -> tuple[FusionLearner, FusionStepMaker, Callable[[], dict[str, float]]]:
+    """Fits ``clip_out`` and ``clip_in`` of a run's network, and gives what trains its ``clip_fusion``.
+
+    Args:
+        run: its network's image mean is set; the backbone stays as it is.
+        folder: of the run; holds the states, so that a second start does not repeat them.
+
+    Returns:
+        The learner, the maker of its steps, and what measures it: its loss on the held-out images' first captions.
+    """
+    network, pairs = run.network, run.data.in_memory
+    assert network.clip_fusion is not None, "the frozen recipe captions by fusion"
+    network.backbone.requires_grad_(False)
+    states = caption_states(network, run.sequences, pairs, folder / "states")
+    embeddings = torch.from_numpy(pairs.embeddings)
+    fit_readout(network, states, embeddings)
+    fit_prefix(network, states, embeddings)
+    network.clip_fusion.mean.copy_(embeddings.mean(0))
+    tokens, seed = CaptionTokens(states, embeddings), run.settings.seed
+    learner = FusionLearner(network, tokens, run.recipe, run.ranks, seed)
+    maker = FusionStepMaker(Shuffled(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.ranks)
+    held_out = _first_captions(run.data.validation)
+    measured = CaptionTokens(
+        caption_states(network, run.sequences, held_out, folder / "held_out_states"),
+        torch.from_numpy(held_out.embeddings),
+    )
+    return learner, maker, lambda: {"caption_loss": caption_loss(network, measured)}
+
+
+def start_from_ridge(network: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> None:
+    """Fits ``clip_out`` of an untrained model, for training to go on from.
+
+    Args:
+        network: its image mean is set.
+        sequences: the model's format.
+        pairs: the first :data:`START_IMAGES` of them are read.
+        folder: holds the states, so that a second start does not repeat them.
+    """
+    read = pairs.subset(np.arange(min(len(pairs), START_IMAGES)))
+    fit_readout(network, caption_states(network, sequences, read, folder), torch.from_numpy(read.embeddings))
+    # The map that was fitted with it gives vectors as long as images lie from their mean.
+    network.image_beta.fill_(1.0)
+
+
+def _first_captions(pairs: Pairs) -> Pairs:
+    return replace(pairs, captions=[captions[:1] for captions in pairs.captions])

@@ -1,0 +1,74 @@
+"""What a model is worth on images that it has not seen: retrieval, nearness and the loss of captions."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.interleaved import Answered, Interleaved
+from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.metrics.retrieval import recall_at
+from clipgpt_retrieval.model.module import Batch, ClipGptModel
+from clipgpt_retrieval.training.collate import Collator
+
+FIGURES_BATCH = 64
+
+Row = TypeVar("Row")
+
+
+def validation_figures(
+    model: ClipGptModel,
+    collator: Collator,
+    validation: Pairs,
+    interleaved: Interleaved | None = None,
+    answered: Answered | None = None,
+    batch_size: int = FIGURES_BATCH,
+) -> dict[str, float]:
+    """R@1/5/10 text to image, the cosine of image embeddings to the true ones, and the caption loss.
+
+    Every caption of every validation image is a query; the gallery is the validation images. Interleaved queries
+    have their own R@1/5/10 in the same gallery, and those that ask for a text have an answer loss. A model that only
+    captions has the caption loss alone.
+    """
+    training = model.training
+    figures = _retrieval_figures(model, collator, validation, interleaved, batch_size) if model.encodes else {}
+    model.eval()
+    images = [(validation.embeddings[i], said[0]) for i, said in enumerate(validation.to_say)]
+    figures["caption_loss"] = _mean_loss(model, collator.caption_batch, images, batch_size)
+    if answered is not None and len(answered):
+        queries = [(answered.segments(row), answered.answers[row]) for row in range(len(answered))]
+        figures["answer_loss"] = _mean_loss(model, collator.answer_batch, queries, batch_size)
+    model.train(training)
+    return figures
+
+
+def _retrieval_figures(
+    model: ClipGptModel, collator: Collator, validation: Pairs, interleaved: Interleaved | None, batch_size: int
+) -> dict[str, float]:
+    engine = ClipGpt(model, collator.sequences.tokenizer, device=str(model.device), dtype="float32")
+    texts = [caption for captions in validation.captions for caption in captions]
+    truth = np.repeat(np.arange(len(validation)), [len(captions) for captions in validation.captions])
+    sequences = [collator.query(text) for text in texts]
+    queries, images = engine.encode_sequences(sequences, batch_size=batch_size)  # [n, d] each
+    figures = recall_at(queries, validation.embeddings, truth)
+    figures["cosine"] = float((images * validation.embeddings[truth]).sum(axis=1).mean())
+    if interleaved is not None and len(interleaved):
+        runs = [collator.query(interleaved.segments(row)) for row in range(len(interleaved))]
+        queries, _ = engine.encode_sequences(runs, batch_size=batch_size)
+        found = recall_at(queries, validation.embeddings, interleaved.targets)
+        figures |= {f"interleaved {name}": value for name, value in found.items()}
+    return figures
+
+
+@torch.inference_mode()
+def _mean_loss(
+    model: ClipGptModel, batch_of: Callable[[Sequence[Row]], Batch], rows: Sequence[Row], batch_size: int
+) -> float:
+    """Mean over rows of the language-model loss of each one's text."""
+    total = 0.0
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        total += model(caption=batch_of(part).to(model.device)).caption_loss.item() * len(part)
+    return total / len(rows)

@@ -1,0 +1,65 @@
+"""Greedy captions of our own loop are transformers' own, whenever they end and however coarse the logits are."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from transformers import GenerationConfig
+
+from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine.captioner import Captioner
+from clipgpt_retrieval.engine.greedy import generate_greedy, likeliest_tokens
+from clipgpt_retrieval.model.module import ClipGptModel
+
+
+def until_stop(row: list[int], stops: list[int]) -> list[int]:
+    end = next((place + 1 for place, token in enumerate(row) if token in stops), len(row))
+    return row[:end]
+
+
+def talkative(model: ClipGptModel) -> ClipGptModel:
+    """The same model with a head of its own: one tied to random token embeddings says one token again and again."""
+    torch.manual_seed(0)
+    model = deepcopy(model)
+    model.set_output_embeddings(torch.nn.Linear(*reversed(model.head_weight.shape), bias=False))
+    return model
+
+
+@torch.inference_mode()
+def test_captions_that_end_early_leave_the_others_as_they_are(clipgpt: ClipGpt):
+    rows = np.random.default_rng(0).normal(size=(24, clipgpt.clip_dim)).astype(np.float32)
+    vectors = torch.tensor(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    model = talkative(clipgpt.model)
+    captioner = Captioner(model)
+    embedded = torch.randn(len(rows), 6, model.backbone.config.hidden_size)
+    free = captioner.generate(
+        inputs_embeds=embedded,
+        clip_embeddings=vectors,
+        generation_config=GenerationConfig(max_new_tokens=30, do_sample=False, pad_token_id=0),
+    )
+    # Of what this model says seldom, so that captions end here and there.
+    tokens, counts = torch.unique(free, return_counts=True)
+    stops = tokens[counts.argsort()[:8]].tolist()
+    theirs = captioner.generate(
+        inputs_embeds=embedded,
+        clip_embeddings=vectors,
+        generation_config=GenerationConfig(max_new_tokens=30, do_sample=False, eos_token_id=stops, pad_token_id=0),
+    )
+    ours = generate_greedy(model, embedded, vectors, torch.tensor(stops), 30, lambda: None)
+    cut = [until_stop(row, stops) for row in theirs.tolist()]
+    assert [until_stop(row, stops) for row in ours.tolist()] == cut
+    assert len({len(row) for row in cut}) > 2  # they did end at several places
+
+
+def test_logits_that_tie_in_bfloat16_are_told_apart(clipgpt_path):
+    from clipgpt_retrieval.engine import load
+
+    model = load(clipgpt_path, device="cpu", dtype="bfloat16").model
+    torch.manual_seed(0)
+    states = (40 * torch.randn(64, model.backbone.config.hidden_size)).bfloat16()
+    exact = states.float() @ model.head_weight.float().T
+    with torch.inference_mode():
+        found = likeliest_tokens(model, states)
+        coarse = model.token_logits(states).argmax(-1)
+    assert (exact.argmax(-1) == found).all()
+    assert coarse.shape == found.shape

@@ -1,0 +1,166 @@
+"""Captions by id are only as good as the embedding behind the id: each index type gives the right one."""
+
+import threading
+
+import faiss
+import numpy as np
+import pytest
+from clip_retrieval.ivf_metadata_ordering import get_old_to_new_mapping
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipgpt_retrieval.errors import DataError, NotFoundError
+from clipgpt_retrieval.index.items import Items
+
+COUNT, DIM = 600, 32
+
+EXACT = ["Flat", "HNSW16", "IVF16,Flat", "IVF16_HNSW8,Flat", "IVF128,Flat", "L2norm,IVF16,Flat"]
+COMPRESSED = [
+    "SQ8",
+    "PQ16x4",
+    "IVF16,PQ16x4",
+    "OPQ16,IVF16,PQ16x4",
+    "OPQ16_16,IVF8_HNSW8,PQ16x4",
+    "PCA24,IVF8,Flat",
+]
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(20, DIM))
+    rows = (centres[rng.integers(20, size=COUNT)] + 0.2 * rng.normal(size=(COUNT, DIM))).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def built(vectors, tmp_path_factory):
+    """Path of an index of a kind, built once."""
+    folder, paths = tmp_path_factory.mktemp("kinds"), {}
+
+    def path(kind: str) -> str:
+        if kind not in paths:
+            index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+            index.train(vectors)
+            index.add(vectors)
+            paths[kind] = str(folder / f"{len(paths)}.index")
+            faiss.write_index(index, paths[kind])
+        return paths[kind]
+
+    return path
+
+
+MAPPED = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
+
+
+@pytest.mark.parametrize("flags", [0, MAPPED], ids=["in memory", "mapped"])
+@pytest.mark.parametrize("kind", EXACT)
+def test_exact_indexes_give_back_what_went_in(built, vectors, kind, flags):
+    ids = [5, 599, 0, 5, 17]
+    found = Items(faiss.read_index(built(kind), flags)).embeddings(ids)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, vectors[ids], atol=1e-6)
+
+
+@pytest.mark.parametrize("flags", [0, MAPPED], ids=["in memory", "mapped"])
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_compressed_indexes_give_back_what_faiss_itself_reconstructs(built, vectors, kind, flags):
+    ids = np.arange(COUNT)
+    found = Items(faiss.read_index(built(kind), flags)).embeddings(list(ids))
+    with_map = faiss.read_index(built(kind))
+    if (ivf := faiss.try_extract_index_ivf(with_map)) is not None:
+        ivf.make_direct_map()
+    expected = with_map.reconstruct_batch(ids)
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    assert (found * vectors).sum(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["IVF16,Flat", "OPQ16,IVF16,PQ16x4"])
+def test_ids_of_a_reordered_collection_are_places_in_the_lists(built, vectors, kind):
+    """After clip-retrieval has re-ordered the metadata, its new id must still be the same image."""
+    index = faiss.read_index(built(kind), MAPPED)
+    new_ids = get_old_to_new_mapping(index)
+    found = Items(index, ordered_by_ivf=True).embeddings(list(new_ids))
+    np.testing.assert_allclose(found, Items(index).embeddings(range(COUNT)), atol=1e-6)
+
+
+def test_an_index_on_disk_beside_its_lists(vectors, tmp_path):
+    """The layout of the largest indexes: a folder with populated.index and the lists in a file."""
+    index = faiss.index_factory(DIM, "IVF16,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, str(tmp_path / "merged_index.ivfdata"))
+    lists.merge_from(index.invlists, 0)
+    index.replace_invlists(lists, False)
+    faiss.write_index(index, str(tmp_path / "populated.index"))
+    read = faiss.read_index(str(tmp_path / "populated.index"), faiss.IO_FLAG_ONDISK_SAME_DIR)
+    np.testing.assert_allclose(Items(read).embeddings([3, 599, 3]), vectors[[3, 599, 3]], atol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ids=st.lists(st.integers(0, COUNT - 1), max_size=50))
+def test_any_order_and_repeats(built, vectors, ids):
+    found = Items(faiss.read_index(built("IVF16,Flat"))).embeddings(ids)
+    assert found.shape == (len(ids), DIM)
+    np.testing.assert_allclose(found, vectors[ids], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Flat", "IVF16,Flat"])
+@pytest.mark.parametrize("wrong", [-1, COUNT, 10**30])
+def test_an_id_outside_the_index_is_named(built, kind, wrong):
+    with pytest.raises(NotFoundError, match=f"no item {wrong}: this index holds ids 0 to 599"):
+        Items(faiss.read_index(built(kind))).embeddings([3, wrong])
+
+
+def test_threads_that_ask_at_once_compute_one_table(built, vectors, monkeypatch):
+    items = Items(faiss.read_index(built("IVF16,Flat")))
+    calls = []
+    compute = items.lists._compute_places
+    monkeypatch.setattr(items.lists, "_compute_places", lambda: calls.append(1) or compute())
+    found = {}
+    threads = [threading.Thread(target=lambda i=i: found.update({i: items.embeddings([i])})) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    for i in range(8):
+        np.testing.assert_allclose(found[i], vectors[[i]], atol=1e-6)
+
+
+@pytest.mark.parametrize("reordered", [False, True])
+def test_a_row_that_is_in_no_list_is_no_other_image(vectors, reordered):
+    """Faiss counts a row of no numbers: it was given the first image's embedding, and caption."""
+    index = faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    broken = vectors.copy()
+    broken[5] = np.nan
+    index.add(broken)
+    found = Items(index, ordered_by_ivf=reordered).embeddings([4, COUNT - 1, 5])
+    lost = [1] if reordered else [2]
+    assert np.isnan(found[lost]).all() and np.isfinite(np.delete(found, lost, axis=0)).all()
+
+
+def test_an_index_whose_ids_are_not_rows_is_refused(vectors):
+    index = faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add_with_ids(vectors, np.arange(COUNT) + 1000)
+    with pytest.raises(DataError, match="not the rows"):
+        Items(index).embeddings([3])
+
+
+@pytest.mark.parametrize("kind", ["IVF16,PQ16x4fs", "IDMap,Flat"])
+def test_an_index_that_cannot_give_vectors_back_is_refused_at_start(vectors, kind):
+    index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    if kind.startswith("IDMap"):
+        index.add_with_ids(vectors, np.arange(COUNT))
+    else:
+        index.add(vectors)
+    with pytest.raises(DataError, match="cannot give its vectors back"):
+        Items(index)
+
+
+def test_a_flat_index_cannot_be_ordered_by_lists():
+    with pytest.raises(DataError, match="not IVF"):
+        Items(faiss.IndexFlatIP(4), ordered_by_ivf=True)
