@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from clipgpt_retrieval import engine
+from clipgpt_retrieval.engine import clipgpt as engine
 from clipgpt_retrieval.engine.precision import (
     Int8Linear,
     PackedLinear,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from clipgpt_retrieval import engine
+from clipgpt_retrieval.engine import clipgpt as engine
 from clipgpt_retrieval.engine.precision import has_bfloat16_units, pack_linear_layers
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.mapped import SHARDS, WEIGHTS, MappedWeights
