@@ -1,15 +1,12 @@
-"""The table of contents of a large index: its cost beside captioning its nodes, in less than a gigabyte.
+"""The table of contents of a large index: its cost compared with captioning its nodes, and its memory.
 
 Builds an index of random clusters with a short training and a model of GPT-2 small's shape with random weights, and
 runs the `explore` command on both in a fresh process: the index mapped from disk, the root and its clusters opened, map
-and images written. Random weights never end a caption and say no phrases, on which the second captions' cost depends:
-captions are cut at 14 tokens, and each is then replaced by a person's caption of another image, so that they share
-fewer phrases than a model's own captions of one collection.
+and images written. Random weights never end a caption and contain no phrases, on which the cost of the distinctive
+captions depends: captions are cut at 14 tokens, and each is then replaced by a person's caption of another image.
 
-Prints the seconds that imports and loading the model took; the ratio of all the rest to captioning as many embeddings
-once; the seconds that reading phrases took; and the peak memory: of the command's process, with what it holds in the
-end, and of the one that outlines the index. That one runs beside the imports: of its time only what it takes longer
-than they counts as the rest, and of its CPU time nothing.
+Prints the seconds of loading the model, after its imports; the ratio of all the rest to captioning as many embeddings
+once; the seconds that encoding phrases took; and the peak memory of the process.
 
     python benchmarks/explore_scale.py 100000 IVF1024,SQ8
     OMP_NUM_THREADS=1 CPU_TIME=1 python benchmarks/explore_scale.py 100000 IVF1024,SQ8    # while others work there
@@ -88,13 +85,12 @@ def save_model(folder: Path) -> None:
 
 def measure(folder: Path, num_clusters: int) -> None:
     """Runs the command and times it; in its own process, so that the peak memory is its own."""
-    from clipgpt_retrieval.explore import command
+    from clipgpt_retrieval.explore.command import explore
 
-    spent: dict[str, Any] = {"load": 0.0, "words": people_say()}
-    command._outlined = outlined
-    load_timed(spent)
+    spent: dict[str, Any] = {"load": 0.0, "phrases": 0.0, "captions": human_captions()}
+    time_model(spent)
     started = CLOCK()
-    command.explore(str(folder / "image.index"), str(folder / "model"), str(folder / "explored"), num_clusters)
+    explore(str(folder / "image.index"), str(folder / "model"), str(folder / "explored"), num_clusters)
     after_load = CLOCK() - started - spent["load"]
     memory = held()
     tree = json.loads((folder / "explored" / "toc.json").read_text())["clusters"]
@@ -103,7 +99,7 @@ def measure(folder: Path, num_clusters: int) -> None:
     begun = CLOCK()
     spent["clipgpt"].caption(embeddings)
     once = CLOCK() - begun
-    figures = {
+    results = {
         "nodes": nodes,
         "seconds_of_load": round(spent["load"], 1),
         "seconds_after_load": round(after_load, 1),
@@ -112,58 +108,39 @@ def measure(folder: Path, num_clusters: int) -> None:
         "ratio": round(after_load / once, 2),
         "megabytes": memory,
     }
-    print(json.dumps(figures))
+    print(json.dumps(results))
 
 
-def outlined(*arguments: Any) -> dict[str, dict[str, Any]]:
-    """The outline, which tells what it took; in the process that the command starts for it."""
-    from clipgpt_retrieval.explore.command import _outlined
-
-    levels = _outlined(*arguments)
-    print(json.dumps({"outline": {"cpu_seconds": round(time.process_time(), 1), "megabytes": held()}}), flush=True)
-    return levels
-
-
-def people_say() -> Iterator[str]:
+def human_captions() -> Iterator[str]:
     """People's captions of many images, at random and without end."""
     captions = (SHARED / "flickr8k-clip-b32" / "more_captions.txt").read_text().splitlines()
     while True:
         yield random.choice(captions)
 
 
-def load_timed(spent: dict[str, Any]) -> None:
-    """Has the loading of the model timed, as well as phrases, and captions made as long as people's."""
-    from clipgpt_retrieval import lean_imports
+def time_model(spent: dict[str, Any]) -> None:
+    """Has loading the model and encoding phrases timed, and its captions replaced by people's."""
+    from clipgpt_retrieval import engine
 
-    import_lean = lean_imports.import_lean
+    load = engine.load
 
-    def imported() -> None:
+    def timed(path: str, **how: bool) -> engine.ClipGpt:
         begun = CLOCK()
-        import_lean()
+        clipgpt = load(path, **how)
         spent["load"] += CLOCK() - begun
-        from clipgpt_retrieval import engine
+        replace_captions(clipgpt, spent)
+        return clipgpt
 
-        load = engine.load
-
-        def timed(path: str, **how: bool) -> engine.ClipGpt:
-            begun = CLOCK()
-            clipgpt = load(path, **how)
-            spent["load"] += CLOCK() - begun
-            say_as_people_do(clipgpt, spent)
-            return clipgpt
-
-        engine.load = timed
-
-    lean_imports.import_lean = imported
+    engine.load = timed
 
 
-def say_as_people_do(clipgpt: "engine.ClipGpt", spent: dict[str, Any]) -> None:
-    """Captions of people's length and with their words, and phrases that are timed."""
+def replace_captions(clipgpt: "engine.ClipGpt", spent: dict[str, Any]) -> None:
+    """Captions of people's length and vocabulary, and phrases whose encoding is timed."""
     caption, encode = clipgpt.caption, clipgpt.encode
-    spent |= {"clipgpt": clipgpt, "phrases": 0.0}
+    spent["clipgpt"] = clipgpt
 
     def captioned(embeddings: np.ndarray) -> list[str]:
-        return [next(spent["words"]) for _ in caption(embeddings, max_new_tokens=CAPTION_TOKENS)]
+        return [next(spent["captions"]) for _ in caption(embeddings, max_new_tokens=CAPTION_TOKENS)]
 
     def encoded(texts: list[str]) -> np.ndarray:
         begun = CLOCK()

@@ -61,14 +61,11 @@ def explore(
     if (clip_dim := clip_dim_of(read_config(model))) is not None:
         check_model_fits(clip_dim, source.items, source.file)
     other = _comparable(str(compare), source) if compare else None
-    draws = output_folder is not None
-    outlined = _outlined_while_importing(str(index), num_clusters, 1 if walk else levels, draws)
     from clipgpt_retrieval import engine
     from clipgpt_retrieval.explore.contents import Contents
 
     clipgpt = engine.load(model, int8=False)
     contents = Contents(source.items, source.file, clipgpt, num_clusters)
-    contents.outline.levels |= outlined
     if walk:
         from clipgpt_retrieval.explore.walk import Walk
 
@@ -93,40 +90,6 @@ def _comparable(compare: str, source: Source) -> Source:
             f"{source.items.dimension}: give two indexes of one CLIP",
         )
     return other
-
-
-def _outlined_while_importing(index: str, num_clusters: int, levels: int, draws: bool) -> dict[str, dict[str, Any]]:
-    """The outline down to a level, from a process that ends before the model is loaded: its memory comes back.
-
-    Meanwhile this one imports what captions need, and what the map's images are drawn with.
-    """
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    from clipgpt_retrieval.lean_imports import import_lean
-
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as another:
-        outlined = another.submit(_outlined, index, num_clusters, levels)
-        import_lean()
-        if draws:
-            import matplotlib.backends.backend_agg  # noqa: F401
-    return outlined.result()
-
-
-def _outlined(index: str, num_clusters: int, levels: int) -> dict[str, dict[str, Any]]:
-    from tqdm import tqdm
-
-    from clipgpt_retrieval.explore.outline import Outline
-    from clipgpt_retrieval.index.source import open_index
-
-    source = open_index(index)
-    outline = Outline(source.items, source.file, num_clusters)
-    current = outline.level(None)["clusters"]
-    for _ in range(levels - 1):
-        parents = [cluster["id"] for cluster in current if cluster["num_children"]]
-        opened = tqdm(parents, desc="reading clusters", unit="cluster", disable=None)
-        current = [child for parent in opened for child in outline.level(parent)["clusters"]]
-    return outline.levels
 
 
 def _tree(contents: Contents, levels: int) -> dict[str, Any]:

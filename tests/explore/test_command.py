@@ -12,8 +12,8 @@ import pexpect
 import pytest
 
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
-from clipgpt_retrieval.explore import command
 from clipgpt_retrieval.explore.command import explore
+from clipgpt_retrieval.explore.outline import Outline
 
 TERMINAL = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "120", "TERM": "dumb"}
 
@@ -107,21 +107,7 @@ def test_a_walk_goes_on_and_comes_back(index_folder, clipgpt_path):
     assert terminal.exitstatus == 0
 
 
-def test_what_explore_imports_leaves_out_what_captions_have_no_use_for():
-    """These cost 200 MB, and afterwards they must still be there for whoever imports them."""
-    code = """
-import subprocess
-import sys
-from clipgpt_retrieval.lean_imports import import_lean
-import_lean()
-assert not {"scipy", "sklearn", "pandas", "torchvision"} & set(sys.modules), sorted(sys.modules)
-import sklearn.linear_model, scipy.stats, clipgpt_retrieval.engine.clipgpt
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_an_error_of_the_outline_is_told_in_a_sentence(index_folder, clipgpt_path):
-    """It is raised in another process, and must come back as what it was."""
+def test_a_number_of_clusters_out_of_range_is_refused(index_folder, clipgpt_path):
     with pytest.raises(InputError, match="num_clusters: is 1, it must be 2 to 500"):
         explore(str(index_folder), clipgpt_path, num_clusters=1)
 
@@ -129,7 +115,7 @@ def test_an_error_of_the_outline_is_told_in_a_sentence(index_folder, clipgpt_pat
 @pytest.mark.parametrize("model", ["./no_model_here", "memory://no_model_here"])
 def test_a_model_that_is_not_there_is_told_before_the_index_is_outlined(model, index_folder, monkeypatch):
     """The outline of a large index takes minutes."""
-    monkeypatch.setattr(command, "_outlined_while_importing", lambda *_: pytest.fail("outlined"))
+    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("outlined"))
     with pytest.raises(ModelError, match="no_model_here"):
         explore(str(index_folder), model)
 
@@ -140,14 +126,14 @@ def test_a_model_that_is_not_there_is_told_before_the_index_is_outlined(model, i
     ids=["clipgpt", "general-gpt"],
 )
 def test_a_model_of_another_clip_is_told_by_its_configuration_alone(config, index_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "_outlined_while_importing", lambda *_: pytest.fail("outlined"))
+    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("outlined"))
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"model: reads embeddings of 768 numbers.*have 64"):
         explore(str(index_folder), str(tmp_path))
 
 
 def test_an_index_to_compare_with_is_opened_before_the_work(index_folder, clipgpt_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "_outlined_while_importing", lambda *_: pytest.fail("outlined"))
+    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("outlined"))
     with pytest.raises(DataError, match="nowhere"):
         explore(str(index_folder), clipgpt_path, str(tmp_path / "explored"), compare=str(tmp_path / "nowhere"))
     index = faiss.IndexFlatIP(3)
@@ -164,21 +150,5 @@ import sys
 from clipgpt_retrieval.model.resolve import clip_dim_of, read_config
 assert clip_dim_of(read_config({clipgpt_path!r})) == 64
 assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system alone decides what it keeps of a library")
-def test_pages_of_libraries_are_let_go_and_come_back():
-    """Linking PyTorch's build for CUDA leaves 200 MB of them in memory."""
-    code = """
-import re
-import torch
-from clipgpt_retrieval.library_pages import let_go_of_libraries
-held = lambda: int(re.search(r"RssFile:\\s+(\\d+)", open("/proc/self/status").read())[1])
-before = held()
-let_go_of_libraries()
-assert held() < before / 2, (before, held())
-assert torch.equal(torch.eye(3) @ torch.ones(3), torch.ones(3))
 """
     subprocess.run([sys.executable, "-c", code], check=True)
