@@ -135,11 +135,11 @@ def noise(folder: Path) -> None:
     from clipgpt_retrieval.engine import ClipGpt
     from clipgpt_retrieval.training.frozen.features import caption_states
     from clipgpt_retrieval.training.frozen.trainer import fit_around_frozen
-    from clipgpt_retrieval.training.options import Settings
+    from clipgpt_retrieval.training.options import TrainOptions
     from clipgpt_retrieval.training.run import open_run
-    from clipgpt_retrieval.training.trainer import Rhythm, fit
+    from clipgpt_retrieval.training.trainer import Intervals, fit
 
-    settings = Settings(
+    settings = TrainOptions(
         flickr(), "unwritten", recipe="frozen", backbone=smollm2(), validation_fraction=FRACTION, device="cpu"
     )
     run = open_run(settings)
@@ -151,7 +151,7 @@ def noise(folder: Path) -> None:
         learner, maker, measure = fit_around_frozen(of_level, folder / "frozen")
         kept = folder / f"noise {level}"
         kept.mkdir(parents=True, exist_ok=True)
-        fit(learner, maker, measure, kept, Rhythm(run.recipe.steps, SAVE_EVERY), {})
+        fit(learner, maker, measure, kept, Intervals(run.recipe.steps, SAVE_EVERY), {})
         trained[level] = deepcopy(fusion.state_dict())
     states = caption_states(run.network, run.sequences, held_out, folder / "all_held_out_states")
     engine = ClipGpt(run.network, run.words, device="cpu", dtype="float32")

@@ -89,12 +89,12 @@ def ours() -> list[float]:
     from clipgpt_retrieval.model.config import ClipGptConfig
     from clipgpt_retrieval.model.module import ClipGptModel
     from clipgpt_retrieval.model.sequence import SequenceFormat
-    from clipgpt_retrieval.training.batches import Lessons, StepMaker
+    from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
     from clipgpt_retrieval.training.collate import Collator
-    from clipgpt_retrieval.training.distributed import Ranks
+    from clipgpt_retrieval.training.distributed import Distributed
     from clipgpt_retrieval.training.recipes import recipe_named
     from clipgpt_retrieval.training.run import LIKE_LENGTH
-    from clipgpt_retrieval.training.train_step import Learner
+    from clipgpt_retrieval.training.train_step import TrainStep
     from clipgpt_retrieval.training.trainer import new_optimizer
 
     model, words = model_and_words()
@@ -104,10 +104,10 @@ def ours() -> list[float]:
     )
     network = ClipGptModel(config, model).train()
     optimizer = new_optimizer(network, recipe)
-    lessons = Lessons(Mixture([Shuffled(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
+    lessons = TrainingData(Mixture([Shuffled(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
     collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
-    maker = StepMaker(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, LIKE_LENGTH, 0, Ranks())
-    learner = Learner(network, recipe, Ranks(), 0)
+    maker = BatchBuilder(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, LIKE_LENGTH, 0, Distributed())
+    learner = TrainStep(network, recipe, Distributed(), 0)
 
     def step(number: int) -> None:
         optimizer.zero_grad()

@@ -16,14 +16,14 @@ from clipgpt_retrieval.data.samplers import Mixture, Shuffled
 from clipgpt_retrieval.model.module import Batch
 from clipgpt_retrieval.model.sequence import Segment
 from clipgpt_retrieval.training.collate import Collator, ImageWithCaption, QueryWithAnswer
-from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.distributed import Distributed
 
 Query = str | list[Segment]
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
-class Step:
+class StepBatch:
     """One rank's part of a step, cut into batches of like length.
 
     Attributes:
@@ -43,9 +43,9 @@ class Step:
     say: list[Batch]
     predicted: list[Tensor]
 
-    def to(self, device: torch.device) -> "Step":
+    def to(self, device: torch.device) -> "StepBatch":
         """The same step on another device."""
-        return Step(
+        return StepBatch(
             [batch.to(device) for batch in self.encode],
             self.cached,
             self.targets.to(device),
@@ -56,7 +56,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """What a run learns from.
 
     Attributes:
@@ -90,7 +90,7 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class StepMaker:
+class BatchBuilder:
     """Makes the steps of a run, one after the other.
 
     Attributes:
@@ -103,11 +103,11 @@ class StepMaker:
         micro_batch: the most sequences that are held in memory at once on one rank.
         like_length: sequences in a batch of like length, where they are held at once anyway.
         seed: of the draws.
-        ranks: the processes that share a step.
+        distributed: the processes that share a step.
         predicted_share: of the captions, are said of what the network predicts for them instead of their images.
     """
 
-    lessons: Lessons
+    lessons: TrainingData
     collator: Collator
     tasks: str
     batch_size: int
@@ -115,10 +115,10 @@ class StepMaker:
     micro_batch: int
     like_length: int
     seed: int
-    ranks: Ranks
+    distributed: Distributed
     predicted_share: float = 0.0
 
-    def make(self, number: int) -> Step:
+    def make(self, number: int) -> StepBatch:
         """The part of this rank of the step of that number.
 
         Raises:
@@ -146,11 +146,11 @@ class StepMaker:
         places = {query: place for place, (_, _, query) in enumerate(row for part in asked for row in part)}
         say, predicted = self._say(to_caption, answers, places, random)
         dim = self.collator.sequences.clip_dim
-        return Step(
+        return StepBatch(
             encode=encode,
             cached=sum(len(part) for part in asked) > self.micro_batch,
             targets=_stacked([target for part in asked for _, target, _ in part], dim),
-            negatives=_stacked(self.ranks.share([row for several in negatives for row in several]), dim),
+            negatives=_stacked(self.distributed.shard([row for several in negatives for row in several]), dim),
             say=say,
             predicted=predicted,
         )
@@ -219,7 +219,7 @@ class StepMaker:
 
     def _batches(self, rows: list[Row], length: Callable[[Row], int]) -> list[list[Row]]:
         """The rows of this rank in parts of like length, as padding costs like text."""
-        own, size = sorted(self.ranks.share(rows), key=length), min(self.micro_batch, self.like_length)
+        own, size = sorted(self.distributed.shard(rows), key=length), min(self.micro_batch, self.like_length)
         return [own[start : start + size] for start in range(0, len(own), size)]
 
 

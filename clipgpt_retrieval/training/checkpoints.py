@@ -23,11 +23,11 @@ class Progress:
 
     Attributes:
         step: steps that are done.
-        lessons: where the run stands in what it reads, see ``fit.Lessons``.
+        lessons: where the run stands in what it reads, see ``fit.TrainingData``.
         figures: the last validation figures.
         best: the figure of the best weights, more is better; None before the first.
         best_step: where they were reached.
-        loss: the loss's running mean, and that of the first steps, see ``Watch``.
+        loss: the loss's running mean, and that of the first steps, see ``DivergenceGuard``.
     """
 
     step: int = 0

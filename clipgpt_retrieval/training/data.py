@@ -16,7 +16,7 @@ from clipgpt_retrieval.data.samplers import InMemory, Windows
 from clipgpt_retrieval.data.split import Split, split_kind
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.storage import file_sizes
-from clipgpt_retrieval.training.options import Settings, absolute
+from clipgpt_retrieval.training.options import TrainOptions, absolute
 
 WINDOW_ROWS = 32_768
 """Rows of a streamed folder that lie in memory together; two such windows do at a time."""
@@ -56,7 +56,7 @@ class FolderWindows:
 
 
 @dataclass(frozen=True)
-class Data:
+class Datasets:
     """What a run learns from and is measured on.
 
     Attributes:
@@ -149,7 +149,7 @@ def folders_of(embeddings_folder: str | Sequence[str]) -> list[str]:
         raise InputError("embeddings_folder", f"{embeddings_folder!r} is no brace pattern: {error}") from None
 
 
-def read_data(settings: Settings) -> Data:
+def read_data(settings: TrainOptions) -> Datasets:
     """Reads or opens all that the settings name.
 
     Raises:
@@ -171,7 +171,7 @@ def read_data(settings: Settings) -> Data:
     return _with_interleaved(data, settings.interleaved)
 
 
-def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, say: str | None) -> Data:
+def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, say: str | None) -> Datasets:
     parts: list[InMemory] = []
     learned, measured, found = [], [], []
     for folder in folders:
@@ -181,10 +181,10 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, s
         learned.append(to_learn)
         measured.append(to_measure)
         found.append({**_place(folder), "images": len(pairs), "fingerprint": pairs.fingerprint()})
-    return _checked(Data(parts, joined(learned), joined(measured), found, split, streamed=False))
+    return _checked(Datasets(parts, joined(learned), joined(measured), found, split, streamed=False))
 
 
-def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, settings: Settings) -> Data:
+def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, settings: TrainOptions) -> Datasets:
     most_bytes = round(settings.cache_gb * 1e9)
     parts = [FolderWindows(FolderReader(folder, captions, most_bytes, settings.say), split) for folder in folders]
     in_memory: list[Pairs] = []
@@ -201,10 +201,10 @@ def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, se
             if of_part >= wanted:
                 break
     found = [{**_place(part.name), "rows": part.reader.count} for part in parts]
-    return _checked(Data(parts, joined(in_memory), joined(measured), found, split, streamed=True))
+    return _checked(Datasets(parts, joined(in_memory), joined(measured), found, split, streamed=True))
 
 
-def _checked(data: Data) -> Data:
+def _checked(data: Datasets) -> Datasets:
     for pairs, use in ((data.in_memory, "learn from"), (data.validation, "measure on")):
         if not len(pairs):
             raise DataError(
@@ -219,7 +219,7 @@ def _place(folder: str) -> dict[str, Any]:
     return {"folder": absolute(folder), "content": content_fingerprint(folder)}
 
 
-def _with_interleaved(data: Data, file: str) -> Data:
+def _with_interleaved(data: Datasets, file: str) -> Datasets:
     """With the interleaved queries to learn from and to measure on; one with images on both sides is in neither."""
     interleaved, answered = read_interleaved(file, data.in_memory), read_answered(file, data.in_memory)
     if not len(interleaved) + len(answered):

@@ -17,45 +17,45 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """One process among those that train together.
+class Distributed:
+    """One process among those that train together, as ``torch.distributed`` counts them.
 
     Attributes:
-        rank: its number.
-        count: how many there are.
+        rank: index of this process.
+        world_size: number of processes.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that shows, measures and saves."""
+    def is_main(self) -> bool:
+        """Whether this process logs, evaluates and saves."""
         return self.rank == 0
 
-    def share(self, rows: Sequence[Row]) -> list[Row]:
-        """The share of this process of the rows of a step."""
-        return list(rows[self.rank :: self.count])
+    def shard(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows of a step that fall to this process."""
+        return list(rows[self.rank :: self.world_size])
 
-    def total(self, number: int) -> int:
-        """The sum of all processes' numbers."""
-        if self.count == 1:
-            return number
-        summed = torch.tensor(number, device=_device())
+    def sum(self, value: int) -> int:
+        """The sum of the value over all processes."""
+        if self.world_size == 1:
+            return value
+        summed = torch.tensor(value, device=_device())
         dist.all_reduce(summed)
         return int(summed)
 
-    def gathered(self, rows: Tensor) -> Tensor:
+    def all_gather(self, rows: Tensor) -> Tensor:
         """All processes' rows ``[b, d]``, however many each has; the gradient flows back to each.
 
         A loss that every process computes of all rows sends back the sum of all processes' gradients: their mean,
         as :meth:`average_gradients` takes it, is then the gradient of one process that has all rows.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return rows
         from torch.distributed.nn.functional import all_gather
 
-        counts = [torch.zeros((), dtype=torch.long, device=rows.device) for _ in range(self.count)]
+        counts = [torch.zeros((), dtype=torch.long, device=rows.device) for _ in range(self.world_size)]
         dist.all_gather(counts, torch.tensor(len(rows), device=rows.device))
         longest = int(torch.stack(counts).max())
         padded = nn.functional.pad(rows, (0, 0, 0, longest - len(rows)))
@@ -63,7 +63,7 @@ class Ranks:
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Gives every process the mean of all processes' gradients."""
-        if self.count == 1:
+        if self.world_size == 1:
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         used = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int8, device=_device())
@@ -72,31 +72,31 @@ class Ranks:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             dist.all_reduce(parameter.grad)
-            parameter.grad.div_(self.count)
+            parameter.grad.div_(self.world_size)
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.count > 1:
+    def barrier(self) -> None:
+        """Waits for all processes."""
+        if self.world_size > 1:
             dist.barrier()
 
-    def leave(self) -> None:
-        """Parts from the other processes; one that ends without may abort in the middle of its threads."""
-        if self.count > 1:
+    def shutdown(self) -> None:
+        """Leaves the process group; a process that exits without it may abort in the middle of its threads."""
+        if self.world_size > 1:
             dist.barrier()
             dist.destroy_process_group()
 
 
-def join_ranks(device: str) -> Ranks:
+def init_distributed(device: str) -> Distributed:
     """Joins the processes that ``torchrun`` started beside this one, if it did."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
-        return Ranks()
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return Distributed()
     if not dist.is_initialized():
         on_gpu = device != "cpu" and torch.cuda.is_available()
         if on_gpu:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
-    return Ranks(dist.get_rank(), count)
+    return Distributed(dist.get_rank(), world_size)
 
 
 def _device() -> torch.device:

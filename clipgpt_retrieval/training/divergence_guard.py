@@ -16,7 +16,7 @@ DIVERGED = 2.0
 """A running mean of so many times what the run started from is not noise."""
 
 
-class Watch:
+class DivergenceGuard:
     """Looks at every step's losses and gradients before they reach the weights.
 
     Args:

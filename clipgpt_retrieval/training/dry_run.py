@@ -10,9 +10,9 @@ import torch
 
 from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.sequence import PLACEHOLDER, SequenceFormat
-from clipgpt_retrieval.training.batches import Step
+from clipgpt_retrieval.training.batches import StepBatch
 from clipgpt_retrieval.training.lora import add_adapters
-from clipgpt_retrieval.training.options import Settings
+from clipgpt_retrieval.training.options import TrainOptions
 from clipgpt_retrieval.training.run import Run, open_run
 from clipgpt_retrieval.training.trainer import new_optimizer
 
@@ -26,14 +26,14 @@ def dry_run(**options: Any) -> str:
     """What the run of these settings would do; nothing is written.
 
     Args:
-        **options: of :class:`~clipgpt_retrieval.training.options.Settings`.
+        **options: of :class:`~clipgpt_retrieval.training.options.TrainOptions`.
 
     Raises:
         InputError: a setting that cannot be.
         DataError: the data cannot be learned from.
         ModelError: the backbone cannot be loaded.
     """
-    run = open_run(Settings(**options))
+    run = open_run(TrainOptions(**options))
     step = run.maker().make(0)
     return "\n".join([*_found(run), "", *_samples(run.sequences, step), "", *_cost(run)])
 
@@ -63,7 +63,7 @@ def _found(run: Run) -> list[str]:
     ]
 
 
-def _samples(sequences: SequenceFormat, step: Step) -> list[str]:
+def _samples(sequences: SequenceFormat, step: StepBatch) -> list[str]:
     """The first sequences of a step, as the model reads them; what it learns to say stands between » and «."""
     told = [("encode", row) for batch in step.encode for row in _rows(sequences, batch)]
     said = [("say", row) for batch in step.say for row in _rows(sequences, batch)]

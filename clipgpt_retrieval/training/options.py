@@ -18,11 +18,11 @@ CACHE_GB = 20.0
 """Room for some partitions of LAION's at a time, which are about 2 GB each."""
 
 PLACES = ("output_folder", "device", "wandb", "cache_gb")
-"""Settings that change nothing of what is learned."""
+"""Options that change nothing of what is learned."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainOptions:
     """The settings of a run, as ``clipgpt-retrieval train`` takes them.
 
     Attributes:

@@ -37,7 +37,7 @@ def training_record(settings: dict[str, Any], found: dict[str, Any], figures: di
     """``training.json``.
 
     Args:
-        settings: all that decides the result, see ``Settings.record``.
+        settings: all that decides the result, see ``TrainOptions.record``.
         found: what the data turned out to be.
         figures: on the validation images, of the finished model.
     """

@@ -11,16 +11,16 @@ from clipgpt_retrieval.engine import torch_device
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.storage import check_new_folder
-from clipgpt_retrieval.training.batches import Lessons, StepMaker
+from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
 from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.data import Data, folders_of, read_data
-from clipgpt_retrieval.training.distributed import Ranks, join_ranks
+from clipgpt_retrieval.training.data import Datasets, folders_of, read_data
+from clipgpt_retrieval.training.distributed import Distributed, init_distributed
 from clipgpt_retrieval.training.image_space import set_image_mean
 from clipgpt_retrieval.training.initial_model import is_clipgpt, new_model, only_captions, trained_model
-from clipgpt_retrieval.training.options import Settings
+from clipgpt_retrieval.training.options import TrainOptions
 from clipgpt_retrieval.training.recipes import Recipe
-from clipgpt_retrieval.training.train_step import Learner
+from clipgpt_retrieval.training.train_step import TrainStep
 from clipgpt_retrieval.training.validation import validation_figures
 
 FIRST_BETA = 0.3
@@ -40,15 +40,15 @@ class Run:
         data: what it learns from and is measured on.
         network: the model that it begins with, and ends with.
         words: its tokenizer.
-        ranks: the processes that train together.
+        distributed: the processes that train together.
     """
 
-    settings: Settings
+    settings: TrainOptions
     recipe: Recipe
-    data: Data
+    data: Datasets
     network: ClipGptModel
     words: PreTrainedTokenizerBase
-    ranks: Ranks
+    distributed: Distributed
 
     @property
     def sequences(self) -> SequenceFormat:
@@ -76,7 +76,7 @@ class Run:
         of = "the first " if self.data.streamed else ""
         return f"{cut} of {of}{len(captions)} captions are cut to the {collator.context_length} tokens of the context"
 
-    def maker(self) -> StepMaker:
+    def maker(self) -> BatchBuilder:
         """What makes its steps, from the first on.
 
         Raises:
@@ -87,8 +87,8 @@ class Run:
         parts = [Shuffled(part, settings.seed) for part in data.parts]
         texts = None if settings.texts is None else Shuffled(TextFile(settings.texts), settings.seed)
         micro_batch, hard = settings.micro_batch or recipe.batch_size * 2, settings.hard_negatives
-        return StepMaker(
-            lessons=Lessons(
+        return BatchBuilder(
+            lessons=TrainingData(
                 images=Mixture(parts, settings.mixture(data.sizes), settings.seed),
                 interleaved=data.interleaved,
                 answered=data.answered,
@@ -105,13 +105,13 @@ class Run:
             # A CPU gains by every token of padding less; a GPU would be busy with starting small products.
             like_length=LIKE_LENGTH if self.network.device.type == "cpu" else micro_batch,
             seed=settings.seed,
-            ranks=self.ranks,
+            distributed=self.distributed,
             predicted_share=settings.predicted_share,
         )
 
-    def learner(self) -> Learner:
+    def learner(self) -> TrainStep:
         """What gives its gradients."""
-        return Learner(self.network, self.recipe, self.ranks, self.settings.seed, self.bf16)
+        return TrainStep(self.network, self.recipe, self.distributed, self.settings.seed, self.bf16)
 
     def figures(self) -> dict[str, float]:
         """The validation figures of the network as it stands."""
@@ -121,7 +121,7 @@ class Run:
         )
 
 
-def open_run(settings: Settings) -> Run:
+def open_run(settings: TrainOptions) -> Run:
     """Reads the data and makes the model.
 
     Raises:
@@ -134,7 +134,7 @@ def open_run(settings: Settings) -> Run:
     check_new_folder("output_folder", settings.output_folder, "config.json", inputs)
     data = read_data(settings)
     recipe = settings.chosen_recipe(data.images)
-    ranks = join_ranks(settings.device)
+    distributed = init_distributed(settings.device)
     set_seed(settings.seed)
     if is_clipgpt(settings.backbone):
         network, words = trained_model(recipe, data.clip_dim, settings.backbone, settings.clip_model)
@@ -145,4 +145,4 @@ def open_run(settings: Settings) -> Run:
     network.to(torch_device(settings.device))
     if recipe.contrastive:
         set_image_mean(network, data.in_memory.embeddings, FIRST_BETA)
-    return Run(settings, recipe, data, network, words, ranks)
+    return Run(settings, recipe, data, network, words, distributed)

@@ -20,11 +20,11 @@ from clipgpt_retrieval.training.compiled import compile_backbone
 from clipgpt_retrieval.training.frozen.trainer import fit_around_frozen, start_from_ridge
 from clipgpt_retrieval.training.image_space import fit_image_beta
 from clipgpt_retrieval.training.lora import add_adapters
-from clipgpt_retrieval.training.options import Settings
+from clipgpt_retrieval.training.options import TrainOptions
 from clipgpt_retrieval.training.record import TRAINING, model_card, training_record
 from clipgpt_retrieval.training.run import Run, open_run
 from clipgpt_retrieval.training.train_logger import TENSORBOARD
-from clipgpt_retrieval.training.trainer import Learner, Rhythm, StepMaker, fit
+from clipgpt_retrieval.training.trainer import BatchBuilder, Intervals, TrainStep, fit
 
 
 def train(embeddings_folder: str | Sequence[str], output_folder: str, **options: Any) -> dict[str, float]:
@@ -34,7 +34,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
     same settings and data, and ends with the same weights.
 
     Args:
-        embeddings_folder: see :class:`~clipgpt_retrieval.training.options.Settings`.
+        embeddings_folder: see :class:`~clipgpt_retrieval.training.options.TrainOptions`.
         output_folder: so too.
         **options: its further settings.
 
@@ -47,18 +47,18 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         ModelError: the backbone cannot be loaded.
         TrainingError: the run diverges, its checkpoint cannot be read, or the same run is under way already.
     """
-    run = open_run(Settings(embeddings_folder, output_folder, **options))
-    if run.ranks.first:
+    run = open_run(TrainOptions(embeddings_folder, output_folder, **options))
+    if run.distributed.is_main:
         print(f"{run.data.images} images to learn from, {len(run.data.validation)} to measure on")
         if cut := run.too_long():
             print(cut)
         if run.settings.bf16 and not run.bf16:
             print("this device would have to emulate bfloat16: the run computes in float32")
     folder = _run_folder(run)
-    with _claimed(folder) if run.ranks.first else nullcontext():
+    with _claimed(folder) if run.distributed.is_main else nullcontext():
         _learn(run, folder)
-        run.ranks.leave()
-        return _finish(run, folder) if run.ranks.first else {}
+        run.distributed.shutdown()
+        return _finish(run, folder) if run.distributed.is_main else {}
 
 
 @contextmanager
@@ -107,10 +107,12 @@ def _learn(run: Run, folder: Path) -> None:
         adapters.merge_and_unload()
 
 
-def _fit(run: Run, folder: Path, learner: Learner, maker: StepMaker, measure: Callable[[], dict[str, float]]) -> None:
-    rhythm = Rhythm(*run.settings.rhythm(run.recipe.steps), run.settings.wandb)
+def _fit(
+    run: Run, folder: Path, learner: TrainStep, maker: BatchBuilder, measure: Callable[[], dict[str, float]]
+) -> None:
+    rhythm = Intervals(*run.settings.rhythm(run.recipe.steps), run.settings.wandb)
     progress = fit(learner, maker, measure, folder, rhythm, run.settings.record(run.recipe))
-    if run.settings.keep == "best" and run.ranks.first:
+    if run.settings.keep == "best" and run.distributed.is_main:
         print(f"the best weights are those after step {progress.best_step}")
         restore_best(folder, learner.network)
 

@@ -14,7 +14,7 @@ WRITTEN_EVERY = 10
 """Steps between two points of a curve."""
 
 
-class Display:
+class TrainLogger:
     """Shows a run as it goes.
 
     Args:

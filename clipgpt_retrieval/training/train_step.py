@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from clipgpt_retrieval.model.module import IGNORED, Batch, ClipGptModel
-from clipgpt_retrieval.training.batches import Step
-from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.batches import StepBatch
+from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.losses import cosine_loss, info_nce, raw_mse
 from clipgpt_retrieval.training.recipes import Recipe
 
@@ -23,24 +23,24 @@ ENCODE, SAY = 0, 1
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainStep:
     """Adds a step's gradients to a network's parameters.
 
     Attributes:
         network: what learns.
         recipe: which losses count.
-        ranks: the processes that share a step; each ends with the gradients of the whole.
+        distributed: the processes that share a step; each ends with the gradients of the whole.
         seed: of dropout and noise, with the step's number.
         bf16: compute in bfloat16 under autocast.
     """
 
     network: ClipGptModel
     recipe: Recipe
-    ranks: Ranks
+    distributed: Distributed
     seed: int
     bf16: bool = False
 
-    def learn(self, number: int, step: Step) -> dict[str, float]:
+    def learn(self, number: int, step: StepBatch) -> dict[str, float]:
         """Sets the gradients of the step of that number.
 
         Returns:
@@ -49,13 +49,13 @@ class Learner:
         step = step.to(self.network.device)
         losses: dict[str, Tensor] = {}
         directions = torch.empty(0, self.network.config.clip_dim, device=self.network.device)
-        if self.ranks.total(len(step.encode)):
+        if self.distributed.sum(len(step.encode)):
             encoded, directions = self._learn_to_encode(number, step)
             losses |= encoded
-        if self.ranks.total(len(step.say)):
+        if self.distributed.sum(len(step.say)):
             say = [self._said_of(*one, directions) for one in zip(step.say, step.predicted, strict=True)]
             losses["caption"] = self._learn_to_say(number, say)
-        self.ranks.average_gradients(self.network.parameters())
+        self.distributed.average_gradients(self.network.parameters())
         return {name: self._mean(loss) for name, loss in losses.items()}
 
     def _said_of(self, batch: Batch, predicted: Tensor, directions: Tensor) -> Batch:
@@ -66,7 +66,7 @@ class Learner:
         images = self.network.as_prediction(directions[queries]).image  # [p, d]
         return replace(batch, embeddings=batch.embeddings.index_copy(0, rows, images))
 
-    def _learn_to_encode(self, number: int, step: Step) -> tuple[dict[str, Tensor], Tensor]:
+    def _learn_to_encode(self, number: int, step: StepBatch) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and directions ``[b, d]`` of this rank's queries, without a graph."""
         total = self._labelled_everywhere(step.encode)
         # A rank may have no query, and the loss on all ranks' has to go back through it nevertheless.
@@ -112,22 +112,22 @@ class Learner:
             summed += loss.detach()
         return summed
 
-    def _embedding_loss(self, directions: Tensor, step: Step) -> Tensor:
-        directions, targets = self.ranks.gathered(directions), self.ranks.gathered(step.targets)
+    def _embedding_loss(self, directions: Tensor, step: StepBatch) -> Tensor:
+        directions, targets = self.distributed.all_gather(directions), self.distributed.all_gather(step.targets)
         if not self.recipe.contrastive:
             return raw_mse(directions, targets, self.recipe.embedding_norm)
         image = self.network.as_prediction(directions).image
-        negatives = self.ranks.gathered(step.negatives)
+        negatives = self.distributed.all_gather(step.negatives)
         return info_nce(directions, targets, self.network.logit_scale, negatives) + cosine_loss(image, targets)
 
     def _labelled_everywhere(self, batches: Sequence[Batch]) -> int:
-        return self.ranks.total(sum(_labelled(batch) for batch in batches))
+        return self.distributed.sum(sum(_labelled(batch) for batch in batches))
 
     def _share(self, loss: Tensor | None, batch: Batch, total: int) -> Tensor:
         """A micro-batch's mean loss as its part of the mean over the tokens of all ranks."""
         if loss is None:
             return torch.zeros((), device=self.network.device)
-        return loss * (_labelled(batch) / total * self.ranks.count)
+        return loss * (_labelled(batch) / total * self.distributed.world_size)
 
     def _encode_losses(self, embedding: Tensor, texts: Sequence[Tensor], total: int) -> dict[str, Tensor]:
         losses = {"embedding": embedding.detach()}
@@ -136,14 +136,14 @@ class Learner:
         return losses
 
     def _mean(self, loss: Tensor) -> float:
-        return float(self.ranks.gathered(loss.reshape(1, 1)).mean())
+        return float(self.distributed.all_gather(loss.reshape(1, 1)).mean())
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.network.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _seed(self, number: int, task: int, place: int) -> None:
         """Makes the dropout of a micro-batch the same each time that it runs, whatever was drawn before it."""
-        torch.manual_seed(hash((self.seed, number, task, place, self.ranks.rank)) % LARGEST_SEED)
+        torch.manual_seed(hash((self.seed, number, task, place, self.distributed.rank)) % LARGEST_SEED)
 
 
 def _labelled(batch: Batch) -> int:

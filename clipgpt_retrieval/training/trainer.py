@@ -11,16 +11,16 @@ from torch import nn
 from transformers import get_scheduler
 
 from clipgpt_retrieval.training.checkpoints import Progress, restore_last, save_best, save_last
-from clipgpt_retrieval.training.distributed import Ranks
-from clipgpt_retrieval.training.divergence_guard import Watch
+from clipgpt_retrieval.training.distributed import Distributed
+from clipgpt_retrieval.training.divergence_guard import DivergenceGuard
 from clipgpt_retrieval.training.recipes import Recipe
-from clipgpt_retrieval.training.train_logger import Display
+from clipgpt_retrieval.training.train_logger import TrainLogger
 
 LONGEST_GRADIENT = 1.0
 """The norm that a step's gradient is cut to."""
 
 
-class Lessons(Protocol):
+class TrainingData(Protocol):
     """What a run reads, and where it stands in it."""
 
     @property
@@ -31,11 +31,11 @@ class Lessons(Protocol):
         """Goes on from a state of the same lessons."""
 
 
-class StepMaker(Protocol):
+class BatchBuilder(Protocol):
     """Makes the steps of a run, one after the other."""
 
     @property
-    def lessons(self) -> Lessons:
+    def lessons(self) -> TrainingData:
         """What they are made of."""
 
     @property
@@ -46,7 +46,7 @@ class StepMaker(Protocol):
         """The part of this rank of the step of that number."""
 
 
-class Learner(Protocol):
+class TrainStep(Protocol):
     """Turns a step into gradients."""
 
     @property
@@ -58,7 +58,7 @@ class Learner(Protocol):
         """How it learns."""
 
     @property
-    def ranks(self) -> Ranks:
+    def distributed(self) -> Distributed:
         """The processes that share a step."""
 
     def learn(self, number: int, step: Any) -> dict[str, float]:
@@ -66,7 +66,7 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True)
-class Rhythm:
+class Intervals:
     """How often a run is measured and saved, in steps, and where it is shown.
 
     Attributes:
@@ -81,11 +81,11 @@ class Rhythm:
 
 
 def fit(
-    learner: Learner,
-    maker: StepMaker,
+    learner: TrainStep,
+    maker: BatchBuilder,
     measure: Callable[[], dict[str, float]],
     folder: Path,
-    rhythm: Rhythm,
+    rhythm: Intervals,
     settings: dict[str, Any],
 ) -> Progress:
     """Trains the learner's network by its recipe.
@@ -105,19 +105,19 @@ def fit(
         TrainingError: the numbers lead nowhere, or a checkpoint cannot be read.
         DataError: there is nothing to read.
     """
-    network, recipe, ranks = learner.network, learner.recipe, learner.ranks
+    network, recipe, distributed = learner.network, learner.recipe, learner.distributed
     optimizer = new_optimizer(network, recipe)
     schedule = get_scheduler(
         recipe.schedule, optimizer, min(recipe.warmup_steps, recipe.steps // 5), num_training_steps=recipe.steps
     )
     progress = restore_last(folder, network, optimizer, schedule) or Progress(lessons=maker.lessons.state)
     maker.lessons.restore(progress.lessons)
-    if progress.step and ranks.first:
+    if progress.step and distributed.is_main:
         print(f"the run goes on after step {progress.step}")
-    watch, saved = Watch(progress.loss), progress.step
+    watch, saved = DivergenceGuard(progress.loss), progress.step
     display = (
-        Display(folder, recipe.steps, progress.step, maker.batch_size, progress.figures, rhythm.wandb, settings)
-        if ranks.first
+        TrainLogger(folder, recipe.steps, progress.step, maker.batch_size, progress.figures, rhythm.wandb, settings)
+        if distributed.is_main
         else None
     )
     network.train()
@@ -142,7 +142,7 @@ def fit(
             saved = progress.step
     if display is not None:
         display.close()
-    ranks.wait()
+    distributed.barrier()
     return progress
 
 
@@ -156,7 +156,7 @@ def new_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=trained[0].device.type in ("cpu", "cuda"))
 
 
-def _ahead(maker: StepMaker, start: int, end: int) -> Iterator[tuple[int, Any, Any]]:
+def _ahead(maker: BatchBuilder, start: int, end: int) -> Iterator[tuple[int, Any, Any]]:
     """Steps with their numbers and the lessons' state after each; the next is made while one is learned from."""
 
     def make(number: int) -> tuple[int, Any, Any]:

@@ -13,7 +13,7 @@ from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import read_collection, text_embeddings
 from clipgpt_retrieval.evaluation.karpathy import TestSet, find_test_set
 from clipgpt_retrieval.training.data import read_data
-from clipgpt_retrieval.training.options import Settings
+from clipgpt_retrieval.training.options import TrainOptions
 from clipgpt_retrieval.training.record import training_record
 
 COUNT = 40
@@ -46,7 +46,7 @@ def coco_file(file: Path, names: list[str]) -> str:
 
 def trained(path: Path, embeddings_folder: str, **options) -> tuple[str, set[str]]:
     """A model's record as training leaves it, without the weights, and the images that it learned from."""
-    settings = Settings(embeddings_folder, str(path), validation_fraction=0.3, **options)
+    settings = TrainOptions(embeddings_folder, str(path), validation_fraction=0.3, **options)
     data = read_data(settings)
     path.mkdir()
     record = training_record(settings.record(settings.chosen_recipe()), data.found(), {})

@@ -18,7 +18,7 @@ from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.data.text_file import TextFile, Texts
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.training.data import FolderWindows, folders_of, read_data
-from clipgpt_retrieval.training.options import Settings
+from clipgpt_retrieval.training.options import TrainOptions
 
 
 def write_folder(folder: Path, count: int, dim: int = 8, seed: int = 0, parts: int = 1, **columns) -> str:
@@ -46,7 +46,7 @@ def test_cocos_captions_are_joined_by_file_name_or_url(tmp_path):
     paths = [f"/somewhere/train2017/{name}" for name in names[:10]] + [f"{i:09d}" for i in range(10, 20)]
     urls = [None] * 10 + [f"http://images.cocodataset.org/train2017/{name}?v=1" for name in names[10:]]
     folder = write_folder(tmp_path / "folder", 20, image_path=paths, url=urls)
-    data = read_data(Settings(folder, "m", captions=coco_file(tmp_path, names[:-1]), validation_fraction=0.2))
+    data = read_data(TrainOptions(folder, "m", captions=coco_file(tmp_path, names[:-1]), validation_fraction=0.2))
     assert len(data.in_memory) + len(data.validation) == 19, "an image that the file does not know is left out"
     embeddings = np.load(tmp_path / "folder" / "img_emb" / "img_emb_0000.npy").astype(np.float32)
     for pairs in (data.in_memory, data.validation):
@@ -71,7 +71,7 @@ def split_file(folder: Path, names: list[str]) -> str:
 def test_a_karpathy_file_decides_who_is_learned_from_and_tests_stay_unseen(tmp_path, stream):
     names = [f"{i}.jpg" for i in range(40)]
     folder = write_folder(tmp_path / "folder", 40, image_path=names)
-    data = read_data(Settings(folder, "m", captions=split_file(tmp_path, names), stream=stream))
+    data = read_data(TrainOptions(folder, "m", captions=split_file(tmp_path, names), stream=stream))
     assert data.split.kind == "file"
     assert {int(name[:-4]) % 4 for name in data.in_memory.names} == {0, 1} and len(data.in_memory) == 20
     assert {int(name[:-4]) % 4 for name in data.validation.names} == {2} and len(data.validation) == 10
@@ -91,7 +91,7 @@ def test_evaluate_knows_who_was_held_out_of_every_kind_of_training(tmp_path, col
         ("streamed", f"{tmp_path}/{{a,b}}", {"validation_fraction": 0.2, "stream": True}),
         ("file", first, {"captions": split_file(tmp_path, names)}),
     ]:
-        settings = Settings(folders, "m", **more)
+        settings = TrainOptions(folders, "m", **more)
         data = read_data(settings)
         train(folders, str(tmp_path / name), **scratch, **more, steps=2, batch_size=4)
         held_out = set(data.validation.names)
@@ -112,7 +112,7 @@ def test_folders_of_different_clips_are_refused(tmp_path):
     folders = [write_folder(tmp_path / "a", 20, 8), write_folder(tmp_path / "b", 20, 16)]
     for stream in (False, True):
         with pytest.raises(DataError, match=r"\[8, 16\] numbers"):
-            read_data(Settings(folders, "m", stream=stream, validation_fraction=0.3))
+            read_data(TrainOptions(folders, "m", stream=stream, validation_fraction=0.3))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_folders_of_different_clips_are_refused(tmp_path):
 def test_a_file_of_captions_that_is_none_is_told(tmp_path, content, says):
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(DataError, match=says):
-        read_data(Settings(write_folder(tmp_path / "a", 20), "m", captions=str(tmp_path / "c.json")))
+        read_data(TrainOptions(write_folder(tmp_path / "a", 20), "m", captions=str(tmp_path / "c.json")))
 
 
 def test_a_stream_reads_every_image_once_an_epoch_and_none_that_is_measured_on(tmp_path):
@@ -144,7 +144,7 @@ def test_a_stream_comes_from_any_file_system(tmp_path):
 
     folder = write_folder(tmp_path / "folder", 60, parts=3)
     fsspec.filesystem("memory").put(folder, "/streamed", recursive=True)
-    data = read_data(Settings("memory://streamed", "m", stream=True, validation_fraction=0.2))
+    data = read_data(TrainOptions("memory://streamed", "m", stream=True, validation_fraction=0.2))
     assert len(Shuffled(data.parts[0], 0).take(data.images)) == data.images == 60 - len(data.validation)
 
 

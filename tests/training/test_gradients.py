@@ -9,11 +9,11 @@ from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.sequence import SequenceFormat
-from clipgpt_retrieval.training.batches import Lessons, StepMaker
+from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.recipes import recipe_named
-from clipgpt_retrieval.training.train_step import Learner
+from clipgpt_retrieval.training.train_step import TrainStep
 
 
 def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
@@ -21,11 +21,19 @@ def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
     gradients, losses = [], []
     for weight in (1.0, 3.0):
         network, words = load(clipgpt_path)
-        maker = StepMaker(
-            Lessons(images), Collator(SequenceFormat(words, network.config)), "caption", 8, 0.0, 100, 8, 0, Ranks()
+        maker = BatchBuilder(
+            TrainingData(images),
+            Collator(SequenceFormat(words, network.config)),
+            "caption",
+            8,
+            0.0,
+            100,
+            8,
+            0,
+            Distributed(),
         )
         images.restore([[0, 0, 0]])
-        learner = Learner(network, replace(recipe_named("default"), caption_weight=weight), Ranks(), 0)
+        learner = TrainStep(network, replace(recipe_named("default"), caption_weight=weight), Distributed(), 0)
         losses.append(learner.learn(0, maker.make(0))["caption"])
         gradients.append(next(network.clip_in.parameters()).grad)
     assert torch.allclose(3 * gradients[0], gradients[1], rtol=1e-3, atol=1e-7) and gradients[0].any()

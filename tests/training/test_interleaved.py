@@ -13,9 +13,9 @@ from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.module import IGNORED
-from clipgpt_retrieval.training.batches import Lessons, StepMaker
+from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.losses import info_nce
 from clipgpt_retrieval.training.train import train
 
@@ -123,8 +123,8 @@ def test_an_answer_does_not_depend_on_the_other_queries(clipgpt, embeddings):
 def test_a_step_draws_queries_for_images_and_for_texts_alike(clipgpt, collection, moves, questions):
     pairs = read_pairs(str(collection))
     images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
-    lessons = Lessons(images, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
-    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Ranks()).make(0)
+    lessons = TrainingData(images, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
+    step = BatchBuilder(lessons, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Distributed()).make(0)
     (encode,), (captions, answers) = step.encode, step.say
     assert len(captions.ids) == 64 and len(encode.ids) - 64 + len(answers.ids) == 128
     share = len(read_interleaved(moves, pairs)) / (len(read_interleaved(moves, pairs)) + 2 * len(pairs))
@@ -171,8 +171,8 @@ def test_no_query_to_learn_from_has_a_image_to_measure_on(collection, moves):
 def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt, collection, moves):
     pairs = read_pairs(str(collection))
     images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
-    lessons = Lessons(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
-    step = StepMaker(lessons, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Ranks()).make(0)
+    lessons = TrainingData(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
+    step = BatchBuilder(lessons, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Distributed()).make(0)
     assert len(step.targets) == sum(len(batch.ids) for batch in step.encode) == 6
     assert sum(len(batch.ids) for batch in step.say) == 4
     assert max(len(batch.ids) for batch in [*step.encode, *step.say]) == 3

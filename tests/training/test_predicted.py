@@ -9,12 +9,12 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.module import IGNORED
 from clipgpt_retrieval.model.sequence import SequenceFormat
-from clipgpt_retrieval.training.batches import Lessons, StepMaker
+from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
 from clipgpt_retrieval.training.collate import Collator
-from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.recipes import recipe_named
 from clipgpt_retrieval.training.train import train
-from clipgpt_retrieval.training.train_step import Learner
+from clipgpt_retrieval.training.train_step import TrainStep
 
 
 @pytest.mark.parametrize("micro_batch", [100, 3])
@@ -23,12 +23,21 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
     network, words = load(clipgpt_path)
     sequences, pairs = SequenceFormat(words, network.config), read_pairs(str(collection))
     images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
-    maker = StepMaker(
-        Lessons(images), Collator(sequences), "both", 12, 0.0, micro_batch, 4, 0, Ranks(), predicted_share=share
+    maker = BatchBuilder(
+        TrainingData(images),
+        Collator(sequences),
+        "both",
+        12,
+        0.0,
+        micro_batch,
+        4,
+        0,
+        Distributed(),
+        predicted_share=share,
     )
     said = []
     network.register_forward_pre_hook(lambda _, __, given: said.append(given.get("caption")), with_kwargs=True)
-    Learner(network, recipe_named("default"), Ranks(), 0).learn(0, maker.make(0))
+    TrainStep(network, recipe_named("default"), Distributed(), 0).learn(0, maker.make(0))
     of_predictions = 0
     for batch in (batch for batch in said if batch is not None):
         labels = [row[row != IGNORED] for row in batch.labels]

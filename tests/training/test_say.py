@@ -10,12 +10,12 @@ from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.sequence import SequenceFormat
-from clipgpt_retrieval.training.batches import Lessons, StepMaker
+from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.data import read_data
-from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.dry_run import dry_run
-from clipgpt_retrieval.training.options import Settings
+from clipgpt_retrieval.training.options import TrainOptions
 from clipgpt_retrieval.training.train import train
 
 COUNT, DIM = 12, 64
@@ -53,10 +53,10 @@ def test_without_a_column_the_captions_are_said(recaptioned):
 @pytest.mark.parametrize("stream", [False, True])
 def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
     network, words = load(clipgpt_path)
-    data = read_data(Settings(recaptioned, "model", say="recaption", stream=stream, validation_fraction=0.2))
+    data = read_data(TrainOptions(recaptioned, "model", say="recaption", stream=stream, validation_fraction=0.2))
     images = Mixture([Shuffled(part, 0) for part in data.parts], [1.0], 0)
     collator = Collator(SequenceFormat(words, network.config), encode_text_loss=True)
-    step = StepMaker(Lessons(images), collator, "both", COUNT, 0.0, 100, 4, 0, Ranks()).make(0)
+    step = BatchBuilder(TrainingData(images), collator, "both", COUNT, 0.0, 100, 4, 0, Distributed()).make(0)
 
     def texts(batches: list[Batch]) -> list[str]:
         labels = [row[row != IGNORED] for batch in batches for row in batch.labels]
@@ -69,7 +69,7 @@ def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, r
 
 def test_what_the_column_says_decides_what_a_run_is(recaptioned):
     """A run that goes on with other texts than it began with would mix two lessons."""
-    keys = {read_data(Settings(recaptioned, "m", say=say)).captions_key for say in (None, "recaption")}
+    keys = {read_data(TrainOptions(recaptioned, "m", say=say)).captions_key for say in (None, "recaption")}
     assert len(keys) == 2
 
 

@@ -17,12 +17,12 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.training.batches import Lessons, StepMaker
+from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
 from clipgpt_retrieval.training.collate import Collator
 from clipgpt_retrieval.training.compiled import compile_backbone
-from clipgpt_retrieval.training.distributed import Ranks, join_ranks
+from clipgpt_retrieval.training.distributed import Distributed, init_distributed
 from clipgpt_retrieval.training.recipes import recipe_named
-from clipgpt_retrieval.training.train_step import Learner
+from clipgpt_retrieval.training.train_step import TrainStep
 
 BATCH = 10
 """Odd for each of two processes once the interleaved queries are in."""
@@ -35,7 +35,7 @@ def one_step(
     texts: str,
     recipe: str,
     micro_batch: int,
-    ranks: Ranks,
+    distributed: Distributed,
     dropout: float = 0.0,
     compiled: bool = False,
     like_length: int = 100,
@@ -54,12 +54,12 @@ def one_step(
     interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
     answered = read_answered(queries, pairs) if chosen.contrastive else None
     neighbours = Neighbours(pairs.embeddings, 2) if chosen.contrastive else None
-    lessons = Lessons(images, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
+    lessons = TrainingData(images, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
     sequences = load_sequences(network, words)
     collator = Collator(sequences, chosen.encode_text_loss)
     share = 0.4 if chosen.tasks == "both" else 0.0
-    maker = StepMaker(lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, like_length, 3, ranks, share)
-    losses = Learner(network, chosen, ranks, 3).learn(5, maker.make(5))
+    maker = BatchBuilder(lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, like_length, 3, distributed, share)
+    losses = TrainStep(network, chosen, distributed, 3).learn(5, maker.make(5))
     return losses, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
 
 
@@ -104,32 +104,32 @@ def assert_same(one, other) -> None:
 @pytest.mark.parametrize("recipe", ["default", "general-gpt"])
 def test_micro_batches_learn_what_the_whole_batch_learns(given, recipe):
     assert_same(
-        one_step(*given[recipe], recipe, 100, Ranks()),
-        one_step(*given[recipe], recipe, 3, Ranks()),
+        one_step(*given[recipe], recipe, 100, Distributed()),
+        one_step(*given[recipe], recipe, 3, Distributed()),
     )
 
 
 @pytest.mark.parametrize("recipe", ["default", "general-gpt"])
 def test_batches_of_like_length_learn_what_the_whole_batch_learns(given, recipe):
     assert_same(
-        one_step(*given[recipe], recipe, 100, Ranks()),
-        one_step(*given[recipe], recipe, 100, Ranks(), like_length=4),
+        one_step(*given[recipe], recipe, 100, Distributed()),
+        one_step(*given[recipe], recipe, 100, Distributed(), like_length=4),
     )
 
 
 def test_the_cached_pass_and_the_learning_pass_see_the_same_dropout(given):
     """With other dropout the cached gradient would belong to another embedding."""
-    first = one_step(*given["default"], "default", 3, Ranks(), dropout=0.3)
+    first = one_step(*given["default"], "default", 3, Distributed(), dropout=0.3)
     torch.rand(7)
-    assert_same(first, one_step(*given["default"], "default", 3, Ranks(), dropout=0.3))
-    assert first[0] != one_step(*given["default"], "default", 3, Ranks())[0]
+    assert_same(first, one_step(*given["default"], "default", 3, Distributed(), dropout=0.3))
+    assert first[0] != one_step(*given["default"], "default", 3, Distributed())[0]
 
 
 @pytest.mark.slow
 def test_a_compiled_backbone_learns_what_a_plain_one_learns(given):
     """In micro-batches with dropout, where two graphs of the same layers must drop out the same."""
-    compiled = one_step(*given["default"], "default", 3, Ranks(), dropout=0.3, compiled=True)
-    assert_same(one_step(*given["default"], "default", 3, Ranks(), dropout=0.3), compiled)
+    compiled = one_step(*given["default"], "default", 3, Distributed(), dropout=0.3, compiled=True)
+    assert_same(one_step(*given["default"], "default", 3, Distributed(), dropout=0.3), compiled)
 
 
 def test_without_a_compiler_that_is_said(clipgpt, monkeypatch, tmp_path):
@@ -141,12 +141,12 @@ def test_without_a_compiler_that_is_said(clipgpt, monkeypatch, tmp_path):
 WORKER = """
 import sys, torch
 from tests.training import test_scale
-from clipgpt_retrieval.training.distributed import join_ranks
+from clipgpt_retrieval.training.distributed import init_distributed
 
 *given, recipe, micro_batch, output = sys.argv[1:]
-ranks = join_ranks("cpu")
-torch.save(test_scale.one_step(*given, recipe, int(micro_batch), ranks), f"{output}.{ranks.rank}")
-ranks.leave()
+distributed = init_distributed("cpu")
+torch.save(test_scale.one_step(*given, recipe, int(micro_batch), distributed), f"{output}.{distributed.rank}")
+distributed.shutdown()
 """
 
 
@@ -160,10 +160,10 @@ def test_two_processes_learn_what_one_learns_of_the_joint_batch(given, tmp_path,
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert ended.returncode == 0, ended.stderr
-    alone = one_step(*given[recipe], recipe, 100, Ranks())
+    alone = one_step(*given[recipe], recipe, 100, Distributed())
     for rank in range(2):
         assert_same(alone, torch.load(f"{output}.{rank}", weights_only=True))
 
 
 def test_alone_there_is_one_rank():
-    assert join_ranks("cpu") == Ranks(0, 1)
+    assert init_distributed("cpu") == Distributed(0, 1)

@@ -369,11 +369,11 @@ def test_the_lora_recipe_learns_and_leaves_a_plain_model(collection, tmp_path):
 
 
 def test_a_recipes_epochs_are_steps_over_the_images():
-    from clipgpt_retrieval.training.options import Settings
+    from clipgpt_retrieval.training.options import TrainOptions
 
-    settings = Settings("folder", "model", recipe="general-gpt")
+    settings = TrainOptions("folder", "model", recipe="general-gpt")
     assert settings.chosen_recipe(images=82_783).steps == -(-5 * 82_783 // 16)
-    assert Settings("folder", "model", recipe="general-gpt", steps=7).chosen_recipe(1000).steps == 7
+    assert TrainOptions("folder", "model", recipe="general-gpt", steps=7).chosen_recipe(1000).steps == 7
 
 
 def test_every_recipe_is_shown_by_its_name(capsys):

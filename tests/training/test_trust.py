@@ -17,8 +17,8 @@ import torch
 from clipgpt_retrieval.errors import TrainingError
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.data import read_data
-from clipgpt_retrieval.training.divergence_guard import Watch
-from clipgpt_retrieval.training.options import Settings
+from clipgpt_retrieval.training.divergence_guard import DivergenceGuard
+from clipgpt_retrieval.training.options import TrainOptions
 from clipgpt_retrieval.training.run import open_run
 from clipgpt_retrieval.training.train import _run_folder, train
 
@@ -154,7 +154,7 @@ def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(col
 
     def run_folder() -> Path:
         named = {"backbone": str(tmp_path / "backbone"), "texts": str(texts), "interleaved": str(queries)}
-        return _run_folder(open_run(Settings(str(collection), str(tmp_path / "model"), device="cpu", **named)))
+        return _run_folder(open_run(TrainOptions(str(collection), str(tmp_path / "model"), device="cpu", **named)))
 
     found = [run_folder()]
     for file in (texts, queries, weights):
@@ -177,7 +177,7 @@ def test_a_stream_of_other_captions_begins_a_run_of_its_own(collection, tmp_path
     shutil.copytree(collection, coco)
 
     def key() -> str:
-        return read_data(Settings(str(coco), "model", stream=True)).captions_key
+        return read_data(TrainOptions(str(coco), "model", stream=True)).captions_key
 
     before = key()
     assert key() == before
@@ -219,16 +219,16 @@ def test_a_gradient_that_is_no_number_is_named_before_it_reaches_the_weights():
     network = torch.nn.Linear(2, 2)
     network.weight.grad, network.bias.grad = torch.ones(2, 2), torch.tensor([1.0, float("inf")])
     with pytest.raises(TrainingError, match="step 7: the gradient of bias is not finite"):
-        Watch({}).check(7, {"caption": 1.0}, network, saved=5)
+        DivergenceGuard({}).check(7, {"caption": 1.0}, network, saved=5)
     network.bias.grad = torch.ones(2)
     with pytest.raises(TrainingError, match="step 7: the caption loss is nan"):
-        Watch({}).check(7, {"embedding": 1.0, "caption": float("nan")}, network, saved=5)
+        DivergenceGuard({}).check(7, {"embedding": 1.0, "caption": float("nan")}, network, saved=5)
 
 
 def test_a_loss_that_grows_without_end_is_divergence_and_noise_is_not():
     network = torch.nn.Linear(1, 1)
     network.weight.grad, network.bias.grad = torch.ones(1, 1), torch.ones(1)
-    watch = Watch({})
+    watch = DivergenceGuard({})
     for step, noise in enumerate(np.random.default_rng(0).uniform(-2, 2, 500)):
         watch.check(step, {"caption": 3 + noise}, network, saved=0)
     with pytest.raises(TrainingError, match="began at"):

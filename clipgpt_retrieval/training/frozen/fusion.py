@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from clipgpt_retrieval.data.samplers import Shuffled
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.training.distributed import Ranks
+from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.frozen.features import CaptionStates
 from clipgpt_retrieval.training.recipes import Recipe
 from clipgpt_retrieval.training.train_step import LARGEST_SEED
@@ -68,27 +68,27 @@ class CaptionTokens:
 
 
 @dataclass(frozen=True)
-class FusionStepMaker:
+class FusionBatchBuilder:
     """Makes the steps of a run, one after the other.
 
     Attributes:
         lessons: numbers of tokens.
         tokens: what they count.
         batch_size: tokens in a step, over all ranks.
-        ranks: the processes that share a step.
+        distributed: the processes that share a step.
     """
 
     lessons: Shuffled
     tokens: CaptionTokens
     batch_size: int
-    ranks: Ranks
+    distributed: Distributed
 
     def make(self, number: int) -> Tokens:
         """The part of this rank of the step of that number."""
-        return self.tokens.tokens(self.ranks.share(self.lessons.take(self.batch_size)))
+        return self.tokens.tokens(self.distributed.shard(self.lessons.take(self.batch_size)))
 
 
-class FusionLearner:
+class FusionTrainStep:
     """Adds a step's gradients to a fusion's parameters.
 
     The softmax runs over the captions' own tokens and a draw of others, which costs a tenth of the whole vocabulary.
@@ -97,31 +97,33 @@ class FusionLearner:
         model: whose fusion learns.
         tokens: all that there are to learn from.
         recipe: its noise on the embeddings counts.
-        ranks: the processes that share a step; each ends with the gradients of the whole.
+        distributed: the processes that share a step; each ends with the gradients of the whole.
         seed: of dropout, noise and draws, with the step's number.
     """
 
-    def __init__(self, model: ClipGptModel, tokens: CaptionTokens, recipe: Recipe, ranks: Ranks, seed: int) -> None:
+    def __init__(
+        self, model: ClipGptModel, tokens: CaptionTokens, recipe: Recipe, distributed: Distributed, seed: int
+    ) -> None:
         assert model.clip_fusion is not None
-        self.network, self.recipe, self.ranks, self.seed = model.clip_fusion, recipe, ranks, seed
+        self.network, self.recipe, self.distributed, self.seed = model.clip_fusion, recipe, distributed, seed
         self._head = model.head_weight.detach()  # [vocabulary, h]
         self._used = tokens.captions.ids.unique().to(model.device)
         self._noise = recipe.embedding_noise * float((tokens.embeddings - tokens.embeddings.mean(0)).std())
 
     def learn(self, number: int, step: Tokens) -> dict[str, float]:
         """Sets the gradients of the step of that number; returns its loss, ``caption``."""
-        torch.manual_seed(hash((self.seed, number, self.ranks.rank)) % LARGEST_SEED)
+        torch.manual_seed(hash((self.seed, number, self.distributed.rank)) % LARGEST_SEED)
         step = step.to(self._head.device)
         noise = torch.randn_like(step.embeddings) * self._noise  # [b, d]
         others = torch.randint(len(self._head), (OTHER_TOKENS,), device=step.ids.device)
         candidates, places = torch.unique(torch.cat([step.ids, self._used, others]), return_inverse=True)
         states = self.network(step.states.float(), step.embeddings + noise)  # [b, h]
         logits = states @ self._head[candidates].T  # [b, candidates]
-        share = len(step) / self.ranks.total(len(step)) * self.ranks.count
+        share = len(step) / self.distributed.sum(len(step)) * self.distributed.world_size
         loss = nn.functional.cross_entropy(logits, places[: len(step)]) * share
         loss.backward()
-        self.ranks.average_gradients(self.network.parameters())
-        return {"caption": float(self.ranks.gathered(loss.detach().reshape(1, 1)).mean())}
+        self.distributed.average_gradients(self.network.parameters())
+        return {"caption": float(self.distributed.all_gather(loss.detach().reshape(1, 1)).mean())}
 
 
 @torch.inference_mode()

@@ -18,14 +18,16 @@ from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.training.frozen.closed_form import fit_prefix, fit_readout
 from clipgpt_retrieval.training.frozen.features import caption_states
-from clipgpt_retrieval.training.frozen.fusion import CaptionTokens, FusionLearner, FusionStepMaker, caption_loss
+from clipgpt_retrieval.training.frozen.fusion import CaptionTokens, FusionBatchBuilder, FusionTrainStep, caption_loss
 from clipgpt_retrieval.training.run import Run
 
 START_IMAGES = 2000
 """As many as a first regression needs; a large collection's steps teach the rest."""
 
 
-def fit_around_frozen(run: Run, folder: Path) -> tuple[FusionLearner, FusionStepMaker, Callable[[], dict[str, float]]]:
+def fit_around_frozen(
+    run: Run, folder: Path
+) -> tuple[FusionTrainStep, FusionBatchBuilder, Callable[[], dict[str, float]]]:
     """Fits ``clip_out`` and ``clip_in`` of a run's network, and gives what trains its ``clip_fusion``.
 
     Args:
@@ -44,8 +46,10 @@ def fit_around_frozen(run: Run, folder: Path) -> tuple[FusionLearner, FusionStep
     fit_prefix(network, states, embeddings)
     network.clip_fusion.mean.copy_(embeddings.mean(0))
     tokens, seed = CaptionTokens(states, embeddings), run.settings.seed
-    learner = FusionLearner(network, tokens, run.recipe, run.ranks, seed)
-    maker = FusionStepMaker(Shuffled(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.ranks)
+    learner = FusionTrainStep(network, tokens, run.recipe, run.distributed, seed)
+    maker = FusionBatchBuilder(
+        Shuffled(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.distributed
+    )
     held_out = _first_captions(run.data.validation)
     measured = CaptionTokens(
         caption_states(network, run.sequences, held_out, folder / "held_out_states"),
