@@ -10,8 +10,8 @@ from werkzeug.wrappers import Response
 from clipgpt_retrieval.back.auth import allow_origins, require_api_key
 from clipgpt_retrieval.back.captions import CaptionService
 from clipgpt_retrieval.back.encode import EncodeService
-from clipgpt_retrieval.back.error_handlers import JsonErrorsApi, answer_failures
-from clipgpt_retrieval.back.explore import ContentsShelf, ExploreService
+from clipgpt_retrieval.back.error_handlers import JsonErrorsApi, register_error_handlers
+from clipgpt_retrieval.back.explore import ContentsCache, ExploreService
 from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesList
 from clipgpt_retrieval.back.health import Health, Ready
 from clipgpt_retrieval.back.images import ImageReader
@@ -53,7 +53,7 @@ def create_app(**flags: Any) -> Flask:
     app.extensions[STOPPING] = threading.Event()
     options.limits.apply(app)
     log_requests(app)
-    answer_failures(app)
+    register_error_handlers(app)
     limit_time(app, options.request_seconds)
     if options.required_api_key is not None:
         require_api_key(app, options.required_api_key)
@@ -79,7 +79,7 @@ def create_app(**flags: Any) -> Flask:
     api.add_resource(
         ExploreService,
         "/explore-service",
-        resource_class_kwargs={"clip_resources": resources, "images": images, "shelf": ContentsShelf()},
+        resource_class_kwargs={"clip_resources": resources, "images": images, "contents_cache": ContentsCache()},
     )
     allow_origins(app, options.origins, [FEATURES_HEADER, HEADER])
     return app

@@ -7,7 +7,7 @@ from flask import Flask, request
 from flask_cors import CORS
 from werkzeug.datastructures import WWWAuthenticate
 
-from clipgpt_retrieval.back.error_handlers import failure_response
+from clipgpt_retrieval.back.error_handlers import error_response
 from clipgpt_retrieval.errors import NotAllowedError
 
 OPEN_PATHS = ("/health", "/ready")
@@ -33,7 +33,7 @@ def require_api_key(app: Flask, key: str) -> None:
             return None
         if any(_equal(given, key) for given in _given_keys()):
             return None
-        response = failure_response(NotAllowedError("api_key", "is missing or wrong: send it as X-API-Key: KEY"))
+        response = error_response(NotAllowedError("api_key", "is missing or wrong: send it as X-API-Key: KEY"))
         response.www_authenticate = WWWAuthenticate("basic", {"realm": "clipgpt-retrieval"})
         return response
 

@@ -13,20 +13,20 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipgpt_retrieval.back.metrics import BATCH_ROWS, GIVEN_UP, QUEUE_TIME, WAITING_ROWS
+from clipgpt_retrieval.back.metrics import BATCH_ROWS, CANCELLED_REQUESTS, QUEUE_TIME, WAITING_ROWS
 from clipgpt_retrieval.errors import BusyError
 
 LOOK_SECONDS = 0.2
 """How often a waiting request looks whether its client is still there."""
 
 HEAD_START_SECONDS = 2.0
-"""How much earlier a step of urgency makes work count as having come, so that no work waits for ever."""
+"""How much earlier a step of priority makes work count as having come, so that no work waits for ever."""
 
 YieldPoint = Callable[[], None]
 
 _REASONS = {
     "deadline": "it took longer than this server lets a request take",
-    "client_left": "its client closed the connection",
+    "client_disconnected": "its client closed the connection",
 }
 
 
@@ -50,7 +50,7 @@ class Deadline:
         """Why nobody waits any longer, or None while somebody does."""
         if self.seconds_left() == 0:
             return "deadline"
-        return "client_left" if self.has_left() else None
+        return "client_disconnected" if self.has_left() else None
 
 
 UNLIMITED = Deadline()
@@ -67,18 +67,18 @@ def check_deadline() -> None:
     """
     reason = CURRENT_DEADLINE.get().ends()
     if reason is not None:
-        GIVEN_UP.labels(reason).inc()
+        CANCELLED_REQUESTS.labels(reason).inc()
         raise BusyError(f"this request was given up: {_REASONS[reason]}")
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkType:
     """A kind of work.
 
     Attributes:
         name: what the metrics call it.
         key: rows of equal keys may share a batch.
-        urgency: 0 goes before 1, and 1 before 2.
+        priority: 0 goes before 1, and 1 before 2.
         max_rows: largest batch.
         call: rows to as many answers; calls its second argument wherever others may go first, and lets
             through what that raises.
@@ -86,7 +86,7 @@ class Work:
 
     name: str
     key: Hashable
-    urgency: int
+    priority: int
     max_rows: int
     call: Callable[[list[Any], YieldPoint], Sequence[Any]]
 
@@ -95,7 +95,7 @@ class Work:
 class _Job:
     """Rows that one caller waits for. Its batches are worked on in turn, so that answers come in order."""
 
-    work: Work
+    work: WorkType
     rows: Sequence[Any]
     since: float = field(default_factory=time.monotonic)
     taken: int = 0
@@ -105,7 +105,7 @@ class _Job:
 
     @property
     def rank(self) -> float:
-        return self.since + self.work.urgency * HEAD_START_SECONDS
+        return self.since + self.work.priority * HEAD_START_SECONDS
 
     def take(self, count: int) -> "_Part":
         start, self.taken = self.taken, min(len(self.rows), self.taken + count)
@@ -144,7 +144,7 @@ class Batcher:
         self._waiting_rows = 0
         self._worker: threading.Thread | None = None
 
-    def run(self, work: Work, rows: Sequence[Any]) -> list[Any]:
+    def run(self, work: WorkType, rows: Sequence[Any]) -> list[Any]:
         """The answers to rows, which share batches with those of other callers.
 
         Raises:
@@ -167,7 +167,7 @@ class Batcher:
     def _enqueue(self, job: _Job) -> None:
         with self._changed:
             if self._waiting_rows and self._waiting_rows + len(job.rows) > self._max_waiting_rows:
-                GIVEN_UP.labels("full").inc()
+                CANCELLED_REQUESTS.labels("queue_full").inc()
                 raise BusyError("this server has more waiting than it takes on: ask again in a moment")
             self._jobs.append(job)
             self._add_waiting(len(job.rows))
@@ -242,7 +242,7 @@ class Batcher:
         if all(part.job.is_abandoned for part in batch):
             raise _AbandonedError
         with self._changed:
-            urgent = [job for job in self._jobs if job.work.urgency < batch[0].job.work.urgency]
+            urgent = [job for job in self._jobs if job.work.priority < batch[0].job.work.priority]
             next_batch = self._take(urgent) if urgent else None
         if next_batch:
             self._run_batch(next_batch)

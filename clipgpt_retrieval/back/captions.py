@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from clipgpt_retrieval.back.embeddings import RequestEncoder
 from clipgpt_retrieval.back.metrics import CLIPGPT_CAPTION_TIME
+from clipgpt_retrieval.back.request_encoder import RequestEncoder
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import CaptionRequest, parse_request
 from clipgpt_retrieval.back.services import Service
 from clipgpt_retrieval.engine import ClipGpt
 
 
-def caption_embeddings(clipgpt: ClipGpt, embeddings: np.ndarray) -> list[str]:
+def caption_embeddings(engine: ClipGpt, embeddings: np.ndarray) -> list[str]:
     """One greedy caption for each of ``[n, d]`` embeddings, in one batch."""
     with CLIPGPT_CAPTION_TIME.time():
-        return clipgpt.caption(embeddings)
+        return engine.caption(embeddings)
 
 
 class CaptionService(Service):
@@ -25,34 +25,34 @@ class CaptionService(Service):
 
     def post(self) -> list[dict[str, Any]]:
         """Answers ``[{"id", "captions": [{"text", "logprob"}]}]``; what has no id is counted from 0."""
-        asked = parse_request(CaptionRequest)
-        resource = pick_resource(self.clip_resources, asked.indice_name)
-        clipgpt = resource.needs_clipgpt("indice_name")
-        embeddings = self._embeddings(resource, asked)
+        params = parse_request(CaptionRequest)
+        resource = pick_resource(self.clip_resources, params.indice_name)
+        engine = resource.require_engine("indice_name")
+        embeddings = self._embeddings(resource, params)
         if len(embeddings) == 0:
             return []
         with CLIPGPT_CAPTION_TIME.time():
-            captions = clipgpt.captions(
+            captions = engine.captions(
                 embeddings,
-                num_captions=asked.num_captions,
-                num_beams=asked.num_beams,
-                max_new_tokens=asked.max_new_tokens,
-                temperature=asked.temperature,
-                top_p=asked.top_p,
+                num_captions=params.num_captions,
+                num_beams=params.num_beams,
+                max_new_tokens=params.max_new_tokens,
+                temperature=params.temperature,
+                top_p=params.top_p,
             )
-        ids: Sequence[int] = range(len(embeddings)) if asked.ids is None else asked.ids
+        ids: Sequence[int] = range(len(embeddings)) if params.ids is None else params.ids
         return [
             {"id": item_id, "captions": [asdict(caption) for caption in of_item]}
             for item_id, of_item in zip(ids, captions, strict=True)
         ]
 
-    def _embeddings(self, resource: ClipGptResource, asked: CaptionRequest) -> Any:
+    def _embeddings(self, resource: ClipGptResource, params: CaptionRequest) -> Any:
         """What is to be captioned, ``[n, d]``."""
         encoder = RequestEncoder(resource, self.images)
-        if asked.ids is not None:
-            return resource.items.embeddings(asked.ids)
-        if asked.image is not None:
-            return encoder.image(asked.image)
-        if asked.image_url is not None:
-            return encoder.image_url(asked.image_url)
-        return asked.embeddings
+        if params.ids is not None:
+            return resource.items.embeddings(params.ids)
+        if params.image is not None:
+            return encoder.image(params.image)
+        if params.image_url is not None:
+            return encoder.image_url(params.image_url)
+        return params.embeddings

@@ -3,7 +3,7 @@
 from typing import Any
 
 from clipgpt_retrieval.back.captions import caption_embeddings
-from clipgpt_retrieval.back.embeddings import RequestEncoder
+from clipgpt_retrieval.back.request_encoder import RequestEncoder
 from clipgpt_retrieval.back.resources import pick_resource
 from clipgpt_retrieval.back.schema import EncodeRequest, parse_request
 from clipgpt_retrieval.back.services import Service
@@ -19,9 +19,9 @@ class EncodeService(Service):
         model's evaluation proposes for "nothing here looks like that". Where CLIP-GPT takes no part (``use_clipgpt``
         false, or an index without a model) these are null.
         """
-        asked = parse_request(EncodeRequest)
-        resource = pick_resource(self.clip_resources, asked.indice_name)
-        embedding, image_embedding = RequestEncoder(resource, self.images).encode(asked)
+        params = parse_request(EncodeRequest)
+        resource = pick_resource(self.clip_resources, params.indice_name)
+        embedding, image_embedding = RequestEncoder(resource, self.images).encode(params)
         if image_embedding is None:
             return {
                 "embedding": embedding[0].tolist(),
@@ -29,11 +29,11 @@ class EncodeService(Service):
                 "caption": None,
                 "min_similarity": None,
             }
-        clipgpt = resource.needs_clipgpt("indice_name")
-        [caption] = caption_embeddings(clipgpt, image_embedding)
+        engine = resource.require_engine("indice_name")
+        [caption] = caption_embeddings(engine, image_embedding)
         return {
             "embedding": embedding[0].tolist(),
             "image_embedding": image_embedding[0].tolist(),
             "caption": caption,
-            "min_similarity": clipgpt.min_similarity,
+            "min_similarity": engine.min_similarity,
         }

@@ -23,12 +23,12 @@ class JsonErrorsApi(Api):
         return original_handler(e)
 
 
-def answer_failures(app: Flask) -> None:
+def register_error_handlers(app: Flask) -> None:
     """Answers whatever the views of an app raise, clip-retrieval's among them."""
-    app.register_error_handler(Exception, failure_response)
+    app.register_error_handler(Exception, error_response)
 
 
-def failure_response(error: Exception) -> Response:
+def error_response(error: Exception) -> Response:
     """The answer to a request that ended in an error.
 
     Args:

@@ -17,7 +17,7 @@ MAX_KEPT = 8
 """Tables of contents kept in memory; others are read again from the cache beside their index."""
 
 
-class ContentsShelf:
+class ContentsCache:
     """The tables of contents that were asked for last, one object for each, so that it computes a level once."""
 
     def __init__(self) -> None:
@@ -29,8 +29,8 @@ class ContentsShelf:
         key = (resource.name, num_clusters)
         with self._lock:
             if key not in self._kept:
-                clipgpt = resource.needs_clipgpt("indice_name")
-                self._kept[key] = Contents(resource.items, resource.index_file, clipgpt, num_clusters)
+                engine = resource.require_engine("indice_name")
+                self._kept[key] = Contents(resource.items, resource.index_file, engine, num_clusters)
             self._kept.move_to_end(key)
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
@@ -41,14 +41,14 @@ class ExploreService(Service):
     """``GET /explore-service``."""
 
     def __init__(
-        self, *, clip_resources: dict[str, ClipGptResource], images: ImageReader, shelf: ContentsShelf
+        self, *, clip_resources: dict[str, ClipGptResource], images: ImageReader, contents_cache: ContentsCache
     ) -> None:
         super().__init__(clip_resources=clip_resources, images=images)
-        self._shelf = shelf
+        self._contents_cache = contents_cache
 
     def get(self) -> dict[str, Any]:
         """Answers the clusters of the index, or of the cluster that is opened; see `Contents.open`."""
-        asked = validated(ExploreRequest, request.args.to_dict())
-        resource = pick_resource(self.clip_resources, asked.indice_name)
-        contents = self._shelf.get(resource, asked.num_clusters)
-        return {"indice_name": resource.name, **contents.open(asked.cluster, yield_point=check_deadline)}
+        params = validated(ExploreRequest, request.args.to_dict())
+        resource = pick_resource(self.clip_resources, params.indice_name)
+        contents = self._contents_cache.get(resource, params.num_clusters)
+        return {"indice_name": resource.name, **contents.open(params.cluster, yield_point=check_deadline)}

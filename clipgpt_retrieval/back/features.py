@@ -34,6 +34,6 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
     return {
         "clip": resource.model is not None,
         "clipgpt": resource.encodes,
-        "explore": resource.clipgpt is not None,
+        "explore": resource.engine is not None,
         "weight": resource.clipgpt_weight,
     }

@@ -16,7 +16,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 LOGGER = logging.getLogger(__name__)
 
-TURN_SECONDS = 1.0
+POLL_SECONDS = 1.0
 SILENT_SECONDS = 2.0
 """How long a stopping server waits for the first byte of a client that has connected and said nothing yet."""
 
@@ -105,9 +105,9 @@ class GracefulServer:
             max_request_body_size=max_body_bytes + 1,
         )
         self._tasks.set_thread_count(threads)
-        for door in self._of_kind(BaseWSGIServer):
-            door.channel_class = _Channel
-            door.stopping = stopping
+        for listener in self._of_kind(BaseWSGIServer):
+            listener.channel_class = _Channel
+            listener.stopping = stopping
 
     @property
     def port(self) -> int:
@@ -120,43 +120,43 @@ class GracefulServer:
             signal.signal(signal.SIGTERM, lambda *_: self.stop())
             signal.signal(signal.SIGINT, lambda *_: self._stop_politely())
         while not self._stopping.is_set():
-            self._turn(TURN_SECONDS)
+            self._poll(POLL_SECONDS)
         self._finish()
 
     def stop(self) -> None:
         """Makes `run` finish what has begun and return; may be called from any thread or signal handler."""
         self._stopping.set()
-        for door in self._of_kind(BaseWSGIServer):
-            door.pull_trigger()
+        for listener in self._of_kind(BaseWSGIServer):
+            listener.pull_trigger()
 
     def _stop_politely(self) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a second ctrl-C does not wait
         self.stop()
 
     def _finish(self) -> None:
-        self._close_doors()
+        self._close_listeners()
         deadline = time.monotonic() + self._shutdown_seconds
-        self._turn(0)
+        self._poll(0)
         while (busy := self._busy_channels()) and time.monotonic() < deadline:
-            self._turn(0.05)
+            self._poll(0.05)
         if busy:
             LOGGER.warning("stopped with %d requests unanswered after %s s", len(busy), self._shutdown_seconds)
         self._tasks.shutdown(timeout=1)
         wasyncore.close_all(self._sockets)
 
-    def _close_doors(self) -> None:
+    def _close_listeners(self) -> None:
         """Takes in who has connected already, then stops listening; the threads' triggers stay."""
-        for door in list(self._of_kind(BaseWSGIServer)):
+        for listener in list(self._of_kind(BaseWSGIServer)):
             let_in = -1
             while let_in != len(self._sockets):
                 let_in = len(self._sockets)
-                door.handle_accept()
-            wasyncore.dispatcher.close(door)
+                listener.handle_accept()
+            wasyncore.dispatcher.close(listener)
 
     def _busy_channels(self) -> list[_Channel]:
         return [channel for channel in self._of_kind(_Channel) if channel.is_busy()]
 
-    def _turn(self, seconds: float) -> None:
+    def _poll(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._sockets, count=1)
 
     def _of_kind(self, kind: type[Kind]) -> Iterator[Kind]:

@@ -1,4 +1,4 @@
-"""The knn service: clip-retrieval's own search, asked with what CLIP-GPT made of the query."""
+"""The knn service: clip-retrieval's own search, params with what CLIP-GPT made of the query."""
 
 import json
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, METADATA_GET_TIME, KnnService
 
-from clipgpt_retrieval.back.answer_cache import answer_key
 from clipgpt_retrieval.back.captions import caption_embeddings
-from clipgpt_retrieval.back.embeddings import RequestEncoder
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.back.metadata import shown_metadata
+from clipgpt_retrieval.back.request_encoder import RequestEncoder
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
+from clipgpt_retrieval.back.result_cache import cache_key
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
 from clipgpt_retrieval.errors import InputError
 
@@ -27,17 +27,17 @@ class ClipGptKnnService(KnnService):
     @FULL_KNN_REQUEST_TIME.time()
     def post(self) -> list[dict[str, Any]]:
         """Answers the stock results, none below ``min_similarity``, the first ones with ``clipgpt_caption``."""
-        asked = parse_request(KnnRequest)
-        resource = pick_resource(self.clip_resources, asked.indice_name)
-        index = resource.index_of(asked.modality)
-        if asked.caption_results:
-            resource.needs_clipgpt("caption_results")
-        if asked.embedding_input is not None and len(asked.embedding_input) != index.d:
-            count = len(asked.embedding_input)
+        params = parse_request(KnnRequest)
+        resource = pick_resource(self.clip_resources, params.indice_name)
+        index = resource.index_of(params.modality)
+        if params.caption_results:
+            resource.require_engine("caption_results")
+        if params.embedding_input is not None and len(params.embedding_input) != index.d:
+            count = len(params.embedding_input)
             raise InputError("embedding_input", f"has {count} numbers, this index takes {index.d}")
-        embedding, image_embedding = self._embeddings(resource, asked)
-        results = self._found(resource, asked, embedding, image_embedding)
-        return self._with_captions(resource, results, asked.caption_results)
+        embedding, image_embedding = self._embeddings(resource, params)
+        results = self._found(resource, params, embedding, image_embedding)
+        return self._with_captions(resource, results, params.caption_results)
 
     def _results(
         self, resource: ClipGptResource, ids: list[Any], similarities: list[Any], num_images: int
@@ -55,46 +55,46 @@ class ClipGptKnnService(KnnService):
         ]
 
     def _found(
-        self, resource: ClipGptResource, asked: KnnRequest, embedding: np.ndarray, image_embedding: np.ndarray | None
+        self, resource: ClipGptResource, params: KnnRequest, embedding: np.ndarray, image_embedding: np.ndarray | None
     ) -> list[dict[str, Any]]:
         """The results; from memory where the same was asked before, since a served index never changes.
 
         They are kept as JSON: of exactly known size, and each request has results of its own to add captions to.
         """
         search = {
-            "modality": asked.modality,
-            "num_result_ids": _num_result_ids(resource, asked),
-            "deduplicate": asked.deduplicate,
-            "use_safety_model": asked.use_safety_model,
-            "use_violence_detector": asked.use_violence_detector,
+            "modality": params.modality,
+            "num_result_ids": _num_result_ids(resource, params),
+            "deduplicate": params.deduplicate,
+            "use_safety_model": params.use_safety_model,
+            "use_violence_detector": params.use_violence_detector,
         }
-        aesthetic = _aesthetic(resource, asked)
-        shown = (asked.num_images, asked.min_similarity)
-        compared = b"" if image_embedding is None or asked.min_similarity is None else image_embedding
-        key = answer_key(embedding, compared, repr((search, aesthetic, shown)).encode())
+        aesthetic = _aesthetic(resource, params)
+        shown = (params.num_images, params.min_similarity)
+        compared = b"" if image_embedding is None or params.min_similarity is None else image_embedding
+        key = cache_key(embedding, compared, repr((search, aesthetic, shown)).encode())
 
         def find(embeddings: list[np.ndarray]) -> list[str]:
             query = self.compute_query(resource, None, None, None, embeddings[0], False, **aesthetic)  # [1, d]
             similarities, ids = self.knn_search(query, clip_resource=resource, **search)
-            if asked.min_similarity is not None:
+            if params.min_similarity is not None:
                 # Before the metadata, which the first of those that are left shall have.
-                kept = _similar_enough(resource, ids, similarities, image_embedding, asked.min_similarity)
+                kept = _similar_enough(resource, ids, similarities, image_embedding, params.min_similarity)
                 ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
-            return [json.dumps(self._results(resource, ids, similarities, asked.num_images))]
+            return [json.dumps(self._results(resource, ids, similarities, params.num_images))]
 
         [found] = resource.found.answer([key], [embedding], find)
         return json.loads(found)
 
-    def _embeddings(self, resource: ClipGptResource, asked: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
+    def _embeddings(self, resource: ClipGptResource, params: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
         """What the index is asked with, and the image embedding where CLIP-GPT made it, float32 ``[d]`` each."""
         encoder = RequestEncoder(resource, self.images)
-        if asked.image is not None:
-            return encoder.image(asked.image)[0], None
-        if asked.image_url is not None:
-            return encoder.image_url(asked.image_url)[0], None
-        if asked.embedding_input is not None:
-            return np.asarray(asked.embedding_input, np.float32), None
-        query_embedding, image_embedding = encoder.encode(asked, use_mclip=asked.use_mclip)
+        if params.image is not None:
+            return encoder.image(params.image)[0], None
+        if params.image_url is not None:
+            return encoder.image_url(params.image_url)[0], None
+        if params.embedding_input is not None:
+            return np.asarray(params.embedding_input, np.float32), None
+        query_embedding, image_embedding = encoder.encode(params, use_mclip=params.use_mclip)
         return query_embedding[0], None if image_embedding is None else image_embedding[0]
 
     def _with_captions(
@@ -103,20 +103,20 @@ class ClipGptKnnService(KnnService):
         captioned = results[:count]
         if captioned:
             embeddings = resource.items.embeddings([result["id"] for result in captioned])
-            captions = caption_embeddings(resource.needs_clipgpt("caption_results"), embeddings)
+            captions = caption_embeddings(resource.require_engine("caption_results"), embeddings)
             for result, caption in zip(captioned, captions, strict=True):
                 result["clipgpt_caption"] = caption
         return results
 
 
-def _num_result_ids(resource: ClipGptResource, asked: KnnRequest) -> int:
+def _num_result_ids(resource: ClipGptResource, params: KnnRequest) -> int:
     """How many ids are searched, at least 1.
 
     More than this server takes are not refused: clip-retrieval's page asks for 3000, whatever its user wants to see.
     There are no more than items, and faiss makes room for as many as it is asked for.
     """
-    bound = min(current_limits().max_result_ids, resource.index_of(asked.modality).ntotal)
-    return max(1, min(asked.num_result_ids or asked.num_images, bound))
+    bound = min(current_limits().max_result_ids, resource.index_of(params.modality).ntotal)
+    return max(1, min(params.num_result_ids or params.num_images, bound))
 
 
 def _similar_enough(
@@ -135,13 +135,13 @@ def _similar_enough(
     return [place for place, cosine in enumerate(cosines) if cosine >= least]
 
 
-def _aesthetic(resource: ClipGptResource, asked: KnnRequest) -> dict[str, Any]:
+def _aesthetic(resource: ClipGptResource, params: KnnRequest) -> dict[str, Any]:
     """The aesthetic fields as upstream's query takes them; without aesthetic embeddings it ignores them."""
-    score = asked.aesthetic_score
+    score = params.aesthetic_score
     if resource.aesthetic_embeddings is None or score is None:
         return {"aesthetic_score": None, "aesthetic_weight": None}
     if score not in resource.aesthetic_embeddings:
         raise InputError("aesthetic_score", f"is {score}: it goes from 0 to 9")
-    if asked.aesthetic_weight is None:
+    if params.aesthetic_weight is None:
         raise InputError("aesthetic_weight", "is missing: aesthetic_score goes with a weight")
-    return {"aesthetic_score": score, "aesthetic_weight": asked.aesthetic_weight}
+    return {"aesthetic_score": score, "aesthetic_weight": params.aesthetic_weight}

@@ -12,19 +12,19 @@ from clipgpt_retrieval.back.schema import MetadataRequest, parse_request
 
 
 class CheckedMetadataService(MetadataService):
-    """``POST /metadata``: clip-retrieval's answer, behind a check of what is asked."""
+    """``POST /metadata``: clip-retrieval's answer, behind a check of what is params."""
 
     def post(self) -> list[dict[str, Any]]:
         """Answers ``[{"id", "metadata"}]``."""
-        asked = parse_request(MetadataRequest)
-        resource = pick_resource(self.clip_resources, asked.indice_name)
-        resource.items.check(asked.ids)
-        if not asked.ids:
+        params = parse_request(MetadataRequest)
+        resource = pick_resource(self.clip_resources, params.indice_name)
+        resource.items.check(params.ids)
+        if not params.ids:
             return []
-        metadata = resource.metadata_provider.get(asked.ids, resource.columns_to_return)
+        metadata = resource.metadata_provider.get(params.ids, resource.columns_to_return)
         return [
             {"id": item_id, "metadata": shown_metadata(of_item)}
-            for item_id, of_item in zip(asked.ids, metadata, strict=True)
+            for item_id, of_item in zip(params.ids, metadata, strict=True)
         ]
 
 

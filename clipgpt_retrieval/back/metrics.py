@@ -15,7 +15,7 @@ BATCH_ROWS = Histogram(
 )
 QUEUE_TIME = Histogram("clipgpt_queue_time", "Time spent waiting for the batch before", ["work"])
 WAITING_ROWS = Gauge("clipgpt_waiting_rows", "Texts and embeddings that wait for a batch")
-GIVEN_UP = Counter("clipgpt_given_up", "Requests refused or given up, by reason", ["reason"])
+CANCELLED_REQUESTS = Counter("clipgpt_cancelled_requests", "Requests refused or given up, by reason", ["reason"])
 CACHE_LOOKUPS = Counter("clipgpt_cache_lookups", "Lookups in the caches, by outcome", ["cache", "outcome"])
 CACHE_BYTES = Gauge("clipgpt_cache_bytes", "Bytes in the caches", ["cache"])
 CLIPGPT_ENCODE_TIME = Histogram("clipgpt_encode_time", "Time spent encoding a query with CLIP-GPT")

@@ -8,7 +8,15 @@ from flask import Flask, render_template
 from pydantic import TypeAdapter
 
 from clipgpt_retrieval.back.auth import OPEN_PATHS
-from clipgpt_retrieval.back.responses import CaptionedItem, Encoded, Explored, Failure, Hit, ItemMetadata, Status
+from clipgpt_retrieval.back.responses import (
+    CaptionedItem,
+    EncodeResponse,
+    ErrorResponse,
+    ExploreResponse,
+    ItemMetadata,
+    SearchResult,
+    StatusResponse,
+)
 from clipgpt_retrieval.back.schema import CaptionRequest, EncodeRequest, ExploreRequest, KnnRequest, MetadataRequest
 
 _REFS = "#/components/schemas/{model}"
@@ -39,18 +47,16 @@ class Operation:
 
 
 OPERATIONS = (
-    Operation("/knn-service", "Search an index by text, image, embedding or segments.", list[Hit], body=KnnRequest),
-    Operation("/caption-service", "Caption items, embeddings or an image.", list[CaptionedItem], body=CaptionRequest),
-    Operation(
-        "/encode-service", "Encode a text or segments, and read back what was understood.", Encoded, EncodeRequest
-    ),
-    Operation("/explore-service", "The clusters of an index: its table of contents.", Explored, query=ExploreRequest),
-    Operation("/metadata", "The metadata of items.", list[ItemMetadata], body=MetadataRequest),
+    Operation("/knn-service", "Search an index by text, image, embedding or segments.", list[SearchResult], KnnRequest),
+    Operation("/caption-service", "Caption items, embeddings or an image.", list[CaptionedItem], CaptionRequest),
+    Operation("/encode-service", "Encode a text or segments, and caption the result.", EncodeResponse, EncodeRequest),
+    Operation("/explore-service", "The captioned clusters of an index.", ExploreResponse, query=ExploreRequest),
+    Operation("/metadata", "The metadata of items.", list[ItemMetadata], MetadataRequest),
     Operation("/indices-list", "The names of the indices.", list[str]),
-    Operation("/health", "Whether the server lives.", Status),
-    Operation("/ready", "Whether the server takes requests; 503 when it is about to stop.", Status),
-    Operation("/metrics", "Prometheus's metrics.", "text/plain"),
-    Operation("/metrics-summary", "Where time goes, to read.", "text/plain"),
+    Operation("/health", "Whether the server process responds.", StatusResponse),
+    Operation("/ready", "Whether the server accepts requests; 503 while it shuts down.", StatusResponse),
+    Operation("/metrics", "Prometheus metrics.", "text/plain"),
+    Operation("/metrics-summary", "Mean time of each step, as plain text.", "text/plain"),
     Operation("/openapi.json", "This description.", dict[str, Any]),
     Operation("/docs", "This description as a page.", "text/html"),
 )
@@ -74,7 +80,7 @@ def describe(*, needs_key: bool) -> dict[str, Any]:
     answers = [op.answer for op in OPERATIONS if not _is_text(op.answer)]
     adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
     adapters += [(kind.__name__, "validation", TypeAdapter(kind)) for kind in requests]
-    adapters += [(str(kind), "serialization", TypeAdapter(kind)) for kind in (*answers, Failure)]
+    adapters += [(str(kind), "serialization", TypeAdapter(kind)) for kind in (*answers, ErrorResponse)]
     schemas, definitions = TypeAdapter.json_schemas(adapters, ref_template=_REFS)
     of_type = {name: schema for (name, _), schema in schemas.items()}
     components: dict[str, Any] = {"schemas": definitions.get("$defs", {})}
@@ -101,7 +107,7 @@ def describe(*, needs_key: bool) -> dict[str, Any]:
 def _operation(op: Operation, of_type: dict[str, Any], needs_key: bool) -> dict[str, Any]:
     media = op.answer if _is_text(op.answer) else "application/json"
     schema = {"type": "string"} if _is_text(op.answer) else of_type[str(op.answer)]
-    failure = {"content": {"application/json": {"schema": of_type[str(Failure)]}}}
+    failure = {"content": {"application/json": {"schema": of_type[str(ErrorResponse)]}}}
     described: dict[str, Any] = {
         "summary": op.summary,
         "operationId": op.path.strip("/").replace(".", "-"),

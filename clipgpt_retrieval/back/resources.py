@@ -14,10 +14,10 @@ import faiss
 from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, dict_to_clip_options, load_clip_indices
 
 from clipgpt_retrieval import engine
-from clipgpt_retrieval.back.answer_cache import AnswerCache
-from clipgpt_retrieval.back.batched_clipgpt import BatchedClipGpt
+from clipgpt_retrieval.back.batched_engine import BatchedEngine
 from clipgpt_retrieval.back.batching import Batcher
 from clipgpt_retrieval.back.options import BackOptions, check_weight
+from clipgpt_retrieval.back.result_cache import ResultCache
 from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import DataError, InputError, ModelError, NotFoundError
@@ -34,7 +34,7 @@ class ClipGptResource(ClipResource):
 
     Attributes:
         name: of the index, as requests call it.
-        clipgpt: encodes and captions, or None where this index is served as stock.
+        engine: encodes and captions, or None where this index is served as stock.
         clipgpt_weight: CLIP-GPT's share in a text query where the request does not say.
         items: item ids to embeddings.
         index_file: where the index of the items lies.
@@ -42,29 +42,29 @@ class ClipGptResource(ClipResource):
     """
 
     name: str
-    clipgpt: ClipGpt | None
+    engine: ClipGpt | None
     clipgpt_weight: float
     items: Items
     index_file: Path
-    found: AnswerCache
+    found: ResultCache
 
     @property
     def encodes(self) -> bool:
         """Whether CLIP-GPT encodes queries here: there is a model, and it does not caption only."""
-        return self.clipgpt is not None and self.clipgpt.encodes
+        return self.engine is not None and self.engine.encodes
 
-    def needs_clipgpt(self, field: str) -> ClipGpt:
+    def require_engine(self, field: str) -> ClipGpt:
         """The clipgpt model.
 
         Raises:
             InputError: this index has none; ``field`` is what asked for it.
         """
-        if self.clipgpt is None:
+        if self.engine is None:
             told = f"index {self.name!r} has no clipgpt model: ask another index, or start the back end with a model"
             raise InputError(field, told)
-        return self.clipgpt
+        return self.engine
 
-    def needs_clip(self, field: str) -> Any:
+    def require_clip(self, field: str) -> Any:
         """CLIP's own weights.
 
         Raises:
@@ -130,18 +130,18 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
         resources[name] = ClipGptResource(
             **{field.name: getattr(stock, field.name) for field in fields(ClipResource)},
             name=name,
-            clipgpt=clipgpt,
+            engine=clipgpt,
             clipgpt_weight=_weight(entry, options) if clipgpt else options.clipgpt_weight,
             items=_items(name, index, stock.metadata_is_ordered_by_ivf),
             index_file=folders[name] / ("text.index" if stock.image_index is None else "image.index"),
-            found=AnswerCache("search", options.cache_bytes, len),
+            found=ResultCache("search", options.cache_bytes, len),
         )
     return resources
 
 
 def _load_models(paths: set[str], options: BackOptions) -> dict[str, ClipGpt]:
     batcher = Batcher(options.max_waiting_rows)
-    return {path: BatchedClipGpt(engine.load(path), batcher, options.cache_bytes) for path in sorted(paths)}
+    return {path: BatchedEngine(engine.load(path), batcher, options.cache_bytes) for path in sorted(paths)}
 
 
 def _read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:

@@ -8,20 +8,20 @@ from typing_extensions import NotRequired, TypedDict
 from clipgpt_retrieval.explore.contents import Cluster
 
 
-class Fault(TypedDict):
+class ErrorDetail(TypedDict):
     """What is wrong with a request: the field at fault, and one sentence."""
 
     field: str
     message: str
 
 
-class Failure(TypedDict):
+class ErrorResponse(TypedDict):
     """The answer to a request that was refused or went wrong."""
 
-    error: Fault
+    error: ErrorDetail
 
 
-class Status(TypedDict):
+class StatusResponse(TypedDict):
     """Whether the server is well; a server that is ready names its indices."""
 
     status: str
@@ -29,7 +29,7 @@ class Status(TypedDict):
 
 
 @with_config(ConfigDict(extra="allow"))
-class Hit(TypedDict):
+class SearchResult(TypedDict):
     """A result of a query, with the columns of the index's metadata beside these."""
 
     id: int
@@ -58,7 +58,7 @@ class CaptionedItem(TypedDict):
     captions: list[ScoredCaption]
 
 
-class Encoded(TypedDict):
+class EncodeResponse(TypedDict):
     """The embeddings of a query; all but the first are null where CLIP-GPT takes no part.
 
     ``embedding`` is the one to search with, ``image_embedding`` the guess at the image, ``caption`` that guess read
@@ -78,7 +78,7 @@ class Ancestor(TypedDict):
     caption: str
 
 
-class Explored(TypedDict):
+class ExploreResponse(TypedDict):
     """The clusters of an index, or of the cluster that is open."""
 
     indice_name: str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipgpt_retrieval.back.batching import CURRENT_DEADLINE, Batcher, Deadline, Work
+from clipgpt_retrieval.back.batching import CURRENT_DEADLINE, Batcher, Deadline, WorkType
 from clipgpt_retrieval.errors import BusyError
 
 MANY = 4096
@@ -23,8 +23,8 @@ class Recorder:
         if not held:
             self.go.set()
 
-    def work(self, name="double", urgency=0, max_rows=8):
-        return Work(name, (id(self), name), urgency, max_rows, self)
+    def work(self, name="double", priority=0, max_rows=8):
+        return WorkType(name, (id(self), name), priority, max_rows, self)
 
     def __call__(self, rows, yield_point):
         self.batches.append(rows)
@@ -90,9 +90,9 @@ def test_urgent_work_is_done_while_slow_work_is_under_way():
     slow, quick = Recorder(held=True), Recorder()
     batcher = Batcher(MANY)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(batcher.run, slow.work("beams", urgency=2), [1])
+        waiting = pool.submit(batcher.run, slow.work("beams", priority=2), [1])
         slow.begun.wait(10)
-        assert batcher.run(quick.work("encode", urgency=0), [5]) == [10]
+        assert batcher.run(quick.work("encode", priority=0), [5]) == [10]
         assert not waiting.done()
         slow.go.set()
         assert waiting.result() == [2]
@@ -129,13 +129,13 @@ def test_a_full_queue_refuses_and_takes_again_once_it_is_empty():
     assert batcher.run(work, [4, 5, 6, 7]) == [8, 10, 12, 14]  # more than may wait, but nobody waits before
 
 
-@pytest.mark.parametrize("reason", ["deadline", "client_left"])
+@pytest.mark.parametrize("reason", ["deadline", "client_disconnected"])
 def test_work_that_nobody_waits_for_any_longer_ends(reason):
     recorder = Recorder(held=True)
     batcher, work = Batcher(MANY), recorder.work(max_rows=1)
     deadline = {
         "deadline": lambda: Deadline(time.monotonic() + 0.1),
-        "client_left": lambda: Deadline(has_left=lambda: True),
+        "client_disconnected": lambda: Deadline(has_left=lambda: True),
     }[reason]
     with ThreadPoolExecutor(1) as pool:  # two rows: one is worked on and one waits
         given_up = pool.submit(run_with, batcher, work, [0, 1], deadline())

@@ -75,7 +75,7 @@ def test_what_was_accepted_is_answered(serve):
 
 
 def test_under_load_every_request_is_answered_or_not_accepted(serve, tmp_path):
-    """Clients that ask all the time meet answers, then a closed door: never half an answer."""
+    """Clients that ask all the time meet answers, then a closed listener: never half an answer."""
     served = serve(seconds=0.02, shutdown_seconds=30)
     deadline = time.monotonic() + 60
     request = b"POST /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -90,7 +90,7 @@ def test_under_load_every_request_is_answered_or_not_accepted(serve, tmp_path):
                     while received := connection.recv(4096):
                         answer += received
             except (ConnectionRefusedError, ConnectionResetError):
-                # Reset is who comes between the last look at who waits and the closing of the door.
+                # Reset is who comes between the last look at who waits and the closing of the listener.
                 assert not answer, answer
                 return answered
             assert answer.endswith(b"done"), answer

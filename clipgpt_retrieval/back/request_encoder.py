@@ -19,7 +19,7 @@ class RequestEncoder:
     """Turns what a request asks with into embeddings of its index's CLIP.
 
     Args:
-        resource: the index that is asked.
+        resource: the index that is params.
         images: opens the images of requests.
     """
 
@@ -28,12 +28,12 @@ class RequestEncoder:
         self._images = images
 
     def encode(
-        self, asked: EncodeRequest | KnnRequest, *, use_mclip: bool = False
+        self, params: EncodeRequest | KnnRequest, *, use_mclip: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Encodes the text or the segments of a request.
 
         Args:
-            asked: holds one of the two.
+            params: holds one of the two.
             use_mclip: encode text with clip-retrieval's multilingual CLIP, unless CLIP-GPT is asked for.
 
         Returns:
@@ -43,15 +43,15 @@ class RequestEncoder:
         Raises:
             InputError: what is asked for cannot be encoded, or not by what this server has loaded.
         """
-        if not self._wants_clipgpt(asked, use_mclip):
-            if asked.text is None:
-                return self._lone_image(asked.segments or []), None
-            return self._clip_text(asked.text, use_mclip), None
-        clipgpt = self._resource.needs_clipgpt("use_clipgpt" if asked.use_clipgpt else "segments")
-        query = asked.text if asked.text is not None else self._segments(asked.segments or [])
+        if not self._wants_clipgpt(params, use_mclip):
+            if params.text is None:
+                return self._lone_image(params.segments or []), None
+            return self._clip_text(params.text, use_mclip), None
+        engine = self._resource.require_engine("use_clipgpt" if params.use_clipgpt else "segments")
+        query = params.text if params.text is not None else self._segments(params.segments or [])
         with CLIPGPT_ENCODE_TIME.time():
-            query_embedding, image_embedding = clipgpt.encode_both([query])
-        return self._blend(query_embedding, asked), image_embedding
+            query_embedding, image_embedding = engine.encode_both([query])
+        return self._blend(query_embedding, params), image_embedding
 
     def image(self, image: str) -> np.ndarray:
         """CLIP's embedding of a base64 image, float32 ``[1, d]``, unit norm.
@@ -59,7 +59,7 @@ class RequestEncoder:
         Raises:
             InputError: not an image, or no CLIP is loaded.
         """
-        self._resource.needs_clip("image")
+        self._resource.require_clip("image")
         return self._clip_image(self._images.from_base64(image))
 
     def image_url(self, url: str) -> np.ndarray:
@@ -68,12 +68,12 @@ class RequestEncoder:
         Raises:
             InputError: not an image, not an url that may be fetched, or no CLIP is loaded.
         """
-        self._resource.needs_clip("image_url")
+        self._resource.require_clip("image_url")
         return self._clip_image(self._images.from_url(url))
 
-    def _wants_clipgpt(self, asked: EncodeRequest | KnnRequest, use_mclip: bool) -> bool:
-        if asked.use_clipgpt is not None:
-            return asked.use_clipgpt
+    def _wants_clipgpt(self, params: EncodeRequest | KnnRequest, use_mclip: bool) -> bool:
+        if params.use_clipgpt is not None:
+            return params.use_clipgpt
         return self._resource.encodes and not use_mclip
 
     def _segments(self, segments: list[Segment]) -> list[dict[str, Any]]:
@@ -98,12 +98,12 @@ class RequestEncoder:
             return self._resource.items.embeddings([segment.id], "segments")[0]
         return segment.embedding
 
-    def _blend(self, query_embedding: np.ndarray, asked: EncodeRequest | KnnRequest) -> np.ndarray:
+    def _blend(self, query_embedding: np.ndarray, params: EncodeRequest | KnnRequest) -> np.ndarray:
         """The weighted mean of CLIP-GPT and CLIP's text tower, normalised; the latter sees no images."""
-        weight = self._resource.clipgpt_weight if asked.clipgpt_weight is None else asked.clipgpt_weight
-        text = asked.text
-        if asked.segments is not None:
-            text = " ".join(segment.text for segment in asked.segments if segment.text is not None)
+        weight = self._resource.clipgpt_weight if params.clipgpt_weight is None else params.clipgpt_weight
+        text = params.text
+        if params.segments is not None:
+            text = " ".join(segment.text for segment in params.segments if segment.text is not None)
         if weight == 1 or not text:
             return query_embedding
         blended = weight * query_embedding + (1 - weight) * self._clip_text(text, field="clipgpt_weight")
@@ -114,7 +114,7 @@ class RequestEncoder:
             if self._resource.model_txt_mclip is None:
                 raise InputError("use_mclip", "needs mCLIP, and this server has not loaded it")
         else:
-            self._resource.needs_clip(field)
+            self._resource.require_clip(field)
         return stock_text_query(self._resource, text, use_mclip=use_mclip)
 
     def _clip_image(self, image: Image.Image) -> np.ndarray:

@@ -15,7 +15,7 @@ ENTRY_BYTES = 300
 """What a key and its entry take in memory beside the answer itself, about."""
 
 
-class AnswerCache:
+class ResultCache:
     """Answers that were given last, up to so many bytes.
 
     Args:
@@ -51,7 +51,7 @@ class AnswerCache:
             CACHE_BYTES.labels(self._name).inc(self._kept.currsize - before)
 
 
-def answer_key(*parts: Any) -> bytes:
+def cache_key(*parts: Any) -> bytes:
     """A digest by which a query or an embedding is known: shorter than itself, and no two share it."""
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     for part in parts:

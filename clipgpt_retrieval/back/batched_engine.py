@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from clipgpt_retrieval.back.answer_cache import ENTRY_BYTES, AnswerCache, answer_key
-from clipgpt_retrieval.back.batching import Batcher, Work, YieldPoint
+from clipgpt_retrieval.back.batching import Batcher, WorkType, YieldPoint
+from clipgpt_retrieval.back.result_cache import ENTRY_BYTES, ResultCache, cache_key
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_point
 from clipgpt_retrieval.model.sequence import ClipGptSequence
@@ -16,7 +16,7 @@ MAX_CAPTIONED_ROWS = 64
 """Embeddings that are captioned at once, counted with each of their beams."""
 
 
-class BatchedClipGpt(ClipGpt):
+class BatchedEngine(ClipGpt):
     """The same answers as the engine's own, which is shared by all threads.
 
     Args:
@@ -30,13 +30,13 @@ class BatchedClipGpt(ClipGpt):
         # The same model, not a second one: making it anew would move and convert its weights again.
         self.__dict__.update(engine.__dict__)
         self._batcher = batcher
-        self._encoded = AnswerCache("encode", cache_bytes // 2, lambda both: both.nbytes)
-        self._captioned = AnswerCache("caption", cache_bytes // 2, _caption_bytes)
+        self._encoded = ResultCache("encode", cache_bytes // 2, lambda both: both.nbytes)
+        self._captioned = ResultCache("caption", cache_bytes // 2, _caption_bytes)
 
     def encode_sequences(self, sequences: Sequence[ClipGptSequence], *, batch_size: int = 64) -> np.ndarray:
         """Query and image embeddings, float32 ``[2, n, clip_dim]``; see :meth:`ClipGpt.encode_sequences`."""
-        work = Work("encode", (id(self), "encode"), 0, MAX_ENCODED_ROWS, self._encode_batch)
-        keys = [answer_key(np.asarray(sequence.ids, np.int64), sequence.embeddings) for sequence in sequences]
+        work = WorkType("encode", (id(self), "encode"), 0, MAX_ENCODED_ROWS, self._encode_batch)
+        keys = [cache_key(np.asarray(sequence.ids, np.int64), sequence.embeddings) for sequence in sequences]
         answers = self._encoded.answer(keys, sequences, partial(self._batcher.run, work))
         return np.stack(answers, axis=1) if answers else np.empty((2, 0, self.clip_dim), np.float32)
 
@@ -51,7 +51,7 @@ class BatchedClipGpt(ClipGpt):
     ) -> list[list[Caption]]:
         """Captions of unit embeddings; see :meth:`ClipGpt.generate_captions`."""
         beams = max(settings.num_beams, settings.num_captions)
-        work = Work(
+        work = WorkType(
             "caption",
             (id(self), settings, scored),
             1 if settings.is_greedy else 2,
@@ -63,7 +63,7 @@ class BatchedClipGpt(ClipGpt):
         if settings.temperature > 0:  # drawn anew each time
             return ask(rows)
         how = repr((settings, scored)).encode()
-        return self._captioned.answer([answer_key(vector, how) for vector in rows], rows, ask)
+        return self._captioned.answer([cache_key(vector, how) for vector in rows], rows, ask)
 
     def _encode_batch(self, sequences: list[ClipGptSequence], yield_point: YieldPoint) -> list[np.ndarray]:
         both = super().encode_sequences(sequences)

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from waitress.server import create_server
 
 from clipgpt_retrieval.back import create_app
-from clipgpt_retrieval.back.batched_clipgpt import BatchedClipGpt
+from clipgpt_retrieval.back.batched_engine import BatchedEngine
 from clipgpt_retrieval.back.batching import Batcher
 
 TEXTS = [f"a dog and {n} cats" for n in range(24)]
@@ -21,7 +21,7 @@ TEXTS = [f"a dog and {n} cats" for n in range(24)]
 @pytest.fixture
 def batched(clipgpt):
     def make(cache_bytes=2**20):
-        return BatchedClipGpt(clipgpt, Batcher(4096), cache_bytes)
+        return BatchedEngine(clipgpt, Batcher(4096), cache_bytes)
 
     return make
 
@@ -123,12 +123,12 @@ def test_a_client_that_leaves_stops_costing(app):
     threading.Thread(target=server.run, daemon=True).start()
     body = json.dumps({"indice_name": "demo", "ids": list(range(300)), "num_beams": 20, "max_new_tokens": 100})
     head = f"POST /caption-service HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
-    left = figure("clipgpt_given_up_total", reason="client_left")
+    left = figure("clipgpt_cancelled_requests_total", reason="client_disconnected")
     with socket.create_connection(("127.0.0.1", server.effective_port)) as client:
         client.sendall((head + body).encode())
         time.sleep(0.5)
     end = time.monotonic() + 20
-    while figure("clipgpt_given_up_total", reason="client_left") == left:
+    while figure("clipgpt_cancelled_requests_total", reason="client_disconnected") == left:
         assert time.monotonic() < end
         time.sleep(0.05)
     server.close()
