@@ -14,7 +14,6 @@ from clipgpt_retrieval.bulk.progress import Progress
 from clipgpt_retrieval.bulk.reader import open_reader
 from clipgpt_retrieval.bulk.retry import retried
 from clipgpt_retrieval.bulk.stats import read_stats
-from clipgpt_retrieval.bulk.worker import model_fingerprint
 from clipgpt_retrieval.bulk.writer import done_units, prepare, remove_half_written
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model import checkpoint
@@ -39,7 +38,7 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
         ModelError: the model cannot be read.
     """
     reader = retried(lambda: open_reader(job), job.retries)
-    fingerprint = model_fingerprint(*checkpoint.load(job.model))
+    fingerprint = checkpoint.load_mapped(job.model).fingerprint
     retried(lambda: prepare(job), job.retries)
     plan = make_plan(job, reader, fingerprint)
     units = plan.missing()

@@ -1,13 +1,9 @@
 """A worker does units in a process of its own with one model; every distributor calls this one."""
 
-import json
 from collections.abc import Iterable
 from functools import lru_cache
-from hashlib import sha256
 
-import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from clipgpt_retrieval.bulk.job import Run, Unit
 from clipgpt_retrieval.bulk.mapper import make_mapper
@@ -15,10 +11,8 @@ from clipgpt_retrieval.bulk.reader import open_reader
 from clipgpt_retrieval.bulk.retry import retried
 from clipgpt_retrieval.bulk.runner import Runner
 from clipgpt_retrieval.bulk.stats import StatsWriter
-from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.errors import ModelError
-from clipgpt_retrieval.model import checkpoint
-from clipgpt_retrieval.model.module import ClipGptModel
 
 
 def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, threads: int | None = None) -> None:
@@ -47,26 +41,10 @@ def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, thread
         stats.write()
 
 
-def model_fingerprint(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The same for models of the same configuration, weights and vocabulary, wherever they lie."""
-    config = model.config.to_diff_dict()
-    for of_backbone_too in (config, config["backbone_config"]):
-        # Of the library that is installed, not of the model.
-        of_backbone_too.pop("transformers_version", None)
-    # Written after the training, and nothing that is encoded or captioned depends on it.
-    del config["min_similarity"]
-    key = sha256(json.dumps(config, sort_keys=True).encode())
-    key.update(repr(sorted(tokenizer.get_vocab().items())).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        key.update(name.encode())
-        key.update(np.ascontiguousarray(tensor.float().numpy()).data)
-    return key.hexdigest()
-
-
 @lru_cache(maxsize=1)
 def _engine(path: str, fingerprint: str, device: str) -> ClipGpt:
     """The model at work: loaded once in a process, however many tasks Spark gives it."""
-    model, tokenizer = checkpoint.load(path)
-    if model_fingerprint(model, tokenizer) != fingerprint:
+    engine = load(path, device=device)
+    if engine.fingerprint != fingerprint:
         raise ModelError(f"{path} holds another model here than where the job was started: copy that one here")
-    return ClipGpt(model, tokenizer, device=device)
+    return engine

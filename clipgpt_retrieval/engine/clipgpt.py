@@ -42,9 +42,16 @@ class ClipGpt:
         tokenizer: its tokenizer.
         device: ``"auto"`` (cuda, else mps, else cpu) or a torch device.
         dtype: ``"auto"`` (bfloat16 on cuda, float32 elsewhere) or the name of a torch dtype.
+        fingerprint: see the attribute.
+
+    Attributes:
+        fingerprint: sha256 of the files that the model was loaded from: the same in every precision, on every machine.
+            None for a model that was built in memory.
 
     Examples:
         >>> model = load("demo")
+        >>> model.fingerprint == load("demo", dtype="bfloat16").fingerprint
+        True
         >>> image = model.encode(["a dog on the beach"], space="image")[0]
         >>> [understood] = model.caption([image])
     """
@@ -56,7 +63,9 @@ class ClipGpt:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        fingerprint: str | None = None,
     ) -> None:
+        self.fingerprint = fingerprint
         self.device = torch_device(device)
         self.model = model.to(self.device, _dtype(dtype, self.device)).eval()
         self.sequences = SequenceFormat(tokenizer, model.config)
@@ -371,10 +380,10 @@ def load(path: str, *, device: str = "auto", dtype: str = "auto", int8: bool = T
         True
     """
     loaded = checkpoint.load_mapped(path)
-    engine = ClipGpt(loaded.model, loaded.tokenizer, device=device, dtype=dtype)
+    engine = ClipGpt(loaded.model, loaded.tokenizer, device=device, dtype=dtype, fingerprint=loaded.fingerprint)
     if dtype != "auto" or not _pays_packed(engine) or _packed(engine, loaded.weights, int8):
         return engine
-    return ClipGpt(*checkpoint.load(path), device=device)
+    return ClipGpt(*checkpoint.load(path), device=device, fingerprint=loaded.fingerprint)
 
 
 def _pays_packed(engine: ClipGpt) -> bool:

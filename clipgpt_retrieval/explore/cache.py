@@ -4,15 +4,10 @@ import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-import numpy as np
-
 from clipgpt_retrieval.storage import cache_folder
-
-if TYPE_CHECKING:
-    from clipgpt_retrieval.engine import ClipGpt
 
 FOLDER_NAME = ".clipgpt_explore"
 FORMAT = 5
@@ -57,16 +52,6 @@ class Cache:
             except OSError:
                 with suppress(OSError):
                     aside.unlink()
-
-
-def model_fingerprint(clipgpt: "ClipGpt") -> str:
-    """Tells models apart by 64 numbers of each of their tensors."""
-    key = hashlib.sha256()
-    for name, tensor in sorted(clipgpt.model.state_dict().items()):
-        flat = tensor.reshape(-1)
-        some = flat[:: max(1, flat.numel() // 64)].float().cpu().numpy()
-        key.update(f"{name} {tuple(tensor.shape)}".encode() + np.ascontiguousarray(some).tobytes())
-    return key.hexdigest()
 
 
 def _stamp(index_file: Path) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.generation import no_yield_point
-from clipgpt_retrieval.explore.cache import Cache, model_fingerprint
+from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
 from clipgpt_retrieval.index.items import Items, unit_rows
@@ -74,7 +74,8 @@ class Contents:
         self.items = items
         self.num_clusters = num_clusters
         self._clipgpt = clipgpt
-        self._cache = Cache(index_file, f"captions {num_clusters}", model_fingerprint(clipgpt))
+        fingerprint = clipgpt.fingerprint  # None: a model in memory, which no later process could name
+        self._cache = Cache(index_file, f"captions {num_clusters}", fingerprint) if fingerprint else None
         self._read_phrases = PhraseReader(clipgpt)
         self._captions: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
@@ -147,7 +148,8 @@ class Contents:
             levels = [self.outline.centres(cluster) for cluster in new]
             for cluster, captions in zip(new, self._compute_captions(levels), strict=True):
                 self._captions[cluster or "root"] = captions
-                self._cache.put(cluster or "root", captions)
+                if self._cache is not None:
+                    self._cache.put(cluster or "root", captions)
 
     def _captions_of(self, cluster: str | None) -> list[dict[str, Any]]:
         """``{"caption", "distinctive_caption"}`` of each cluster that opening this one shows."""
@@ -156,7 +158,7 @@ class Contents:
 
     def _is_captioned(self, cluster: str | None) -> bool:
         name = cluster or "root"
-        if name not in self._captions and (kept := self._cache.get(name)) is not None:
+        if name not in self._captions and self._cache is not None and (kept := self._cache.get(name)) is not None:
             self._captions[name] = kept
         return name in self._captions
 

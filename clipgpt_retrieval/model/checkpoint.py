@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.fingerprint import fingerprint_files
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
 from clipgpt_retrieval.model.mapped import MappedWeights, has_mapped_weights
 from clipgpt_retrieval.model.module import ClipGptModel
@@ -91,7 +92,8 @@ def load_mapped(path: str, *, tokenizer_path: str | None = None, embedding_norm:
                 f"{path}: the weights lack {len(missing)} tensors that the configuration names "
                 f"({', '.join(missing[:3])}): fetch or save the model again"
             )
-    return LoadedModel(model.eval(), tokenizer, weights)
+        fingerprint = fingerprint_files(folder, tokenizer_folder)
+    return LoadedModel(model.eval(), tokenizer, weights, fingerprint)
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,13 @@ class LoadedModel:
         model: in float32 on the CPU, ready to evaluate.
         tokenizer: its own.
         weights: the mapped files that the model's tensors lie in, or None where they are no safetensors.
+        fingerprint: of its files; see :mod:`~clipgpt_retrieval.model.fingerprint`.
     """
 
     model: ClipGptModel
     tokenizer: PreTrainedTokenizerBase
     weights: MappedWeights | None
+    fingerprint: str
 
 
 def _load_clipgpt(folder: Path, weights: MappedWeights | None) -> tuple[ClipGptModel, dict[str, Any]]:

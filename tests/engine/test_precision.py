@@ -55,6 +55,7 @@ def test_a_large_model_runs_in_bfloat16(monkeypatch, clipgpt, clipgpt_path):
     monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
     half = engine.load(clipgpt_path, device="cpu")
     assert half.model.dtype == torch.bfloat16
+    assert half.fingerprint == clipgpt.fingerprint
     texts = ["a dog", "two children play in the snow"]
     for size in (1, 2):
         found, expected = half.encode_both(texts, batch_size=size), clipgpt.encode_both(texts)

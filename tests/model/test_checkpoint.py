@@ -12,10 +12,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.fingerprint import fingerprint_files
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.resolve import read_config
 from clipgpt_retrieval.storage import check_new_folder, content_key, new_folder
@@ -243,3 +244,34 @@ def test_a_document_beside_the_weights(copy, clipgpt_path):
         checkpoint.read_document(str(copy), "training.json"),
         checkpoint.read_document(clipgpt_path, "training.json"),
     ) == ("{}", None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_model_has_one_fingerprint_in_every_precision_and_place(clipgpt, clipgpt_path, copy, dtype):
+    assert load(str(copy), device="cpu", dtype=dtype).fingerprint == clipgpt.fingerprint is not None
+    assert checkpoint.load_mapped(clipgpt_path).fingerprint == clipgpt.fingerprint
+
+
+def test_a_model_in_memory_has_no_fingerprint(clipgpt):
+    assert ClipGpt(clipgpt.model, clipgpt.sequences.tokenizer, device="cpu").fingerprint is None
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("model.safetensors", b"\x00", b"\x01"),
+        ("config.json", b'"embedding_norm": 1.0', b'"embedding_norm": 1.5'),
+        ("tokenizer.json", b"endoftext", b"endoftexT"),
+    ],
+)
+def test_one_changed_byte_is_another_fingerprint(clipgpt, copy, name, old, new):
+    head, found, tail = (copy / name).read_bytes().rpartition(old)
+    assert found
+    (copy / name).write_bytes(head + new + tail)
+    assert fingerprint_files(copy, copy) != clipgpt.fingerprint
+
+
+def test_what_is_written_beside_a_model_leaves_its_fingerprint(clipgpt, copy):
+    (copy / "training.json").write_text("{}")
+    checkpoint.set_min_similarity(str(copy), 0.25)
+    assert fingerprint_files(copy, copy) == clipgpt.fingerprint
