@@ -10,7 +10,8 @@ import tempfile
 
 from _back_ends import prepared, running
 
-from clipgpt_retrieval.bench.load import Latencies, Load, measure
+from clipgpt_retrieval.bench.load import Latencies, measure
+from clipgpt_retrieval.bench.options import BenchOptions
 from clipgpt_retrieval.bench.texts import endless_texts
 
 WARM_UP_SECONDS = 8
@@ -29,8 +30,8 @@ def main() -> None:
         for round_number in range(asked.rounds):
             for kind, port in PORTS.items():
                 with running(kind, folder, port) as url:
-                    load = Load(url, concurrency=asked.concurrency, seconds=asked.seconds, indice_name="demo")
-                    measure(Load(url, concurrency=2, seconds=WARM_UP_SECONDS), endless_texts(None, 0, seed=99))
+                    load = BenchOptions(url, concurrency=asked.concurrency, seconds=asked.seconds, indice_name="demo")
+                    measure(BenchOptions(url, concurrency=2, seconds=WARM_UP_SECONDS), endless_texts(None, 0, seed=99))
                     for zipf in (0.0, 1.0):
                         found = measure(load, endless_texts(None, zipf, seed=round_number))
                         measured.setdefault((kind, zipf), []).append(found)

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 from prometheus_client import REGISTRY
 
-from clipgpt_retrieval.bench.load import Load
+from clipgpt_retrieval.bench.options import BenchOptions
 from clipgpt_retrieval.bench.texts import endless_texts
 from clipgpt_retrieval.errors import InputError
 
@@ -26,7 +26,7 @@ def test_answers_are_counted_as_the_back_end_counts_them(back_url):
     before = REGISTRY.get_sample_value(name)
     ran = bench("--url", f"{back_url}/knn-service", "--concurrency", "4", "--seconds", "2")
     assert ran.returncode == 0, ran.stderr
-    told = int(ran.stdout.split(" answers")[0])
+    told = int(ran.stdout.split(" responses")[0])
     asked = REGISTRY.get_sample_value(name) - before
     assert asked - 4 <= told <= asked and told > 0  # up to one a client was under way at the end
     assert " 0 of them errors" in ran.stdout and "p95 " in ran.stdout
@@ -53,7 +53,7 @@ def test_a_key_opens_what_asks_for_one(indices_paths, clipgpt_path, clip_model, 
 def test_nothing_but_errors_is_said_in_a_sentence(back_url):
     ran = bench("--url", back_url, "--concurrency", "2", "--seconds", "1", "--indice_name", "nowhere")
     assert ran.returncode == 2
-    assert "gave no good answer" in ran.stderr and "Traceback" not in ran.stderr
+    assert "all requests to" in ran.stderr and "Traceback" not in ran.stderr
 
 
 @pytest.mark.slow
@@ -88,7 +88,7 @@ def test_zipf_asks_the_first_most(tmp_path):
 )
 def test_a_flag_that_cannot_be_meant(flags, field):
     with pytest.raises(InputError) as caught:
-        Load(**flags)
+        BenchOptions(**flags)
     assert caught.value.field == field
 
 

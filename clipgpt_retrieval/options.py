@@ -1,0 +1,93 @@
+"""The flags of a command, declared once as the fields of a dataclass.
+
+The command's signature, its ``--help``, its part of docs/reference/command_line.md and, by `dataclasses.asdict`, what
+a JSON file records of it all come from there.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, Field, field, fields
+from inspect import Parameter
+from typing import Any, TypeVar, get_type_hints
+
+Options = TypeVar("Options")
+
+
+def option(default: Any, help: str, **metadata: Any) -> Any:
+    """A field of a dataclass of options.
+
+    Args:
+        default: value of the flag where it is not given; `dataclasses.MISSING` makes the flag required.
+        help: its description, on one line.
+        **metadata: further metadata of the field.
+    """
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+def option_parameters(options: type) -> list[Parameter]:
+    """The fields of a dataclass as parameters with their defaults and annotations, in order.
+
+    Those of a ``kw_only`` field are keyword-only; others may be given by position, too.
+    """
+    types = get_type_hints(options)
+    return [
+        Parameter(
+            flag.name,
+            Parameter.KEYWORD_ONLY if flag.kw_only else Parameter.POSITIONAL_OR_KEYWORD,
+            default=Parameter.empty if flag.default is MISSING else flag.default,
+            annotation=types[flag.name],
+        )
+        for flag in fields(options)
+    ]
+
+
+def option_help(flags: Iterable[Field]) -> str:
+    """The entries of fields made by `option` in the ``Args`` section of a docstring."""
+    return "\n".join(f"    {flag.name}: {flag.metadata['help']}" for flag in flags)
+
+
+def takes_options(options: type[Options]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Turns a function of one instance of ``options`` into a command with a flag for each of its fields.
+
+    The function takes the instance as its only parameter, or as the keyword argument ``options`` after ``*names``
+    of its own, whose description then ends its docstring as ``Args``; all flags are keyword-only in this case.
+
+    Args:
+        options: dataclass with fields made by `option`.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class GreetOptions:
+        ...     name: str = option("you", "whom to greet.")
+        >>> @takes_options(GreetOptions)
+        ... def greet(options: GreetOptions) -> None:
+        ...     "Prints a greeting."
+        ...     print(f"Hello, {options.name}.")
+        >>> greet(name="Ann")
+        Hello, Ann.
+        >>> print(greet.__doc__)
+        Prints a greeting.
+        <BLANKLINE>
+        Args:
+            name: whom to greet.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = [each for each in inspect.signature(function).parameters.values() if each.kind is each.VAR_POSITIONAL]
+
+        @functools.wraps(function)
+        def command(*arguments: Any, **flags: Any) -> Any:
+            return function(*arguments, options=options(**flags)) if own else function(options(*arguments, **flags))
+
+        parameters = option_parameters(options)
+        if own:
+            parameters = [*own, *(each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        description = inspect.getdoc(function) or ""
+        heading = "" if "\nArgs:\n" in description else "\n\nArgs:"
+        command.__doc__ = f"{description}{heading}\n{option_help(fields(options))}"  # type: ignore[arg-type]
+        return command
+
+    return decorate
