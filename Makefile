@@ -29,13 +29,13 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy front_patch
 
-# The front patch's own tools: node's test runner needs them, the served page does not.
-node_modules/.installed: package-lock.json
-	npm ci --silent
+# The front patch's JavaScript tools: linters and tests need them, the served page does not.
+front_patch/node_modules/.installed: front_patch/package-lock.json
+	npm --prefix front_patch ci --silent
 	touch $@
 
-lint-front: node_modules/.installed
-	npm run --silent lint
+lint-front: front_patch/node_modules/.installed
+	npm --prefix front_patch run --silent lint
 
 # The documentation, into site/; a dead link or an unknown name ends it.
 docs: $(STAMP)

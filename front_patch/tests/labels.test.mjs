@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { chooseLabels, labelBox } from "../../front_patch/static/labels.js";
+import { chooseLabels, labelBox } from "../static/labels.js";
 
 const HEIGHT = 16;
 const ROOM = 400;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ONLY_BAR, addChip, moveChip, removeChip, segmentsOf } from "../../front_patch/static/chips.js";
+import { ONLY_BAR, addChip, moveChip, removeChip, segmentsOf } from "../static/chips.js";
 
 const item = (id) => ({ kind: "item", id });
 const bar = { kind: "bar" };

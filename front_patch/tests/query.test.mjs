@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ONLY_BAR } from "../../front_patch/static/chips.js";
-import { STOCK_FEATURES, defaultEncoder, kindOf, queryFields, readerOf } from "../../front_patch/static/query.js";
+import { ONLY_BAR } from "../static/chips.js";
+import { STOCK_FEATURES, defaultEncoder, kindOf, queryFields, readerOf } from "../static/query.js";
 
 const ours = { clip: true, clipgpt: true, explore: true, weight: 1 };
 const query = (changes) => ({ text: "a dog", chips: ONLY_BAR, encoder: "clip-gpt", weight: 0.3, ...changes });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { SETTINGS, fromAddress, toAddress } from "../../front_patch/static/address.js";
+import { SETTINGS, fromAddress, toAddress } from "../static/address.js";
 
 const base64 = fc.uint8Array({ minLength: 1, maxLength: 40 }).map((bytes) => Buffer.from(bytes).toString("base64"));
 const id = fc.nat();

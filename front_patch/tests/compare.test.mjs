@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { compareHits } from "../../front_patch/static/compare.js";
+import { compareHits } from "../static/compare.js";
 
 const hits = fc.uniqueArray(fc.nat(30), { maxLength: 20 }).map((ids) => ids.map((id) => ({ id })));
 

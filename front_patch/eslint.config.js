@@ -11,8 +11,7 @@ const rules = {
 };
 
 export default [
-  { ignores: [".venv", "build"] },
   js.configs.recommended,
-  { files: ["front_patch/static/**/*.js"], languageOptions: { globals: globals.browser }, rules },
-  { files: ["tests/front_patch/**/*.mjs"], languageOptions: { globals: globals.node }, rules },
+  { files: ["static/**/*.js"], languageOptions: { globals: globals.browser }, rules },
+  { files: ["tests/**/*.mjs"], languageOptions: { globals: globals.node }, rules },
 ];
