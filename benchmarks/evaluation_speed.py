@@ -70,7 +70,7 @@ def main() -> None:
     gallery = unit(random.standard_normal((IMAGES, DIM), np.float32) + 1)
     captions = [[sentence(i, j) for j in range(CAPTIONS)] for i in range(IMAGES)]
     rows = [[i] for i in range(IMAGES)]
-    pairs = Pairs(gallery, captions, 1.0, rows, [f"{i}.jpg" for i in range(IMAGES)])
+    pairs = Pairs(gallery, captions, captions, 1.0, rows, [f"{i}.jpg" for i in range(IMAGES)])
     collection = Collection("made up", pairs, None, "all", IMAGES)
     asked = gallery[collection.truth]
     clip = ClipQueries(np.arange(len(asked)), near(asked, 2.5), "made up")

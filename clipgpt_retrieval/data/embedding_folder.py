@@ -9,8 +9,9 @@ from embedding_reader import EmbeddingReader
 
 from clipgpt_retrieval.data.caption_files import CaptionFile, file_name
 from clipgpt_retrieval.data.file_cache import FileCache
+from clipgpt_retrieval.data.sample import Sample
 from clipgpt_retrieval.errors import DataError, InputError
-from clipgpt_retrieval.model.sequence import clean_caption
+from clipgpt_retrieval.model.prompt_text import clean_caption
 from clipgpt_retrieval.storage import cache_folder, is_url
 
 CAPTION_COLUMNS = ["captions", "caption"]
@@ -28,10 +29,6 @@ PARALLEL_PIECES = 4
 """Pieces of files that are read at once; embedding-reader's own choice fills up to 4 GB."""
 
 
-ImageToLearn = tuple[np.ndarray, str, str]
-"""An embedding, a caption that asks for it and one to say of it."""
-
-
 @dataclass(frozen=True)
 class Pairs:
     """Images' embeddings and the captions of each.
@@ -40,17 +37,17 @@ class Pairs:
         embeddings: float32 ``[n, clip_dim]``, unit norm.
         captions: n lists of at least one caption.
         embedding_norm: the mean L2 norm of the embeddings as the folder holds them.
+        target_captions: n lists of at least one caption to generate; ``captions`` itself where no column has its own.
         rows: the folder's rows that each image came from.
-        names: what each image is called: its ``image_path``, else its row.
-        said: n lists of at least one text that is to be said of an image, where that is not its captions.
+        names: the ``image_path`` of each image, else its row.
     """
 
     embeddings: np.ndarray
     captions: list[list[str]]
+    target_captions: list[list[str]]
     embedding_norm: float
     rows: list[list[int]]
     names: list[str]
-    said: list[list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -60,21 +57,16 @@ class Pairs:
         return Pairs(
             self.embeddings[rows],
             [self.captions[row] for row in rows],
+            [self.target_captions[row] for row in rows],
             self.embedding_norm,
             [self.rows[row] for row in rows],
             [self.names[row] for row in rows],
-            None if self.said is None else [self.said[row] for row in rows],
         )
 
-    @property
-    def to_say(self) -> list[list[str]]:
-        """What is to be said of each image."""
-        return self.captions if self.said is None else self.said
-
-    def sample(self, row: int, draw: int) -> ImageToLearn:
-        """An image's embedding, a caption that asks for it and one to say of it, which ``draw`` chooses."""
-        captions, said = self.captions[row], self.to_say[row]
-        return self.embeddings[row], captions[draw % len(captions)], said[draw % len(said)]
+    def sample(self, row: int, draw: int) -> Sample:
+        """An image with one of its captions and one of its target captions, chosen by ``draw``."""
+        captions, targets = self.captions[row], self.target_captions[row]
+        return Sample(self.embeddings[row], captions[draw % len(captions)], targets[draw % len(targets)])
 
     def fingerprint(self) -> str:
         """The same for the same images in the same order, wherever their folder stands."""
@@ -89,16 +81,16 @@ class _Image:
 
     embedding: np.ndarray
     captions: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    target_captions: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
 
-    def add(self, row: int, captions: list[str], said: list[str]) -> None:
+    def add(self, row: int, captions: list[str], target_captions: list[str]) -> None:
         self.captions.extend(caption for caption in captions if caption not in self.captions)
-        self.said.extend(text for text in said if text not in self.said)
+        self.target_captions.extend(text for text in target_captions if text not in self.target_captions)
         self.rows.append(row)
 
 
-def read_pairs(folder: str, captions: CaptionFile | None = None, say: str | None = None) -> Pairs:
+def read_pairs(folder: str, captions: CaptionFile | None = None, caption_targets: str | None = None) -> Pairs:
     """Reads ``img_emb/`` and ``metadata/`` of a folder.
 
     Rows of the same ``image_path`` are one image with several captions. Rows without a caption, or without a
@@ -107,12 +99,12 @@ def read_pairs(folder: str, captions: CaptionFile | None = None, say: str | None
     Args:
         folder: a directory or fsspec url.
         captions: instead of the metadata's, by the file name in ``image_path`` or ``url``.
-        say: column of the metadata with what is to be said of each image.
+        caption_targets: column of the metadata with the captions to generate.
 
     Raises:
         DataError: the folder is not there, has no captions, or no row with a caption.
     """
-    reader = FolderReader(folder, captions, say=say)
+    reader = FolderReader(folder, captions, caption_targets=caption_targets)
     pairs = reader.read(0, reader.count)
     if not len(pairs):
         raise DataError(f"{folder}: no row has both a caption and an embedding: nothing to learn from")
@@ -155,11 +147,10 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
     return Pairs(
         np.concatenate([part.embeddings for part in parts]),
         [captions for part in parts for captions in part.captions],
+        [captions for part in parts for captions in part.target_captions],
         float(np.mean([part.embedding_norm for part in parts])),
         [rows for part in parts for rows in part.rows],
         [name for part in parts for name in part.names],
-        # A column is asked of all folders or of none.
-        None if parts[0].said is None else [said for part in parts for said in part.to_say],
     )
 
 
@@ -170,7 +161,7 @@ class FolderReader:
         folder: a directory or fsspec url.
         captions: instead of the metadata's, by the file name in ``image_path`` or ``url``.
         cached_bytes: of local disk that copies of a remote folder's files may take; 0: it is read where it lies.
-        say: column of the metadata with what is to be said of each image; a row without is said as its captions.
+        caption_targets: column of the metadata with the captions to generate; a row without any takes its captions.
 
     Attributes:
         count: rows of the folder, with captions or without.
@@ -182,16 +173,20 @@ class FolderReader:
     """
 
     def __init__(
-        self, folder: str, captions: CaptionFile | None = None, cached_bytes: int = 0, say: str | None = None
+        self,
+        folder: str,
+        captions: CaptionFile | None = None,
+        cached_bytes: int = 0,
+        caption_targets: str | None = None,
     ) -> None:
         self.folder, self.captions = folder.rstrip("/"), captions
-        self._columns, self._names = _columns_of(self.folder, captions, say)
-        self._say = [] if say is None else [say]
+        self._columns, self._names = _columns_of(self.folder, captions, caption_targets)
+        self._targets = [] if caption_targets is None else [caption_targets]
         try:
             self._reader = EmbeddingReader(
                 embeddings_folder=f"{self.folder}/img_emb",
                 metadata_folder=f"{self.folder}/metadata",
-                meta_columns=sorted({*self._columns, *self._names, *self._say}),
+                meta_columns=sorted({*self._columns, *self._names, *self._targets}),
                 file_format="parquet_npy",
             )
         except (ValueError, OSError, KeyError) as error:
@@ -211,8 +206,8 @@ class FolderReader:
         """
         merged: dict[str, _Image] = {}
         try:
-            for row, name, embedding, captions, said in self._rows(start, end):
-                merged.setdefault(name, _Image(embedding)).add(row, captions, said)
+            for row, name, embedding, captions, target_captions in self._rows(start, end):
+                merged.setdefault(name, _Image(embedding)).add(row, captions, target_captions)
         except (ValueError, OSError, KeyError) as error:
             raise self._unreadable(error) from error
         images = list(merged.values())
@@ -221,14 +216,14 @@ class FolderReader:
         return Pairs(
             raw / norms,
             [image.captions for image in images],
+            [image.target_captions for image in images],
             float(norms.mean()) if len(norms) else 0.0,
             [image.rows for image in images],
             list(merged),
-            [image.said for image in images] if self._say else None,
         )
 
     def _rows(self, start: int, end: int) -> Iterable[tuple[int, str, np.ndarray, list[str], list[str]]]:
-        """Number, image, embedding, captions and what is to be said, of the usable rows."""
+        """Row, image, embedding, captions and target captions of the usable rows."""
         for first in range(start, end, READ_BATCH):
             last = min(first + READ_BATCH, end)
             for embeddings, metadata in self._reader(
@@ -239,7 +234,8 @@ class FolderReader:
                     name, captions = self._captions(row)
                     if captions and np.isfinite(norms[place]) and norms[place] > 0:
                         # A copy, as a view would keep the whole batch in memory.
-                        yield row["i"], name, embeddings[place].copy(), captions, _captions(row, self._say) or captions
+                        targets = _captions(row, self._targets) or captions
+                        yield row["i"], name, embeddings[place].copy(), captions, targets
 
     def _captions(self, row: dict) -> tuple[str, list[str]]:
         """What the image is called, and its captions."""
@@ -282,12 +278,13 @@ def _captions(row: dict, columns: list[str]) -> list[str]:
     return []
 
 
-def _columns_of(folder: str, captions: CaptionFile | None, say: str | None) -> tuple[list[str], list[str]]:
+def _columns_of(folder: str, captions: CaptionFile | None, caption_targets: str | None) -> tuple[list[str], list[str]]:
     """The columns of a folder that hold captions, and those that name images."""
     known = _metadata_columns(folder)
-    if say is not None and say not in known:
+    if caption_targets is not None and caption_targets not in known:
         raise DataError(
-            f"{folder}/metadata has no column {say!r} (it has {', '.join(known)}): give one of these as --say"
+            f"{folder}/metadata has no column {caption_targets!r} (it has {', '.join(known)}): "
+            "give one of these as --caption_targets"
         )
     if captions is not None:
         names = [column for column in NAME_COLUMNS if column in known]

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.errors import DataError
-from clipgpt_retrieval.model.sequence import Segment, clean_caption
+from clipgpt_retrieval.model.prompt_text import Segment, clean_caption
 
 
 class ImageSegment(BaseModel):

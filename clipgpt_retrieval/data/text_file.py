@@ -6,7 +6,7 @@ import fsspec
 from fsspec.utils import read_block
 
 from clipgpt_retrieval.errors import DataError
-from clipgpt_retrieval.model.sequence import clean_caption
+from clipgpt_retrieval.model.prompt_text import clean_caption
 
 WINDOW_BYTES = 64 << 20
 

@@ -20,7 +20,8 @@ from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.gpt2 import is_plain_gpt2
 from clipgpt_retrieval.model.mapped import MappedWeights
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.model.sequence import ClipGptSequence, Segment, SequenceFormat, unit_embeddings
+from clipgpt_retrieval.model.prompt_text import Segment
+from clipgpt_retrieval.model.sequence import ClipGptSequence, SequenceFormat, unit_embeddings
 
 Query = str | Sequence[Segment]
 """A text, or a run of segments."""

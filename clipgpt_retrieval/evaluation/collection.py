@@ -9,7 +9,7 @@ from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
 from clipgpt_retrieval.data.embedding_folder import READ_BATCH, Pairs, content_fingerprint, joined, read_pairs
 from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.errors import DataError
-from clipgpt_retrieval.model.sequence import clean_caption
+from clipgpt_retrieval.model.prompt_text import clean_caption
 from clipgpt_retrieval.storage import is_url
 from clipgpt_retrieval.training.record import read_training_record
 

@@ -7,7 +7,7 @@ import numpy as np
 from clipgpt_retrieval.data.caption_files import file_name, read_split
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.metrics.retrieval import caption_ranks, ranks, scores
-from clipgpt_retrieval.model.sequence import clean_caption
+from clipgpt_retrieval.model.prompt_text import clean_caption
 
 FOLD = 1000
 CAPTIONS = 5

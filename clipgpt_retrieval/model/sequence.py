@@ -9,7 +9,7 @@ An interleaved query is a run of segments, each written as above, that ends in `
 ends in ``Caption: [{answer}].`` instead, so that an image alone asks for its caption.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,15 +24,10 @@ from clipgpt_retrieval.model.config import (
     SPECIAL_TOKENS,
     ClipGptConfig,
 )
+from clipgpt_retrieval.model.prompt_text import CAPTION_CLOSING, CAPTION_OPENING, Segment, clean_caption
 
 PLACEHOLDER = -1
 """The token id that stands where a prefix vector of an embedding goes; no vocabulary has it."""
-
-CAPTION_OPENING = "Caption: ["
-CAPTION_CLOSING = "]."
-
-Segment = Mapping[str, Any]
-"""``{"text": str}`` or ``{"embedding": vector of clip_dim numbers}``."""
 
 
 @dataclass(frozen=True)
@@ -207,15 +202,6 @@ class SequenceFormat:
         return text.strip() if self._prefix_alone else text.split("]", 1)[0].strip()
 
 
-def clean_caption(text: str) -> str:
-    """One line without the square brackets that close a caption.
-
-    >>> clean_caption(" a dog [brown]  runs ")
-    'a dog (brown) runs'
-    """
-    return " ".join(text.split()).replace("[", "(").replace("]", ")")
-
-
 def unit_embeddings(embeddings: Any, clip_dim: int) -> np.ndarray:
     """Embeddings as float32 ``[n, clip_dim]`` of unit norm; of an empty list, none.
 
@@ -245,8 +231,6 @@ __all__ = [
     "CLIP_OUT",
     "PLACEHOLDER",
     "ClipGptSequence",
-    "Segment",
     "SequenceFormat",
-    "clean_caption",
     "unit_embeddings",
 ]

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipgpt_retrieval.data.embedding_folder import ImageToLearn
 from clipgpt_retrieval.data.hard_negatives import Neighbours
 from clipgpt_retrieval.data.interleaved import Answered, Interleaved
+from clipgpt_retrieval.data.sample import Sample
 from clipgpt_retrieval.data.samplers import Mixture, Shuffled
 from clipgpt_retrieval.model.module import Batch
-from clipgpt_retrieval.model.sequence import Segment
+from clipgpt_retrieval.model.prompt_text import Segment
 from clipgpt_retrieval.training.collate import Collator, ImageWithCaption, QueryWithAnswer
 from clipgpt_retrieval.training.distributed import Distributed
 
@@ -207,11 +207,11 @@ class BatchBuilder:
         return [(embedding, caption) for embedding, (_, caption) in zip(embeddings, rows, strict=True)]
 
     def _share_out(
-        self, images: list[ImageToLearn], random: np.random.Generator
+        self, images: list[Sample], random: np.random.Generator
     ) -> tuple[list[ImageWithCaption], list[ImageWithCaption]]:
         """The images to encode with what asks for them, and those to caption with what to say."""
-        asked = [(embedding, caption) for embedding, caption, _ in images]
-        said = [(embedding, text) for embedding, _, text in images]
+        asked = [(sample.embedding, sample.query_text) for sample in images]
+        said = [(sample.embedding, sample.target_caption) for sample in images]
         if self.tasks == "draw":
             heads = random.random(len(images)) < 0.5
             return list(compress(asked, heads)), list(compress(said, ~heads))

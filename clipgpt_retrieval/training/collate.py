@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import IGNORED, Batch
-from clipgpt_retrieval.model.sequence import PLACEHOLDER, ClipGptSequence, Segment, SequenceFormat
+from clipgpt_retrieval.model.prompt_text import Segment
+from clipgpt_retrieval.model.sequence import PLACEHOLDER, ClipGptSequence, SequenceFormat
 
 ImageWithCaption = tuple[np.ndarray, str]
 """An embedding, float32 ``[d]`` of unit norm, and one of its captions."""

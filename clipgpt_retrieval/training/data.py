@@ -115,7 +115,7 @@ class Datasets:
     def captions_key(self) -> str:
         """The same for the same captions; of a stream as far as those at hand and its files' sizes tell."""
         sizes = [file_sizes(f"{folder['folder']}/metadata") for folder in self.folders] if self.streamed else []
-        both = [[pairs.captions, pairs.said] for pairs in (self.in_memory, self.validation)]
+        both = [[pairs.captions, pairs.target_captions] for pairs in (self.in_memory, self.validation)]
         known = json.dumps([both, sizes])
         return hashlib.sha256(known.encode()).hexdigest()
 

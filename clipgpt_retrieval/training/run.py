@@ -68,8 +68,8 @@ class Run:
     def too_long(self) -> str | None:
         """How many of the captions that lie in memory are cut to the backbone's context, in a sentence, or None."""
         collator, both = self.collator, (self.data.in_memory, self.data.validation)
-        per_image = [several for pairs in both for several in [*pairs.captions, *(pairs.said or [])]]
-        captions = [caption for several in per_image for caption in several]
+        per_image = [texts for pairs in both for texts in zip(pairs.captions, pairs.target_captions, strict=True)]
+        captions = [text for queries, targets in per_image for text in dict.fromkeys([*queries, *targets])]
         cut = sum(map(collator.is_cut, captions))
         if not cut:
             return None

@@ -35,7 +35,7 @@ def validation_figures(
     training = model.training
     figures = _retrieval_figures(model, collator, validation, interleaved, batch_size) if model.encodes else {}
     model.eval()
-    images = [(validation.embeddings[i], said[0]) for i, said in enumerate(validation.to_say)]
+    images = [(validation.embeddings[i], targets[0]) for i, targets in enumerate(validation.target_captions)]
     figures["caption_loss"] = _mean_loss(model, collator.caption_batch, images, batch_size)
     if answered is not None and len(answered):
         queries = [(answered.segments(row), answered.answers[row]) for row in range(len(answered))]

@@ -71,6 +71,7 @@ def test_diversity():
 def test_the_nearest_caption(leave_out_self):
     vectors = np.eye(3, dtype=np.float32)[[0, 0, 1]] + np.array([[0, 0, 0], [0, 0.1, 0], [0, 0, 0.1]], np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    known = Pairs(vectors, [["zero", "nil"], ["one"], ["two"]], 1.0, [[0], [1], [2]], ["0", "1", "2"])
+    captions = [["zero", "nil"], ["one"], ["two"]]
+    known = Pairs(vectors, captions, captions, 1.0, [[0], [1], [2]], ["0", "1", "2"])
     found = nearest_captions(vectors[:2], known, leave_out_self)
     assert found == (["one", "zero"] if leave_out_self else ["zero", "one"])

@@ -13,7 +13,9 @@ COUNT = 60
 @pytest.fixture
 def interleaved(embeddings) -> Interleaved:
     """Each image with a change asks for the next one."""
-    pairs = Pairs(embeddings[:COUNT], [["a"]] * COUNT, 1.0, [[i] for i in range(COUNT)], list(map(str, range(COUNT))))
+    captions = [["a"]] * COUNT
+    rows, names = [[i] for i in range(COUNT)], list(map(str, range(COUNT)))
+    pairs = Pairs(embeddings[:COUNT], captions, captions, 1.0, rows, names)
     queries = [[ImageSegment(clip=i), TextSegment(text="but at night")] for i in range(COUNT - 1)]
     return Interleaved(queries, pairs, targets=np.arange(1, COUNT))
 

@@ -26,7 +26,8 @@ QUERIES = unit(GALLERY[TRUTH] + RANDOM.normal(size=(200, DIM)) * 0.35)
 
 def pairs(first: int, last: int, rows: list[list[int]]) -> Pairs:
     names = [str(i) for i in range(first, last)]
-    return Pairs(GALLERY[first:last], [["a"]] * (last - first), 1.0, rows[first:last], names)
+    captions = [["a"]] * (last - first)
+    return Pairs(GALLERY[first:last], captions, captions, 1.0, rows[first:last], names)
 
 
 def made_up(rows: list[list[int]]) -> Collection:

@@ -23,7 +23,7 @@ NAMES = [f"val2014/{i}.jpg" for i in range(COUNT)]
 
 @pytest.fixture
 def collection() -> Collection:
-    pairs = Pairs(GALLERY, CAPTIONS, 1.0, [[i] for i in range(COUNT)], NAMES)
+    pairs = Pairs(GALLERY, CAPTIONS, CAPTIONS, 1.0, [[i] for i in range(COUNT)], NAMES)
     return Collection("folder", pairs, None, "all", COUNT)
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.model.sequence import PLACEHOLDER, SequenceFormat, clean_caption, unit_embeddings
+from clipgpt_retrieval.model.prompt_text import clean_caption
+from clipgpt_retrieval.model.sequence import PLACEHOLDER, SequenceFormat, unit_embeddings
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def test_a_stream_reads_every_image_once_an_epoch_and_none_that_is_measured_on(t
     learned = 200 - len(measured)
     assert 20 < len(measured) < 60
     stream = Shuffled(windows, seed=0)
-    first, second = ([caption for _, caption, _ in stream.take(learned)] for _ in range(2))
+    first, second = ([sample.query_text for sample in stream.take(learned)] for _ in range(2))
     everything = {f"caption {i}" for i in range(200)}
     assert set(first) == set(second) == everything - measured and len(set(first)) == len(first)
     assert first != second, "each epoch has an order of its own"
@@ -174,7 +174,7 @@ def read_twice(url: str, most_bytes: int) -> list[list[str]]:
     """Two epochs of a stream with windows smaller than a partition."""
     windows = FolderWindows(FolderReader(url, None, most_bytes), Split("name", 0.0, 0), rows=4)
     stream = Shuffled(windows, seed=0)
-    return [[caption for _, caption, _ in stream.take(60)] for _ in range(2)]
+    return [[sample.query_text for sample in stream.take(60)] for _ in range(2)]
 
 
 def test_a_remote_folder_that_fits_into_the_cache_is_fetched_once_and_by_the_next_run_not_at_all(remote, tmp_path):

@@ -36,18 +36,18 @@ def recaptioned(tmp_path) -> str:
 
 
 def test_a_column_is_read_beside_the_captions(recaptioned):
-    pairs = read_pairs(recaptioned, say="recaption")
+    pairs = read_pairs(recaptioned, caption_targets="recaption")
     assert pairs.captions[:3] == [["alt text 0", "alt text 1"], ["alt text 2"], ["alt text 3"]]
     of_two_rows = [f"a {colour} thing {row}" for row in (0, 1) for colour in ("red", "blue")]
-    assert pairs.to_say[:2] == [of_two_rows, ["a red thing 2", "a blue thing 2"]]
-    assert pairs.to_say[2] == ["alt text 3"], "an image without one is said as its captions"
+    assert pairs.target_captions[:2] == [of_two_rows, ["a red thing 2", "a blue thing 2"]]
+    assert pairs.target_captions[2] == ["alt text 3"], "an image without one is said as its captions"
     both = joined([pairs, pairs.subset(np.array([1]))])
-    assert both.to_say[-1] == ["a red thing 2", "a blue thing 2"] and len(both.to_say) == COUNT
+    assert both.target_captions[-1] == ["a red thing 2", "a blue thing 2"] and len(both.target_captions) == COUNT
 
 
 def test_without_a_column_the_captions_are_said(recaptioned):
     pairs = read_pairs(recaptioned)
-    assert pairs.to_say == pairs.captions
+    assert pairs.target_captions == pairs.captions
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -105,8 +105,8 @@ def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
 
 
 def test_a_column_that_is_not_there_is_named(recaptioned):
-    with pytest.raises(DataError, match=r"no column 'blip'.*recaption.*--say"):
-        read_pairs(recaptioned, say="blip")
+    with pytest.raises(DataError, match=r"no column 'blip'.*recaption.*--caption_targets"):
+        read_pairs(recaptioned, caption_targets="blip")
 
 
 def test_the_frozen_recipe_refuses_a_column_that_it_would_not_read(recaptioned, tmp_path):
