@@ -1,4 +1,4 @@
-"""Distributors hand units to workers: to one in this process, or to those of a Spark cluster."""
+"""Distributors hand shards to workers: to one in this process, or to those of a Spark cluster."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Protocol
 
-from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.errors import InputError
 
 TASKS_PER_SLOT = 8
@@ -14,25 +14,25 @@ TASKS_PER_SLOT = 8
 
 
 class Distributor(Protocol):
-    """Gets units done, and returns when no worker is at work any more."""
+    """Gets shards done, and returns when no worker is at work any more."""
 
-    def __call__(self, run: Run, units: list[Unit]) -> None:
-        """Hands out the units of a run."""
+    def __call__(self, run: Run, shards: list[Shard]) -> None:
+        """Hands out the shards of a run."""
 
 
 class SequentialDistributor:
     """One worker in this process does all."""
 
-    def __call__(self, run: Run, units: list[Unit]) -> None:
+    def __call__(self, run: Run, shards: list[Shard]) -> None:
         from clipgpt_retrieval.bulk.worker import worker
 
-        worker(run, units)
+        worker(run, shards)
 
 
 class PysparkDistributor:
     """Workers on Spark: the active session, else one of whatever ``spark-submit`` or Spark's settings say."""
 
-    def __call__(self, run: Run, units: list[Unit]) -> None:
+    def __call__(self, run: Run, shards: list[Shard]) -> None:
         try:
             from pyspark.sql import SparkSession
         except ImportError:
@@ -45,11 +45,11 @@ class PysparkDistributor:
         builder = SparkSession.builder.appName("clipgpt-retrieval").config("spark.ui.showConsoleProgress", "false")
         session = SparkSession.getActiveSession() or builder.getOrCreate()
         context = session.sparkContext
-        tasks = min(len(units), TASKS_PER_SLOT * context.defaultParallelism)
-        context.parallelize(units, tasks).foreachPartition(partial(_work_on_task, run))
+        tasks = min(len(shards), TASKS_PER_SLOT * context.defaultParallelism)
+        context.parallelize(shards, tasks).foreachPartition(partial(_work_on_task, run))
 
 
-def _work_on_task(run: Run, units: Iterator[Unit]) -> None:
+def _work_on_task(run: Run, shards: Iterator[Shard]) -> None:
     """A Spark task: on the GPU that Spark assigned, or with as many threads as it has cores."""
     from pyspark import TaskContext
 
@@ -58,4 +58,4 @@ def _work_on_task(run: Run, units: Iterator[Unit]) -> None:
     context = TaskContext.get()
     assert context is not None
     gpu = context.resources().get("gpu")
-    worker(run, units, device=None if gpu is None else f"cuda:{gpu.addresses[0]}", threads=context.cpus())
+    worker(run, shards, device=None if gpu is None else f"cuda:{gpu.addresses[0]}", threads=context.cpus())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
 from clipgpt_retrieval.index.items import Items
 
@@ -34,8 +34,8 @@ class IndexReader:
     def spans(self, file: str, size: int) -> list[Span]:
         return even_spans(len(self._items), size)
 
-    def read(self, unit: Unit) -> Rows:
-        return Rows(self._items.embeddings(np.arange(unit.start, unit.stop)), None)
+    def read(self, shard: Shard) -> Rows:
+        return Rows(self._items.embeddings(np.arange(shard.start, shard.stop)), None)
 
     @cached_property
     def _items(self) -> Items:
@@ -56,7 +56,7 @@ class IndexReader:
             return local
         for file in self.fs.ls(self._root, detail=False):
             name = Path(file).name
-            # Where the ids are places in the lists, this file beside the index says so; its content is not needed.
+            # This file marks an index whose ids are positions in its lists; its content is not needed.
             if name == "metadata_reordered.hdf5":
                 (Path(folder) / name).touch()
             elif self.fs.isfile(file):

@@ -1,4 +1,4 @@
-"""What a job is: a collection, a model and a folder for what comes out, in units that are done one by one."""
+"""What a job is: a collection, a model and a folder for what comes out, in shards that are done one by one."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,11 +8,11 @@ CAPTION = "caption"
 
 
 @dataclass(frozen=True)
-class Unit:
+class Shard:
     """A range of rows of one input file.
 
     Attributes:
-        name: of the unit's files, ``{file}_{part}``: sorted by name, units follow the order of the input.
+        name: of the shard's files, ``{file}_{part}``: sorted by name, shards follow the order of the input.
         file: the input file's path in its file system.
         start: its first row, as the file counts them from 0.
         stop: the row after its last.
@@ -32,8 +32,8 @@ class Unit:
         return f"{self.file} rows {self.start} to {self.stop - 1}"
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Unit":
-        """The unit whose fields came out of JSON."""
+    def from_dict(cls, values: dict[str, Any]) -> "Shard":
+        """The shard whose fields came out of JSON."""
         byte_range = values["byte_range"]
         return cls(**{**values, "byte_range": None if byte_range is None else tuple(byte_range)})
 
@@ -48,11 +48,11 @@ class Job:
         output_folder: path or fsspec url.
         model: clipgpt model: directory, hub id or fsspec url.
         column: of the texts, or of the embeddings in parquet.
-        write_batch_size: most rows in a unit, and so in a file.
+        write_batch_size: most rows in a shard, and so in a file.
         settings: ``{"space": ..}`` to encode, the fields of ``generation.Generation`` to caption.
         batch_size: rows in a forward pass.
         device: see ``engine.ClipGpt``.
-        retries: how often a unit is tried again.
+        retries: how often a shard is tried again.
     """
 
     task: str

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.reader import Rows, Span
 from clipgpt_retrieval.errors import DataError
 
@@ -52,17 +52,17 @@ class LinesReader:
             for part, (start, end) in enumerate(zip(starts, ends, strict=True))
         ]
 
-    def read(self, unit: Unit) -> Rows:
+    def read(self, shard: Shard) -> Rows:
         # Editors on Windows begin a file with a mark, which is no part of its first text.
-        return Rows([line.decode("utf-8-sig", errors="replace").rstrip("\r") for line in self._lines(unit)], None)
+        return Rows([line.decode("utf-8-sig", errors="replace").rstrip("\r") for line in self._lines(shard)], None)
 
-    def _lines(self, unit: Unit) -> list[bytes]:
-        assert unit.byte_range is not None
-        start, end = unit.byte_range
-        raw = self.fs.cat_file(unit.file, start=start, end=end)
+    def _lines(self, shard: Shard) -> list[bytes]:
+        assert shard.byte_range is not None
+        start, end = shard.byte_range
+        raw = self.fs.cat_file(shard.file, start=start, end=end)
         lines = raw.removesuffix(b"\n").split(b"\n")
-        if len(raw) != end - start or len(lines) != len(unit):
-            raise DataError(f"{unit.file} has changed since the job was planned: give a new output folder")
+        if len(raw) != end - start or len(lines) != len(shard):
+            raise DataError(f"{shard.file} has changed since the job was planned: give a new output folder")
         return lines
 
 
@@ -87,13 +87,13 @@ class JsonLinesReader(LinesReader):
                 raise DataError(f"{file}: no line is a JSON object with a text under {self._column!r}")
         return spans
 
-    def read(self, unit: Unit) -> Rows:
-        objects = [_object(line) for line in self._lines(unit)]
+    def read(self, shard: Shard) -> Rows:
+        objects = [_object(line) for line in self._lines(shard)]
         texts = [one.pop(self._column, None) for one in objects]
         try:
             return Rows(texts, _as_table(objects))
         except (pa.ArrowException, OverflowError) as error:
-            raise DataError(f"{unit}: a key holds values that have no type in common: {error}") from error
+            raise DataError(f"{shard}: a key holds values that have no type in common: {error}") from error
 
 
 def _object(line: bytes) -> dict[str, Any]:

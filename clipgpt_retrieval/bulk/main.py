@@ -14,7 +14,7 @@ from clipgpt_retrieval.bulk.progress import Progress
 from clipgpt_retrieval.bulk.reader import open_reader
 from clipgpt_retrieval.bulk.retry import retried
 from clipgpt_retrieval.bulk.stats import read_stats
-from clipgpt_retrieval.bulk.writer import done_units, prepare, remove_half_written
+from clipgpt_retrieval.bulk.writer import done_shards, prepare, remove_half_written
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.storage import write_text
@@ -30,28 +30,28 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
         distribute: who does it.
 
     Returns:
-        The report: rows, units, how many of both are done, rows skipped, seconds, rows per second, and ``failed``:
+        The report: rows, shards, how many of both are done, rows skipped, seconds, rows per second, and ``failed``:
         what could not be done, and why.
 
     Raises:
-        DataError: nothing to read, an output folder of another job, or units that could not be done.
+        DataError: nothing to read, an output folder of another job, or shards that could not be done.
         ModelError: the model cannot be read.
     """
     reader = retried(lambda: open_reader(job), job.retries)
     fingerprint = checkpoint.load_mapped(job.model).fingerprint
     retried(lambda: prepare(job), job.retries)
     plan = make_plan(job, reader, fingerprint)
-    units = plan.missing()
+    shards = plan.missing()
     if not plan.rows() and not any(file.error for file in plan.files):
         raise DataError(f"{job.source} holds no rows: give a folder or file with some")
     run = Run(job, f"{time.strftime('%Y%m%dT%H%M%S')}_{uuid4().hex[:6]}", fingerprint)
-    rows_before = plan.rows() - sum(map(len, units))
+    rows_before = plan.rows() - sum(map(len, shards))
     started = time.perf_counter()
     ended_by: Exception | None = None
     with Progress(run, plan.rows(), rows_before):
         try:
-            if units:
-                distribute(run, units)
+            if shards:
+                distribute(run, shards)
         except Exception as error:  # whatever the workers' end was, what is done is reported first
             ended_by = error
     report = _report(run, plan, rows_before, time.perf_counter() - started)
@@ -66,32 +66,32 @@ def _report(run: Run, plan: Plan, rows_before: int, seconds: float) -> dict[str,
     job = run.job
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     fs.invalidate_cache()
-    plan = Plan(plan.files, retried(lambda: done_units(fs, root), job.retries))
+    plan = Plan(plan.files, retried(lambda: done_shards(fs, root), job.retries))
     missing = plan.missing()
     rows_done = plan.rows() - sum(map(len, missing))
     stats = retried(lambda: read_stats(job.output_folder, run.name), job.retries)
     skipped = sum(one["skipped_count"] for one in retried(lambda: read_stats(job.output_folder), job.retries))
-    errors = {failed["unit"]: failed["error"] for one in stats for failed in one["failed"]}
-    unread = [{"unit": None, "file": file.path, "error": file.error} for file in plan.files if file.error]
+    errors = {failed["shard"]: failed["error"] for one in stats for failed in one["failed"]}
+    unread = [{"shard": None, "file": file.path, "error": file.error} for file in plan.files if file.error]
     return {
         "rows": plan.rows(),
         "rows_done": rows_done,
         "rows_skipped": skipped,
-        "units": len(list(plan.units())),
-        "units_done": len(plan.done),
+        "shards": len(list(plan.shards())),
+        "shards_done": len(plan.done),
         "seconds": round(seconds, 3),
         "rows_per_second": round((rows_done - rows_before) / seconds, 1),
         "stopped": sorted({one["stopped"] for one in stats if one["stopped"]}),
         "failed": unread
         + [
             {
-                "unit": unit.name,
-                "file": unit.file,
-                "start": unit.start,
-                "stop": unit.stop,
-                "error": errors.get(unit.name, "its worker ended before it was done"),
+                "shard": shard.name,
+                "file": shard.file,
+                "start": shard.start,
+                "stop": shard.stop,
+                "error": errors.get(shard.name, "its worker ended before it was done"),
             }
-            for unit in missing
+            for shard in missing
         ],
     }
 

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
-from clipgpt_retrieval.bulk.job import ENCODE, Job, Unit
+from clipgpt_retrieval.bulk.job import ENCODE, Job, Shard
 from clipgpt_retrieval.bulk.reader import Rows
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError, ModelError
@@ -35,8 +35,8 @@ class Mapped:
 class Mapper(Protocol):
     """Encodes or captions rows, a window at a time."""
 
-    def __call__(self, unit: Unit, rows: Rows) -> Iterator[Mapped]:
-        """What is written of a unit's rows, window by window."""
+    def __call__(self, shard: Shard, rows: Rows) -> Iterator[Mapped]:
+        """What is written of a shard's rows, window by window."""
 
 
 def make_mapper(job: Job, engine: ClipGpt) -> Mapper:
@@ -62,13 +62,13 @@ class EncodeMapper:
         self._batch_size = job.batch_size
         self._space = job.settings["space"]
 
-    def __call__(self, unit: Unit, rows: Rows) -> Iterator[Mapped]:
+    def __call__(self, shard: Shard, rows: Rows) -> Iterator[Mapped]:
         for start, window in _windows(rows, self._batch_size):
             texts = window.values
             usable = [row for row, text in enumerate(texts) if isinstance(text, str) and text.strip()]
             kept, embeddings = self._encode(texts, usable)
             columns = {"caption": pa.array([texts[row] for row in kept], pa.string())}
-            table = _table(unit, start, window, np.array(kept, np.int64), columns)
+            table = _table(shard, start, window, np.array(kept, np.int64), columns)
             yield Mapped(table, embeddings.astype(np.float16), len(texts) - len(kept))
 
     def _encode(self, texts: Any, rows: list[int]) -> tuple[list[int], np.ndarray]:
@@ -84,7 +84,7 @@ class EncodeMapper:
 
 
 class CaptionMapper:
-    """Captions embeddings. A row without a usable embedding keeps its place, with no caption.
+    """Captions embeddings. A row without a usable embedding is kept, with no caption.
 
     Args:
         job: holds the fields of ``generation.Generation`` and the batch size.
@@ -96,34 +96,32 @@ class CaptionMapper:
         self._batch_size = job.batch_size
         self._generation = job.settings
 
-    def __call__(self, unit: Unit, rows: Rows) -> Iterator[Mapped]:
+    def __call__(self, shard: Shard, rows: Rows) -> Iterator[Mapped]:
         import torch
 
         if rows.values.shape[1] != self._engine.clip_dim:
-            raise InputError(
-                unit.file, f"has embeddings of {rows.values.shape[1]} numbers, this model takes {self._engine.clip_dim}"
-            )
+            raise InputError(shard.file, f"has dimension {rows.values.shape[1]}, expected {self._engine.clip_dim}")
         # Sampled captions, too, are the same whichever worker makes them, and in whatever order.
-        torch.manual_seed(crc32(unit.name.encode()))
+        torch.manual_seed(crc32(shard.name.encode()))
         for start, window in _windows(rows, self._batch_size):
             embeddings = window.values.astype(np.float32)
             norms = np.linalg.norm(embeddings, axis=1)
             usable = np.flatnonzero(np.isfinite(norms) & (norms > 0))
             columns = self._columns(embeddings[usable], usable, len(embeddings))
-            table = _table(unit, start, window, np.arange(len(embeddings)), columns)
+            table = _table(shard, start, window, np.arange(len(embeddings)), columns)
             yield Mapped(table, None, len(embeddings) - len(usable))
 
-    def _columns(self, embeddings: np.ndarray, places: np.ndarray, count: int) -> dict[str, pa.Array]:
+    def _columns(self, embeddings: np.ndarray, rows: np.ndarray, count: int) -> dict[str, pa.Array]:
         """The likeliest captions of ``embeddings`` as a column of ``count`` rows, and all where several are wanted."""
         if self._generation["num_captions"] == 1:
             captions = self._engine.caption(embeddings, batch_size=self._batch_size, **self._generation)
-            return {"clipgpt_caption": pa.array(_spread(captions, places, count), pa.string())}
+            return {"clipgpt_caption": pa.array(_spread(captions, rows, count), pa.string())}
         ranked = self._engine.captions(embeddings, batch_size=self._batch_size, **self._generation)
         texts = [[caption.text for caption in captions] for captions in ranked]
         best = [one[0] for one in texts]
         return {
-            "clipgpt_caption": pa.array(_spread(best, places, count), pa.string()),
-            "clipgpt_captions": pa.array(_spread(texts, places, count), pa.list_(pa.string())),
+            "clipgpt_caption": pa.array(_spread(best, rows, count), pa.string()),
+            "clipgpt_captions": pa.array(_spread(texts, rows, count), pa.list_(pa.string())),
         }
 
 
@@ -132,23 +130,23 @@ def _windows(rows: Rows, batch_size: int) -> Iterator[tuple[int, Rows]]:
     return ((start, rows.slice(start, size)) for start in range(0, len(rows), size))
 
 
-def _spread(values: list[Any], places: np.ndarray, count: int) -> list[Any]:
+def _spread(values: list[Any], rows: np.ndarray, count: int) -> list[Any]:
     spread: list[Any] = [None] * count
-    for place, value in zip(places, values, strict=True):
-        spread[place] = value
+    for row, value in zip(rows, values, strict=True):
+        spread[row] = value
     return spread
 
 
-def _table(unit: Unit, start: int, window: Rows, kept: np.ndarray, columns: dict[str, pa.Array]) -> pa.Table:
+def _table(shard: Shard, start: int, window: Rows, kept: np.ndarray, columns: dict[str, pa.Array]) -> pa.Table:
     """New columns, the rows' own metadata, and where each row came from: its file's name and its row there.
 
     What the rows have under a name that is given out here is kept as ``input_{name}``.
     """
-    name = unit.file.rsplit("/", 1)[-1]
+    name = shard.file.rsplit("/", 1)[-1]
     added = {
         **columns,
         "input_file": pa.array([name] * len(kept), pa.string()),
-        "input_row": pa.array(unit.start + start + kept, pa.int64()),
+        "input_row": pa.array(shard.start + start + kept, pa.int64()),
     }
     table = pa.table(added)
     if window.metadata is None:

@@ -1,14 +1,14 @@
 """Embeddings in ``.npy`` files, as clip-retrieval inference writes them.
 
 embedding_reader, which clip-retrieval uses for them, gives up a whole folder for one file that is cut short; here it
-must be the unit alone that fails.
+must be the shard alone that fails.
 """
 
 from typing import Any
 
 import numpy as np
 
-from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.parquet_reader import read_range, row_count
 from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
 from clipgpt_retrieval.errors import DataError
@@ -46,18 +46,18 @@ class NpyReader:
             raise DataError(f"{metadata} has {rows} rows for the {count} embeddings of {file}: it belongs to others")
         return even_spans(count, size)
 
-    def read(self, unit: Unit) -> Rows:
-        with self.fs.open(unit.file, "rb") as opened:
-            (_, dimension), dtype = _header(opened, unit.file)
+    def read(self, shard: Shard) -> Rows:
+        with self.fs.open(shard.file, "rb") as opened:
+            (_, dimension), dtype = _header(opened, shard.file)
             row_bytes = dimension * dtype.itemsize
-            opened.seek(opened.tell() + unit.start * row_bytes)
-            raw = opened.read(len(unit) * row_bytes)
-        if len(raw) < len(unit) * row_bytes:
-            raise DataError(f"{unit.file} ends before row {unit.stop - 1}: write it again")
-        metadata = self._metadata.get(unit.file)
+            opened.seek(opened.tell() + shard.start * row_bytes)
+            raw = opened.read(len(shard) * row_bytes)
+        if len(raw) < len(shard) * row_bytes:
+            raise DataError(f"{shard.file} ends before row {shard.stop - 1}: write it again")
+        metadata = self._metadata.get(shard.file)
         return Rows(
-            np.frombuffer(raw, dtype).reshape(len(unit), dimension),
-            None if metadata is None else read_range(self.fs, metadata, unit.start, unit.stop),
+            np.frombuffer(raw, dtype).reshape(len(shard), dimension),
+            None if metadata is None else read_range(self.fs, metadata, shard.start, shard.stop),
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipgpt_retrieval.bulk.job import Unit
+from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
 from clipgpt_retrieval.errors import DataError
 
@@ -71,8 +71,8 @@ class _ParquetReader(ABC):
     def _takes(self, type_: pa.DataType) -> bool:
         """Whether a column of this type can hold what is read."""
 
-    def _table(self, unit: Unit) -> pa.Table:
-        return read_range(self.fs, unit.file, unit.start, unit.stop)
+    def _table(self, shard: Shard) -> pa.Table:
+        return read_range(self.fs, shard.file, shard.start, shard.stop)
 
 
 class ParquetTextsReader(_ParquetReader):
@@ -90,8 +90,8 @@ class ParquetTextsReader(_ParquetReader):
         text = type_.value_type if pa.types.is_dictionary(type_) else type_
         return pa.types.is_string(text) or pa.types.is_large_string(text) or pa.types.is_null(text)
 
-    def read(self, unit: Unit) -> Rows:
-        table = self._table(unit)
+    def read(self, shard: Shard) -> Rows:
+        table = self._table(shard)
         return Rows(table.column(self._column).to_pylist(), table.drop_columns([self._column]))
 
 
@@ -109,15 +109,15 @@ class ParquetEmbeddingsReader(_ParquetReader):
     def _takes(self, type_: pa.DataType) -> bool:
         return pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
 
-    def read(self, unit: Unit) -> Rows:
-        table = self._table(unit)
+    def read(self, shard: Shard) -> Rows:
+        table = self._table(shard)
         lists = table.column(self._column).combine_chunks()
         given = lists.drop_null()
         numbers = np.asarray(given.flatten().to_numpy(zero_copy_only=False), np.float32)
         lengths = set(given.value_lengths().to_pylist())
         if len(lengths) != 1:
-            raise DataError(f"{unit}: column {self._column!r} has no embeddings, or some of several lengths")
-        # A row without an embedding keeps its place, as one whose embedding has no direction.
+            raise DataError(f"{shard}: column {self._column!r} has no embeddings, or some of several lengths")
+        # A row without an embedding is kept, with NaN, so that the mapper skips it.
         embeddings = np.full((len(lists), lengths.pop()), np.nan, np.float32)
         embeddings[lists.is_valid().to_numpy(zero_copy_only=False)] = numbers.reshape(len(given), -1)
         return Rows(embeddings, table.drop_columns([self._column]))

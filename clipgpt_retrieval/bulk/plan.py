@@ -1,4 +1,4 @@
-"""The units of a job: planned once, kept in the output folder, and compared with what a restart finds."""
+"""The shards of a job: planned once, kept in the output folder, and compared with what a restart finds."""
 
 import json
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ from typing import Any
 import fsspec
 from tqdm import tqdm
 
-from clipgpt_retrieval.bulk.job import Job, Unit
+from clipgpt_retrieval.bulk.job import Job, Shard
 from clipgpt_retrieval.bulk.reader import Reader, Span
 from clipgpt_retrieval.bulk.retry import retried
-from clipgpt_retrieval.bulk.writer import done_units
+from clipgpt_retrieval.bulk.writer import done_shards
 from clipgpt_retrieval.errors import ClipGptError, DataError
 from clipgpt_retrieval.storage import write_text
 
@@ -30,7 +30,7 @@ class PlannedFile:
     Attributes:
         path: in its file system.
         stamp: size and version of each file that its rows are read from, to notice a change.
-        spans: the rows of its units.
+        spans: the rows of its shards.
         error: why it could not be read, else None.
     """
 
@@ -47,29 +47,29 @@ class PlannedFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """All units of a job.
+    """All shards of a job.
 
     Attributes:
         files: in the order of the input.
-        done: names of the units that stand in the output folder.
+        done: names of the shards that stand in the output folder.
     """
 
     files: list[PlannedFile]
     done: set[str]
 
-    def units(self) -> Iterable[Unit]:
-        """Every unit, in the order of the input."""
+    def shards(self) -> Iterable[Shard]:
+        """Every shard, in the order of the input."""
         for number, file in enumerate(self.files):
             for part, span in enumerate(file.spans):
-                yield Unit(f"{_file_name(number)}_{part:05d}", file.path, span.start, span.stop, span.byte_range)
+                yield Shard(f"{_file_name(number)}_{part:05d}", file.path, span.start, span.stop, span.byte_range)
 
     def rows(self) -> int:
         """Rows of all files that could be read."""
-        return sum(len(unit) for unit in self.units())
+        return sum(len(shard) for shard in self.shards())
 
-    def missing(self) -> list[Unit]:
-        """The units that are still to be done."""
-        return [unit for unit in self.units() if unit.name not in self.done]
+    def missing(self) -> list[Shard]:
+        """The shards that are still to be done."""
+        return [shard for shard in self.shards() if shard.name not in self.done]
 
 
 def make_plan(job: Job, reader: Reader, model: str) -> Plan:
@@ -81,11 +81,11 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
         model: the model's fingerprint.
 
     Raises:
-        DataError: the output folder holds units of another job, of another model or of a file that has changed.
+        DataError: the output folder holds shards of another job, of another model or of a file that has changed.
     """
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     fs.invalidate_cache()
-    done = retried(lambda: done_units(fs, root), job.retries)
+    done = retried(lambda: done_shards(fs, root), job.retries)
     head = {"format": FORMAT, **job.result_settings(), "model": model}
     recorded = retried(lambda: _recorded(fs, root), job.retries)
     if done:
@@ -102,10 +102,10 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
         bar = tqdm(looked_at, total=len(reader.files), unit="file", desc="plan", disable=None, delay=2, leave=False)
         files = list(bar)
     plan = Plan(files, done)
-    strangers = done - {unit.name for unit in plan.units()}
+    strangers = done - {shard.name for shard in plan.shards()}
     if strangers:
         raise DataError(
-            f"{job.output_folder} holds units that {job.source} does not have (the first is {min(strangers)}): "
+            f"{job.output_folder} holds shards that {job.source} does not have (the first is {min(strangers)}): "
             "give a new output folder"
         )
     document = {**head, "files": [{"name": file.name, **_without_path(file)} for file in files]}
@@ -113,12 +113,12 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
     return plan
 
 
-def _planned_file(job: Job, reader: Reader, path: str, before: dict[str, Any] | None, has_units: bool) -> PlannedFile:
+def _planned_file(job: Job, reader: Reader, path: str, before: dict[str, Any] | None, has_shards: bool) -> PlannedFile:
     stamp = retried(lambda: [_stamp(reader.fs, source) for source in reader.sources(path)], job.retries)
     name = path.rsplit("/", 1)[-1]
     if before is not None and before["error"] is None and [before["name"], before["stamp"]] == [name, stamp]:
         return PlannedFile(path, stamp, [_span(values) for values in before["spans"]])
-    if has_units:
+    if has_shards:
         raise DataError(
             f"{' or '.join(reader.sources(path))} has changed since {job.output_folder} was begun: give a new output "
             "folder, or delete what it has of this file"

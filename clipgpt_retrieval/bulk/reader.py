@@ -1,11 +1,11 @@
-"""Readers: what a collection consists of, and the rows of one unit of it."""
+"""Readers: what a collection consists of, and the rows of one shard of it."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import fsspec
 
-from clipgpt_retrieval.bulk.job import CAPTION, Job, Unit
+from clipgpt_retrieval.bulk.job import CAPTION, Job, Shard
 from clipgpt_retrieval.errors import DataError
 
 INDEX_NAMES = ("image.index", "text.index", "populated.index", ".index")
@@ -14,7 +14,7 @@ INDEX_NAMES = ("image.index", "text.index", "populated.index", ".index")
 
 @dataclass(frozen=True)
 class Span:
-    """A range of rows that makes a unit; see :class:`Unit` for its fields."""
+    """A range of rows that makes a shard; see :class:`Shard` for its fields."""
 
     start: int
     stop: int
@@ -64,8 +64,8 @@ class Reader(Protocol):
             DataError: the file cannot be read as what it should be.
         """
 
-    def read(self, unit: Unit) -> Rows:
-        """The rows of a unit.
+    def read(self, shard: Shard) -> Rows:
+        """The rows of a shard.
 
         Raises:
             DataError: the file cannot be read as what it should be.

@@ -10,7 +10,7 @@ from clipgpt_retrieval.errors import ClipGptError, DataError
 Result = TypeVar("Result")
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What no retry mends, and no other unit escapes."""
+"""What no retry mends, and no other shard escapes."""
 
 LONGEST_PAUSE = 30.0
 

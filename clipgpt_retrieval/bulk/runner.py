@@ -1,4 +1,4 @@
-"""The runner takes units through reader, mapper and writer, and reads the next one's rows meanwhile."""
+"""The runner takes shards through reader, mapper and writer, and reads the next one's rows meanwhile."""
 
 import time
 from collections import deque
@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from clipgpt_retrieval.bulk.job import Job, Unit
+from clipgpt_retrieval.bulk.job import Job, Shard
 from clipgpt_retrieval.bulk.mapper import Mapper
 from clipgpt_retrieval.bulk.reader import Reader, Rows
 from clipgpt_retrieval.bulk.retry import StorageFullError, retried
 from clipgpt_retrieval.bulk.stats import StatsWriter
-from clipgpt_retrieval.bulk.writer import UnitWriter, is_done
+from clipgpt_retrieval.bulk.writer import ShardWriter, is_done
 
 
 class Runner:
-    """Does units one by one. One that fails is tried again, then noted and left.
+    """Does shards one by one. One that fails is tried again, then noted and left.
 
     Args:
         job: what to do.
@@ -30,50 +30,50 @@ class Runner:
         self._mapper = mapper
         self._stats = stats
 
-    def __call__(self, units: Iterable[Unit]) -> None:
-        """Does those of the units that nobody has done.
+    def __call__(self, shards: Iterable[Shard]) -> None:
+        """Does those of the shards that nobody has done.
 
         Raises:
             StorageFullError: the output has no room left.
         """
-        for unit, coming in self._read_ahead(units):
+        for shard, coming in self._read_ahead(shards):
             try:
                 started = time.perf_counter()
                 rows = coming.result()
                 self._stats.stats.read_duration += time.perf_counter() - started
                 if rows is not None:
-                    retried(partial(self._do, unit, rows), self._job.retries)
+                    retried(partial(self._do, shard, rows), self._job.retries)
             except StorageFullError:
                 raise
-            except Exception as error:  # whatever a unit dies of, the others are done
-                self._stats.fail(unit, error)
+            except Exception as error:  # whatever a shard dies of, the others are done
+                self._stats.fail(shard, error)
             self._stats.update()
 
-    def _read_ahead(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, "Future[Rows | None]"]]:
-        """Units with their rows to come: while one is worked on, the next is read."""
+    def _read_ahead(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, "Future[Rows | None]"]]:
+        """Shards with their rows to come: while one is worked on, the next is read."""
         with ThreadPoolExecutor(1) as pool:
-            coming: deque[tuple[Unit, Future[Rows | None]]] = deque()
-            for unit in units:
-                coming.append((unit, pool.submit(self._read, unit)))
+            coming: deque[tuple[Shard, Future[Rows | None]]] = deque()
+            for shard in shards:
+                coming.append((shard, pool.submit(self._read, shard)))
                 if len(coming) > 1:
                     yield coming.popleft()
             yield from coming
 
-    def _read(self, unit: Unit) -> Rows | None:
-        """The rows of a unit, or None where it is done."""
+    def _read(self, shard: Shard) -> Rows | None:
+        """The rows of a shard, or None where it is done."""
 
         def read() -> Rows | None:
-            return None if is_done(self._job.output_folder, unit.name) else self._reader.read(unit)
+            return None if is_done(self._job.output_folder, shard.name) else self._reader.read(shard)
 
         return retried(read, self._job.retries)
 
-    def _do(self, unit: Unit, rows: Rows) -> None:
+    def _do(self, shard: Shard, rows: Rows) -> None:
         stats = self._stats.stats
         before = stats.sample_count, stats.skipped_count
-        writer = UnitWriter(self._job.output_folder, unit.name)
+        writer = ShardWriter(self._job.output_folder, shard.name)
         try:
             started = time.perf_counter()
-            for mapped in self._mapper(unit, rows):
+            for mapped in self._mapper(shard, rows):
                 writer(mapped)
                 stats.inference_duration += time.perf_counter() - started
                 stats.sample_count += len(mapped.table)

@@ -1,4 +1,4 @@
-"""The slurm distributor submits one job whose tasks share the units, and waits for its end."""
+"""The slurm distributor submits one job whose tasks share the shards, and waits for its end."""
 
 import json
 import shlex
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.storage import write_text
 
@@ -25,12 +25,12 @@ class SlurmDistributor:
         self._tasks_per_node = tasks_per_node
         self._args = args
 
-    def __call__(self, run: Run, units: list[Unit]) -> None:
+    def __call__(self, run: Run, shards: list[Shard]) -> None:
         folder = f"{run.job.output_folder}/slurm"
-        units_url = f"{folder}/{run.name}.json"
-        script = self.script(units_url)
-        document = {**asdict(run), "units": [asdict(unit) for unit in units]}
-        write_text(units_url, json.dumps(document))
+        shards_url = f"{folder}/{run.name}.json"
+        script = self.script(shards_url)
+        document = {**asdict(run), "shards": [asdict(shard) for shard in shards]}
+        write_text(shards_url, json.dumps(document))
         write_text(f"{folder}/{run.name}.sh", script)
         try:
             ended = subprocess.run(
@@ -44,7 +44,7 @@ class SlurmDistributor:
             told = ended.stderr.strip() or "its own output says why"
             raise DataError(f"the SLURM job ended with exit status {ended.returncode}: {told}")
 
-    def script(self, units_url: str) -> str:
+    def script(self, shards_url: str) -> str:
         """The job script, which sbatch also takes by hand."""
         flags = [
             "--job-name=clipgpt-retrieval",
@@ -53,7 +53,7 @@ class SlurmDistributor:
             *shlex.split(self._args),
         ]
         directives = "\n".join(f"#SBATCH {shlex.quote(flag)}" for flag in flags)
-        command = shlex.join([sys.executable, "-m", "clipgpt_retrieval.bulk.slurm_worker", units_url])
+        command = shlex.join([sys.executable, "-m", "clipgpt_retrieval.bulk.slurm_worker", shards_url])
         return f"""#!/bin/bash
 {directives}
 

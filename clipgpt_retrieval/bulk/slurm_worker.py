@@ -1,4 +1,4 @@
-"""What each task of the slurm distributor's job runs: ``python -m clipgpt_retrieval.bulk.slurm_worker UNITS``."""
+"""What each task of the slurm distributor's job runs: ``python -m clipgpt_retrieval.bulk.slurm_worker SHARDS``."""
 
 import json
 import os
@@ -6,20 +6,20 @@ import sys
 
 import fsspec
 
-from clipgpt_retrieval.bulk.job import Job, Run, Unit
+from clipgpt_retrieval.bulk.job import Job, Run, Shard
 from clipgpt_retrieval.bulk.worker import worker
 from clipgpt_retrieval.errors import ClipGptError
 
 
-def slurm_worker(units_url: str) -> None:
-    """Does this task's share of the units: every ``SLURM_NTASKS``-th, from the ``SLURM_PROCID``-th on."""
-    with fsspec.open(units_url, "r") as file:
+def slurm_worker(shards_url: str) -> None:
+    """Does this task's share of the shards: every ``SLURM_NTASKS``-th, from the ``SLURM_PROCID``-th on."""
+    with fsspec.open(shards_url, "r") as file:
         document = json.load(file)
     rank, tasks = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
-    units = [Unit.from_dict(values) for values in document["units"][rank::tasks]]
+    shards = [Shard.from_dict(values) for values in document["shards"][rank::tasks]]
     run = Run(Job(**document["job"]), document["name"], document["model"])
     cores = os.environ.get("SLURM_CPUS_PER_TASK")
-    worker(run, units, threads=None if cores is None else int(cores))
+    worker(run, shards, threads=None if cores is None else int(cores))
 
 
 if __name__ == "__main__":

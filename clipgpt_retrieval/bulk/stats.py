@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import fsspec
 
-from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.bulk.reader import list_files
 from clipgpt_retrieval.bulk.writer import STATS
 from clipgpt_retrieval.storage import write_text
@@ -28,9 +28,9 @@ class WorkerStats:
         read_duration: spent waiting for rows.
         inference_duration: spent in the model.
         write_duration: spent writing.
-        sample_count: rows done, those of the unit at hand included.
+        sample_count: rows done, those of the shard at hand included.
         skipped_count: rows among them that could not be used.
-        failed: units given up, ``{"unit": name, "error": sentence}``.
+        failed: shards given up, ``{"shard": name, "error": sentence}``.
         stopped: why the worker ended early, else None.
     """
 
@@ -57,10 +57,10 @@ class StatsWriter:
         self._url = f"{run.job.output_folder}/{STATS}/{run.name}_{uuid4().hex[:8]}.json"
         self._written = 0.0
 
-    def fail(self, unit: Unit, error: Exception) -> None:
-        """Notes a unit that was given up."""
+    def fail(self, shard: Shard, error: Exception) -> None:
+        """Notes a shard that was given up."""
         told = " ".join(str(error).split()) or type(error).__name__
-        self.stats.failed.append({"unit": unit.name, "error": told})
+        self.stats.failed.append({"shard": shard.name, "error": told})
 
     def update(self) -> None:
         """Writes the file if the last time is long enough ago."""

@@ -1,11 +1,11 @@
-"""A worker does units in a process of its own with one model; every distributor calls this one."""
+"""A worker does shards in a process of its own with one model; every distributor calls this one."""
 
 from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
 
-from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.bulk.mapper import make_mapper
 from clipgpt_retrieval.bulk.reader import open_reader
 from clipgpt_retrieval.bulk.retry import retried
@@ -15,12 +15,12 @@ from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.errors import ModelError
 
 
-def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, threads: int | None = None) -> None:
-    """Does units, and leaves a file in ``stats/``.
+def worker(run: Run, shards: Iterable[Shard], *, device: str | None = None, threads: int | None = None) -> None:
+    """Does shards, and leaves a file in ``stats/``.
 
     Args:
-        run: what the units belong to.
-        units: those of them that are done already are passed over.
+        run: what the shards belong to.
+        shards: those of them that are done already are passed over.
         device: instead of the job's.
         threads: for torch on the CPU; None leaves it to torch.
 
@@ -33,7 +33,7 @@ def worker(run: Run, units: Iterable[Unit], *, device: str | None = None, thread
     try:
         engine = _engine(run.job.model, run.model, device or run.job.device)
         reader = retried(lambda: open_reader(run.job), run.job.retries)
-        Runner(run.job, reader, make_mapper(run.job, engine), stats)(units)
+        Runner(run.job, reader, make_mapper(run.job, engine), stats)(shards)
     except BaseException as error:
         stats.stats.stopped = str(error) or type(error).__name__
         raise

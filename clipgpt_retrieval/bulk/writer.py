@@ -1,4 +1,4 @@
-"""Writers: a unit's files, as clip-retrieval inference names its own, each complete or not there at all."""
+"""Writers: a shard's files, as clip-retrieval inference names its own, each complete or not there at all."""
 
 from contextlib import suppress
 from typing import Any
@@ -18,15 +18,15 @@ METADATA = "metadata"
 STATS = "stats"
 
 
-class UnitWriter:
-    """Collects what a unit yields and writes its files.
+class ShardWriter:
+    """Collects what a shard yields and writes its files.
 
     ``img_emb/img_emb_{name}.npy`` comes first, where there are embeddings, then ``metadata/metadata_{name}.parquet``,
-    whose presence means that the unit is done.
+    whose presence means that the shard is done.
 
     Args:
         output_folder: path or fsspec url.
-        name: of the unit.
+        name: of the shard.
     """
 
     def __init__(self, output_folder: str, name: str) -> None:
@@ -73,14 +73,14 @@ def _parts(job: Job) -> tuple[str, ...]:
     return (*([EMBEDDINGS] if job.task == ENCODE else []), METADATA, STATS)
 
 
-def done_units(fs: Any, root: str) -> set[str]:
-    """The names of the units whose files are complete."""
+def done_shards(fs: Any, root: str) -> set[str]:
+    """The names of the shards whose files are complete."""
     opening, end = f"{METADATA}_", ".parquet"
     names = (file.rsplit("/", 1)[-1] for file in list_files(fs, f"{root}/{METADATA}"))
     return {name[len(opening) : -len(end)] for name in names if name.startswith(opening) and name.endswith(end)}
 
 
 def is_done(output_folder: str, name: str) -> bool:
-    """Whether a unit's files are complete."""
+    """Whether a shard's files are complete."""
     fs, root = fsspec.core.url_to_fs(output_folder)
     return fs.exists(f"{root}/{METADATA}/{METADATA}_{name}.parquet")

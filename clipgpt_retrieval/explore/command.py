@@ -162,7 +162,7 @@ def _write(
             write_rows(rows, folder, "duplicates", f"Near-duplicates in {name}", told)
         if asked["outliers"]:
             rows = findings.outliers(source.items, clipgpt)
-            told = f"The loneliest of a sample of {min(findings.PROBED_ITEMS, len(source.items))} items."
+            told = f"The most isolated of a sample of {min(findings.PROBED_ITEMS, len(source.items))} items."
             write_rows(rows, folder, "outliers", f"Outliers of {name}", told)
         if asked["compare"]:
             other = asked["compare"]

@@ -93,7 +93,7 @@ class Contents:
         Raises:
             NotFoundError: there is no such cluster.
         """
-        with self._turn(yield_point):
+        with self._locked(yield_point):
             level = self.outline.level(cluster)
             clusters = [
                 asdict(Cluster(**captions, **shape))
@@ -124,7 +124,7 @@ class Contents:
             return self.outline.some_items(cluster, count)
 
     @contextmanager
-    def _turn(self, yield_point: Callable[[], None]) -> Iterator[None]:
+    def _locked(self, yield_point: Callable[[], None]) -> Iterator[None]:
         """Holds the lock: a level takes minutes on a large index, and those who wait may have others waiting."""
         while not self._lock.acquire(timeout=LOOK_SECONDS):
             yield_point()
@@ -134,8 +134,8 @@ class Contents:
             self._lock.release()
 
     def _caption(self, cluster: str) -> str | None:
-        parent, _, place = cluster.rpartition(".")
-        return self._captions_of(parent or None)[int(place)]["caption"]
+        parent, _, position = cluster.rpartition(".")
+        return self._captions_of(parent or None)[int(position)]["caption"]
 
     def caption_levels(self, clusters: Sequence[str | None]) -> None:
         """Captions what opening these clusters shows, together: a batch of captions takes little more than one.

@@ -202,7 +202,7 @@ def duplicates(items: Items, clipgpt: ClipGpt) -> tuple[Rows, float]:
 
 
 def outliers(items: Items, clipgpt: ClipGpt) -> Rows:
-    """The items of a sample with the least similar neighbours, the loneliest first."""
+    """The items of a sample with the least similar neighbours, the most isolated first."""
     near = neighbourhoods(items)
     means = np.sort(near.cosines, axis=1)[:, -NUM_NEIGHBOURS:].mean(1)
     order = np.argsort(means, kind="stable")[:MAX_ROWS]

@@ -50,8 +50,8 @@ class ListLeaves:
     def nearest(self, leaves: np.ndarray, centre: np.ndarray, count: int) -> list[int]:
         """See `Leaves`; of a cluster of many lists the ones nearest to its centre are searched."""
         order = np.argsort(-(self.centres[leaves] @ centre), kind="stable")[:MAX_LISTS_SEARCHED]
-        places, _ = self._lists.search(centre[None], count, lists=leaves[order])
-        return [int(item) for item in self._lists.ids_at(places[0]) if item >= 0]
+        positions, _ = self._lists.search(centre[None], count, lists=leaves[order])
+        return [int(item) for item in self._lists.ids_at(positions[0]) if item >= 0]
 
     def some_ids(self, leaves: np.ndarray, count: int) -> np.ndarray:
         """See `Leaves`."""

@@ -49,7 +49,7 @@ def write_images(tree: dict[str, Any], title: str, files: list[Path]) -> None:
 
 
 def _place_label(axes: Any, cluster: dict[str, Any], taken: list[Any]) -> None:
-    """Writes a caption where it covers no other, or, where there is no such place, not at all."""
+    """Writes a caption where it overlaps no other one; leaves it out where it would."""
     import textwrap
 
     x, y = cluster["position"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from clipgpt_retrieval.errors import InputError, NotFoundError
 from clipgpt_retrieval.explore.cache import Cache
-from clipgpt_retrieval.explore.layout import positions
+from clipgpt_retrieval.explore.layout import map_coordinates
 from clipgpt_retrieval.explore.leaves import Leaves, find_leaves, weighted_kmeans
 from clipgpt_retrieval.index.items import Items, unit_rows
 
@@ -72,8 +72,8 @@ class Outline:
     def centre(self, cluster: str) -> np.ndarray:
         """The centre of a cluster, float32 ``[d]``, unit norm."""
         self._check(cluster)
-        parent, _, place = cluster.rpartition(".")
-        return self.centres(parent or None)[int(place)]
+        parent, _, position = cluster.rpartition(".")
+        return self.centres(parent or None)[int(position)]
 
     def some_items(self, cluster: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids ``[m]`` and embeddings ``[m, d]`` of up to ``count`` items spread over a cluster."""
@@ -93,8 +93,8 @@ class Outline:
         """The leaves of a cluster."""
         if cluster is None:
             return np.flatnonzero(self._get_leaves().sizes)
-        parent, _, place = cluster.rpartition(".")
-        return np.array(self.level(parent or None)["leaves"][int(place)], dtype=np.int64)
+        parent, _, position = cluster.rpartition(".")
+        return np.array(self.level(parent or None)["leaves"][int(position)], dtype=np.int64)
 
     def _compute_level(self, cluster: str | None) -> dict[str, Any]:
         leaves = self._get_leaves()
@@ -123,14 +123,14 @@ class Outline:
         leaves = self._get_leaves()
         if not groups:
             return []
-        places = positions(centres)
+        coordinates = map_coordinates(centres)
         return [
             {
                 "id": f"{prefix}{i}",
                 "size": int(leaves.sizes[group].sum()),
                 "share": float(leaves.sizes[group].sum() / len(self._items)),
                 "spread": float(1 - (leaves.members(group, NUM_SPREAD_ITEMS) @ centres[i]).mean()),
-                "position": places[i].astype(float).tolist(),
+                "position": coordinates[i].astype(float).tolist(),
                 "example_ids": leaves.nearest(group, centres[i], NUM_EXAMPLES),
                 "num_children": 0 if len(group) < 2 else min(len(group), self._num_clusters),
             }

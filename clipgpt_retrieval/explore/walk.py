@@ -19,7 +19,7 @@ HELP = """a text, or one of: [bold]item 12[/bold], [bold]cluster 3.7[/bold], [bo
 
 @dataclass(frozen=True)
 class Stop:
-    """A place on the walk: what it is called and where it lies, ``[d]``."""
+    """An embedding ``[d]`` that the browser shows the neighbourhood of, with its label."""
 
     label: str
     embedding: np.ndarray
@@ -85,7 +85,7 @@ class Walk:
         self._view: View | None = None
 
     def run(self) -> None:
-        """Walks until ``quit`` or the end of the input."""
+        """Reads commands until ``quit`` or the end of the input."""
         self._show_contents()
         while True:
             self._console.print(HELP)

@@ -10,7 +10,7 @@ from clipgpt_retrieval.bulk.job import CAPTION, ENCODE, Job
 
 @pytest.fixture
 def encode_job(clipgpt_path, tmp_path) -> Job:
-    """Encodes `texts.txt` of the test's folder, 7 rows in a unit."""
+    """Encodes `texts.txt` of the test's folder, 7 rows in a shard."""
     return Job(
         task=ENCODE,
         source=str(tmp_path / "texts.txt"),
@@ -27,7 +27,7 @@ def encode_job(clipgpt_path, tmp_path) -> Job:
 
 @pytest.fixture
 def caption_job(encode_job, tmp_path) -> Job:
-    """Captions the folder `collection` of the test's folder, 7 rows in a unit."""
+    """Captions the folder `collection` of the test's folder, 7 rows in a shard."""
     return replace(
         encode_job, task=CAPTION, source=str(tmp_path / "collection"), column="embedding", settings=GENERATION
     )

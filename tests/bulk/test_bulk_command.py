@@ -162,7 +162,7 @@ def test_a_collection_that_is_none_is_told_in_a_sentence(files, sentence, clipgp
 
 def test_embeddings_of_another_clip_are_told_by_both_dimensions(clipgpt_path, tmp_path):
     np.save(tmp_path / "all.npy", np.ones((3, 5), np.float32))
-    with pytest.raises(DataError, match="embeddings of 5 numbers, this model takes 64"):
+    with pytest.raises(DataError, match="has dimension 5, expected 64"):
         caption(
             model=clipgpt_path,
             embeddings_folder=str(tmp_path / "all.npy"),

@@ -14,7 +14,7 @@ from bulk_helpers import contents, output, some_texts, write_lines
 from fsspec.implementations.memory import MemoryFileSystem
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
-from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.bulk.main import run_job
 from clipgpt_retrieval.errors import DataError
 
@@ -47,9 +47,9 @@ def test_what_a_killed_worker_left_is_not_in_what_the_job_leaves(encode_job):
     """Another worker did its part again; nobody would take the half-written file away."""
     write_lines(encode_job.source, some_texts(20))
 
-    def with_a_death(of_run: Run, units: list[Unit]) -> None:
+    def with_a_death(of_run: Run, shards: list[Shard]) -> None:
         (Path(encode_job.output_folder) / "metadata" / "metadata_00000_00001.parquet.0a1b2c3d.part").touch()
-        run(of_run, units)
+        run(of_run, shards)
 
     assert run_job(encode_job, with_a_death)["rows_done"] == 20
     assert not list(Path(encode_job.output_folder).rglob("*.part"))

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
-from clipgpt_retrieval.bulk.job import Run, Unit
+from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.bulk.lines_reader import LinesReader
 from clipgpt_retrieval.bulk.main import run_job
 from clipgpt_retrieval.bulk.worker import worker
-from clipgpt_retrieval.bulk.writer import UnitWriter
+from clipgpt_retrieval.bulk.writer import ShardWriter
 from clipgpt_retrieval.errors import ClipGptError, DataError, ModelError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
@@ -50,7 +50,7 @@ def test_texts_become_the_embeddings_that_the_engine_predicts(encode_job, clipgp
     write_lines(encode_job.source, texts)
     told = run_job(encode_job, run)
     embeddings, table = output(encode_job.output_folder)
-    assert told["rows_done"] == 30 and told["units_done"] == 5 and told["failed"] == []
+    assert told["rows_done"] == 30 and told["shards_done"] == 5 and told["failed"] == []
     assert table.column("caption").to_pylist() == texts
     assert table.column("input_row").to_pylist() == list(range(30))
     np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
@@ -127,17 +127,17 @@ def test_a_column_called_as_one_of_ours_is_kept_under_another_name(encode_job, t
     assert table.column("input_input_input_row").to_pylist() == list(rows["input_row"])
 
 
-def test_a_unit_without_a_text_does_not_fail_the_job(encode_job, tmp_path):
-    """An empty last line, alone in its unit, failed however often the command was given."""
+def test_a_shard_without_a_text_does_not_fail_the_job(encode_job, tmp_path):
+    """An empty last line, alone in its shard, failed however often the command was given."""
     lines = [*(json.dumps({"caption": text}) for text in some_texts(7)), "", '{"caption": null}']
     write_lines(str(tmp_path / "texts.jsonl"), lines)
     told = run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
     embeddings, table = output(encode_job.output_folder)
-    assert len(embeddings) == len(table) == 7 and told["rows_skipped"] == 2 and told["units_done"] == 2
+    assert len(embeddings) == len(table) == 7 and told["rows_skipped"] == 2 and told["shards_done"] == 2
 
 
 def test_objects_without_keys_are_handed_on_as_nothing(encode_job, tmp_path):
-    """Parquet has no type for them: a unit of them could be encoded but not written."""
+    """Parquet has no type for them: a shard of them could be encoded but not written."""
     lines = ['{"caption": "a dog", "tags": {}, "seen": [{}]}', '{"caption": "a cat", "tags": {}}']
     write_lines(str(tmp_path / "texts.jsonl"), lines)
     run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
@@ -145,7 +145,7 @@ def test_objects_without_keys_are_handed_on_as_nothing(encode_job, tmp_path):
 
 
 def test_half_an_emoji_costs_nothing_but_itself(encode_job, tmp_path):
-    """Scraped texts are cut anywhere: one such line took its whole unit with it, and the job could never end."""
+    """Scraped texts are cut anywhere: one such line took its whole shard with it, and the job could never end."""
     lines = [r'{"caption": "a cat \ud83d", "by": "x"}', r'{"caption": "a cow \ud83d\ude00", "by": "y \udc00"}']
     lines += [r'{"caption": "a dog", "tags": [{"\ud83d": "\ud83d"}]}']
     write_lines(str(tmp_path / "texts.jsonl"), lines)
@@ -168,7 +168,7 @@ def test_npy_folders_keep_their_metadata_and_gain_captions(caption_job, clipgpt)
     embeddings = npy_collection(Path(caption_job.source), [10, 15])
     told = run_job(caption_job, run)
     _, table = output(caption_job.output_folder)
-    assert told["units_done"] == 5
+    assert told["shards_done"] == 5
     assert table.column("url").to_pylist() == [f"http://example.org/{i}" for i in range(25)]
     assert table.column("clipgpt_caption").to_pylist() == clipgpt.caption(embeddings, max_new_tokens=6)
 
@@ -222,7 +222,7 @@ def test_parquet_columns_of_embeddings(caption_job, clipgpt, fixed):
 
 
 def test_a_row_without_an_embedding_keeps_its_place(caption_job):
-    """An image that could not be fetched has none: one such row failed the unit that it stood in, for ever."""
+    """An image that could not be fetched has none: one such row failed the shard that it stood in, for ever."""
     rows = [*unit_rows(4).tolist(), None, *unit_rows(4).tolist()]
     Path(caption_job.source).mkdir()
     pq.write_table(pa.table({"embedding": pa.array(rows)}), Path(caption_job.source) / "a.parquet")
@@ -282,7 +282,7 @@ def test_clip_retrieval_indexes_and_finds_what_was_encoded(encode_job, clipgpt, 
     assert index.ntotal == 60 and metadata["caption"].iloc[ids[0, 0]] == texts[41]
 
 
-def test_a_done_unit_is_not_done_again_and_a_lost_one_is(encode_job):
+def test_a_done_shard_is_not_done_again_and_a_lost_one_is(encode_job):
     write_lines(encode_job.source, some_texts(30))
     run_job(encode_job, run)
     whole = contents(encode_job.output_folder)
@@ -422,19 +422,19 @@ def test_a_worker_leaves_its_statistics(encode_job):
     assert 0 < spent <= stats["end_time"] - stats["start_time"] + 0.01
 
 
-def test_a_unit_that_fails_is_tried_again(encode_job, monkeypatch):
+def test_a_shard_that_fails_is_tried_again(encode_job, monkeypatch):
     write_lines(encode_job.source, some_texts(20))
-    flush, failures = UnitWriter.flush, iter([True, False, True, True, False])
+    flush, failures = ShardWriter.flush, iter([True, False, True, True, False])
 
-    def flaky(writer: UnitWriter) -> None:
+    def flaky(writer: ShardWriter) -> None:
         if next(failures, False):
             raise ConnectionError("reset by peer")
         flush(writer)
 
-    monkeypatch.setattr(UnitWriter, "flush", flaky)
+    monkeypatch.setattr(ShardWriter, "flush", flaky)
     with pytest.raises(DataError, match="reset by peer"):
         run_job(encode_job, run)
-    assert [one["unit"] for one in report(encode_job.output_folder)["failed"]] == ["00000_00001"]
+    assert [one["shard"] for one in report(encode_job.output_folder)["failed"]] == ["00000_00001"]
     assert run_job(encode_job, run)["rows_done"] == 20
 
 
@@ -444,15 +444,15 @@ def test_a_unit_that_fails_is_tried_again(encode_job, monkeypatch):
     st.integers(1, 9),
     st.booleans(),
 )
-def test_lines_are_cut_into_units_without_loss(lines, size, closed):
+def test_lines_are_cut_into_shards_without_loss(lines, size, closed):
     fs = fsspec.filesystem("memory")
     raw = "\n".join(lines) + ("\n" if closed and lines else "")
     fs.pipe_file("/lines.txt", raw.encode())
     reader = LinesReader(fs, ["/lines.txt"])
-    units = [Unit("x", "/lines.txt", s.start, s.stop, s.byte_range) for s in reader.spans("/lines.txt", size)]
-    read = [text for unit in units for text in reader.read(unit).values]
+    shards = [Shard("x", "/lines.txt", s.start, s.stop, s.byte_range) for s in reader.spans("/lines.txt", size)]
+    read = [text for shard in shards for text in reader.read(shard).values]
     assert read == (raw.removesuffix("\n").split("\n") if raw else [])
-    assert all(len(unit) == size for unit in units[:-1])
+    assert all(len(shard) == size for shard in shards[:-1])
 
 
 def test_a_worker_refuses_a_model_that_is_not_the_drivers(encode_job):

@@ -16,7 +16,7 @@ from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.findings import _quotas
-from clipgpt_retrieval.explore.layout import positions
+from clipgpt_retrieval.explore.layout import map_coordinates
 from clipgpt_retrieval.explore.outline import Outline
 from clipgpt_retrieval.index.items import Items, unit_rows
 from clipgpt_retrieval.index.source import open_index
@@ -145,7 +145,7 @@ def test_an_index_with_a_row_of_no_numbers_is_named_with_the_row(vectors, tmp_pa
 
 
 def test_a_row_of_no_numbers_that_is_in_no_list_does_not_end_the_process(vectors, tmp_path):
-    """A place beyond the lists was read, in memory that is not the index's."""
+    """A position beyond the lists was read, in memory that is not the index's."""
     clusters = outline_with_a_broken_row(vectors, "IVF3,Flat", tmp_path)["clusters"]
     assert len(clusters) == THINGS and 5 not in {i for cluster in clusters for i in cluster["example_ids"]}
 
@@ -296,8 +296,8 @@ def test_centres_that_are_alike_stand_together_on_the_map(size):
     random = np.random.default_rng(0)
     groups = np.arange(size) % 3
     centres = unit_rows(random.normal(size=(3, 64))[groups] + 0.4 * random.normal(size=(size, 64)))
-    places = positions(centres.astype(np.float32))
-    assert places.min() == 0 and places.max() == 1
-    apart = np.linalg.norm(places[:, None] - places, axis=-1) + 9 * np.eye(size)  # [n, n]
+    coordinates = map_coordinates(centres.astype(np.float32))
+    assert coordinates.min() == 0 and coordinates.max() == 1
+    apart = np.linalg.norm(coordinates[:, None] - coordinates, axis=-1) + 9 * np.eye(size)  # [n, n]
     if size > 3:
         assert (groups[apart.argmin(1)] == groups).mean() > 0.95
