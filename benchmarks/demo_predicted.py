@@ -1,6 +1,6 @@
 """What captions said of predictions do for what a query is understood as, and for captions of images.
 
-The demo's CLIP-GPT goes on learning for 300 steps from 12,000 fresh scenes, without ``--predicted_share`` and with it.
+The demo's CLIP-GPT is trained for 300 more steps on 12,000 new scenes, with and without ``--self_conditioning_prob``.
 Prints, for the gallery's captions and for few words such as people type, how often the caption of the predicted image
 embedding names all that was asked for and how often something that nobody asked for; and how often captions of the
 gallery's own embeddings name every thing with the right number. ``as it ships`` is the model before, which has learned
@@ -40,7 +40,7 @@ def main(folder: Path) -> None:
     table = Table(title="The caption of what is predicted for a query, and captions of images, in %")
     for name in ("", "asked for", "all of it is named", "something else is named", "images: all named, all counted"):
         table.add_column(name)
-    models = {"as it ships": "demo"} | {f"predicted_share {share}": trained(folder, share) for share in SHARES}
+    models = {"as it ships": "demo"} | {f"self_conditioning_prob {share}": trained(folder, share) for share in SHARES}
     for name, path in models.items():
         engine = cg.load(path, device="cpu")
         said = engine.caption(embeddings)
@@ -85,8 +85,8 @@ def trained(folder: Path, share: float) -> str:
             batch_size=64,
             learning_rate=4e-4,
             hard_negatives=3,
-            say=PLAIN_CAPTION,
-            predicted_share=share,
+            caption_targets=PLAIN_CAPTION,
+            self_conditioning_prob=share,
             bf16=True,
             device="cpu",
             seed=SEED,

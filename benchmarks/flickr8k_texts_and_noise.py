@@ -62,7 +62,7 @@ def train_one(folder: Path, name: str) -> None:
         steps=STEPS,
         batch_size=BATCH,
         learning_rate=LEARNING_RATE,
-        measure_every=STEPS // 2,
+        eval_every=STEPS // 2,
         device="cpu",
         seed=SEED,
         **MODELS[name],

@@ -93,7 +93,7 @@ def ours() -> list[float]:
     from clipgpt_retrieval.training.collate import Collator
     from clipgpt_retrieval.training.distributed import Distributed
     from clipgpt_retrieval.training.recipes import recipe_named
-    from clipgpt_retrieval.training.run import LIKE_LENGTH
+    from clipgpt_retrieval.training.run import LENGTH_BUCKETING
     from clipgpt_retrieval.training.train_step import TrainStep
     from clipgpt_retrieval.training.trainer import new_optimizer
 
@@ -106,7 +106,7 @@ def ours() -> list[float]:
     optimizer = new_optimizer(network, recipe)
     lessons = TrainingData(Mixture([Shuffled(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
     collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
-    maker = BatchBuilder(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, LIKE_LENGTH, 0, Distributed())
+    maker = BatchBuilder(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, LENGTH_BUCKETING, 0, Distributed())
     learner = TrainStep(network, recipe, Distributed(), 0)
 
     def step(number: int) -> None:

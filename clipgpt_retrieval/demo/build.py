@@ -46,7 +46,7 @@ BATCH = 64
 LEARNING_RATE = 1.2e-3
 INTERLEAVED_WEIGHT = 0.5
 HARD_NEGATIVES = 8
-PREDICTED_SHARE = 0.2
+SELF_CONDITIONING_PROB = 0.2
 EMBEDDING_NORM = 16.0
 """A unit embedding's numbers are so small that clip_in would learn more slowly than all else."""
 
@@ -219,7 +219,7 @@ def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
             interleaved=str(lessons / INTERLEAVED),
             interleaved_weight=INTERLEAVED_WEIGHT,
             hard_negatives=HARD_NEGATIVES,
-            predicted_share=PREDICTED_SHARE,
+            self_conditioning_prob=SELF_CONDITIONING_PROB,
         )
     if read_config(str(output)).get("min_similarity") is None:
         # On held-out lessons: the gallery is to be measured on, not to be chosen by.
@@ -239,10 +239,10 @@ def _train(lessons: Path, output: Path, backbone: Path, recipe: dict[str, Any], 
         backbone=str(backbone),
         clip_model=f"open_clip:{clip.ARCHITECTURE}",
         validation_fraction=0.03,
-        say=PLAIN_CAPTION,
+        caption_targets=PLAIN_CAPTION,
         batch_size=BATCH,
         learning_rate=LEARNING_RATE,
-        measure_every=recipe["steps"],
+        eval_every=recipe["steps"],
         bf16=True,
         seed=SEED,
         **settings,

@@ -101,10 +101,10 @@ class BatchBuilder:
         batch_size: images in a step, over all ranks.
         noise: standard deviation of the noise on the embeddings that are captioned.
         micro_batch: the most sequences that are held in memory at once on one rank.
-        like_length: sequences in a batch of like length, where they are held at once anyway.
+        length_bucketing: sequences in a batch of like length, where they are held at once anyway.
         seed: of the draws.
         distributed: the processes that share a step.
-        predicted_share: of the captions, are said of what the network predicts for them instead of their images.
+        self_conditioning_prob: of the captions, are said of what the network predicts for them instead of their images.
     """
 
     lessons: TrainingData
@@ -113,10 +113,10 @@ class BatchBuilder:
     batch_size: int
     noise: float
     micro_batch: int
-    like_length: int
+    length_bucketing: int
     seed: int
     distributed: Distributed
-    predicted_share: float = 0.0
+    self_conditioning_prob: float = 0.0
 
     def make(self, number: int) -> StepBatch:
         """The part of this rank of the step of that number.
@@ -177,7 +177,7 @@ class BatchBuilder:
 
     def _understood(self, images: int, random: np.random.Generator) -> list[int | None]:
         """For each image its query, which has the same number, where the caption is to be said of the prediction."""
-        drawn = random.random(images) < self.predicted_share
+        drawn = random.random(images) < self.self_conditioning_prob
         return [image if drawn[image] else None for image in range(images)]
 
     def _near_misses(self, images: list[np.ndarray]) -> list[np.ndarray]:
@@ -219,7 +219,7 @@ class BatchBuilder:
 
     def _batches(self, rows: list[Row], length: Callable[[Row], int]) -> list[list[Row]]:
         """The rows of this rank in parts of like length, as padding costs like text."""
-        own, size = sorted(self.distributed.shard(rows), key=length), min(self.micro_batch, self.like_length)
+        own, size = sorted(self.distributed.shard(rows), key=length), min(self.micro_batch, self.length_bucketing)
         return [own[start : start + size] for start in range(0, len(own), size)]
 
 

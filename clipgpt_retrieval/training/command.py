@@ -15,7 +15,7 @@ def train(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     captions: str | None = None,
-    say: str | None = None,
+    caption_targets: str | None = None,
     stream: bool = False,
     cache_gb: float = 20.0,
     weights: float | list[float] | None = None,
@@ -24,13 +24,13 @@ def train(
     texts: str | None = None,
     texts_weight: float = 0.5,
     hard_negatives: int = 0,
-    predicted_share: float = 0.0,
+    self_conditioning_prob: float = 0.0,
     embedding_noise: float | None = None,
     micro_batch: int | None = None,
     bf16: bool = False,
     compile: bool = False,
     device: str = "auto",
-    measure_every: int | None = None,
+    eval_every: int | None = None,
     save_every: int | None = None,
     keep: str = "last",
     wandb: str | None = None,
@@ -54,8 +54,8 @@ def train(
         batch_size: images in a step, instead of the recipe's.
         learning_rate: of the optimiser, instead of the recipe's.
         captions: captions_train2017.json of COCO or a split file of Karpathy's, joined to the folder by file name.
-        say: column of the metadata with what to say of an image, such as synthetic captions, where its captions (alt
-            texts, say) are what it is to be found by.
+        caption_targets: column of the metadata with the captions to generate, such as synthetic captions, where the
+            folder's captions (alt texts, for example) are only the queries.
         stream: read a window at a time, for collections larger than the memory.
         cache_gb: local disk that copies of a streamed remote folder's files may take, in gigabytes; 0: no copies.
         weights: how much of a step comes of each folder, such as 3,1.
@@ -65,15 +65,15 @@ def train(
         texts: file of captions without images, a line each: the language is learned from them too.
         texts_weight: how many of these captions a step has for each of its images.
         hard_negatives: how many of the images most like it each image's query is told from, beside the step's own.
-        predicted_share: share of the captions that are said of what the model predicts for them, so that what a query
-            was understood as fills in less that nobody said.
+        self_conditioning_prob: share of the captions that are generated from the model's own predictions instead of
+            their images, so that reading back a query adds less that it does not contain.
         embedding_noise: noise on the embeddings that are captioned, as a share of their spread, for captions from a
             compressed index.
         micro_batch: the most sequences in memory at once; the loss stays that of the whole batch.
         bf16: compute in bfloat16, which most GPUs and newer CPUs do faster; one without it stays with float32.
         compile: compile the backbone with torch.compile, which takes a minute or more at first; needs a C++ compiler.
         device: auto, cpu, cuda or mps.
-        measure_every: steps between two measurements, instead of a fifth of the run.
+        eval_every: steps between two measurements, instead of a fifth of the run.
         save_every: steps between two checkpoints, instead of a fifth of the run and at most 500.
         keep: last or best: which weights become the model.
         wandb: project of Weights & Biases to show the run in, beside TensorBoard.

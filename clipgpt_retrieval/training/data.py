@@ -162,7 +162,7 @@ def read_data(settings: TrainOptions) -> Datasets:
     data = (
         _streamed(folders, captions, split, settings)
         if settings.stream
-        else _in_memory(folders, captions, split, settings.say)
+        else _in_memory(folders, captions, split, settings.caption_targets)
     )
     if settings.interleaved is None:
         return data
@@ -186,7 +186,9 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, s
 
 def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, settings: TrainOptions) -> Datasets:
     most_bytes = round(settings.cache_gb * 1e9)
-    parts = [FolderWindows(FolderReader(folder, captions, most_bytes, settings.say), split) for folder in folders]
+    parts = [
+        FolderWindows(FolderReader(folder, captions, most_bytes, settings.caption_targets), split) for folder in folders
+    ]
     in_memory: list[Pairs] = []
     measured: list[Pairs] = []
     for part in parts:

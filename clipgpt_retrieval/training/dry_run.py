@@ -55,7 +55,11 @@ def _found(run: Run) -> list[str]:
         f"embeddings of {data.clip_dim} numbers, of norm {data.in_memory.embedding_norm:.2f} as they lie there",
         *([f"{len(data.interleaved)} interleaved queries for an image"] if data.interleaved else []),
         *([f"{len(data.answered)} interleaved queries for a text"] if data.answered else []),
-        *([f"column {run.settings.say} is what is said of an image"] if run.settings.say else []),
+        *(
+            [f"column {run.settings.caption_targets} is what is said of an image"]
+            if run.settings.caption_targets
+            else []
+        ),
         *([f"texts of {run.settings.texts}"] if run.settings.texts else []),
         f"recipe {recipe.name}: {recipe.summary}",
         f"{recipe.steps} steps of {recipe.batch_size}, a model of {parameters / 1e6:.0f} million parameters on "

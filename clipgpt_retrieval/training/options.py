@@ -40,8 +40,8 @@ class TrainOptions:
         learning_rate: instead of the recipe's.
         captions: COCO's captions or a split file of Karpathy's instead of the metadata's captions, joined by file name;
             the file's split then replaces ``validation_fraction``.
-        say: column of the metadata with what is to be said of an image, one text or several, where that is not what it
-            is to be found by; a row without is said as its captions.
+        caption_targets: column of the metadata with the captions to generate, one text or several, where the captions
+            are only the queries; a row without any takes its captions.
         stream: read the folders a window at a time, so that memory does not grow with them.
         cache_gb: gigabytes of local disk that copies of a streamed remote folder's files may take; 0: none are made.
         weights: how much of a step comes of each folder; by default as much as it has of all images.
@@ -51,14 +51,14 @@ class TrainOptions:
         texts: a file of captions without images, a line each, from which the language is learned.
         texts_weight: how many of them in a step for each image of it.
         hard_negatives: nearest other images that each image's query is told from, beside the step's own.
-        predicted_share: share of a step's captions that are said of what the network predicts for them, instead of
-            their images: what a query was understood as then fills in less that nobody said.
+        self_conditioning_prob: share of a step's captions that are generated from what the model predicts for them,
+            instead of their images, so that reading back a query adds less that it does not contain.
         embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
         micro_batch: the most sequences in memory at once; the loss is that of the whole batch.
         bf16: compute in bfloat16 under autocast where the device has it; the weights stay float32.
         compile: compile the backbone, which takes a minute or more at first.
         device: ``"auto"`` or a torch device.
-        measure_every: steps between two measurements, instead of a fifth of the run.
+        eval_every: steps between two measurements, instead of a fifth of the run.
         save_every: steps between two checkpoints, instead of a fifth of the run or 500.
         keep: ``"last"`` or ``"best"``: which weights become the model.
         wandb: a project of Weights & Biases to show the run in.
@@ -76,7 +76,7 @@ class TrainOptions:
     batch_size: int | None = None
     learning_rate: float | None = None
     captions: str | None = None
-    say: str | None = None
+    caption_targets: str | None = None
     stream: bool = False
     cache_gb: float = CACHE_GB
     weights: float | Sequence[float] | None = None
@@ -85,13 +85,13 @@ class TrainOptions:
     texts: str | None = None
     texts_weight: float = 0.5
     hard_negatives: int = 0
-    predicted_share: float = 0.0
+    self_conditioning_prob: float = 0.0
     embedding_noise: float | None = None
     micro_batch: int | None = None
     bf16: bool = False
     compile: bool = False
     device: str = "auto"
-    measure_every: int | None = None
+    eval_every: int | None = None
     save_every: int | None = None
     keep: str = "last"
     wandb: str | None = None
@@ -121,7 +121,7 @@ class TrainOptions:
         """
         recipe = self.chosen_recipe()
         counts = {"steps": recipe.steps, "batch_size": recipe.batch_size}
-        counts |= {name: getattr(self, name) for name in ("micro_batch", "measure_every", "save_every")}
+        counts |= {name: getattr(self, name) for name in ("micro_batch", "eval_every", "save_every")}
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise InputError(name, f"is {count}, it must be at least 1")
@@ -143,16 +143,16 @@ class TrainOptions:
                 "hard_negatives",
                 "are looked up in memory for a recipe such as default: leave out --stream, or the flag",
             )
-        if not 0 <= self.predicted_share <= 1:
-            raise InputError("predicted_share", f"is {self.predicted_share}, it must be between 0 and 1")
-        if self.predicted_share and (recipe.tasks != "both" or recipe.freeze_backbone):
+        if not 0 <= self.self_conditioning_prob <= 1:
+            raise InputError("self_conditioning_prob", f"is {self.self_conditioning_prob}, it must be between 0 and 1")
+        if self.self_conditioning_prob and (recipe.tasks != "both" or recipe.freeze_backbone):
             raise InputError(
-                "predicted_share",
+                "self_conditioning_prob",
                 f"is not for the recipe {recipe.name}, which does not encode what it captions: take the recipe default",
             )
-        if self.say is not None and recipe.freeze_backbone:
+        if self.caption_targets is not None and recipe.freeze_backbone:
             raise InputError(
-                "say",
+                "caption_targets",
                 f"is not for the recipe {recipe.name}, which captions by the captions that it keeps the states of",
             )
         if self.stream and recipe.freeze_backbone:
@@ -193,7 +193,7 @@ class TrainOptions:
     def rhythm(self, steps: int) -> tuple[int, int]:
         """Steps between two measurements, and between two checkpoints, of a run of so many."""
         part = max(1, steps // CHECKPOINTS)
-        return self.measure_every or part, self.save_every or min(part, SAVED_EVERY)
+        return self.eval_every or part, self.save_every or min(part, SAVED_EVERY)
 
     def record(self, recipe: Recipe) -> dict[str, Any]:
         """What decides the result, as JSON has it, with the recipe as it was chosen."""

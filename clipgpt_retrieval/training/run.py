@@ -26,7 +26,7 @@ from clipgpt_retrieval.training.validation import validation_figures
 FIRST_BETA = 0.3
 """Where the image embedding lies along the query's direction while training; fitted at the end."""
 
-LIKE_LENGTH = 64
+LENGTH_BUCKETING = 64
 """Sequences of like length that go through the network together on a CPU."""
 
 
@@ -103,10 +103,10 @@ class Run:
             noise=recipe.embedding_noise * data.spread,
             micro_batch=micro_batch,
             # A CPU gains by every token of padding less; a GPU would be busy with starting small products.
-            like_length=LIKE_LENGTH if self.network.device.type == "cpu" else micro_batch,
+            length_bucketing=LENGTH_BUCKETING if self.network.device.type == "cpu" else micro_batch,
             seed=settings.seed,
             distributed=self.distributed,
-            predicted_share=settings.predicted_share,
+            self_conditioning_prob=settings.self_conditioning_prob,
         )
 
     def learner(self) -> TrainStep:

@@ -70,12 +70,12 @@ class Intervals:
     """How often a run is measured and saved, in steps, and where it is shown.
 
     Attributes:
-        measure_every: steps between two measurements.
+        eval_every: steps between two measurements.
         save_every: steps between two checkpoints.
         wandb: a project of Weights & Biases, or None.
     """
 
-    measure_every: int
+    eval_every: int
     save_every: int
     wandb: str | None = None
 
@@ -132,7 +132,7 @@ def fit(
         if display is None:
             continue
         display.step(progress.step, losses, mean, schedule.get_last_lr()[0])
-        if _due(progress.step, rhythm.measure_every, recipe.steps):
+        if _due(progress.step, rhythm.eval_every, recipe.steps):
             progress.figures = measure()
             network.train()
             display.measured(progress.step, progress.figures)

@@ -33,7 +33,7 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
         4,
         0,
         Distributed(),
-        predicted_share=share,
+        self_conditioning_prob=share,
     )
     said = []
     network.register_forward_pre_hook(lambda _, __, given: said.append(given.get("caption")), with_kwargs=True)
@@ -55,5 +55,5 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
     [(1.5, "default", "between 0 and 1"), (0.5, "clipcap", "does not encode"), (0.5, "frozen", "does not encode")],
 )
 def test_a_share_that_cannot_be_is_refused(collection, tmp_path, share, recipe, told):
-    with pytest.raises(InputError, match=f"predicted_share.*{told}"):
-        train(str(collection), str(tmp_path / "model"), recipe=recipe, predicted_share=share)
+    with pytest.raises(InputError, match=f"self_conditioning_prob.*{told}"):
+        train(str(collection), str(tmp_path / "model"), recipe=recipe, self_conditioning_prob=share)

@@ -53,7 +53,9 @@ def test_without_a_column_the_captions_are_said(recaptioned):
 @pytest.mark.parametrize("stream", [False, True])
 def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
     network, words = load(clipgpt_path)
-    data = read_data(TrainOptions(recaptioned, "model", say="recaption", stream=stream, validation_fraction=0.2))
+    data = read_data(
+        TrainOptions(recaptioned, "model", caption_targets="recaption", stream=stream, validation_fraction=0.2)
+    )
     images = Mixture([Shuffled(part, 0) for part in data.parts], [1.0], 0)
     collator = Collator(SequenceFormat(words, network.config), encode_text_loss=True)
     step = BatchBuilder(TrainingData(images), collator, "both", COUNT, 0.0, 100, 4, 0, Distributed()).make(0)
@@ -69,7 +71,7 @@ def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, r
 
 def test_what_the_column_says_decides_what_a_run_is(recaptioned):
     """A run that goes on with other texts than it began with would mix two lessons."""
-    keys = {read_data(TrainOptions(recaptioned, "m", say=say)).captions_key for say in (None, "recaption")}
+    keys = {read_data(TrainOptions(recaptioned, "m", caption_targets=say)).captions_key for say in (None, "recaption")}
     assert len(keys) == 2
 
 
@@ -83,7 +85,8 @@ def test_the_held_out_loss_is_of_what_is_to_be_said(recaptioned, collection, tmp
     }
     given |= {"validation_fraction": 0.2, "device": "cpu"}
     losses = [
-        train(recaptioned, str(tmp_path / str(say)), say=say, **given)["caption_loss"] for say in (None, "recaption")
+        train(recaptioned, str(tmp_path / str(say)), caption_targets=say, **given)["caption_loss"]
+        for say in (None, "recaption")
     ]
     assert abs(losses[0] - losses[1]) > 0.01
 
@@ -93,7 +96,7 @@ def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
     shown = dry_run(
         embeddings_folder=recaptioned,
         output_folder=str(tmp_path / "model"),
-        say="recaption",
+        caption_targets="recaption",
         validation_fraction=0.2,
         **given,
     )
@@ -110,5 +113,5 @@ def test_a_column_that_is_not_there_is_named(recaptioned):
 
 
 def test_the_frozen_recipe_refuses_a_column_that_it_would_not_read(recaptioned, tmp_path):
-    with pytest.raises(InputError, match="say"):
-        train(recaptioned, str(tmp_path / "model"), recipe="frozen", say="recaption")
+    with pytest.raises(InputError, match="caption_targets"):
+        train(recaptioned, str(tmp_path / "model"), recipe="frozen", caption_targets="recaption")

@@ -38,7 +38,7 @@ def one_step(
     distributed: Distributed,
     dropout: float = 0.0,
     compiled: bool = False,
-    like_length: int = 100,
+    length_bucketing: int = 100,
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Losses and gradients of one step of a model in random order of everything."""
     network, words = load(model)
@@ -58,7 +58,9 @@ def one_step(
     sequences = load_sequences(network, words)
     collator = Collator(sequences, chosen.encode_text_loss)
     share = 0.4 if chosen.tasks == "both" else 0.0
-    maker = BatchBuilder(lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, like_length, 3, distributed, share)
+    maker = BatchBuilder(
+        lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, length_bucketing, 3, distributed, share
+    )
     losses = TrainStep(network, chosen, distributed, 3).learn(5, maker.make(5))
     return losses, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
 
@@ -113,7 +115,7 @@ def test_micro_batches_learn_what_the_whole_batch_learns(given, recipe):
 def test_batches_of_like_length_learn_what_the_whole_batch_learns(given, recipe):
     assert_same(
         one_step(*given[recipe], recipe, 100, Distributed()),
-        one_step(*given[recipe], recipe, 100, Distributed(), like_length=4),
+        one_step(*given[recipe], recipe, 100, Distributed(), length_bucketing=4),
     )
 
 

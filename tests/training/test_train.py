@@ -112,7 +112,7 @@ def test_a_run_leaves_its_record_and_nothing_else(trained):
 def test_under_torchrun_two_processes_train_and_save_one_model(collection, tmp_path):
     """What a machine of several GPUs is told to run: all that one process does beside the steps, once, by the first."""
     folder = tmp_path / "model"
-    flags = {"steps": 2, "batch_size": 8, "measure_every": 1, "save_every": 1, "keep": "best", **scratch(collection)}
+    flags = {"steps": 2, "batch_size": 8, "eval_every": 1, "save_every": 1, "keep": "best", **scratch(collection)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["-m", "clipgpt_retrieval.cli", "train", str(collection), str(folder)]
     command += [str(part) for name, value in flags.items() for part in (f"--{name}", value)]

@@ -64,7 +64,7 @@ def flags(collection: Path, output: Path, **further: object) -> list[str]:
         "steps": STEPS,
         "batch_size": 8,
         "save_every": 2,
-        "measure_every": 4,
+        "eval_every": 4,
         "embedding_noise": 0.1,
         **further,
     }
@@ -194,7 +194,7 @@ def test_a_stream_of_other_captions_begins_a_run_of_its_own(collection, tmp_path
 def test_the_best_weights_can_be_kept(collection, tmp_path, rises, steps, learning_rate, every):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    settings = {"keep": "best", "steps": steps, "learning_rate": learning_rate, "measure_every": every}
+    settings = {"keep": "best", "steps": steps, "learning_rate": learning_rate, "eval_every": every}
     ended = run(UNHARMED, flags(collection, tmp_path / "model", batch_size=64, **settings))
     assert ended.returncode == 0, ended.stderr
     events = EventAccumulator(str(tmp_path / "model" / "tensorboard")).Reload()
