@@ -30,7 +30,7 @@ from clipgpt_retrieval.demo.words import (
     shows_all_that_is_said,
     shows_what_it_names,
 )
-from clipgpt_retrieval.evaluation.clip_text import ClipText
+from clipgpt_retrieval.engine.text_tower import TextTower
 
 WEIGHTS = np.linspace(0, 1, 11)
 PARAPHRASES = (
@@ -99,7 +99,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def clip_text_embeddings(texts: list[str]) -> np.ndarray:
     """The demo's CLIP text tower, float32 ``[n, d]``, unit norm."""
-    return ClipText(cg.demo.clip_model(), "cpu").encode(texts)
+    return TextTower(cg.demo.clip_model(), "cpu").encode(texts)
 
 
 def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:

@@ -18,8 +18,8 @@ from clipgpt_retrieval.back.batched_engine import BatchedEngine
 from clipgpt_retrieval.back.batching import Batcher
 from clipgpt_retrieval.back.options import BackOptions, check_weight
 from clipgpt_retrieval.back.result_cache import ResultCache
-from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 from clipgpt_retrieval.errors import DataError, InputError, ModelError, NotFoundError
 from clipgpt_retrieval.index.items import Items
 

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from clipgpt_retrieval.clip_loading import models_in_evaluation_mode
 from clipgpt_retrieval.demo.captions import captions
 from clipgpt_retrieval.demo.edits import random_edit
 from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import LEARNED, SHOWN, Mix, Scene, random_scene
+from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 
 EDITS_OF_EACH = 3
 IMAGE_SIZE = 224

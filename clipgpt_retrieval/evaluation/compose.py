@@ -6,7 +6,7 @@ import numpy as np
 
 from clipgpt_retrieval.data.interleaved import ImageSegment, Interleaved, TextSegment
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.evaluation.clip_text import ClipText
+from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.metrics.retrieval import scores
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure, ImageBootstrap
 
@@ -28,7 +28,7 @@ class Compose:
     against_text: Comparison
 
 
-def measure_compose(interleaved: Interleaved, engine: ClipGpt, clip: ClipText | None, seed: int) -> Compose:
+def measure_compose(interleaved: Interleaved, engine: ClipGpt, clip: TextTower | None, seed: int) -> Compose:
     """R@k of interleaved queries, beside their text alone, their images alone, and the sum of both in CLIP.
 
     Args:

@@ -6,8 +6,8 @@ import numpy as np
 from tqdm import tqdm
 
 from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.evaluation.clip_text import ClipText
 from clipgpt_retrieval.evaluation.collection import Collection, text_embeddings
 from clipgpt_retrieval.training.collate import Collator
 
@@ -45,7 +45,7 @@ class Encoded:
     clip: ClipQueries | None
 
 
-def encode_queries(engine: ClipGpt, collection: Collection, clip: ClipText | None, clip_model: str | None) -> Encoded:
+def encode_queries(engine: ClipGpt, collection: Collection, clip: TextTower | None, clip_model: str | None) -> Encoded:
     """Encodes every caption by CLIP-GPT, and by CLIP: ``clip`` where one is given, else from ``text_emb/``.
 
     Both cut what is longer than their context.
@@ -64,7 +64,7 @@ def encode_queries(engine: ClipGpt, collection: Collection, clip: ClipText | Non
     return Encoded(query, image, _clip_queries(collection, clip, clip_model))
 
 
-def _clip_queries(collection: Collection, clip: ClipText | None, clip_model: str | None) -> ClipQueries | None:
+def _clip_queries(collection: Collection, clip: TextTower | None, clip_model: str | None) -> ClipQueries | None:
     if clip is not None:
         embeddings = clip.encode(collection.texts)
         _check_dimension(embeddings, collection, "clip_model", f"{clip_model} makes")

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 
 from clipgpt_retrieval.data.interleaved import Interleaved, read_interleaved
 from clipgpt_retrieval.engine import ClipGpt, load
+from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
 from clipgpt_retrieval.evaluation.captions import caption_images
-from clipgpt_retrieval.evaluation.clip_text import ClipText
 from clipgpt_retrieval.evaluation.collection import Collection, read_collection
 from clipgpt_retrieval.evaluation.compose import Compose, measure_compose
 from clipgpt_retrieval.evaluation.encoders import encode_queries
@@ -87,7 +87,7 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
     interleaved = read_interleaved(settings.interleaved, collection.pairs) if settings.interleaved else None
     if settings.index:
         check_index(settings.index, collection)
-    clip = ClipText(settings.clip_model, str(engine.device)) if settings.clip_model else None
+    clip = TextTower(settings.clip_model, str(engine.device)) if settings.clip_model else None
     limit = settings.caption_images
     evidence = Evidence(
         model=model,
@@ -132,7 +132,7 @@ def _check(engine: ClipGpt, collection: Collection, model: str) -> None:
         )
 
 
-def _compose(interleaved: Interleaved | None, engine: ClipGpt, clip: ClipText | None, seed: int) -> Compose | LeftOut:
+def _compose(interleaved: Interleaved | None, engine: ClipGpt, clip: TextTower | None, seed: int) -> Compose | LeftOut:
     if interleaved is None:
         return LeftOut("interleaved queries", "no --interleaved was given")
     if not len(interleaved):

@@ -40,9 +40,9 @@ def test_figures_are_those_of_a_search_without_the_source(interleaved, clipgpt):
 
 
 def test_clip_adds_image_and_text(interleaved, clipgpt, clip_model):
-    from clipgpt_retrieval.evaluation.clip_text import ClipText
+    from clipgpt_retrieval.engine.text_tower import TextTower
 
-    clip = ClipText(clip_model, "cpu")
+    clip = TextTower(clip_model, "cpu")
     found = measure_compose(interleaved, clipgpt, clip, seed=0)
     text = clip.encode(["but at night"])[0]
     gallery = interleaved.pairs.embeddings
