@@ -268,15 +268,15 @@ def check_dimensions(model_dim: int, index_dim: int) -> Finding:
 
 def _check_metadata(folder: Path, num_items: int) -> Iterator[Finding]:
     """Whether the parquet files beside an index have a row for each item."""
-    import pyarrow.parquet as pq
+    from clipgpt_retrieval.index.metadata import find_metadata
 
-    files = sorted((folder / "metadata").glob("*.parquet"))
-    if not files and not any(folder.glob("metadata*.hdf5")) and not any(folder.glob("metadata/*.arrow")):
+    files = find_metadata(folder)
+    if not files:
         message = f"there are none in {folder}, and back does not start without"
         yield Finding("wrong", "metadata", message, "copy the folder metadata of the embeddings beside the index")
-    if not files:  # rows of hdf5 and arrow are not counted
+    rows = files.num_rows
+    if rows is None:  # rows of hdf5 and arrow are not counted
         return
-    rows = sum(pq.read_metadata(file).num_rows for file in files)
     if rows == num_items:
         yield Finding("ok", "metadata", f"{rows:,} rows, one for each item")
     else:

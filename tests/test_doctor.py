@@ -68,7 +68,7 @@ def test_what_is_not_there_is_named(tmp_path):
     [model] = wrong(report(model=str(tmp_path / "nothing")))
     assert "nothing does not exist: give a directory" in model
     [index] = wrong(report(index=str(tmp_path)))
-    assert f"{tmp_path} is no index" in index
+    assert f"{tmp_path} is not an index" in index
 
 
 def test_weights_cut_short_are_found_before_the_back_end_starts(clipgpt_path, tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
 from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.metadata import REORDERED_FILE
 
 
 class IndexReader:
@@ -57,7 +58,7 @@ class IndexReader:
         for file in self.fs.ls(self._root, detail=False):
             name = Path(file).name
             # This file marks an index whose ids are positions in its lists; its content is not needed.
-            if name == "metadata_reordered.hdf5":
+            if name == REORDERED_FILE:
                 (Path(folder) / name).touch()
             elif self.fs.isfile(file):
                 self.fs.get_file(file, str(Path(folder) / name))

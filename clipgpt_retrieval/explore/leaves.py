@@ -5,7 +5,8 @@ from typing import Any, Protocol
 import faiss
 import numpy as np
 
-from clipgpt_retrieval.index.items import InvertedLists, Items, unit_rows
+from clipgpt_retrieval.index.inverted_lists import InvertedLists
+from clipgpt_retrieval.index.items import Items, unit_rows
 
 SAMPLE_SIZE = 50_000
 """The most items that are read to cluster an index whose inverted lists do not suffice."""
@@ -45,7 +46,7 @@ class ListLeaves:
 
     def members(self, leaves: np.ndarray, count: int) -> np.ndarray:
         """See `Leaves`."""
-        return unit_rows(self._lists.read_places(self._lists.places_of(leaves, count)))
+        return unit_rows(self._lists.vectors_at(self._lists.spread_positions(leaves, count)))
 
     def nearest(self, leaves: np.ndarray, centre: np.ndarray, count: int) -> list[int]:
         """See `Leaves`; of a cluster of many lists the ones nearest to its centre are searched."""
@@ -55,7 +56,7 @@ class ListLeaves:
 
     def some_ids(self, leaves: np.ndarray, count: int) -> np.ndarray:
         """See `Leaves`."""
-        return self._lists.ids_at(self._lists.places_of(leaves, count))
+        return self._lists.ids_at(self._lists.spread_positions(leaves, count))
 
 
 class SampledLeaves:

@@ -1,1 +1,1 @@
-"""Items of an index: their embeddings and metadata, whatever kind of index holds them."""
+"""Items of an index: their embeddings, and the metadata files beside them."""

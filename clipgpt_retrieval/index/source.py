@@ -1,4 +1,4 @@
-"""An index on disk, opened without reading its items: a folder as clip-retrieval lays it out, or an index file."""
+"""An index on disk, opened without reading its items: a folder in the layout of clip-retrieval, or an index file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,7 @@ import faiss
 
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.metadata import is_ordered_by_ivf
 from clipgpt_retrieval.storage import is_url
 
 
@@ -15,7 +16,7 @@ class Source:
     """An opened index.
 
     Attributes:
-        file: the index file, or the folder of an index that lies in several.
+        file: the index file, or the folder of an index of several files.
         items: its items.
     """
 
@@ -24,7 +25,7 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """The folder that the index lies in."""
+        """The folder of the index and its metadata."""
         return self.file.parent
 
 
@@ -33,14 +34,13 @@ def open_index(path: str) -> Source:
 
     Args:
         path: a folder with ``image.index`` or ``text.index``, an index file, or a folder with
-            ``populated.index`` and its lists beside it. Where ``metadata_reordered.hdf5`` lies beside the
-            index, item ids are places in the inverted lists, as clip-retrieval then counts them.
+            ``populated.index`` and its inverted lists.
 
     Raises:
-        DataError: no index there, one on no local disk, or one that cannot give its vectors back.
+        DataError: not an index, not on a local disk, or an index that cannot reconstruct its vectors.
     """
     if is_url(path):
-        raise DataError(f"{path} is on no local disk, where an index is mapped from: fetch it first, and give its copy")
+        raise DataError(f"{path} is not on a local disk: download the index, and give the path of the copy")
     file = _index_file(Path(path))
     try:
         if file.is_dir():
@@ -50,24 +50,21 @@ def open_index(path: str) -> Source:
     except RuntimeError as error:
         raise DataError(f"{file} cannot be read as a faiss index: build it again, or give another") from error
     if isinstance(index, faiss.IndexBinary) or index.ntotal == 0:
-        raise DataError(f"{file} holds no embeddings: give an index with some")
+        raise DataError(f"{file} contains no embeddings: give an index with some")
     try:
-        ordered_by_ivf = (file.parent / "metadata_reordered.hdf5").exists()
-        return Source(file, Items(index, ordered_by_ivf=ordered_by_ivf, name=str(file)))
+        return Source(file, Items(index, ordered_by_ivf=is_ordered_by_ivf(file.parent), name=str(file)))
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
 
 
 def check_model_fits(clip_dim: int, items: Items, index_file: Path) -> None:
-    """Refuses a model for embeddings of another length than those of an index.
+    """Refuses a model whose embeddings have another dimension than those of an index.
 
     Raises:
-        InputError: names both lengths.
+        InputError: names both dimensions.
     """
     if items.dimension != clip_dim:
-        raise InputError(
-            "model", f"reads embeddings of {clip_dim} numbers, those of {index_file} have {items.dimension}"
-        )
+        raise InputError("model", f"has dimension {clip_dim}, the embeddings of {index_file} have {items.dimension}")
 
 
 def _index_file(path: Path) -> Path:
@@ -76,4 +73,4 @@ def _index_file(path: Path) -> Path:
     for name in ("image.index", "text.index"):
         if (path / name).exists():
             return path / name
-    raise DataError(f"{path} is no index: give an index file, or a folder with image.index or text.index")
+    raise DataError(f"{path} is not an index: give an index file, or a folder with image.index or text.index")

@@ -128,7 +128,7 @@ def test_a_model_that_is_not_there_is_told_before_the_index_is_outlined(model, i
 def test_a_model_of_another_clip_is_told_by_its_configuration_alone(config, index_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("outlined"))
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"model: reads embeddings of 768 numbers.*have 64"):
+    with pytest.raises(InputError, match=r"model: has dimension 768.*have 64"):
         explore(str(index_folder), str(tmp_path))
 
 

@@ -76,7 +76,7 @@ def test_compressed_indexes_give_back_what_faiss_itself_reconstructs(built, vect
 
 
 @pytest.mark.parametrize("kind", ["IVF16,Flat", "OPQ16,IVF16,PQ16x4"])
-def test_ids_of_a_reordered_collection_are_places_in_the_lists(built, vectors, kind):
+def test_ids_of_a_reordered_collection_are_positions_in_the_lists(built, vectors, kind):
     """After clip-retrieval has re-ordered the metadata, its new id must still be the same image."""
     index = faiss.read_index(built(kind), MAPPED)
     new_ids = get_old_to_new_mapping(index)
@@ -108,15 +108,15 @@ def test_any_order_and_repeats(built, vectors, ids):
 @pytest.mark.parametrize("kind", ["Flat", "IVF16,Flat"])
 @pytest.mark.parametrize("wrong", [-1, COUNT, 10**30])
 def test_an_id_outside_the_index_is_named(built, kind, wrong):
-    with pytest.raises(NotFoundError, match=f"no item {wrong}: this index holds ids 0 to 599"):
+    with pytest.raises(NotFoundError, match=f"no item {wrong}: this index has ids 0 to 599"):
         Items(faiss.read_index(built(kind))).embeddings([3, wrong])
 
 
 def test_threads_that_ask_at_once_compute_one_table(built, vectors, monkeypatch):
     items = Items(faiss.read_index(built("IVF16,Flat")))
     calls = []
-    compute = items.lists._compute_places
-    monkeypatch.setattr(items.lists, "_compute_places", lambda: calls.append(1) or compute())
+    compute = items.lists._compute_positions
+    monkeypatch.setattr(items.lists, "_compute_positions", lambda: calls.append(1) or compute())
     found = {}
     threads = [threading.Thread(target=lambda i=i: found.update({i: items.embeddings([i])})) for i in range(8)]
     for thread in threads:
@@ -130,7 +130,7 @@ def test_threads_that_ask_at_once_compute_one_table(built, vectors, monkeypatch)
 
 @pytest.mark.parametrize("reordered", [False, True])
 def test_a_row_that_is_in_no_list_is_no_other_image(vectors, reordered):
-    """Faiss counts a row of no numbers: it was given the first image's embedding, and caption."""
+    """faiss counts a row with NaN: it was given the first image's embedding, and caption."""
     index = faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     broken = vectors.copy()
@@ -157,7 +157,7 @@ def test_an_index_that_cannot_give_vectors_back_is_refused_at_start(vectors, kin
         index.add_with_ids(vectors, np.arange(COUNT))
     else:
         index.add(vectors)
-    with pytest.raises(DataError, match="cannot give its vectors back"):
+    with pytest.raises(DataError, match="cannot reconstruct its vectors"):
         Items(index)
 
 
