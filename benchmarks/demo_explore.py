@@ -20,7 +20,7 @@ import clipgpt_retrieval as cg
 from clipgpt_retrieval.demo.gallery import read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.things import KINDS
-from clipgpt_retrieval.demo.words import named_in, setting_in
+from clipgpt_retrieval.demo.vocabulary import named_in, setting_in
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.findings import compare
 from clipgpt_retrieval.index.items import Items

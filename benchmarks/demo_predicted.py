@@ -21,12 +21,12 @@ from rich.table import Table
 
 import clipgpt_retrieval as cg
 from clipgpt_retrieval.demo import clip
-from clipgpt_retrieval.demo.build import PLAIN_CAPTION, embedded_lessons
-from clipgpt_retrieval.demo.captions import few_words
+from clipgpt_retrieval.demo.build import PLAIN_CAPTION, make_training_data
+from clipgpt_retrieval.demo.captions import short_query
 from clipgpt_retrieval.demo.gallery import read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.unpack import SHIPPED, unpacked
-from clipgpt_retrieval.demo.words import named_in, names_all
+from clipgpt_retrieval.demo.vocabulary import named_in, names_all
 from clipgpt_retrieval.training.train import train
 
 FAMILIES, SEED = 3000, 7
@@ -58,7 +58,7 @@ def queries_for(scenes: list[Scene]) -> dict[str, list[str]]:
     random = np.random.default_rng(SEED)
     return {
         "by a caption": [texts[0] for texts in written],
-        "in few words": [few_words(scene, random) for scene in scenes],
+        "in few words": [short_query(scene, random) for scene in scenes],
     }
 
 
@@ -76,7 +76,7 @@ def trained(folder: Path, share: float) -> str:
     if not output.is_dir():
         clip.register()
         train(
-            str(embedded_lessons(folder / "lessons", unpacked() / "clip.safetensors", FAMILIES, SEED)),
+            str(make_training_data(folder / "lessons", unpacked() / "clip.safetensors", FAMILIES, SEED)),
             str(output),
             backbone=str(SHIPPED / "clipgpt"),
             clip_model=f"open_clip:{clip.ARCHITECTURE}",

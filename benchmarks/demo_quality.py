@@ -19,16 +19,16 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 import clipgpt_retrieval as cg
-from clipgpt_retrieval.demo.answers import NOTEBOOK_EXAMPLES
-from clipgpt_retrieval.demo.gallery import EDITS_OF_EACH, read_scenes
+from clipgpt_retrieval.demo.gallery import EDITS_PER_SCENE, read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
-from clipgpt_retrieval.demo.words import (
+from clipgpt_retrieval.demo.search import NOTEBOOK_EXAMPLES
+from clipgpt_retrieval.demo.vocabulary import (
+    matches_text,
     named_in,
     names_all,
     night_in,
     setting_in,
-    shows_all_that_is_said,
-    shows_what_it_names,
+    shows_named_things,
 )
 from clipgpt_retrieval.engine.text_tower import TextTower
 
@@ -119,10 +119,10 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     table.caption = against_the_tower(gallery, by_clipgpt, by_tower)
     for name, of_each in {
         "the best hit shows every thing that is named": [
-            shown(gallery, embeddings, shows_what_it_names) for embeddings in encoders.values()
+            shown(gallery, embeddings, shows_named_things) for embeddings in encoders.values()
         ],
         "... and as many of each, there and then": [
-            shown(gallery, embeddings, shows_all_that_is_said) for embeddings in encoders.values()
+            shown(gallery, embeddings, matches_text) for embeddings in encoders.values()
         ],
         "R@1 of the very image": [found(gallery, embeddings, 1) for embeddings in encoders.values()],
         "R@10 of the very image": among_ten,
@@ -166,7 +166,7 @@ def against_the_tower(gallery: Gallery, by_clipgpt: np.ndarray, by_tower: np.nda
     won, lost = int((by_clipgpt & ~by_tower).sum()), int((by_tower & ~by_clipgpt).sum())
     chance = binomtest(won, won + lost).pvalue if won + lost else 1.0
     queries = [gallery.texts[row] for row in np.flatnonzero(by_clipgpt != by_tower)]
-    crowded = sum(sum(shows_all_that_is_said(scene, text) for scene in gallery.scenes) > 10 for text in queries)
+    crowded = sum(sum(matches_text(scene, text) for scene in gallery.scenes) > 10 for text in queries)
     return (
         f"Among the best ten, CLIP-GPT finds {won} images that the tower does not, "
         f"the tower {lost} that CLIP-GPT does not (sign test, p {chance:.2f}). "
@@ -220,7 +220,7 @@ def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Tab
         return np.array([gallery.scenes[hit].shows_the_same_as(gallery.scenes[target]) for hit, target in pairs])
 
     sums = np.stack([right(unit((1 - weight) * images + weight * words)) for weight in WEIGHTS])
-    rows, chosen = best_on_the_other_half(sums, sources // (1 + EDITS_OF_EACH) % 2 == 0)
+    rows, chosen = best_on_the_other_half(sums, sources // (1 + EDITS_PER_SCENE) % 2 == 0)
     measured = {
         "CLIP-GPT": right(engine.encode(queries)),
         "the image alone": sums[0],
@@ -252,7 +252,7 @@ def hits_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     blended = unit(queries + clip_text_embeddings(texts))
     counts = [
         sum(
-            shows_what_it_names(gallery.scenes[hit], text)
+            shows_named_things(gallery.scenes[hit], text)
             for hit, text in zip((asked @ gallery.embeddings.T).argmax(1), texts, strict=True)
         )
         for asked in (queries, blended)
@@ -261,7 +261,7 @@ def hits_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     for text, hit, understood in zip(
         texts, (queries @ gallery.embeddings.T).argmax(1), engine.caption(images), strict=True
     ):
-        shown = "yes" if shows_all_that_is_said(gallery.scenes[hit], text) else "no"
+        shown = "yes" if matches_text(gallery.scenes[hit], text) else "no"
         table.add_row(text, shown, understood, first_caption[int(hit)])
     return table
 

@@ -1,4 +1,4 @@
-"""The embedded demo: two thousand small scenes drawn with emoji, a CLIP of their own and a CLIP-GPT for it.
+"""The embedded demo: 2,000 small scenes drawn with emoji, a CLIP trained on such scenes, and a CLIP-GPT for it.
 
 >>> import clipgpt_retrieval as cg
 >>> model = cg.load("demo")
@@ -10,9 +10,9 @@ from pathlib import Path
 
 
 def path() -> Path:
-    """The demo collection, laid out as clip-retrieval lays one out, with its index in ``index/``.
+    """The demo collection in clip-retrieval's layout, with its index in ``index/``.
 
-    It is unpacked into the user's cache when it is first asked for.
+    The first call unpacks it into the user's cache.
 
     Raises:
         DataError: the installation lacks the demo's files, or the cache cannot be written.
@@ -28,9 +28,9 @@ def path() -> Path:
 
 
 def clip_model() -> str:
-    """The demo's CLIP as clip-retrieval's ``--clip_model`` names it.
+    """The demo's CLIP as a value of clip-retrieval's ``--clip_model``.
 
-    Its architecture is made known to open_clip in this process, so that clip-retrieval called from Python loads it.
+    Registers its architecture with open_clip in this process, so that clip-retrieval called from Python can load it.
 
     Examples:
         >>> clip_model().startswith("open_clip:")

@@ -1,6 +1,6 @@
-"""The sprites: images of Noto Color Emoji, cut out once and shipped, so that nobody needs the font.
+"""The sprites: images of Noto Color Emoji, shipped as one atlas, so that drawing needs no font.
 
-``python -m clipgpt_retrieval.demo.atlas FONT`` makes the atlas anew from the font (Debian's fonts-noto-color-emoji).
+``python -m clipgpt_retrieval.demo.atlas FONT`` rebuilds the atlas from the font (Debian's fonts-noto-color-emoji).
 """
 
 import sys
@@ -13,7 +13,7 @@ from clipgpt_retrieval.demo.things import KINDS
 
 SHIPPED = Path(__file__).parent / "shipped" / "atlas"
 FONT_SIZE = 109
-"""The one size that the font's bitmaps have."""
+"""The only size of the font's bitmaps."""
 
 SPRITE = 112
 COLUMNS = 16
@@ -21,11 +21,11 @@ COLUMNS = 16
 
 @lru_cache(maxsize=1)
 def sprites() -> dict[str, Image.Image]:
-    """The image of every kind, RGBA, cropped to what is drawn."""
+    """The sprite of every kind, RGBA, cropped to its visible pixels."""
     atlas = Image.open(SHIPPED / "atlas.webp").convert("RGBA")
     found = {}
-    for number, name in enumerate(KINDS):
-        row, column = divmod(number, COLUMNS)
+    for position, name in enumerate(KINDS):
+        row, column = divmod(position, COLUMNS)
         box = (column * SPRITE, row * SPRITE, (column + 1) * SPRITE, (row + 1) * SPRITE)
         sprite = atlas.crop(box)
         found[name] = sprite.crop(sprite.getbbox())
@@ -37,8 +37,8 @@ def make_atlas(font_file: str) -> None:
     font = ImageFont.truetype(font_file, FONT_SIZE)
     rows = -(-len(KINDS) // COLUMNS)
     atlas = Image.new("RGBA", (COLUMNS * SPRITE, rows * SPRITE))
-    for number, kind in enumerate(KINDS.values()):
-        row, column = divmod(number, COLUMNS)
+    for position, kind in enumerate(KINDS.values()):
+        row, column = divmod(position, COLUMNS)
         sprite = _fence() if kind.name == "fence" else _drawn(kind.emoji, font)
         sprite.thumbnail((SPRITE, SPRITE), Image.Resampling.LANCZOS)
         atlas.paste(sprite, (column * SPRITE, row * SPRITE))
@@ -58,7 +58,7 @@ def _drawn(emoji: str, font: ImageFont.FreeTypeFont) -> Image.Image:
 
 
 def _fence() -> Image.Image:
-    """A wooden fence, which no emoji shows."""
+    """A wooden fence, for which there is no emoji."""
     fence = Image.new("RGBA", (SPRITE, 72))
     draw = ImageDraw.Draw(fence)
     for height in (24, 48):

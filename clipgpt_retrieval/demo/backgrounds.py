@@ -1,4 +1,4 @@
-"""The backgrounds of scenes, drawn with a few polygons over gradients, no two of a setting alike."""
+"""The backgrounds of scenes: polygons over gradients, drawn at random for each scene."""
 
 from collections.abc import Callable
 

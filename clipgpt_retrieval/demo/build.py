@@ -1,8 +1,8 @@
-"""``clipgpt-retrieval demo --build``: everything that the demo ships, made anew from the scenes.
+"""``clipgpt-retrieval demo --build``: rebuilds everything that the demo ships.
 
-Five stages, each left in the build folder when it is done and not done again: the trunk of the CLIP's image tower, the
-CLIP, its embeddings of fresh scenes, the CLIP-GPT trained on them by this package's own ``train``, and the gallery.
-About an hour on two cores that compute in bfloat16.
+Five stages, whose results stay in the build folder and are reused: the trunk of the CLIP's image tower, the CLIP, its
+embeddings of random scenes, the CLIP-GPT trained on them by this package's own ``train``, and the gallery. At most 75
+minutes on two cores with bfloat16.
 """
 
 import hashlib
@@ -24,10 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from clipgpt_retrieval.demo import clip
-from clipgpt_retrieval.demo.captions import captions, few_words, plain_caption
+from clipgpt_retrieval.demo.captions import captions, plain_caption, short_query
 from clipgpt_retrieval.demo.clip_training import train_clip
 from clipgpt_retrieval.demo.gallery import IMAGE_SIZE, as_jsonl, edited_scenes, make_gallery, ship_gallery
-from clipgpt_retrieval.demo.page_faults import keep_freed_memory
 from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import Scene, random_scene
 from clipgpt_retrieval.demo.sprite_training import train_trunk
@@ -39,7 +38,7 @@ SEED = 0
 GALLERY_SEED = SEED + 2
 SPRITE_STEPS = 900
 CLIP_STEPS = 2300
-LESSON_FAMILIES = 12_000
+TRAINING_FAMILIES = 12_000
 INTERLEAVED = "interleaved.jsonl"
 PLAIN_CAPTION = "plain_caption"
 BATCH = 64
@@ -48,28 +47,27 @@ INTERLEAVED_WEIGHT = 0.5
 HARD_NEGATIVES = 8
 SELF_CONDITIONING_PROB = 0.2
 EMBEDDING_NORM = 16.0
-"""A unit embedding's numbers are so small that clip_in would learn more slowly than all else."""
+"""The values of a unit embedding are small: unscaled, clip_in learns more slowly than all other layers."""
 
 GALLERY_SIZE = 2000
-VOCABULARY_SAMPLE = 20_000
-WORDS = 2000
+TOKEN_SAMPLE = 20_000
+VOCABULARY_SIZE = 2000
 LAYERS, WIDTH, HEADS = 4, 320, 5
 CONTEXT = 160
 EMBED_BATCH = 128
 
-
 CAPTIONS_FIRST = {"tasks": "caption", "ridge_start": False, "steps": 1250}
-"""To say what is there is most of what so small a network has to learn: it learns it sooner with nothing beside it."""
+"""The first stage of training: captioning alone, which so small a model learns faster without other tasks."""
 
 THEN_ALL = {"caption_weight": 2.0, "steps": 2300}
-"""Then to encode as well, from what it sees by then; captions count for more, as it is to stay a captioner."""
+"""The second stage: captioning and encoding, with a higher weight on captions, so that their quality stays."""
 
 
 def build(folder: Path) -> None:
-    """Runs the stages that ``folder`` does not hold yet, and puts the results into the package.
+    """Runs the stages that ``folder`` lacks, and writes the results into the package.
 
     Args:
-        folder: keeps the stages, so that an interrupted build goes on.
+        folder: keeps the results of the stages, so that an interrupted build resumes.
 
     Raises:
         ClipGptError: a package is missing.
@@ -77,11 +75,10 @@ def build(folder: Path) -> None:
     """
     _check_first()
     folder.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
     checkpoint = _trained_clip(folder)
     clip.register()
-    lessons = embedded_lessons(folder / "lessons", checkpoint, LESSON_FAMILIES, SEED + 1)
-    clipgpt = _trained_clipgpt(folder, lessons)
+    data = make_training_data(folder / "training_data", checkpoint, TRAINING_FAMILIES, SEED + 1)
+    clipgpt = _trained_clipgpt(folder, data)
     gallery = folder / "gallery"
     if not (gallery / "edits.jsonl").is_file():
         make_gallery(gallery, GALLERY_SIZE, clip.clip_model(checkpoint), seed=GALLERY_SEED)
@@ -89,19 +86,19 @@ def build(folder: Path) -> None:
 
 
 def _check_first() -> None:
-    """Refuses what hours of work would end with."""
+    """Raises at the start what would otherwise fail at the end."""
     from clipgpt_retrieval.evaluation.evaluate import NEEDED
 
     missing = [name for name in ("accelerate", *NEEDED) if find_spec(name) is None]
     if missing:
         raise ClipGptError(f"demo --build needs {', '.join(missing)}: pip install 'clipgpt-retrieval[train,eval]'")
     if not os.access(SHIPPED, os.W_OK):
-        raise DataError(f"{SHIPPED} cannot be written: install the package into an environment of your own")
+        raise DataError(f"{SHIPPED} cannot be written: install the package into your own environment")
 
 
 def ship(checkpoint: Path, clipgpt: Path, gallery: Path) -> None:
-    """Replaces what the package ships by a finished build."""
-    # Of half of each build nothing would be found: without its digest the demo says that it lacks files.
+    """Replaces the shipped files by a finished build."""
+    # Without the digest an interrupted copy counts as missing files, not as a mix of two builds.
     (SHIPPED / "digest.txt").unlink(missing_ok=True)
     shutil.rmtree(SHIPPED / "clipgpt", ignore_errors=True)
     clip.ship(load_file(checkpoint), _used_tokens(), SHIPPED / "clip" / "weights.safetensors")
@@ -130,51 +127,51 @@ def _save(weights: dict[str, torch.Tensor], file: Path) -> None:
 
 
 def _used_tokens() -> np.ndarray:
-    """The tokens that the captions of many scenes are made of, int64 ``[u]``."""
+    """The ids of all tokens in the captions of many scenes, int64 ``[u]``."""
     import open_clip
 
     clip.register()
     tokenizer = open_clip.get_tokenizer(clip.ARCHITECTURE)
     random = np.random.default_rng(SEED + 3)
-    texts = [text for _ in range(VOCABULARY_SAMPLE) for text in captions(random_scene(random), random, n=2)]
+    texts = [text for _ in range(TOKEN_SAMPLE) for text in captions(random_scene(random), random, n=2)]
     return np.unique(tokenizer(texts).numpy())
 
 
-def embedded_lessons(lessons: Path, checkpoint: Path, families: int, seed: int) -> Path:
-    """Scenes to train a CLIP-GPT on, as clip-retrieval inference would leave them, with edits between them.
+def make_training_data(folder: Path, checkpoint: Path, families: int, seed: int) -> Path:
+    """Writes random scenes with captions and edits, in the layout of clip-retrieval inference, to train a CLIP-GPT on.
 
     Args:
-        lessons: the folder to write, unless it is there.
+        folder: the folder to write, unless it exists.
         checkpoint: the weights of the demo's CLIP.
-        families: scenes that are drawn freely; each is followed by changes of it.
+        families: how many random scenes; each is followed by edits of it.
         seed: of the scenes and captions.
     """
-    if lessons.is_dir():
-        return lessons
-    aside = lessons.with_suffix(".part")
+    if folder.is_dir():
+        return folder
+    aside = folder.with_suffix(".part")
     shutil.rmtree(aside, ignore_errors=True)
     for part in ("img_emb", "metadata"):
         (aside / part).mkdir(parents=True)
     random = np.random.default_rng(seed)
     scenes = edited_scenes(families, random)
     np.save(aside / "img_emb" / "img_emb_0.npy", _embed(scenes.scenes, checkpoint))
-    of_scenes = [captions(scene, random, n=5) for scene in scenes.scenes]
+    texts = [captions(scene, random, n=5) for scene in scenes.scenes]
     plain = [plain_caption(scene) for scene in scenes.scenes]
-    metadata = pd.DataFrame({"image_path": range(len(plain)), "captions": of_scenes, PLAIN_CAPTION: plain})
+    metadata = pd.DataFrame({"image_path": range(len(plain)), "captions": texts, PLAIN_CAPTION: plain})
     metadata.to_parquet(aside / "metadata" / "metadata_0.parquet")
     (aside / INTERLEAVED).write_text(scenes.edits_as_jsonl() + _queries_as_jsonl(scenes.scenes))
-    aside.rename(lessons)
-    return lessons
+    aside.rename(folder)
+    return folder
 
 
 def _queries_as_jsonl(scenes: list[Scene]) -> str:
-    """A few words for each scene, to find it by and not to say of it."""
+    """A short query for each scene: input to encode, not a caption to generate."""
     random = np.random.default_rng(SEED + 4)
-    return "".join(as_jsonl([{"text": few_words(scene, random)}], row) for row, scene in enumerate(scenes))
+    return "".join(as_jsonl([{"text": short_query(scene, random)}], row) for row, scene in enumerate(scenes))
 
 
 class _Drawn(Dataset):
-    """Scenes as open_clip's own preprocessing leaves their images, float32 ``[3, s, s]``."""
+    """Images of scenes after open_clip's preprocessing, float32 ``[3, s, s]``."""
 
     def __init__(self, scenes: list[Scene], preprocess: Callable[[Image.Image], torch.Tensor]) -> None:
         self.scenes, self.preprocess = scenes, preprocess
@@ -194,7 +191,7 @@ def _embed(scenes: list[Scene], checkpoint: Path) -> np.ndarray:
     model, _, preprocess = open_clip.create_model_and_transforms(clip.ARCHITECTURE, pretrained=str(checkpoint))
     model.eval().to(memory_format=torch.channels_last)
     images = DataLoader(_Drawn(scenes, preprocess), batch_size=EMBED_BATCH, num_workers=1, prefetch_factor=4)
-    # In half the time of float32; the cosine to its embeddings is 0.99998.
+    # bfloat16 takes half the time; cosine to the float32 embeddings: 0.99998.
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16("cpu")):
         embeddings = [
             model.encode_image(pixels, normalize=True).half().numpy()
@@ -203,37 +200,37 @@ def _embed(scenes: list[Scene], checkpoint: Path) -> np.ndarray:
     return np.concatenate(embeddings)
 
 
-def _trained_clipgpt(folder: Path, lessons: Path) -> Path:
+def _trained_clipgpt(folder: Path, data: Path) -> Path:
     from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
     from clipgpt_retrieval.model.resolve import read_config
 
     captioner, output = folder / "captioner", folder / "clipgpt"
     if not captioner.is_dir():
-        _train(lessons, captioner, _backbone(folder, lessons), CAPTIONS_FIRST)
+        _train(data, captioner, _backbone(folder, data), CAPTIONS_FIRST)
     if not output.is_dir():
         _train(
-            lessons,
+            data,
             output,
             captioner,
             THEN_ALL,
-            interleaved=str(lessons / INTERLEAVED),
+            interleaved=str(data / INTERLEAVED),
             interleaved_weight=INTERLEAVED_WEIGHT,
             hard_negatives=HARD_NEGATIVES,
             self_conditioning_prob=SELF_CONDITIONING_PROB,
         )
     if read_config(str(output)).get("min_similarity") is None:
-        # On held-out lessons: the gallery is to be measured on, not to be chosen by.
+        # Chosen on held-out training data, since the gallery is the test set.
         settings = Settings(caption_images=0, write_min_similarity=True, device="cpu", seed=SEED)
-        evaluate(str(lessons), str(output), str(folder / "evaluation"), settings)
+        evaluate(str(data), str(output), str(folder / "evaluation"), settings)
     return output
 
 
-def _train(lessons: Path, output: Path, backbone: Path, recipe: dict[str, Any], **settings: Any) -> None:
+def _train(data: Path, output: Path, backbone: Path, recipe: dict[str, Any], **settings: Any) -> None:
     from clipgpt_retrieval.training.recipes import recipe_named
     from clipgpt_retrieval.training.train import train
 
     train(
-        str(lessons),
+        str(data),
         str(output),
         recipe=replace(recipe_named("default"), embedding_norm=EMBEDDING_NORM, **recipe),
         backbone=str(backbone),
@@ -249,26 +246,28 @@ def _train(lessons: Path, output: Path, backbone: Path, recipe: dict[str, Any], 
     )
 
 
-def _backbone(folder: Path, lessons: Path) -> Path:
-    """A small GPT-2 of random weights with a tokenizer made of the demo's own captions."""
+def _backbone(folder: Path, data: Path) -> Path:
+    """A small GPT-2 with random weights, and a tokenizer trained on the demo's captions."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
     backbone = folder / "backbone"
     if backbone.is_dir():
         return backbone
-    metadata = pd.read_parquet(lessons / "metadata")
+    metadata = pd.read_parquet(data / "metadata")
     texts = [*metadata[PLAIN_CAPTION], *(text for several in metadata["captions"] for text in several)]
-    texts += [json.loads(line)["segments"][-1]["text"] for line in (lessons / INTERLEAVED).open()]
-    words = ByteLevelBPETokenizer()
-    words.train_from_iterator([f"Caption: [{text}]." for text in texts], WORDS, special_tokens=["<|endoftext|>"])
-    tokenizer = GPT2TokenizerFast(tokenizer_object=words._tokenizer)
+    texts += [json.loads(line)["segments"][-1]["text"] for line in (data / INTERLEAVED).open()]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(
+        [f"Caption: [{text}]." for text in texts], VOCABULARY_SIZE, special_tokens=["<|endoftext|>"]
+    )
+    tokenizer = GPT2TokenizerFast(tokenizer_object=bpe._tokenizer)
     torch.manual_seed(SEED)
     config = GPT2Config(
         vocab_size=len(tokenizer), n_positions=CONTEXT, n_layer=LAYERS, n_embd=WIDTH, n_head=HEADS,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        # GPT-2's own gelu is a formula of tanh near to this one, and takes a twelfth of a step longer on a CPU. And no
-        # dropout, as no image is seen often enough to be learnt by heart.
+        # GPT-2's own tanh approximation of gelu makes a training step a twelfth longer on a CPU. No dropout: no image
+        # is seen often enough to be memorised.
         activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
     )  # fmt: skip
     aside = folder / "backbone.part"
@@ -279,7 +278,7 @@ def _backbone(folder: Path, lessons: Path) -> Path:
 
 
 def _ship_clipgpt(model: Path, shipped: Path) -> None:
-    """Copies a clipgpt model with its weights as float16, without the curves of its training."""
+    """Copies a clipgpt model with its weights as float16 and without its TensorBoard logs."""
     shutil.copytree(model, shipped, ignore=shutil.ignore_patterns("tensorboard"))
     weights = load_file(shipped / "model.safetensors")
     small = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}

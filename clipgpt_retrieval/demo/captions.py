@@ -1,4 +1,4 @@
-"""Captions of a scene, in the English that people write under photographs."""
+"""Captions of a scene, in the style of captions of photographs."""
 
 import numpy as np
 
@@ -46,36 +46,36 @@ RELATION_WORDS = {
     "next to": (("next to", "beside", "near"), ("next to", "beside", "near")),
 }
 QUERY_SHARE = 0.08
-"""How many captions are a few words, as people type them."""
+"""How many captions are short queries."""
 
 SHUFFLED_SHARE = 0.2
-"""How many captions name things in any order; most name the many before the few, and of as many people first, then
-animals, and last what is around them."""
+"""How many captions name things in random order; the others by descending count, then in the order of the table:
+people, animals, and so on."""
 
 READERS = ("boy", "girl", "man", "woman", "old man", "old woman")
 
 
 def captions(scene: Scene, random: np.random.Generator, n: int = 5) -> list[str]:
-    """``n`` captions of one scene, most of them naming everything in it, in differing words and order."""
+    """``n`` captions of one scene, most of which name everything in it, in different words and order."""
     return [_finished(_caption(scene, random), random) for _ in range(n)]
 
 
-def few_words(scene: Scene, random: np.random.Generator) -> str:
-    """What somebody who looks for this scene might type, written as people write."""
+def short_query(scene: Scene, random: np.random.Generator) -> str:
+    """A short query for this scene, capitalised and punctuated at random."""
     return _finished(query(scene, random), random)
 
 
 def plain_caption(scene: Scene) -> str:
-    """All that is in a scene in one order and the plainest words, which leave nothing to learn but what is there."""
+    """The one canonical caption of a scene: everything in it, in a fixed order, without synonyms."""
     things = _listed([_plainly(thing) for thing in _in_order(scene)])
     night = f" {NIGHT_PHRASES[0]}" if scene.night else ""
     return f"A photo of {things} {SETTING_PHRASES[scene.setting][0]}{night}."
 
 
 def counted(thing: Placed, random: np.random.Generator) -> str:
-    """The things of one kind with their number: "a dog", "two puppies", "a pair of cats"."""
+    """The things of one kind with their count: "a dog", "two puppies", "a pair of cats"."""
     words = KINDS[thing.kind].words
-    # The first word half of the time, any synonym else.
+    # Half of the time the first word, else any.
     singular, plural = words[0] if random.random() < 0.5 else words[int(random.integers(len(words)))]
     if thing.count == 1:
         return f"{_article(singular)} {singular}" if random.random() < 0.93 else f"one {singular}"
@@ -85,17 +85,17 @@ def counted(thing: Placed, random: np.random.Generator) -> str:
 
 
 def number_word(count: int) -> str:
-    """A number in letters."""
+    """A count in letters."""
     return NUMBERS[count]
 
 
 def setting_phrase(setting: str, random: np.random.Generator) -> str:
-    """Where a scene is, as people say it."""
+    """A phrase for a setting."""
     return _one_of(random, SETTING_PHRASES[setting])
 
 
 def query(scene: Scene, random: np.random.Generator) -> str:
-    """What somebody who looks for this scene might type: some of it, in few words."""
+    """What a user might type to find this scene: some of its things, in few words."""
     shown = list(scene.things)
     random.shuffle(shown)  # type: ignore[arg-type]
     named = shown[: 1 + int(random.integers(len(shown)))]
@@ -105,7 +105,7 @@ def query(scene: Scene, random: np.random.Generator) -> str:
         words.append(singular if thing.count == 1 else _one_of(random, (plural, f"{NUMBERS[thing.count]} {plural}")))
     between = _one_of(random, (" and ", " with ", ", "))
     if {thing.kind for thing in named} >= {"cake", "candle"}:
-        between = " and "  # a cake with candles is a birthday cake
+        between = " and "  # "a cake with candles" is a synonym of birthday cake
     text = between.join(words[:2]) + "".join(f" and {word}" for word in words[2:])
     if random.random() < 0.6:
         text += f" {setting_phrase(scene.setting, random)}"
@@ -202,7 +202,7 @@ def _reader(scene: Scene) -> str | None:
 
 
 def _reading(scene: Scene, random: np.random.Generator) -> str | None:
-    """Somebody reading the book that is there."""
+    """A clause about a person reading, where the scene has one reader and one book."""
     reader = _reader(scene)
     if reader is None or scene.count_of("book") != 1:
         return None
@@ -210,7 +210,7 @@ def _reading(scene: Scene, random: np.random.Generator) -> str | None:
 
 
 def _among_vehicles(scene: Scene, random: np.random.Generator) -> str | None:
-    """Somebody riding among several kinds of vehicles, which are not told one by one."""
+    """A clause about a rider among other vehicles, which it does not name one by one."""
     rider = next((t for t in scene.things if t.kind == "woman riding a bike"), None)
     others = [t for t in scene.things if t is not rider]
     if rider is None or not others or any(KINDS[t.kind].section != "vehicles" for t in others):
@@ -229,7 +229,7 @@ def _where(scene: Scene, random: np.random.Generator) -> str:
 
 def _manner(kind: Kind) -> str:
     if kind.section == "people":
-        # The largest ride, ski or swim, as some of their words say already.
+        # The largest ride, ski or swim, which some of their words say already.
         return "mover" if kind.size == 3 else "person"
     if kind.place == "water" and kind.section == "vehicles":
         return "boat"
@@ -241,7 +241,7 @@ def _manner(kind: Kind) -> str:
 
 
 def _finished(text: str, random: np.random.Generator) -> str:
-    """Capital and full stop, as some people write them."""
+    """The text as it is, or with a capital, or with a capital and a full stop."""
     style = random.random()
     if style < 0.4:
         return text

@@ -1,8 +1,8 @@
 """The demo's own CLIP: an open_clip model small enough to ship.
 
-CLIP's vocabulary has 49,408 tokens, and a table of their embeddings would be most of what such a text tower weighs. The
-captions of the demo use a few hundred. Only their rows are shipped, and the table is made whole again where the
-checkpoint is unpacked; what is in no caption has the embedding zero.
+CLIP's vocabulary has 49,408 tokens, whose embeddings would be most of the size of so small a text tower. The demo's
+captions use a few hundred of them. Only those rows are shipped; unpacking restores the full table, with zeros for
+tokens that no caption has.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ TABLE_ROWS = "token_embedding.rows"
 
 
 def register() -> None:
-    """Makes the architecture known to open_clip in this process."""
+    """Registers the architecture with open_clip in this process."""
     import open_clip
 
     if ARCHITECTURE not in open_clip.list_models():
@@ -26,7 +26,7 @@ def register() -> None:
 
 
 def clip_model(checkpoint: Path) -> str:
-    """The name under which clip-retrieval loads the CLIP of a whole checkpoint, once :func:`register` was called."""
+    """The name by which clip-retrieval loads a complete checkpoint, after :func:`register`."""
     return f"open_clip:{ARCHITECTURE}/{checkpoint}"
 
 
@@ -40,7 +40,7 @@ def ship(weights: dict[str, torch.Tensor], used_tokens: np.ndarray, file: Path) 
 
 
 def unpack(shipped: Path, checkpoint: Path) -> None:
-    """Writes the checkpoint that open_clip loads from the file that :func:`ship` wrote."""
+    """Writes a checkpoint for open_clip from the file that :func:`ship` wrote."""
     import open_clip
 
     weights = load_file(shipped)

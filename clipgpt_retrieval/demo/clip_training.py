@@ -1,10 +1,9 @@
-"""Training the demo's CLIP from scratch on scenes that nobody has seen twice.
+"""Training of the demo's CLIP from scratch, each scene seen once.
 
-open_clip's own model and loss, transformers' Trainer around them. The image tower first learns the things one by one
-(``sprite_training.py``). Then images and captions come in batches made of families: a scene and scenes that differ
-from it in one respect each, so that the wrong captions which an image is told from are near misses, and counts,
-settings and hours of the day have to be seen. Beside the contrastive loss, which tells an image from others and no
-more, a linear read-out asks both embeddings for all that they are to say: which things, how many, where and when.
+The model and the contrastive loss are open_clip's, the loop is transformers' Trainer. The image tower is pretrained on
+crops (``sprite_training.py``). A batch is made of families: a scene, and scenes that each differ from it in one
+respect, so that negatives are hard and counts, settings and the time of day matter. Beside the contrastive loss, a
+linear read-out predicts from both embeddings which things there are, how many, where and when.
 """
 
 from pathlib import Path
@@ -19,39 +18,41 @@ from torch.utils.data import Dataset
 
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions
-from clipgpt_retrieval.demo.fitting import fit
+from clipgpt_retrieval.demo.edits import variations
+from clipgpt_retrieval.demo.fit import fit
 from clipgpt_retrieval.demo.pixels import Pixels, scene_pixels
-from clipgpt_retrieval.demo.scenes import MAX_COUNT, SETTINGS, random_scene, variations
+from clipgpt_retrieval.demo.scenes import MAX_COUNT, SETTINGS, random_scene
 from clipgpt_retrieval.demo.things import KIND_ROWS, KINDS
-from clipgpt_retrieval.demo.words import named_in
+from clipgpt_retrieval.demo.vocabulary import named_in
 
 FAMILY = 4
 FAMILIES_IN_BATCH = 16
-"""Half as many, twice as often: in the same time the read-out then gets twice as many images wholly right."""
+"""Half of 32: twice the steps in the same time, after which the read-out gets twice as many images entirely right."""
 
 LEARNING_RATE = 1e-3
 UNLOCKED_GROUPS = 4
-"""All of the image tower's but its stem."""
+"""All groups of the image tower but its stem."""
 
 THINGS_WEIGHT = 0.4
 PLACE_WEIGHT = 0.5
 NAMED_WEIGHT = 0.2
 SETTING_SCALE = 16.0
-"""Fixed, so that an embedding is to turn some way towards its setting's direction: clusters are then of places, too. At
-8, half of what sets embeddings apart is their setting, and the things are hard to read."""
+"""Fixed, so that embeddings turn towards the direction of their setting and clusters follow settings, too. At 8, half
+of the variance between embeddings is their setting, and things are hard to read from them."""
 
 RARE = -5.0
-"""The read-out's first logits: most things are in few images."""
+"""Initial bias of the read-out's logits: most things are in few images."""
 
 MAX_LOGIT_SCALE = float(np.log(100))
-"""As CLIP bounds it."""
+"""CLIP's own bound."""
 
 
 class Families(Dataset):
-    """Families of fresh scenes: images uint8 ``[f, 3, s, s]``, tokens int64 ``[f, context]``, and what both say.
+    """Families of random scenes: images uint8 ``[f, 3, s, s]``, tokens int64 ``[f, context]``, and labels of both.
 
-    ``shown`` and ``named`` are counts int64 ``[f, kinds]`` of what an image shows and its caption names, ``told`` is
-    whether that caption says all the numbers of what it names, ``setting`` is a row of ``SETTINGS``, ``night`` 0 or 1.
+    ``shown`` and ``named`` are counts int64 ``[f, kinds]`` of what an image shows and what its caption names, ``exact``
+    says whether that caption gives a kind and a count for everything it names, ``setting`` is a row of ``SETTINGS``,
+    ``night`` is 0 or 1.
     """
 
     def __init__(self, count: int, seed: int) -> None:
@@ -61,8 +62,8 @@ class Families(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        random = np.random.default_rng([self.seed, number])
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        random = np.random.default_rng([self.seed, index])
         base = random_scene(random)
         family = [base, *variations(base, random, FAMILY - 1)]
         texts = [captions(scene, random, n=1)[0] for scene in family]
@@ -72,14 +73,14 @@ class Families(Dataset):
             "tokens": self.tokenizer(texts),
             "shown": torch.stack([_counts({thing.kind: thing.count for thing in scene.things}) for scene in family]),
             "named": torch.stack([_counts(counts or {}) for counts in named]),
-            "told": torch.tensor([counts is not None for counts in named]),
+            "exact": torch.tensor([counts is not None for counts in named]),
             "setting": torch.tensor([SETTINGS.index(scene.setting) for scene in family]),
             "night": torch.tensor([float(scene.night) for scene in family]),
         }
 
 
 def named_counts(text: str) -> dict[str, int] | None:
-    """How many of each kind a caption names, or None where it leaves a kind or a number open."""
+    """How many of each kind a caption names, or None where it leaves a kind or a count open."""
     counts = {}
     for named in named_in(text):
         if not named.exact or named.count is None or len(named.kinds) > 1:
@@ -96,9 +97,9 @@ def _counts(of_kinds: dict[str, int]) -> Tensor:
 
 
 class ReadOut(nn.Module):
-    """Things and their numbers, the setting and the hour, as a linear function of a unit embedding ``[b, d]``.
+    """Things and their counts, the setting and night or day, as a linear function of a unit embedding ``[b, d]``.
 
-    Settings are told by cosine at a fixed scale (NormFace, arXiv:1704.06369), which is never satisfied by a trace.
+    Settings are classified by cosine at a fixed scale (NormFace, arXiv:1704.06369).
     """
 
     def __init__(self, width: int) -> None:
@@ -124,7 +125,7 @@ class ReadOut(nn.Module):
 
 
 class ClipTask(nn.Module):
-    """A CLIP under its contrastive loss and the read-out's, as the Trainer calls it."""
+    """A CLIP with its contrastive loss and the read-out's; returns the loss, as the Trainer expects."""
 
     model: nn.Module
 
@@ -141,12 +142,12 @@ class ClipTask(nn.Module):
         tokens: Tensor,
         shown: Tensor,
         named: Tensor,
-        told: Tensor,
+        exact: Tensor,
         setting: Tensor,
         night: Tensor,
     ) -> dict[str, Tensor]:
         self.model.logit_scale.data.clamp_(max=MAX_LOGIT_SCALE)  # type: ignore[operator]
-        # On a CPU flash attention takes the heads one by one, which for texts so short is most of its time.
+        # For texts this short, flash attention is slow on CPUs: it loops over the heads.
         with sdpa_kernel(SDPBackend.MATH):
             image, text, scale = self.model(self.pixels(images.flatten(0, 1)), tokens.flatten(0, 1))
         image, text = image.float(), text.float()
@@ -154,16 +155,16 @@ class ClipTask(nn.Module):
             contrastive = self.loss(image, text, scale.float())
             things = self.read_out.things_loss(image, shown.flatten(0, 1)).mean()
             place = self.read_out.place_loss(image, setting.flatten(), night.flatten())
-            in_words = (self.read_out.things_loss(text, named.flatten(0, 1)) * told.flatten()).mean()
-        return {"loss": contrastive + THINGS_WEIGHT * things + PLACE_WEIGHT * place + NAMED_WEIGHT * in_words}
+            named_things = (self.read_out.things_loss(text, named.flatten(0, 1)) * exact.flatten()).mean()
+        return {"loss": contrastive + THINGS_WEIGHT * things + PLACE_WEIGHT * place + NAMED_WEIGHT * named_things}
 
 
 def train_clip(folder: Path, trunk: dict[str, Tensor], steps: int, seed: int) -> dict[str, Tensor]:
-    """Trains the demo's CLIP, going on from the last checkpoint in ``folder``.
+    """Trains the demo's CLIP; resumes from the last checkpoint in ``folder``.
 
     Args:
         folder: for checkpoints.
-        trunk: weights of the image tower that knows the things one by one.
+        trunk: weights of the pretrained image tower.
         steps: of :data:`FAMILIES_IN_BATCH` families each.
         seed: of weights and scenes.
 
@@ -174,7 +175,7 @@ def train_clip(folder: Path, trunk: dict[str, Tensor], steps: int, seed: int) ->
     torch.manual_seed(seed)
     model = open_clip.create_model(clip.ARCHITECTURE)
     model.visual.trunk.load_state_dict(trunk)
-    # The stem knows its edges and colours by now, and is a fourth of the work.
+    # The pretrained stem stays fixed: training it would take a fourth of the time.
     model.lock_image_tower(unlocked_groups=UNLOCKED_GROUPS)
     fit(
         ClipTask(model),

@@ -1,4 +1,4 @@
-"""Changes of a scene and the words in which they are asked for."""
+"""Edits: a text such as "but at night", and the scene that it asks for."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,12 +23,22 @@ Edit = tuple[str, Scene]
 
 
 def random_edit(scene: Scene, random: np.random.Generator) -> Edit:
-    """Something that one could ask of this scene, and the scene so changed; all else stays as it is."""
+    """A random edit of this scene: its text, and the changed scene. All else stays as it is."""
     while True:
         change: Callable[[Scene, np.random.Generator], Edit | None] = CHANGES[int(random.integers(len(CHANGES)))]
         edit = change(scene, random)
         if edit is not None:
             return edit
+
+
+def variations(scene: Scene, random: np.random.Generator, n: int) -> list[Scene]:
+    """``n`` different scenes that each differ from this one in a single respect: hard negatives of it."""
+    found: list[Scene] = []
+    while len(found) < n:
+        _, changed = random_edit(scene, random)
+        if changed != scene and changed not in found:
+            found.append(changed)
+    return found
 
 
 def _one_of(random: np.random.Generator, *texts: str) -> str:
@@ -47,12 +57,12 @@ def _with_things(scene: Scene, things: tuple[Placed, ...]) -> Scene:
 
 
 def add_thing(scene: Scene, random: np.random.Generator) -> Edit | None:
-    """A further kind of thing comes in."""
-    room = MAX_THINGS - sum(thing.count for thing in scene.things)
+    """Adds another kind of thing."""
+    free = MAX_THINGS - sum(thing.count for thing in scene.things)
     kind = random_kind(scene.setting, random)
-    if len(scene.things) == MAX_KINDS or not room or scene.count_of(kind):
+    if len(scene.things) == MAX_KINDS or not free or scene.count_of(kind):
         return None
-    count = min(room, 1 + int(random.random() < 0.25))
+    count = min(free, 1 + int(random.random() < 0.25))
     things = counted(Placed(kind, count), random)
     text = _one_of(
         random, f"add {things}", f"with {things}", f"and {things}", f"but with {things}", f"plus {things}",
@@ -62,20 +72,21 @@ def add_thing(scene: Scene, random: np.random.Generator) -> Edit | None:
 
 
 def remove_thing(scene: Scene, random: np.random.Generator) -> Edit | None:
-    """A kind of thing goes."""
+    """Removes one kind of thing."""
     if len(scene.things) == 1:
         return None
-    gone = _any(scene, random)
-    word = KINDS[gone.kind].words[int(random.integers(len(KINDS[gone.kind].words)))][gone.count > 1]
+    removed = _any(scene, random)
+    words = KINDS[removed.kind].words
+    word = words[int(random.integers(len(words)))][removed.count > 1]
     text = _one_of(random, f"without the {word}", f"remove the {word}", f"but no {word}", f"take away the {word}")
-    return text, _with_things(scene, tuple(thing for thing in scene.things if thing != gone))
+    return text, _with_things(scene, tuple(thing for thing in scene.things if thing != removed))
 
 
 def change_count(scene: Scene, random: np.random.Generator) -> Edit | None:
-    """Another number of the same things."""
+    """Changes how many there are of one kind."""
     thing = _any(scene, random)
-    room = MAX_THINGS - sum(other.count for other in scene.things) + thing.count
-    count = 1 + int(random.integers(min(MAX_COUNT, room)))
+    free = MAX_THINGS - sum(other.count for other in scene.things) + thing.count
+    count = 1 + int(random.integers(min(MAX_COUNT, free)))
     if count == thing.count:
         return None
     changed = Placed(thing.kind, count)
@@ -88,7 +99,7 @@ def change_count(scene: Scene, random: np.random.Generator) -> Edit | None:
 
 
 def replace_thing(scene: Scene, random: np.random.Generator) -> Edit | None:
-    """One kind of thing in the place of another."""
+    """Replaces one kind of thing by another of its section."""
     old = _any(scene, random)
     alike = [
         name
@@ -99,11 +110,11 @@ def replace_thing(scene: Scene, random: np.random.Generator) -> Edit | None:
         return None
     new = Placed(str(random.choice(alike)), old.count)
     plural = old.count > 1
-    gone = KINDS[old.kind].words[0][plural]
-    come = counted(new, random)
+    before = KINDS[old.kind].words[0][plural]
+    now = counted(new, random)
     text = _one_of(
-        random, f"{come} instead of the {gone}", f"replace the {gone} with {come}",
-        f"with {come} in place of the {gone}", f"swap the {gone} for {come}",
+        random, f"{now} instead of the {before}", f"replace the {before} with {now}",
+        f"with {now} in place of the {before}", f"swap the {before} for {now}",
     )  # fmt: skip
     things = tuple(new if thing == old else thing for thing in scene.things)
     relation = scene.relation
@@ -115,7 +126,7 @@ def replace_thing(scene: Scene, random: np.random.Generator) -> Edit | None:
 
 
 def change_hour(scene: Scene, random: np.random.Generator) -> Edit | None:
-    """Night becomes day, or day night."""
+    """Turns day into night, or night into day."""
     if scene.setting not in OUTDOORS:
         return None
     if scene.night:
@@ -126,7 +137,7 @@ def change_hour(scene: Scene, random: np.random.Generator) -> Edit | None:
 
 
 def change_setting(scene: Scene, random: np.random.Generator) -> Edit | None:
-    """The same things somewhere else."""
+    """Moves the same things to another setting."""
     setting = str(random.choice(SETTINGS))
     if setting == scene.setting or not all(fits(thing.kind, setting) for thing in scene.things):
         return None

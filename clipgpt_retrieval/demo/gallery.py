@@ -1,7 +1,7 @@
 """The demo's gallery: held-out scenes as images, embedded and indexed by clip-retrieval's own commands.
 
-A fourth of the scenes are drawn freely; the others are each of these after a change of it, so that the answer to "this,
-but at night" is there to be found among its like.
+A fourth of the scenes are random; the others are edits of these, so that the gallery has the result of "this, but at
+night" and images that resemble it.
 """
 
 import io
@@ -21,21 +21,21 @@ from tqdm import tqdm
 from clipgpt_retrieval.demo.captions import captions
 from clipgpt_retrieval.demo.edits import random_edit
 from clipgpt_retrieval.demo.render import render
-from clipgpt_retrieval.demo.scenes import LEARNED, SHOWN, Mix, Scene, random_scene
+from clipgpt_retrieval.demo.scenes import GALLERY_MIX, TRAINING_MIX, Mix, Scene, random_scene
 from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 
-EDITS_OF_EACH = 3
+EDITS_PER_SCENE = 3
 IMAGE_SIZE = 224
 WEBP_QUALITY = 70
 
 
 @dataclass(frozen=True)
 class EditedScenes:
-    """Scenes, each followed by changes of it.
+    """Scenes, each followed by edits of it.
 
     Attributes:
         scenes: n scenes.
-        edits: the row of a scene, what is asked of it, and the row of the scene so changed.
+        edits: the row of a scene, the text of an edit, and the row of the edited scene.
     """
 
     scenes: list[Scene]
@@ -47,19 +47,19 @@ class EditedScenes:
 
 
 def as_jsonl(segments: list[dict[str, Any]], target: int) -> str:
-    """The line of an interleaved query that asks for the image of a row."""
+    """The JSON line of an interleaved query whose target is the image of a row."""
     return json.dumps({"segments": segments, "target": {"clip": target}}) + "\n"
 
 
-def edited_scenes(families: int, random: np.random.Generator, mix: Mix = LEARNED) -> EditedScenes:
-    """Fresh scenes with :data:`EDITS_OF_EACH` changes of each, no scene twice."""
+def edited_scenes(families: int, random: np.random.Generator, mix: Mix = TRAINING_MIX) -> EditedScenes:
+    """Random scenes with :data:`EDITS_PER_SCENE` different edits of each."""
     scenes: list[Scene] = []
     edits = []
     for _ in range(families):
         source = len(scenes)
         scenes.append(random_scene(random, mix))
         changed: dict[Scene, str] = {}
-        while len(changed) < EDITS_OF_EACH:
+        while len(changed) < EDITS_PER_SCENE:
             text, scene = random_edit(scenes[source], random)
             if scene != scenes[source]:
                 changed.setdefault(scene, text)
@@ -70,7 +70,7 @@ def edited_scenes(families: int, random: np.random.Generator, mix: Mix = LEARNED
 
 
 def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
-    """Draws ``size`` held-out scenes, and has clip-retrieval embed and index them.
+    """Draws ``size`` held-out scenes and runs clip-retrieval's inference and index on them.
 
     Args:
         folder: gets ``images/``, ``img_emb/``, ``text_emb/``, ``metadata/``, ``index/`` and ``edits.jsonl``.
@@ -82,14 +82,14 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
     from clip_retrieval.clip_inference.main import main as clip_inference
 
     random = np.random.default_rng(seed)
-    gallery = edited_scenes(size // (1 + EDITS_OF_EACH), random, SHOWN)
-    of_scenes = [captions(scene, random, n=5) for scene in gallery.scenes]
+    gallery = edited_scenes(size // (1 + EDITS_PER_SCENE), random, GALLERY_MIX)
+    texts_of_scenes = [captions(scene, random, n=5) for scene in gallery.scenes]
     shutil.rmtree(folder, ignore_errors=True)
     _draw(gallery.scenes, folder / "images")
     with tempfile.TemporaryDirectory() as aside, models_in_evaluation_mode():
         images = Path(aside) / "gallery.tar"
-        _archive(folder / "images", [texts[0] for texts in of_scenes], images)
-        # Of plain files clip-retrieval 2.45 joins images and texts by names with their endings, which never match.
+        _archive(folder / "images", [texts[0] for texts in texts_of_scenes], images)
+        # For plain files clip-retrieval 2.45 matches images and texts by full file name, which never agree.
         clip_inference(
             str(images),
             str(folder),
@@ -99,7 +99,7 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
             clip_model=clip_model,
             num_prepro_workers=1,
         )
-    _describe(gallery.scenes, of_scenes, folder / "metadata")
+    _describe(gallery.scenes, texts_of_scenes, folder / "metadata")
     shutil.rmtree(folder / "stats", ignore_errors=True)
     clip_index(str(folder), str(folder / "index"), nb_cores=1)
     (folder / "edits.jsonl").write_text(gallery.edits_as_jsonl())
@@ -129,19 +129,19 @@ def _archive(images: Path, texts: list[str], file: Path) -> None:
             archive.addfile(member, io.BytesIO(data))
 
 
-def _describe(scenes: list[Scene], of_scenes: list[list[str]], metadata: Path) -> None:
-    """Adds all captions and the scene's description to what clip-retrieval inference wrote."""
+def _describe(scenes: list[Scene], texts_of_scenes: list[list[str]], metadata: Path) -> None:
+    """Adds all captions and the scene's description to the metadata of clip-retrieval inference."""
     (file,) = metadata.glob("*.parquet")
     rows = pd.read_parquet(file)
     assert list(rows["image_path"]) == [f"{row:04d}" for row in range(len(scenes))], "a webdataset keeps its order"
     rows["image_path"] = [f"{key}.webp" for key in rows["image_path"]]
-    rows["captions"] = of_scenes
+    rows["captions"] = texts_of_scenes
     rows["scene"] = [json.dumps(scene.to_dict()) for scene in scenes]
     rows.to_parquet(file)
 
 
 def ship_gallery(folder: Path, shipped: Path) -> None:
-    """Puts a gallery into one archive."""
+    """Writes a gallery into one archive."""
     with zipfile.ZipFile(shipped, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             stored = zipfile.ZIP_STORED if file.suffix == ".webp" else zipfile.ZIP_DEFLATED

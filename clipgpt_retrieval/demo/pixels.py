@@ -1,4 +1,4 @@
-"""Scenes as the demo's CLIP takes them."""
+"""Scenes as input of the demo's CLIP."""
 
 import numpy as np
 import open_clip
@@ -12,12 +12,12 @@ IMAGE_SIZE = 112
 
 
 def scene_pixels(scene: Scene) -> np.ndarray:
-    """uint8 ``[3, s, s]``, drawn at twice the size and reduced, as the gallery's are when they are embedded."""
+    """uint8 ``[3, s, s]``, drawn at twice the size and reduced, as the gallery's images are for embedding."""
     return np.asarray(render(scene, 2 * IMAGE_SIZE).reduce(2)).transpose(2, 0, 1)
 
 
 class Pixels(nn.Module):
-    """Images uint8 ``[b, 3, h, w]`` as the image tower takes them."""
+    """Normalises images uint8 ``[b, 3, h, w]`` for the image tower."""
 
     mean: Tensor
     std: Tensor

@@ -1,4 +1,4 @@
-"""Scenes as images: the sprites of their things on the background of their setting."""
+"""Draws scenes: the sprites of their things on the background of their setting."""
 
 import zlib
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ SPRITE_SHARES = {1: 0.28, 2: 0.35, 3: 0.42}
 """A sprite's longer side by a kind's size, as a share of the image's."""
 
 SMALLEST = 0.24
-ROW_PLACES = 3
-"""Things that stand side by side; more make a second row."""
+ROW_LENGTH = 3
+"""How many things stand side by side; more make a second row."""
 
 NIGHT = (0.62, 0.64, 0.86)
-"""What moonlight leaves of red, green and blue."""
+"""Factors of red, green and blue."""
 
 
 @dataclass(frozen=True)
 class Spot:
-    """One thing's place: the middle of its foot, and how large it is, as shares of the image."""
+    """Where one thing is drawn: the middle of its foot and its longer side, as shares of the image."""
 
     kind: str
     x: float
@@ -45,12 +45,12 @@ def render(scene: Scene, size: int = 224) -> Image.Image:
 
 
 def _random(scene: Scene, what: str) -> np.random.Generator:
-    """A generator for one aspect of a scene, so that a change of another leaves it as it is."""
+    """A generator for one aspect of a scene, so that an edit of another aspect leaves this one unchanged."""
     return np.random.default_rng([scene.layout_seed, zlib.crc32(what.encode())])
 
 
 def spots(scene: Scene) -> list[Spot]:
-    """Where every single thing of a scene stands, lies or flies."""
+    """The positions of all things of a scene."""
     in_air: list[str] = []
     below: list[str] = []
     for kind in _ordered(scene):
@@ -62,7 +62,7 @@ def spots(scene: Scene) -> list[Spot]:
 
 
 def _ordered(scene: Scene) -> list[str]:
-    """The kinds from left to right: at random, but as the relation wants its two."""
+    """The kinds from left to right: at random, but for the two of the relation."""
     kinds = sorted((thing.kind for thing in scene.things), key=lambda kind: _random(scene, kind).random())
     if scene.relation is None:
         return kinds
@@ -77,43 +77,43 @@ def _ordered(scene: Scene) -> list[str]:
 
 
 def _rows(scene: Scene, kinds: list[str], lowest: float, step: float) -> list[Spot]:
-    """Places for things from left to right, in one row, or in two where there are many."""
+    """Positions for things from left to right, in one row or two."""
     if not kinds:
         return []
     front = _front(scene, kinds)
     back = [kind for kind in kinds if kind not in front] if front else []
     rows = [row for row in (front, back) if row] if back else _split(scene, kinds, two=step > 0)
     spots = []
-    for number, row in enumerate(rows):
-        room = 1.0 / len(row)
-        for place, kind in enumerate(row):
-            random = _random(scene, f"{kind} {place} {number}")
-            share = max(SMALLEST, min(SPRITE_SHARES[KINDS[kind].size], room * 1.15) * random.uniform(0.92, 1.05))
-            x = (place + 0.5) * room + random.uniform(-0.08, 0.08) * room
-            foot = lowest - number * step + random.uniform(-0.03, 0.02)
-            spots.append(Spot(kind, x, foot, share if number == 0 else max(SMALLEST, share * 0.85)))
+    for depth, row in enumerate(rows):
+        width = 1.0 / len(row)
+        for column, kind in enumerate(row):
+            random = _random(scene, f"{kind} {column} {depth}")
+            share = max(SMALLEST, min(SPRITE_SHARES[KINDS[kind].size], width * 1.15) * random.uniform(0.92, 1.05))
+            x = (column + 0.5) * width + random.uniform(-0.08, 0.08) * width
+            foot = lowest - depth * step + random.uniform(-0.03, 0.02)
+            spots.append(Spot(kind, x, foot, share if depth == 0 else max(SMALLEST, share * 0.85)))
     return spots
 
 
 def _front(scene: Scene, kinds: list[str]) -> list[str]:
-    """What stands in front, where the relation says so."""
+    """The things in front, where the relation says so."""
     if scene.relation is None or scene.relation[1] != "in front of":
         return []
     return [kind for kind in kinds if kind == scene.relation[0]]
 
 
 def _split(scene: Scene, kinds: list[str], two: bool) -> list[list[str]]:
-    """One row or two; what the relation sets side by side stays in one of them, or else runs through both."""
-    if len(kinds) <= ROW_PLACES or not two:
+    """One row or two; the kinds of the relation stay in one row, or else alternate through both."""
+    if len(kinds) <= ROW_LENGTH or not two:
         return [kinds]
     half = (len(kinds) + 1) // 2
     related = set() if scene.relation is None else {scene.relation[0], scene.relation[2]}
     if not related or not related <= set(kinds):
         return [kinds[:half], kinds[half:]]
-    places = [place for place, kind in enumerate(kinds) if kind in related]
-    if len(places) > half:
+    columns = [column for column, kind in enumerate(kinds) if kind in related]
+    if len(columns) > half:
         return [kinds[::2], kinds[1::2]]
-    start = min(places[0], len(kinds) - half)
+    start = min(columns[0], len(kinds) - half)
     return [kinds[start : start + half], kinds[:start] + kinds[start + half :]]
 
 

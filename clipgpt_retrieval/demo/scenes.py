@@ -1,4 +1,4 @@
-"""Scenes: what is to be seen, where, and when, as data that can be drawn, described and changed."""
+"""Scenes: things, their setting and the time of day, as data that can be drawn, described and edited."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,17 +19,17 @@ MAX_COUNT = 4
 MAX_THINGS = 4
 NIGHT_SHARE = 0.3
 SURPRISING_SHARE = 0.12
-"""How often a thing is where it is not usual."""
+"""How often a thing is in a setting where it is unusual."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How full scenes are.
+    """A distribution of scenes.
 
     Attributes:
         kind_shares: how often a scene has one to three kinds of things.
         count_shares: how often there are one to four of a kind.
-        together_share: how often a scene is about things that belong together.
+        together_share: how often a scene starts from one of :data:`~clipgpt_retrieval.demo.things.TOGETHER`.
     """
 
     kind_shares: tuple[float, ...]
@@ -37,10 +37,10 @@ class Mix:
     together_share: float
 
 
-LEARNED = Mix((0.3, 0.5, 0.2), (0.62, 0.2, 0.11, 0.07), 0.45)
-"""Scenes to learn from: fuller than most photographs, as numbers are learned where there are some."""
+TRAINING_MIX = Mix((0.3, 0.5, 0.2), (0.62, 0.2, 0.11, 0.07), 0.45)
+"""Scenes of the training data: fuller than most photographs, so that counts are learned."""
 
-SHOWN = Mix((0.45, 0.5, 0.05), (0.8, 0.13, 0.04, 0.03), 0.4)
+GALLERY_MIX = Mix((0.45, 0.5, 0.05), (0.8, 0.13, 0.04, 0.03), 0.4)
 """Scenes of the gallery."""
 
 
@@ -66,7 +66,7 @@ class Scene:
         night: outdoors only.
         things: one to three kinds, each once.
         relation: ``(kind, one of RELATIONS, kind)`` or None.
-        layout_seed: of everything that the description leaves open.
+        layout_seed: decides all that the description leaves open.
     """
 
     setting: str
@@ -76,12 +76,12 @@ class Scene:
     layout_seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """The scene as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, description: dict[str, Any]) -> "Scene":
-        """The scene that :meth:`to_dict` described."""
+        """The inverse of :meth:`to_dict`."""
         relation = description["relation"]
         return cls(
             setting=description["setting"],
@@ -101,7 +101,7 @@ class Scene:
 
 
 def fits(kind: str, setting: str) -> bool:
-    """Whether a kind can be drawn in a setting without floating or drowning."""
+    """Whether a kind can be drawn in a setting: nothing stands in the sky or in the sea."""
     place = KINDS[kind].place
     if setting == "table":
         return place == "table"
@@ -117,16 +117,16 @@ def usual_kinds(setting: str) -> list[str]:
     return [name for name, kind in KINDS.items() if setting in kind.settings]
 
 
-def random_scene(random: np.random.Generator, mix: Mix = LEARNED) -> Scene:
-    """A scene that could be a photograph, now and then a surprising one."""
+def random_scene(random: np.random.Generator, mix: Mix = TRAINING_MIX) -> Scene:
+    """A plausible scene, now and then with a thing that is unusual in its setting."""
     setting, kinds = str(random.choice(SETTINGS)), []
     if random.random() < mix.together_share:
         setting, *kinds = TOGETHER[int(random.integers(len(TOGETHER)))]
     wanted = max(len(kinds), 1 + int(random.choice(MAX_KINDS, p=mix.kind_shares)))
     things: list[Placed] = []
     while len(things) < wanted:
-        room = MAX_THINGS - sum(thing.count for thing in things)
-        count = min(1 + int(random.choice(MAX_COUNT, p=mix.count_shares)), room)
+        free = MAX_THINGS - sum(thing.count for thing in things)
+        count = min(1 + int(random.choice(MAX_COUNT, p=mix.count_shares)), free)
         kind = kinds[len(things)] if len(things) < len(kinds) else random_kind(setting, random)
         if count and kind not in [thing.kind for thing in things]:
             things.append(Placed(kind, count))
@@ -138,14 +138,14 @@ def random_scene(random: np.random.Generator, mix: Mix = LEARNED) -> Scene:
 
 
 def random_kind(setting: str, random: np.random.Generator) -> str:
-    """A kind for a setting: mostly a usual one."""
+    """A kind for a setting, in most cases a usual one."""
     if random.random() < SURPRISING_SHARE:
         return str(random.choice([name for name in KINDS if fits(name, setting)]))
     return str(random.choice(usual_kinds(setting)))
 
 
 def with_relation(scene: Scene, random: np.random.Generator) -> Scene:
-    """The scene with a relation between its first two kinds, where they can have one and half of the time."""
+    """The scene, half of the time with a relation between its first two kinds."""
     if len(scene.things) < 2 or random.random() < 0.5:
         return replace(scene, relation=None)
     first, second = scene.things[0].kind, scene.things[1].kind
@@ -156,15 +156,3 @@ def with_relation(scene: Scene, random: np.random.Generator) -> Scene:
         relation = "above"
         first, second = (first, second) if in_air[0] else (second, first)
     return replace(scene, relation=(first, relation, second))
-
-
-def variations(scene: Scene, random: np.random.Generator, n: int) -> list[Scene]:
-    """``n`` different scenes that each differ from this one in a single respect: near misses of it."""
-    from clipgpt_retrieval.demo.edits import random_edit
-
-    found: list[Scene] = []
-    while len(found) < n:
-        _, changed = random_edit(scene, random)
-        if changed != scene and changed not in found:
-            found.append(changed)
-    return found

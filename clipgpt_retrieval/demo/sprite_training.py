@@ -1,8 +1,8 @@
-"""The image tower's first lesson: the things of scenes one by one.
+"""Pretraining of the image tower: classifying the things of scenes one by one.
 
-A whole scene shows one to three of 174 kinds, so that each is seen a few times in a batch, and no loss says where it
-is. A cut-out with one thing in its middle costs a fifth of an image and says all: after some four minutes the tower
-knows the things, and the contrastive training begins where it would otherwise come after twice the steps.
+A whole scene shows one to three of 174 kinds, so a batch has each kind only a few times, and no loss says where it is.
+A crop with one thing in its middle costs a fifth of an image. After about four minutes the tower tells the kinds apart,
+and contrastive training needs half as many steps.
 """
 
 from pathlib import Path
@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from clipgpt_retrieval.demo import clip
-from clipgpt_retrieval.demo.fitting import fit
+from clipgpt_retrieval.demo.fit import fit
 from clipgpt_retrieval.demo.pixels import IMAGE_SIZE, Pixels, scene_pixels
 from clipgpt_retrieval.demo.render import spots
 from clipgpt_retrieval.demo.scenes import random_scene
 from clipgpt_retrieval.demo.things import KIND_ROWS, KINDS
 
-CUT = 48
-CUTS_OF_A_SCENE = 4
+CROP = 48
+CROPS_PER_SCENE = 4
 SCENES_IN_BATCH = 32
 SHIFT = 6.0
 LEARNING_RATE = 2e-3
 
 
-class CutOuts(Dataset):
-    """Cut-outs of fresh scenes, uint8 ``[c, 3, CUT, CUT]``, and the kind in the middle of each, int64 ``[c]``."""
+class Crops(Dataset):
+    """Crops of random scenes, uint8 ``[c, 3, CROP, CROP]``, and the kind in the middle of each, int64 ``[c]``."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.count, self.seed = count, seed
@@ -36,25 +36,25 @@ class CutOuts(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
-        random = np.random.default_rng([self.seed, number])
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        random = np.random.default_rng([self.seed, index])
         scene = random_scene(random)
         pixels = scene_pixels(scene)
         things = spots(scene)
-        chosen = [things[int(random.integers(len(things)))] for _ in range(CUTS_OF_A_SCENE)]
-        cuts = []
+        chosen = [things[int(random.integers(len(things)))] for _ in range(CROPS_PER_SCENE)]
+        crops = []
         for spot in chosen:
             middle = np.array([spot.foot - spot.share / 2, spot.x]) * IMAGE_SIZE + random.uniform(-SHIFT, SHIFT, 2)
-            top, left = np.clip(middle - CUT / 2, 0, IMAGE_SIZE - CUT).astype(int)
-            cuts.append(pixels[:, top : top + CUT, left : left + CUT])
+            top, left = np.clip(middle - CROP / 2, 0, IMAGE_SIZE - CROP).astype(int)
+            crops.append(pixels[:, top : top + CROP, left : left + CROP])
         return {
-            "images": torch.from_numpy(np.stack(cuts)),
+            "images": torch.from_numpy(np.stack(crops)),
             "kinds": torch.tensor([KIND_ROWS[spot.kind] for spot in chosen]),
         }
 
 
 class SpriteTask(nn.Module):
-    """The image tower's trunk under a classifier of kinds, as the Trainer calls it."""
+    """The image tower's trunk with a classifier of kinds; returns the loss, as the Trainer expects."""
 
     def __init__(self, trunk: nn.Module) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class SpriteTask(nn.Module):
 
 
 def train_trunk(folder: Path, steps: int, seed: int) -> dict[str, Tensor]:
-    """Trains the trunk of the demo's image tower, going on from the last checkpoint in ``folder``.
+    """Trains the trunk of the demo's image tower; resumes from the last checkpoint in ``folder``.
 
     Returns:
         Its weights, as timm names them.
@@ -79,7 +79,7 @@ def train_trunk(folder: Path, steps: int, seed: int) -> dict[str, Tensor]:
     trunk = open_clip.create_model(clip.ARCHITECTURE).visual.trunk
     fit(
         SpriteTask(trunk),
-        CutOuts(steps * SCENES_IN_BATCH, seed),
+        Crops(steps * SCENES_IN_BATCH, seed),
         folder,
         steps=steps,
         batch_size=SCENES_IN_BATCH,

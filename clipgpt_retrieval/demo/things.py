@@ -1,7 +1,7 @@
-"""The kinds of things that scenes are made of, and the words that people have for them.
+"""The kinds of things in scenes, and the nouns for them.
 
-A line of :data:`TABLE` is a kind: its name, its plural, synonyms, its emoji, how large it is drawn (1 to 3), where it
-is put, and the settings that it is usual in. COCO's categories are here wherever an emoji shows one.
+A line of :data:`TABLE` is a kind: name, plural, synonyms, emoji, size (1 to 3), where it is drawn, and the settings in
+which it is usual. All of COCO's categories for which there is an emoji are here.
 """
 
 from dataclasses import dataclass
@@ -252,7 +252,7 @@ TOGETHER = (
     ("stage", "singer", "guitar"),
     ("stage", "singer", "microphone"),
 )
-"""A setting, and things that photographs show there together more often than chance would."""
+"""A setting, and things that photographs often show there together."""
 
 CHILDREN = ("boy", "girl")
 CHILD_WORDS = [("child", "children"), ("kid", "kids")]
@@ -266,7 +266,7 @@ class Kind:
         name: its first word, which also names it in scenes.
         section: of the table.
         words: singular and plural, the name's first, then synonyms'.
-        emoji: its character; ``<`` or ``>`` behind it takes the left or the right half of the image.
+        emoji: its character; a ``<`` or ``>`` after it selects the left or the right half of its image.
         size: 1 to 3.
         place: ``"ground"``, ``"table"``, ``"air"`` or ``"water"``.
         settings: where it is usual.
@@ -300,4 +300,4 @@ def _parse() -> dict[str, Kind]:
 
 KINDS: dict[str, Kind] = _parse()
 KIND_ROWS: dict[str, int] = {kind: row for row, kind in enumerate(KINDS)}
-"""Where a kind's number stands in a vector of counts."""
+"""The position of each kind in a vector of counts."""

@@ -1,7 +1,7 @@
-"""From the files that the package ships to a collection that clip-retrieval can read.
+"""Unpacks the shipped demo into a collection that clip-retrieval can read.
 
-The package may lie in a zip or a read-only folder and anywhere on the disk, and a collection's metadata names its
-images by absolute paths: so the demo is unpacked once into the user's cache.
+The package may be installed in a zip file or a read-only folder, and a collection's metadata names its images by
+absolute paths. Therefore the demo is unpacked once, into the user's cache.
 """
 
 import json
@@ -17,7 +17,7 @@ from clipgpt_retrieval.storage import cache_folder
 
 SHIPPED = Path(__file__).parent / "shipped"
 DIGEST = SHIPPED / "digest.txt"
-"""Tells one build of the demo from another."""
+"""Identifies a build of the demo."""
 
 
 def unpacked() -> Path:
@@ -27,11 +27,11 @@ def unpacked() -> Path:
         DataError: the installation lacks the demo's files, or the cache cannot be written.
     """
     if not DIGEST.is_file():
-        raise DataError(f"{SHIPPED} lacks the demo's files: install the package again, or run demo --build")
-    place = cache_folder().resolve()
-    # The unpacked form names its files by their absolute paths: seen under another path, it is no use.
-    key = sha256(f"{DIGEST.read_text().strip()} {place}".encode()).hexdigest()[:12]
-    target = place / f"demo-{key}"
+        raise DataError(f"{SHIPPED} lacks the demo's files: reinstall the package, or run demo --build")
+    cache = cache_folder().resolve()
+    # The unpacked demo contains absolute paths, so each location of the cache needs its own.
+    key = sha256(f"{DIGEST.read_text().strip()} {cache}".encode()).hexdigest()[:12]
+    target = cache / f"demo-{key}"
     if target.is_dir():
         return target
     try:
@@ -40,8 +40,8 @@ def unpacked() -> Path:
             _unpack(SHIPPED, Path(aside) / "demo", target)
             _put_in_place(Path(aside) / "demo", target)
     except (OSError, SafetensorError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise DataError(f"the demo cannot be unpacked into {target.parent}: {told}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"the demo cannot be unpacked into {target.parent}: {reason}") from error
     return target
 
 
@@ -49,19 +49,19 @@ def _put_in_place(aside: Path, target: Path) -> None:
     try:
         aside.rename(target)
     except OSError:
-        if not target.is_dir():  # else another process was quicker, with the same result
+        if not target.is_dir():  # else another process has unpacked the same
             raise
 
 
 def _unpack(shipped: Path, folder: Path, final: Path) -> None:
-    """Unpacks into ``folder``, which will be called ``final``."""
-    from clipgpt_retrieval.demo import clip
+    """Unpacks into ``folder``, which will be renamed to ``final``."""
+    from clipgpt_retrieval.demo.clip import unpack
 
     with zipfile.ZipFile(shipped / "collection.zip") as archive:
         archive.extractall(folder / "collection")
     for metadata in (folder / "collection").rglob("*.parquet"):
         _name_images(metadata, final / "collection" / "images")
-    clip.unpack(shipped / "clip" / "weights.safetensors", folder / "clip.safetensors")
+    unpack(shipped / "clip" / "weights.safetensors", folder / "clip.safetensors")
     (folder / "indices_paths.json").write_text(json.dumps({"demo": str(final / "collection" / "index")}) + "\n")
 
 

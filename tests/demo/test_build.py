@@ -1,4 +1,4 @@
-"""The build of the demo, whole but tiny: what it ships must be what clip-retrieval and this package load again."""
+"""A tiny but complete build of the demo: clip-retrieval and this package load what it ships."""
 
 import json
 from pathlib import Path
@@ -9,18 +9,18 @@ import pytest
 
 from clipgpt_retrieval.demo import build, clip_training, sprite_training, unpack
 from clipgpt_retrieval.demo.gallery import edited_scenes
-from clipgpt_retrieval.demo.words import shows_what_it_names
+from clipgpt_retrieval.demo.vocabulary import shows_named_things
 
 SIZES = {
     "SPRITE_STEPS": 2,
     "CLIP_STEPS": 2,
-    "LESSON_FAMILIES": 40,
+    "TRAINING_FAMILIES": 40,
     "CAPTIONS_FIRST": build.CAPTIONS_FIRST | {"steps": 4},
     "THEN_ALL": build.THEN_ALL | {"steps": 4},
     "BATCH": 16,
     "GALLERY_SIZE": 40,
-    "VOCABULARY_SAMPLE": 1500,
-    "WORDS": 400,
+    "TOKEN_SAMPLE": 1500,
+    "VOCABULARY_SIZE": 400,
     "LAYERS": 1,
     "WIDTH": 40,
 }
@@ -47,7 +47,7 @@ def built(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_collection_is_as_clip_retrieval_lays_it_out(built):
+def test_the_collection_has_clip_retrievals_layout(built):
     collection = built / "collection"
     rows = pd.read_parquet(collection / "metadata")
     assert len(rows) == 40 == len(np.load(collection / "img_emb" / "img_emb_0.npy"))
@@ -57,11 +57,11 @@ def test_the_collection_is_as_clip_retrieval_lays_it_out(built):
     from clipgpt_retrieval.demo.scenes import Scene
 
     for scene, captions in zip(rows["scene"], rows["captions"], strict=True):
-        assert all(shows_what_it_names(Scene.from_dict(json.loads(scene)), text) for text in captions)
+        assert all(shows_named_things(Scene.from_dict(json.loads(scene)), text) for text in captions)
 
 
 @pytest.mark.slow
-def test_an_edit_leads_from_a_image_to_its_change(built):
+def test_the_target_of_an_edit_is_the_edited_image(built):
     from clipgpt_retrieval.data.embedding_folder import read_pairs
     from clipgpt_retrieval.data.interleaved import read_interleaved
 
@@ -70,19 +70,19 @@ def test_an_edit_leads_from_a_image_to_its_change(built):
 
 
 @pytest.mark.slow
-def test_every_lesson_is_also_asked_for_in_few_words(built):
-    """Without them the short queries that people type are found less well than by the CLIP's own text tower."""
-    scenes = edited_scenes(SIZES["LESSON_FAMILIES"], np.random.default_rng(build.SEED + 1)).scenes
-    lines = (built.parent.parent.parent / "stages" / "lessons" / build.INTERLEAVED).read_text().splitlines()
-    asked = [query for query in map(json.loads, lines) if len(query["segments"]) == 1]
-    assert [query["target"]["clip"] for query in asked] == list(range(len(scenes)))
-    for scene, query in zip(scenes, asked, strict=True):
-        assert shows_what_it_names(scene, query["segments"][0]["text"])
+def test_every_training_image_has_a_short_query(built):
+    """Without them short queries find less than with the CLIP's own text tower."""
+    scenes = edited_scenes(SIZES["TRAINING_FAMILIES"], np.random.default_rng(build.SEED + 1)).scenes
+    lines = (built.parent.parent.parent / "stages" / "training_data" / build.INTERLEAVED).read_text().splitlines()
+    short = [query for query in map(json.loads, lines) if len(query["segments"]) == 1]
+    assert [query["target"]["clip"] for query in short] == list(range(len(scenes)))
+    for scene, query in zip(scenes, short, strict=True):
+        assert shows_named_things(scene, query["segments"][0]["text"])
 
 
 @pytest.mark.slow
-def test_the_unpacked_clip_embeds_as_the_one_that_was_trained(built):
-    """The table of token embeddings was shipped in part: captions must not notice."""
+def test_the_unpacked_clip_embeds_like_the_trained_one(built):
+    """Only a part of the token embeddings is shipped, which must not change embeddings of captions."""
     import open_clip
     import torch
 
@@ -101,7 +101,7 @@ def test_the_unpacked_clip_embeds_as_the_one_that_was_trained(built):
 
 
 @pytest.mark.slow
-def test_the_shipped_clipgpt_loads_in_half_the_size(built):
+def test_the_shipped_clipgpt_has_half_the_size_and_loads(built):
     from clipgpt_retrieval.engine import load
 
     folder = built.parent.parent.parent
@@ -113,7 +113,7 @@ def test_the_shipped_clipgpt_loads_in_half_the_size(built):
     assert half < 0.6 * full
 
 
-def test_without_its_files_the_demo_says_what_to_do(tmp_path, monkeypatch):
+def test_missing_files_are_reported_with_a_remedy(tmp_path, monkeypatch):
     from clipgpt_retrieval.errors import DataError
 
     monkeypatch.setattr(unpack, "DIGEST", tmp_path / "digest.txt")

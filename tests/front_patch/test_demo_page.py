@@ -4,7 +4,7 @@ import pytest
 from browsing import card, open_page, results_of, search, shown_ids
 from playwright.sync_api import expect
 
-from clipgpt_retrieval.demo.answers import EDITS, NOTEBOOK_EXAMPLES
+from clipgpt_retrieval.demo.search import EDITS, NOTEBOOK_EXAMPLES
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
-"""What a caption or a query says: the kinds of things that it names, how many, where and when.
+"""Reads captions and queries: which kinds of things they name, how many, the setting, night or day.
 
-The other direction of ``captions.py``: what measures captions against scenes.
+The inverse of ``captions.py``, used to evaluate captions and search results against scenes.
 """
 
 import re
@@ -29,10 +29,10 @@ SETTING_WORDS = {
     "stage": ("stage",),
 }
 MASS_NOUNS = {"coffee": "cup of coffee"}
-"""What people type and no caption says."""
+"""Words of queries that no caption has."""
 
 COUNT_WORDS = {"a": 1, "an": 1, "one": 1, "a couple of": 2, "a pair of": 2} | {
-    word: number for number, word in enumerate(NUMBERS) if number > 1
+    word: count for count, word in enumerate(NUMBERS) if count > 1
 }
 
 
@@ -41,10 +41,10 @@ class Named:
     """One thing that a text names.
 
     Attributes:
-        kinds: what it may be: one kind, both for "child", and a whole section for "vehicles".
-        count: how many, or None where the text leaves that open.
-        several: whether that which it leaves open is more than one.
-        exact: whether it names a kind rather than a whole section.
+        kinds: what it may be: one kind, two for "child", a whole section for "vehicles".
+        count: how many, or None where the text does not say.
+        several: whether the text says "more than one" and no count.
+        exact: whether it names a kind, not a section.
     """
 
     kinds: frozenset[str]
@@ -59,22 +59,22 @@ class Named:
 
 
 def named_in(text: str) -> list[Named]:
-    """What a text names, in its order."""
+    """The things that a text names, in its order."""
     found = []
     for match in _pattern().finditer(text.lower()):
-        said, word = match["count"], match["word"]
+        count_word, word = match["count"], match["word"]
         kinds, number, exact = _meanings()[word]
-        if said is not None and exact:
-            count: int | None = COUNT_WORDS[said]
+        if count_word is not None and exact:
+            count: int | None = COUNT_WORDS[count_word]
         else:
             count = 1 if number == "singular" and exact else None
-        found.append(Named(kinds, count, exact and said is None and number == "plural", exact))
+        found.append(Named(kinds, count, exact and count_word is None and number == "plural", exact))
     return found
 
 
 def setting_in(text: str) -> str | None:
     """The setting that a text names, or None."""
-    lowered = _pattern().sub("", text.lower())  # a beach umbrella may stand anywhere
+    lowered = _pattern().sub("", text.lower())  # "beach umbrella" names no setting
     for name, words in SETTING_WORDS.items():
         if any(re.search(rf"\b{word}\b", lowered) for word in words):
             return name
@@ -82,22 +82,22 @@ def setting_in(text: str) -> str | None:
 
 
 def night_in(text: str) -> bool:
-    """Whether a text says that it is night."""
+    """Whether a text mentions night."""
     return any(phrase in text.lower() for phrase in NIGHT_PHRASES)
 
 
 def day_in(text: str) -> bool:
-    """Whether a text says that it is day."""
+    """Whether a text mentions day."""
     return any(phrase in text.lower() for phrase in DAY_PHRASES)
 
 
-def shows_what_it_names(scene: Scene, text: str) -> bool:
-    """Whether a scene shows every thing that a text names; numbers do not count."""
+def shows_named_things(scene: Scene, text: str) -> bool:
+    """Whether a scene shows every kind that a text names, whatever the counts."""
     return all(any(scene.count_of(kind) for kind in named.kinds) for named in named_in(text))
 
 
-def shows_all_that_is_said(scene: Scene, text: str) -> bool:
-    """Whether a scene shows the things that a text names with their numbers, its setting and its hour."""
+def matches_text(scene: Scene, text: str) -> bool:
+    """Whether a scene has the things that a text names, their counts, its setting and its time of day."""
     return (
         all(named.is_in(scene) for named in named_in(text))
         and setting_in(text) in (None, scene.setting)
@@ -107,7 +107,7 @@ def shows_all_that_is_said(scene: Scene, text: str) -> bool:
 
 
 def names_all(scene: Scene, text: str) -> bool:
-    """Whether a text names every kind of thing in a scene once, by its own name and with the right number."""
+    """Whether a text names exactly the kinds of a scene, each once and with the right count."""
     named = [one for one in named_in(text) if one.exact]
     return len(named) == len(scene.things) and all(
         any(thing.kind in one.kinds and one.count == thing.count for one in named) for thing in scene.things
@@ -116,7 +116,7 @@ def names_all(scene: Scene, text: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _meanings() -> dict[str, tuple[frozenset[str], str, bool]]:
-    """For each word the kinds it may mean, its number, and whether it is exact."""
+    """For each word the kinds it may mean, its grammatical number, and whether it names a kind, not a section."""
     kinds_of: dict[tuple[str, str], set[str]] = {}
     for name, kind in KINDS.items():
         for singular, plural in kind.words:

@@ -1,4 +1,4 @@
-"""Queries to the demo's gallery, answered in this process: what was understood, and the images found."""
+"""Searches the demo's gallery in this process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,41 +17,41 @@ NOTEBOOK_EXAMPLES = (
     "A piece of cake and a fork on a table.",
     "Two giraffes are standing next to a fence.",
 )
-"""The queries that the README of the CLIP-GPT notebook shows."""
+"""The queries in the README of the CLIP-GPT notebook."""
 
 EDITS = (
     ("Two giraffes are standing next to a fence.", "but at night"),
     ("a dog on the beach", "two dogs instead of one"),
 )
-"""A text whose best image is taken, and what is asked of this image."""
+"""A text query, and a change of its best image."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that was found.
+    """An image that a search returns.
 
     Attributes:
         id: its item id.
         similarity: cosine of its embedding to the query embedding.
-        image: its file.
-        caption: the collection's own.
-        read_back: CLIP-GPT's caption of its embedding.
+        image_path: its file.
+        caption: its caption in the metadata.
+        generated_caption: CLIP-GPT's caption of its embedding.
     """
 
     id: int
     similarity: float
-    image: Path
+    image_path: Path
     caption: str
-    read_back: str
+    generated_caption: str
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a query brought.
+class SearchResult:
+    """The result of a query.
 
     Attributes:
-        understood: the caption of its image embedding.
-        hits: the images found, the best first.
+        understood: the caption of the query's image embedding.
+        hits: the images, the best first.
     """
 
     understood: str
@@ -59,7 +59,7 @@ class Answer:
 
 
 class Gallery:
-    """The demo's images, to be searched by a clipgpt model.
+    """The demo's images, searched by a clipgpt model.
 
     Args:
         collection: the folder of :func:`clipgpt_retrieval.demo.path`.
@@ -72,29 +72,29 @@ class Gallery:
         self._items = Items(self._index)
         self._rows = pd.read_parquet(collection / "metadata", columns=["image_path", "caption"])
 
-    def answer(self, text: str, hits: int = 3) -> Answer:
-        """The images of what a text describes.
+    def search(self, text: str, hits: int = 3) -> SearchResult:
+        """The best images for a text.
 
         Raises:
             InputError: an empty text, or one longer than the model reads.
         """
-        return self._answer(text, hits)
+        return self._search(text, hits)
 
-    def answer_edit(self, text: str, change: str, hits: int = 3) -> Answer:
-        """The images that are like the best one of ``text``, after a change of it."""
-        source = self.answer(text, hits=1).hits[0].id
+    def search_edited(self, text: str, change: str, hits: int = 3) -> SearchResult:
+        """The best images for a change of the best image of ``text``, which is left out."""
+        source = self.search(text, hits=1).hits[0].id
         [embedding] = self._items.embeddings([source])
         query: Query = [{"embedding": embedding}, {"text": change}]
-        return self._answer(query, hits, besides=source)
+        return self._search(query, hits, exclude=source)
 
-    def _answer(self, query: Query, hits: int, besides: int | None = None) -> Answer:
+    def _search(self, query: Query, hits: int, exclude: int | None = None) -> SearchResult:
         query_embedding, image_embedding = self._engine.encode_both([query])
         [similarities], [ids] = self._index.search(query_embedding, hits + 1)
-        found = [(int(i), float(s)) for i, s in zip(ids, similarities, strict=True) if i not in (-1, besides)][:hits]
+        found = [(int(i), float(s)) for i, s in zip(ids, similarities, strict=True) if i not in (-1, exclude)][:hits]
         embeddings = self._items.embeddings([item_id for item_id, _ in found])
-        understood, *read_back = self._engine.caption(np.concatenate([image_embedding, embeddings]))
-        return Answer(understood, [self._hit(*one, caption) for one, caption in zip(found, read_back, strict=True)])
+        understood, *captions = self._engine.caption(np.concatenate([image_embedding, embeddings]))
+        return SearchResult(understood, [self._hit(*one, text) for one, text in zip(found, captions, strict=True)])
 
-    def _hit(self, item_id: int, similarity: float, read_back: str) -> Hit:
+    def _hit(self, item_id: int, similarity: float, generated_caption: str) -> Hit:
         row: Any = self._rows.iloc[item_id]
-        return Hit(item_id, similarity, Path(row["image_path"]), row["caption"], read_back)
+        return Hit(item_id, similarity, Path(row["image_path"]), row["caption"], generated_caption)

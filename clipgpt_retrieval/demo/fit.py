@@ -1,4 +1,4 @@
-"""The loop under which the demo's CLIP learns: transformers' Trainer, as both of its lessons set it."""
+"""The training loop of the demo's CLIP: transformers' Trainer, as both of its stages use it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 
 def fit(
     task: nn.Module,
-    lessons: Dataset,
+    train_dataset: Dataset,
     folder: Path,
     *,
     steps: int,
@@ -21,7 +21,7 @@ def fit(
     weight_decay: float,
     seed: int,
 ) -> None:
-    """Trains a module that returns its loss, in place, going on from the last checkpoint in ``folder``."""
+    """Trains ``task``, which returns its loss, in place; resumes from the last checkpoint in ``folder``."""
     on_gpu = torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -43,8 +43,8 @@ def fit(
         report_to="none",
         seed=seed,
     )
-    # The Trainer writes a checkpoint in place, and this file of it last.
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    last = max(whole, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
-    trainer = Trainer(model=task, args=arguments, train_dataset=lessons)
+    # The Trainer writes this file last: a checkpoint without it is incomplete.
+    complete = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    last = max(complete, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]), default=None)
+    trainer = Trainer(model=task, args=arguments, train_dataset=train_dataset)
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
