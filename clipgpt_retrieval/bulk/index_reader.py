@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clipgpt_retrieval.bulk.job import Shard
-from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
+from clipgpt_retrieval.bulk.rows import Rows, Span, even_spans
 from clipgpt_retrieval.index.items import Items
 from clipgpt_retrieval.index.metadata import REORDERED_FILE
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipgpt_retrieval.bulk.job import Shard
-from clipgpt_retrieval.bulk.reader import Rows, Span
+from clipgpt_retrieval.bulk.rows import Rows, Span
 from clipgpt_retrieval.errors import DataError
 
 BLOCK = 1 << 22

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipgpt_retrieval.bulk.job import ENCODE, Job, Shard
-from clipgpt_retrieval.bulk.reader import Rows
+from clipgpt_retrieval.bulk.rows import Rows
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError, ModelError
 

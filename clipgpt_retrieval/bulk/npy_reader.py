@@ -10,7 +10,7 @@ import numpy as np
 
 from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.parquet_reader import read_range, row_count
-from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
+from clipgpt_retrieval.bulk.rows import Rows, Span, even_spans
 from clipgpt_retrieval.errors import DataError
 
 

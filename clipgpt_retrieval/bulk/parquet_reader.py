@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipgpt_retrieval.bulk.job import Shard
-from clipgpt_retrieval.bulk.reader import Rows, Span, even_spans
+from clipgpt_retrieval.bulk.rows import Rows, Span, even_spans
 from clipgpt_retrieval.errors import DataError
 
 

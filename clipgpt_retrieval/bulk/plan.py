@@ -10,8 +10,9 @@ import fsspec
 from tqdm import tqdm
 
 from clipgpt_retrieval.bulk.job import Job, Shard
-from clipgpt_retrieval.bulk.reader import Reader, Span
+from clipgpt_retrieval.bulk.reader import Reader
 from clipgpt_retrieval.bulk.retry import retried
+from clipgpt_retrieval.bulk.rows import Span
 from clipgpt_retrieval.bulk.writer import done_shards
 from clipgpt_retrieval.errors import ClipGptError, DataError
 from clipgpt_retrieval.storage import write_text

@@ -8,8 +8,9 @@ from functools import partial
 
 from clipgpt_retrieval.bulk.job import Job, Shard
 from clipgpt_retrieval.bulk.mapper import Mapper
-from clipgpt_retrieval.bulk.reader import Reader, Rows
+from clipgpt_retrieval.bulk.reader import Reader
 from clipgpt_retrieval.bulk.retry import StorageFullError, retried
+from clipgpt_retrieval.bulk.rows import Rows
 from clipgpt_retrieval.bulk.stats import StatsWriter
 from clipgpt_retrieval.bulk.writer import ShardWriter, is_done
 
