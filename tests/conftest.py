@@ -1,26 +1,15 @@
-"""What tests of several rooms share: a tiny clipgpt model, a tiny CLIP, a small collection, a back end."""
+"""Fixtures of tests of several folders: a tiny clipgpt model, a tiny CLIP, a small collection, a back end."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
+from support import BIN, ServerProcess, served, unit_rows, write_embeddings
 
 CLIP_DIM = 64
 NUM_ITEMS = 300
-
-
-def unit_rows(count: int, dim: int = CLIP_DIM, seed: int = 0) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def save_tiny_clipgpt(folder: Path, clip_dim: int) -> str:
@@ -97,20 +86,17 @@ def embeddings() -> np.ndarray:
 @pytest.fixture(scope="session")
 def clip_collection(tmp_path_factory, embeddings) -> Path:
     """A collection as `clip-retrieval inference` leaves it, with one image for all items."""
-    import pandas as pd
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("clip_collection")
     image = folder / "image.png"
     Image.new("RGB", (40, 30), "orange").save(image)
-    for name, rows in (("img_emb", embeddings), ("text_emb", unit_rows(NUM_ITEMS, seed=1))):
-        (folder / name).mkdir()
-        np.save(folder / name / f"{name}_0.npy", rows)
-    (folder / "metadata").mkdir()
     rows = [
         {"caption": f"item {i}", "image_path": str(image), "url": f"http://example.org/{i}"} for i in range(NUM_ITEMS)
     ]
-    pd.DataFrame(rows).to_parquet(folder / "metadata" / "metadata_0.parquet")
+    write_embeddings(folder, embeddings, rows)
+    (folder / "text_emb").mkdir()
+    np.save(folder / "text_emb" / "text_emb_0.npy", unit_rows(NUM_ITEMS, seed=1))
     return folder
 
 
@@ -155,14 +141,8 @@ def app(indices_paths, clipgpt_path, clip_model, offline_flags):
 @pytest.fixture(scope="session")
 def back_url(app) -> Iterator[str]:
     """The app on a real socket."""
-    from werkzeug.serving import make_server
-
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
+    with served(app) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -192,26 +172,8 @@ def demo_scenes(demo_cache) -> list:
 
 
 @pytest.fixture(scope="session")
-def demo_server(demo_cache, tmp_path_factory) -> Iterator[tuple[str, Path]]:
-    """``clipgpt-retrieval demo`` in a process of its own, serving: its address and what it prints."""
-    printed = tmp_path_factory.mktemp("demo_server") / "printed.txt"
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    process = subprocess.Popen(
-        [Path(sys.executable).parent / "clipgpt-retrieval", "demo", "--port", str(port)],
-        stdout=printed.open("w"),
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "XDG_CACHE_HOME": demo_cache, "COLUMNS": "200", "HF_HUB_OFFLINE": "1"},
-    )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            requests.get(f"{url}/indices-list", timeout=5)
-            break
-        except requests.ConnectionError:
-            time.sleep(0.5)
-    yield url, printed
-    process.terminate()
-    process.wait(timeout=30)
+def demo_server(demo_cache) -> Iterator[ServerProcess]:
+    """``clipgpt-retrieval demo`` in a process of its own, serving."""
+    environment = {"XDG_CACHE_HOME": demo_cache, "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
+    with ServerProcess(BIN / "clipgpt-retrieval", "demo", "--port", 0, env=environment) as server:
+        yield server

@@ -4,23 +4,19 @@ Everything runs in a virtual environment of its own, so that a test that is kill
 """
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sysconfig
-import time
 import venv
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
+from support import REPOSITORY, ServerProcess, run
 
 from clipgpt_retrieval import plugin
 from clipgpt_retrieval.back.options import own_parameters
-
-REPOSITORY = Path(plugin.__file__).parents[1]
 
 FAKE_CLIP_BACK = '''
 def clip_back(indices_paths="indices_paths.json", port=1234):
@@ -41,16 +37,9 @@ class Environment:
         [self.site_packages] = folder.glob("lib/python*/site-packages")
         (self.site_packages / "parent.pth").write_text("\n".join(sees) + "\n")
 
-    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            list(command), capture_output=True, text=True, env={**os.environ, **environment}, check=False
-        )
-
     def plugin(self, action: str) -> str:
         program = f"from clipgpt_retrieval import plugin; print(plugin.{action}())"
-        finished = self.run(self.python, "-c", program)
-        assert finished.returncode == 0, finished.stderr
-        return finished.stdout
+        return run(self.python, "-c", program, check=True).stdout
 
 
 @pytest.fixture
@@ -93,19 +82,17 @@ print(*inspect.signature(clip_back).parameters, helper(), "def helper" in source
 
 
 def test_one_symbol_is_replaced(environment):
-    stock = environment.run(environment.python, "-c", SHOW).stdout
+    stock = run(environment.python, "-c", SHOW).stdout
     assert stock == "indices_paths port stock helper True\n"
     environment.plugin("enable")
     ours = " ".join(parameter.name for parameter in own_parameters())
-    assert environment.run(environment.python, "-c", SHOW).stdout == f"indices_paths port {ours} stock helper True\n"
+    assert run(environment.python, "-c", SHOW).stdout == f"indices_paths port {ours} stock helper True\n"
     environment.plugin("disable")
-    assert environment.run(environment.python, "-c", SHOW).stdout == stock
+    assert run(environment.python, "-c", SHOW).stdout == stock
 
 
 def call(environment: Environment, arguments: str) -> subprocess.CompletedProcess:
-    return environment.run(
-        environment.python, "-c", f"from clip_retrieval.clip_back import clip_back; clip_back({arguments})"
-    )
+    return run(environment.python, "-c", f"from clip_retrieval.clip_back import clip_back; clip_back({arguments})")
 
 
 def test_without_a_model_the_stock_function_runs(environment, tmp_path):
@@ -128,7 +115,7 @@ def test_a_flag_of_ours_without_a_model_is_refused(environment):
 def test_the_file_is_harmless_once_the_package_is_gone(tmp_path):
     environment = Environment(tmp_path / "venv", sees=[])
     (environment.site_packages / plugin.PTH_NAME).write_text(plugin.PTH_LINE)
-    finished = environment.run(environment.python, "-c", "print('fine')")
+    finished = run(environment.python, "-c", "print('fine')")
     assert (finished.stdout, finished.stderr) == ("fine\n", "")
 
 
@@ -136,7 +123,7 @@ def test_a_start_imports_the_hook_alone(environment):
     """Every Python start of the environment waits for whatever it imports."""
 
     def imported() -> set[str]:
-        return set(environment.run(environment.python, "-I", "-c", "import sys; print(*sys.modules)").stdout.split())
+        return set(run(environment.python, "-I", "-c", "import sys; print(*sys.modules)").stdout.split())
 
     before = imported()
     environment.plugin("enable")
@@ -181,7 +168,7 @@ def built_index(real, clip_collection, tmp_path_factory) -> Path:
     """The collection as `clip-retrieval index` indexes it."""
     folder = tmp_path_factory.mktemp("built") / "index"
     folder.mkdir()
-    finished = real.run(*clip_retrieval(real, "index", str(clip_collection), str(folder), "--nb_cores=1"))
+    finished = run(*clip_retrieval(real, "index", str(clip_collection), str(folder), "--nb_cores=1"))
     assert finished.returncode == 0, finished.stderr
     return folder
 
@@ -200,59 +187,28 @@ def back_flags(built_index, clip_model) -> list[str]:
     ]
 
 
-class Back:
+def start_back(environment: Environment, *flags: str) -> ServerProcess:
     """A `clip-retrieval back` process."""
-
-    def __init__(self, environment: Environment, *flags: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen(
-            clip_retrieval(environment, "back", f"--port={self.port}", *flags),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def wait_until_ready(self) -> None:
-        for _ in range(1200):
-            assert self.process.poll() is None, self.process.stdout.read()
-            try:
-                requests.get(f"{self.url}/indices-list", timeout=5)
-                return
-            except requests.ConnectionError:
-                time.sleep(0.1)
-        raise TimeoutError
-
-    def end(self, by: int = signal.SIGTERM) -> tuple[int, str]:
-        self.process.send_signal(by)
-        output, _ = self.process.communicate(timeout=30)
-        return self.process.returncode, output
+    return ServerProcess(*clip_retrieval(environment, "back", "--port=0", *flags))
 
 
 @pytest.fixture(scope="module")
 def backs(real, back_flags, clipgpt_path):
     """(stock, ours): the same command, started before `enable` and after it."""
     real.plugin("disable")
-    stock = Back(real, *back_flags)
-    stock.wait_until_ready()
-    real.plugin("enable")
-    ours = Back(real, *back_flags, f"--clipgpt_model={clipgpt_path}", "--host=127.0.0.1")
-    ours.wait_until_ready()
-    yield stock, ours
-    for back in (stock, ours):
-        if back.process.poll() is None:
-            back.end()
+    with start_back(real, *back_flags) as stock:
+        real.plugin("enable")
+        with start_back(real, *back_flags, f"--clipgpt_model={clipgpt_path}", "--host=127.0.0.1") as ours:
+            yield stock, ours
 
 
-def client(back: Back, **options):
+def client(back: ServerProcess, **options):
     from clip_retrieval.clip_client import ClipClient
 
     return ClipClient(f"{back.url}/knn-service", "demo", num_images=8, deduplicate=False, **options)
 
 
-def post(back: Back, path: str, **body):
+def post(back: ServerProcess, path: str, **body):
     return requests.post(f"{back.url}{path}", json=body, timeout=60).json()
 
 
@@ -315,9 +271,9 @@ clip_front()
 @pytest.mark.slow
 def test_clip_retrieval_front_has_clipgpt_while_the_plugin_is_enabled(own):
     own.plugin("enable")
-    assert own.run(own.python, "-c", SERVE_FRONT).stdout.endswith("True 1235\n")
+    assert run(own.python, "-c", SERVE_FRONT).stdout.endswith("True 1235\n")
     own.plugin("disable")
-    assert own.run(own.python, "-c", SERVE_FRONT).stdout.endswith("False 1235\n")
+    assert run(own.python, "-c", SERVE_FRONT).stdout.endswith("False 1235\n")
 
 
 @pytest.fixture(scope="module")
@@ -347,7 +303,7 @@ def test_the_client_with_its_own_model_needs_nothing_on_the_server(backs, clipgp
 
 @pytest.mark.slow
 def test_help_shows_stock_flags_and_ours(backs, real):
-    shown = real.run(*clip_retrieval(real, "back", "--help"), PAGER="cat")
+    shown = run(*clip_retrieval(real, "back", "--help"), env={"PAGER": "cat"})
     text = shown.stdout + shown.stderr
     for flag in ("--indices_paths", "--clipgpt_model", "--load_clip", "--threads"):
         assert flag in text
@@ -356,7 +312,7 @@ def test_help_shows_stock_flags_and_ours(backs, real):
 
 @pytest.mark.slow
 def test_what_is_wrong_at_start_is_one_sentence(backs, real, back_flags):
-    finished = real.run(*clip_retrieval(real, "back", *back_flags, "--clipgpt_model=/nowhere"))
+    finished = run(*clip_retrieval(real, "back", *back_flags, "--clipgpt_model=/nowhere"))
     assert finished.returncode == 1
     assert finished.stderr.splitlines()[-1].startswith("clip-retrieval back: /nowhere")
     assert "Traceback" not in finished.stderr
@@ -364,9 +320,9 @@ def test_what_is_wrong_at_start_is_one_sentence(backs, real, back_flags):
 
 @pytest.mark.slow
 def test_the_server_ends_when_told_to(backs, real, back_flags, clipgpt_path):
-    ours = Back(real, *back_flags, f"--clipgpt_model={clipgpt_path}", "--host=127.0.0.1")
-    ours.wait_until_ready()
-    status, output = ours.end()
+    with start_back(real, *back_flags, f"--clipgpt_model={clipgpt_path}", "--host=127.0.0.1") as ours:
+        ours.process.send_signal(signal.SIGTERM)
+        status, output = ours.wait()
     assert status == 0, output
     assert f"on http://127.0.0.1:{ours.port}" in output
     assert "Traceback" not in output
@@ -377,10 +333,8 @@ def test_disable_gives_clip_retrieval_back_as_it_was(backs, own, back_flags):
     stock, _ = backs
     own.plugin("enable")
     own.plugin("disable")
-    shown = own.run(*clip_retrieval(own, "back", "--help"), PAGER="cat")
+    shown = run(*clip_retrieval(own, "back", "--help"), env={"PAGER": "cat"})
     assert "--indices_paths" in shown.stdout + shown.stderr
     assert "clipgpt_model" not in shown.stdout + shown.stderr
-    again = Back(own, *back_flags)
-    again.wait_until_ready()
-    assert client(again).query(text="a dog") == client(stock).query(text="a dog")
-    again.end()
+    with start_back(own, *back_flags) as again:
+        assert client(again).query(text="a dog") == client(stock).query(text="a dog")

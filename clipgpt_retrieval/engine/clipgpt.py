@@ -123,8 +123,8 @@ class ClipGpt:
         """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`.
 
         Examples:
-            >>> query, image = model.encode_both(["a dog", "a dog at night"])
-            >>> query.shape == image.shape == (2, model.clip_dim)
+            >>> query, images = model.encode_both(["a dog", "a dog at night"])
+            >>> query.shape == images.shape == (2, model.clip_dim)
             True
         """
         _check_is_list(queries)

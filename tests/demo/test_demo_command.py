@@ -1,13 +1,12 @@
 """The shipped demo, in the terminal and over HTTP: it finds the right images for its own examples."""
 
-import subprocess
 import sys
-from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import requests
 from clip_retrieval.clip_client import ClipClient, Modality
+from support import run_cli
 
 import clipgpt_retrieval as cg
 from clipgpt_retrieval import cli
@@ -16,7 +15,6 @@ from clipgpt_retrieval.demo.search import EDITS, NOTEBOOK_EXAMPLES, Gallery
 from clipgpt_retrieval.demo.vocabulary import matches_text, night_in, setting_in, shows_named_things
 
 SHORT_QUERIES = ("kid with a book", "bikes and cars", "birthday cake with candles", "dog at the beach at night")
-COMMAND = Path(sys.executable).parent / "clipgpt-retrieval"
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +52,15 @@ def test_queries_and_hits_are_captioned(gallery):
 
 @pytest.mark.slow
 def test_one_query_prints_its_results(demo_cache):
-    done = subprocess.run([COMMAND, "demo", "--query", "two cats"], capture_output=True, text=True, timeout=120)
+    done = run_cli("demo", "--query", "two cats")
     assert done.returncode == 0, done.stderr
     assert "understood as" in done.stdout and done.stdout.count(".webp") == 5
 
 
 @pytest.mark.slow
 def test_the_page_and_the_stock_client_work(demo_server, demo_scenes):
-    url, printed = demo_server
-    assert requests.get(f"{url}/indices-list", timeout=30).json() == ["demo"], printed.read_text()
+    url = demo_server.url
+    assert requests.get(f"{url}/indices-list", timeout=30).json() == ["demo"], demo_server.printed
     assert "<clip-front>" in requests.get(url, timeout=30).text
     client = ClipClient(url=f"{url}/knn-service", indice_name="demo", modality=Modality.IMAGE, num_images=3)
     best = client.query(text=NOTEBOOK_EXAMPLES[3])[0]
@@ -76,27 +74,25 @@ def test_the_page_and_the_stock_client_work(demo_server, demo_scenes):
 
 @pytest.mark.slow
 def test_the_table_is_printed_before_serving(demo_server):
-    url, printed = demo_server
-    output = printed.read_text()
+    output = demo_server.printed
     assert all(text in output for text in NOTEBOOK_EXAMPLES) and all(change in output for _, change in EDITS)
-    assert f"Open {url} in a browser" in output and "Traceback" not in output
+    assert f"Open {demo_server.url} in a browser" in output and "Traceback" not in output
 
 
 @pytest.mark.slow
 def test_no_warnings_or_log_lines_are_printed(demo_server):
     """They would bury the address to open."""
-    url, printed = demo_server
-    assert requests.get(f"{url}/indices-list", timeout=30).ok
-    output = printed.read_text()
-    before_address, _, _ = output.partition(f"Open {url}")
+    assert requests.get(f"{demo_server.url}/indices-list", timeout=30).ok
+    output = demo_server.printed
+    before_address, _, _ = output.partition(f"Open {demo_server.url}")
     assert "Warning" not in before_address and "warming up" not in before_address, output
     assert '"INFO"' not in output
 
 
 @pytest.mark.slow
 def test_a_port_in_use_is_one_sentence(demo_server):
-    port = demo_server[0].rsplit(":", 1)[1]
-    done = subprocess.run([COMMAND, "demo", "--port", port], capture_output=True, text=True, timeout=120)
+    port = demo_server.port
+    done = run_cli("demo", "--port", port)
     assert done.returncode == 2 and f"port: cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
 

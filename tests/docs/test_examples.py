@@ -54,11 +54,10 @@ def test_every_public_name_has_an_example_that_is_run(entry):
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_the_examples_are_right(entry, demo_server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    url, _ = demo_server
     source = "\n\n".join(inspect.getdoc(value) or "" for _, value in documented(entry))
     owner = named(entry)
     scope = dict(vars(owner if isinstance(owner, ModuleType) else importlib.import_module(owner.__module__)))
-    example = doctest.DocTestParser().get_doctest(source.replace(DEMO_ADDRESS, url), scope, entry, None, 0)
+    example = doctest.DocTestParser().get_doctest(source.replace(DEMO_ADDRESS, demo_server.url), scope, entry, None, 0)
     told: list[str] = []
     doctest.DocTestRunner(verbose=False).run(example, out=told.append)
     assert not told, "".join(told)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_from_a_text_to_its_image_and_on_to_a_change_of_it(page, demo_server, demo_scenes):
-    open_page(page, demo_server[0])
+    open_page(page, demo_server.url)
     search(page, NOTEBOOK_EXAMPLES[3])
     source = demo_scenes[shown_ids(page)[0]]
     assert source.count_of("giraffe") and source.count_of("fence")
@@ -23,7 +23,7 @@ def test_from_a_text_to_its_image_and_on_to_a_change_of_it(page, demo_server, de
 
 
 def test_a_caption_says_what_is_in_the_image(page, demo_server, demo_scenes):
-    open_page(page, demo_server[0])
+    open_page(page, demo_server.url)
     search(page, "a piece of cake and a fork on a table")
     page.get_by_text("Caption all visible").click()
     expect(card(page, 0).locator(".caption")).to_contain_text("on a")
@@ -32,14 +32,14 @@ def test_a_caption_says_what_is_in_the_image(page, demo_server, demo_scenes):
 
 @pytest.mark.parametrize(("text", "is_there"), [("two dogs on a beach", True), ("xyzzy plugh quux", False)])
 def test_what_the_collection_does_not_hold_is_called_that(page, demo_server, text, is_there):
-    open_page(page, demo_server[0])
+    open_page(page, demo_server.url)
     search(page, text)
     expect(page.locator(".understood")).to_contain_text("best similarity")
     assert ("Nothing here looks like that" in page.locator(".understood").inner_text()) != is_there
 
 
 def test_the_map_names_places_of_the_collection(page, demo_server):
-    open_page(page, f"{demo_server[0]}/?view=explore")
+    open_page(page, f"{demo_server.url}/?view=explore")
     page.locator(".point").first.wait_for(timeout=60_000)
     told = " ".join(page.locator(".contents .title").all_inner_texts())
     assert sum(place in told for place in ("beach", "forest", "snow", "table", "street", "desert", "sea", "farm")) >= 4
