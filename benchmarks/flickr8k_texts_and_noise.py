@@ -143,18 +143,18 @@ def noise(folder: Path) -> None:
         flickr(), "unwritten", recipe="frozen", backbone=smollm2(), validation_fraction=FRACTION, device="cpu"
     )
     run = open_run(settings)
-    fusion, held_out = run.network.clip_fusion, run.data.validation
+    fusion, held_out = run.model.clip_fusion, run.data.validation
     start, trained = deepcopy(fusion.state_dict()), {}
     for level in NOISES:
         fusion.load_state_dict(start)
         of_level = replace(run, recipe=replace(run.recipe, embedding_noise=level))
-        learner, maker, measure = fit_around_frozen(of_level, folder / "frozen")
+        train_step, batch_builder, measure = fit_around_frozen(of_level, folder / "frozen")
         kept = folder / f"noise {level}"
         kept.mkdir(parents=True, exist_ok=True)
-        fit(learner, maker, measure, kept, Intervals(run.recipe.steps, SAVE_EVERY), {})
+        fit(train_step, batch_builder, measure, kept, Intervals(run.recipe.steps, SAVE_EVERY), {})
         trained[level] = deepcopy(fusion.state_dict())
-    states = caption_states(run.network, run.sequences, held_out, folder / "all_held_out_states")
-    engine = ClipGpt(run.network, run.words, device="cpu", dtype="float32")
+    states = caption_states(run.model, run.sequences, held_out, folder / "all_held_out_states")
+    engine = ClipGpt(run.model, run.tokenizer, device="cpu", dtype="float32")
     print(f"\nbytes | cosine to the true | caption loss and CIDEr-D at noise {NOISES} | gain in loss, in CIDEr-D")
     for count in (*PQ_BYTES, None):
         embeddings = held_out.embeddings
@@ -163,7 +163,7 @@ def noise(folder: Path) -> None:
         losses, ciders = [], []
         for level in NOISES:
             fusion.load_state_dict(trained[level])
-            losses.append(token_losses(run.network, states, torch.from_numpy(embeddings)))
+            losses.append(token_losses(run.model, states, torch.from_numpy(embeddings)))
             ciders.append(ciders_of(engine.caption(embeddings), held_out.captions))
         cosine = (embeddings * held_out.embeddings).sum(axis=1).mean()
         print(
@@ -174,7 +174,7 @@ def noise(folder: Path) -> None:
         )
 
 
-def token_losses(network, states, embeddings) -> np.ndarray:
+def token_losses(model, states, embeddings) -> np.ndarray:
     """The mean loss of the tokens of each image's captions, ``[n]``, from the backbone's states of them."""
     import torch
 
@@ -186,7 +186,7 @@ def token_losses(network, states, embeddings) -> np.ndarray:
     with torch.inference_mode():
         for start in range(0, len(tokens), 512):
             part = tokens.tokens(range(start, min(start + 512, len(tokens))))
-            logits = network.token_logits(network.clip_fusion(part.states.float(), part.embeddings))
+            logits = model.token_logits(model.clip_fusion(part.states.float(), part.embeddings))
             losses.append(torch.nn.functional.cross_entropy(logits, part.ids, reduction="none"))
     return (images.bincount(torch.cat(losses)) / images.bincount()).numpy()
 

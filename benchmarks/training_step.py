@@ -102,17 +102,17 @@ def ours() -> list[float]:
     config = ClipGptConfig(
         backbone_config=model.config.to_dict(), clip_dim=WIDTH, clip_in="identity", clip_out="identity"
     )
-    network = ClipGptModel(config, model).train()
-    optimizer = new_optimizer(network, recipe)
-    lessons = TrainingData(Mixture([Shuffled(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
+    model = ClipGptModel(config, model).train()
+    optimizer = new_optimizer(model, recipe)
+    data = TrainingData(Mixture([Shuffled(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
     collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
-    maker = BatchBuilder(lessons, collator, recipe.tasks, BATCH, 0.0, BATCH, LENGTH_BUCKETING, 0, Distributed())
-    learner = TrainStep(network, recipe, Distributed(), 0)
+    batch_builder = BatchBuilder(data, collator, recipe.tasks, BATCH, 0.0, BATCH, LENGTH_BUCKETING, 0, Distributed())
+    train_step = TrainStep(model, recipe, Distributed(), 0)
 
     def step(number: int) -> None:
         optimizer.zero_grad()
-        learner.learn(number, maker.make(number))
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        train_step(number, batch_builder.build(number))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
     return timed(step)

@@ -47,10 +47,10 @@ def load_backbone(
             f"backbone {backbone} cannot be loaded, check the name and the network or give a directory or .gguf file: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    words = load_tokenizer(tokenizer) if tokenizer else load_tokenizer(path, gguf_file)
-    words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
-    model.resize_token_embeddings(len(words))
-    return model, words
+    loaded = load_tokenizer(tokenizer) if tokenizer else load_tokenizer(path, gguf_file)
+    loaded.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
+    model.resize_token_embeddings(len(loaded))
+    return model, loaded
 
 
 def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -60,19 +60,19 @@ def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTr
         )
     if tokenizer is None:
         raise InputError("tokenizer", "is missing: a scratch backbone needs --tokenizer, a directory or hub id")
-    words = load_tokenizer(tokenizer)
-    words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
+    loaded = load_tokenizer(tokenizer)
+    loaded.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
     layers, own_width, heads = SCRATCH_SIZES[size]
     config = GPT2Config(
-        vocab_size=len(words),
+        vocab_size=len(loaded),
         n_positions=SCRATCH_CONTEXT,
         n_layer=layers,
         n_embd=width or own_width,
         n_head=heads if (width or own_width) % heads == 0 else 4,
-        bos_token_id=words.bos_token_id,
-        eos_token_id=words.eos_token_id,
+        bos_token_id=loaded.bos_token_id,
+        eos_token_id=loaded.eos_token_id,
     )
-    return GPT2LMHeadModel(config), words
+    return GPT2LMHeadModel(config), loaded
 
 
 def _gguf_parts(backbone: str) -> tuple[str, str | None]:

@@ -83,7 +83,7 @@ class TrainingData:
         return {"images": self.images.state, "texts": self.texts.state if self.texts else None}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a state of the same lessons."""
+        """Goes on from a state of the same data."""
         self.images.restore(state["images"])
         if self.texts is not None:
             self.texts.restore(state["texts"])
@@ -94,7 +94,7 @@ class BatchBuilder:
     """Makes the steps of a run, one after the other.
 
     Attributes:
-        lessons: what there is to learn from.
+        data: what there is to learn from.
         collator: makes the batches.
         tasks: ``"both"``: each image is encoded and captioned; ``"draw"``: one of the two, drawn evenly;
             ``"encode"`` or ``"caption"``: that one.
@@ -104,10 +104,10 @@ class BatchBuilder:
         length_bucketing: sequences in a batch of like length, where they are held at once anyway.
         seed: of the draws.
         distributed: the processes that share a step.
-        self_conditioning_prob: of the captions, are said of what the network predicts for them instead of their images.
+        self_conditioning_prob: of the captions, are said of what the model predicts for them instead of their images.
     """
 
-    lessons: TrainingData
+    data: TrainingData
     collator: Collator
     tasks: str
     batch_size: int
@@ -118,26 +118,26 @@ class BatchBuilder:
     distributed: Distributed
     self_conditioning_prob: float = 0.0
 
-    def make(self, number: int) -> StepBatch:
+    def build(self, step: int) -> StepBatch:
         """The part of this rank of the step of that number.
 
         Raises:
             DataError: there is nothing to read.
         """
-        random = np.random.default_rng([self.seed, number, 2])
-        to_encode, to_caption = self._share_out(self.lessons.images.take(number, self.batch_size), random)
+        random = np.random.default_rng([self.seed, step, 2])
+        to_encode, to_caption = self._share_out(self.data.images.take(step, self.batch_size), random)
         queries: list[Query] = [caption for _, caption in to_encode]
         targets = [embedding for embedding, _ in to_encode]
         negatives = self._near_misses(targets)
         asked_for_images, asked_for_texts = self._interleaved(random)
-        if self.lessons.interleaved is not None:
-            interleaved = self.lessons.interleaved
+        if self.data.interleaved is not None:
+            interleaved = self.data.interleaved
             queries += [interleaved.segments(row) for row in asked_for_images]
             targets += list(interleaved.pairs.embeddings[interleaved.targets[asked_for_images]])
             negatives += [interleaved.sources(row) for row in asked_for_images]
         answers: list[QueryWithAnswer] = []
-        if self.lessons.answered is not None:
-            answered = self.lessons.answered
+        if self.data.answered is not None:
+            answered = self.data.answered
             answers = [(answered.segments(row), answered.answers[row]) for row in asked_for_texts]
         asked = self._batches(
             list(zip(queries, targets, range(len(queries)), strict=True)), lambda row: _length(row[0])
@@ -181,22 +181,22 @@ class BatchBuilder:
         return [image if drawn[image] else None for image in range(images)]
 
     def _near_misses(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        if self.lessons.neighbours is None or not images:
+        if self.data.neighbours is None or not images:
             return []
-        return [self.lessons.neighbours.others(np.stack(images))]
+        return [self.data.neighbours.others(np.stack(images))]
 
     def _interleaved(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the queries that ask for an image and of those that ask for a text, as many as there are of each."""
-        images, texts = (len(part or []) for part in (self.lessons.interleaved, self.lessons.answered))
+        images, texts = (len(part or []) for part in (self.data.interleaved, self.data.answered))
         if not images + texts:
             return np.empty(0, np.int64), np.empty(0, np.int64)
-        drawn = random.integers(images + texts, size=round(self.batch_size * self.lessons.interleaved_weight))
+        drawn = random.integers(images + texts, size=round(self.batch_size * self.data.interleaved_weight))
         return drawn[drawn < images], drawn[drawn >= images] - images
 
     def _texts(self) -> list[str]:
-        if self.lessons.texts is None:
+        if self.data.texts is None:
             return []
-        return self.lessons.texts.take(round(self.batch_size * self.lessons.texts_weight))
+        return self.data.texts.take(round(self.batch_size * self.data.texts_weight))
 
     def _noisy(self, rows: list[ImageWithCaption], random: np.random.Generator) -> list[ImageWithCaption]:
         if not self.noise or not rows:

@@ -23,16 +23,16 @@ class Progress:
 
     Attributes:
         step: steps that are done.
-        lessons: where the run stands in what it reads, see ``fit.TrainingData``.
-        figures: the last validation figures.
+        data: where the run stands in what it reads, see ``fit.TrainingData``.
+        metrics: the last validation metrics.
         best: the figure of the best weights, more is better; None before the first.
         best_step: where they were reached.
         loss: the loss's running mean, and that of the first steps, see ``DivergenceGuard``.
     """
 
     step: int = 0
-    lessons: Any = None
-    figures: dict[str, float] = field(default_factory=dict)
+    data: Any = None
+    metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     best_step: int = 0
     loss: dict[str, float] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Progress:
 
 def save_last(
     folder: Path,
-    network: torch.nn.Module,
+    model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     progress: Progress,
@@ -50,7 +50,7 @@ def save_last(
     Dropout and draws need nothing here: each step makes its own from the seed and its number.
     """
     state = {
-        "network": network.state_dict(),
+        "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": schedule.state_dict(),
         "progress": vars(progress),
@@ -60,7 +60,7 @@ def save_last(
 
 def restore_last(
     folder: Path,
-    network: torch.nn.Module,
+    model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> Progress | None:
@@ -73,24 +73,24 @@ def restore_last(
     if not file.is_file():
         return None
     state = _read(file)
-    network.load_state_dict(state["network"])
+    model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     return Progress(**state["progress"])
 
 
-def save_best(folder: Path, network: torch.nn.Module) -> None:
+def save_best(folder: Path, model: torch.nn.Module) -> None:
     """Writes the weights as the best so far."""
-    _write({"network": network.state_dict()}, folder / BEST)
+    _write({"model": model.state_dict()}, folder / BEST)
 
 
-def restore_best(folder: Path, network: torch.nn.Module) -> None:
+def restore_best(folder: Path, model: torch.nn.Module) -> None:
     """Sets the weights to the best so far.
 
     Raises:
         TrainingError: the file cannot be read.
     """
-    network.load_state_dict(_read(folder / BEST)["network"])
+    model.load_state_dict(_read(folder / BEST)["model"])
 
 
 def _write(state: dict[str, Any], file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Queries and captions as the padded batches that the network reads."""
+"""Queries and captions as the padded batches that the model reads."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence

@@ -100,6 +100,6 @@ def train(
         return
     from clipgpt_retrieval.training.train import train as run
 
-    figures = run(**settings)
-    if figures:
-        print(f"{output_folder} holds the model. Held out: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+    metrics = run(**settings)
+    if metrics:
+        print(f"{output_folder} holds the model. Held out: " + ", ".join(f"{k} {v:.3f}" for k, v in metrics.items()))

@@ -21,7 +21,7 @@ from clipgpt_retrieval.training.options import TrainOptions, absolute
 WINDOW_ROWS = 32_768
 """Rows of a streamed folder that lie in memory together; two such windows do at a time."""
 
-MOST_MEASURED = 5_000
+MAX_VALIDATION_IMAGES = 5_000
 """Images of a streamed collection that are measured on; more cost time and tell little more."""
 
 
@@ -192,7 +192,7 @@ def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, se
     in_memory: list[Pairs] = []
     measured: list[Pairs] = []
     for part in parts:
-        wanted = MOST_MEASURED // len(parts)
+        wanted = MAX_VALIDATION_IMAGES // len(parts)
         of_part = 0
         for number in range(len(part)):
             to_learn, to_measure = part.sides(number)

@@ -26,13 +26,13 @@ class DivergenceGuard:
     def __init__(self, state: dict[str, float]) -> None:
         self.state = dict(state) or {"seen": 0.0, "first": 0.0, "mean": 0.0}
 
-    def check(self, step: int, losses: dict[str, float], network: torch.nn.Module, saved: int) -> float:
+    def check(self, step: int, losses: dict[str, float], model: torch.nn.Module, saved: int) -> float:
         """The running mean of the loss.
 
         Args:
             step: its number, from 1.
             losses: of the step, by name.
-            network: holds the step's gradients.
+            model: holds the step's gradients.
             saved: the step of the last checkpoint.
 
         Raises:
@@ -43,7 +43,7 @@ class DivergenceGuard:
         for name, loss in losses.items():
             if not math.isfinite(loss):
                 raise TrainingError(f"step {step}: the {name} loss is {loss}: {advice}")
-        parameter = _not_finite(network)
+        parameter = _not_finite(model)
         if parameter is not None:
             raise TrainingError(f"step {step}: the gradient of {parameter} is not finite: {advice}")
         mean = self._add(sum(losses.values()))
@@ -65,9 +65,9 @@ class DivergenceGuard:
         return state["mean"]
 
 
-def _not_finite(network: torch.nn.Module) -> str | None:
+def _not_finite(model: torch.nn.Module) -> str | None:
     """The name of a parameter whose gradient is not finite."""
-    named = [(name, parameter.grad) for name, parameter in network.named_parameters() if parameter.grad is not None]
+    named = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
     norms = torch.stack(torch._foreach_norm([gradient for _, gradient in named]))
     if bool(norms.isfinite().all()):
         return None

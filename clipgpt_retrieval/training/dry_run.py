@@ -34,7 +34,7 @@ def dry_run(**options: Any) -> str:
         ModelError: the backbone cannot be loaded.
     """
     run = open_run(TrainOptions(**options))
-    step = run.maker().make(0)
+    step = run.batch_builder().build(0)
     return "\n".join([*_found(run), "", *_samples(run.sequences, step), "", *_cost(run)])
 
 
@@ -46,7 +46,7 @@ def _found(run: Run) -> list[str]:
         for folder in data.folders
     ]
     captions = sum(len(several) for several in data.in_memory.captions) / len(data.in_memory)
-    parameters = sum(parameter.numel() for parameter in run.network.parameters())
+    parameters = sum(parameter.numel() for parameter in run.model.parameters())
     return [
         *folders,
         f"{data.images} images to learn from, {len(data.validation)} to measure on (split by {data.split.kind}), "
@@ -63,7 +63,7 @@ def _found(run: Run) -> list[str]:
         *([f"texts of {run.settings.texts}"] if run.settings.texts else []),
         f"recipe {recipe.name}: {recipe.summary}",
         f"{recipe.steps} steps of {recipe.batch_size}, a model of {parameters / 1e6:.0f} million parameters on "
-        f"{run.network.device}",
+        f"{run.model.device}",
     ]
 
 
@@ -102,7 +102,7 @@ def _cost(run: Run) -> list[str]:
         captions = sum(len(several) for several in run.data.in_memory.captions)
         return [f"the backbone reads {captions} captions once, and small parts are trained on what it made of them"]
     if run.recipe.lora_rank:
-        add_adapters(run.network, run.recipe.lora_rank, run.sequences.special_ids)
+        add_adapters(run.model, run.recipe.lora_rank, run.sequences.special_ids)
     seconds = _seconds_a_step(run)
     steps = run.recipe.steps
     return [
@@ -112,16 +112,16 @@ def _cost(run: Run) -> list[str]:
 
 
 def _seconds_a_step(run: Run) -> float:
-    maker, learner, optimizer = run.maker(), run.learner(), new_optimizer(run.network, run.recipe)
-    run.network.train()
+    batch_builder, train_step, optimizer = run.batch_builder(), run.train_step(), new_optimizer(run.model, run.recipe)
+    run.model.train()
     started = time.perf_counter()
     for number in range(1 + TIMED_STEPS):
         if number == 1:
             started = time.perf_counter()
         optimizer.zero_grad()
-        learner.learn(number, maker.make(number))
+        train_step(number, batch_builder.build(number))
         optimizer.step()
-        if run.network.device.type == "cuda":
+        if run.model.device.type == "cuda":
             torch.cuda.synchronize()
     return (time.perf_counter() - started) / TIMED_STEPS
 

@@ -32,7 +32,7 @@ def new_model(
         ModelError: the backbone cannot be loaded.
     """
     narrow = recipe.clip_out == "identity"
-    language_model, words = load_backbone(backbone, tokenizer, width=clip_dim if narrow else None)
+    language_model, tokenizer = load_backbone(backbone, tokenizer, width=clip_dim if narrow else None)
     if narrow and language_model.config.hidden_size != clip_dim:
         raise InputError(
             "backbone",
@@ -45,7 +45,7 @@ def new_model(
         embedding_norm=recipe.embedding_norm,
         **_shape(recipe, clip_dim, language_model),
     )
-    return ClipGptModel(config, language_model), words
+    return ClipGptModel(config, language_model), tokenizer
 
 
 def is_clipgpt(path: str) -> bool:
@@ -84,17 +84,17 @@ def trained_model(
         raise InputError(
             "backbone", f"{path} is a clipgpt model, from which {recipe.name} does not go on: give the backbone itself"
         )
-    network, words = load(path)
-    for name, wanted in _shape(recipe, clip_dim, network.backbone).items():
-        if (found := getattr(network.config, name)) != wanted:
+    model, tokenizer = load(path)
+    for name, wanted in _shape(recipe, clip_dim, model.backbone).items():
+        if (found := getattr(model.config, name)) != wanted:
             raise InputError(
                 "backbone",
                 f"{path} is a clipgpt model whose {name} is {found}, here it is to be {wanted}: give the recipe that "
                 "it was trained by, and embeddings of its CLIP",
             )
-    network.config.clip_model = clip_model
-    network.config.min_similarity = None
-    return network, words
+    model.config.clip_model = clip_model
+    model.config.min_similarity = None
+    return model, tokenizer
 
 
 def _shape(recipe: Recipe, clip_dim: int, language_model: PreTrainedModel) -> dict[str, Any]:

@@ -190,7 +190,7 @@ class TrainOptions:
             raise InputError("weights", f"are {given}: give a number above 0 for each of the {len(sizes)} folders")
         return [float(weight) for weight in given]
 
-    def rhythm(self, steps: int) -> tuple[int, int]:
+    def intervals(self, steps: int) -> tuple[int, int]:
         """Steps between two measurements, and between two checkpoints, of a run of so many."""
         part = max(1, steps // CHECKPOINTS)
         return self.eval_every or part, self.save_every or min(part, SAVED_EVERY)

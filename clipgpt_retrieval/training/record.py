@@ -33,23 +33,23 @@ def read_training_record(path: str) -> dict[str, Any] | None:
     return record
 
 
-def training_record(settings: dict[str, Any], found: dict[str, Any], figures: dict[str, float]) -> str:
+def training_record(settings: dict[str, Any], found: dict[str, Any], metrics: dict[str, float]) -> str:
     """``training.json``.
 
     Args:
         settings: all that decides the result, see ``TrainOptions.record``.
         found: what the data turned out to be.
-        figures: on the validation images, of the finished model.
+        metrics: on the validation images, of the finished model.
     """
     versions = {library: version(library) for library in LIBRARIES}
-    record = {**settings, **found, "validation": figures, "versions": {**versions, "python": platform.python_version()}}
+    record = {**settings, **found, "validation": metrics, "versions": {**versions, "python": platform.python_version()}}
     return json.dumps(record, indent=2)
 
 
-def model_card(settings: dict[str, Any], found: dict[str, Any], figures: dict[str, float]) -> str:
+def model_card(settings: dict[str, Any], found: dict[str, Any], metrics: dict[str, float]) -> str:
     """``README.md`` of a model directory, as hubs show it. For the arguments see :func:`training_record`."""
     recipe = settings["recipe"]
-    rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items())
+    rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in metrics.items())
     return f"""---
 library_name: transformers
 tags: [clipgpt, clip-retrieval]

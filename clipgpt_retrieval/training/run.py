@@ -21,13 +21,13 @@ from clipgpt_retrieval.training.initial_model import is_clipgpt, new_model, only
 from clipgpt_retrieval.training.options import TrainOptions
 from clipgpt_retrieval.training.recipes import Recipe
 from clipgpt_retrieval.training.train_step import TrainStep
-from clipgpt_retrieval.training.validation import validation_figures
+from clipgpt_retrieval.training.validation import validation_metrics
 
 FIRST_BETA = 0.3
 """Where the image embedding lies along the query's direction while training; fitted at the end."""
 
 LENGTH_BUCKETING = 64
-"""Sequences of like length that go through the network together on a CPU."""
+"""Sequences of like length that go through the model together on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -38,32 +38,32 @@ class Run:
         settings: what it was started with.
         recipe: the chosen one, with the settings in place of its own.
         data: what it learns from and is measured on.
-        network: the model that it begins with, and ends with.
-        words: its tokenizer.
+        model: the model that it begins with, and ends with.
+        tokenizer: its tokenizer.
         distributed: the processes that train together.
     """
 
     settings: TrainOptions
     recipe: Recipe
     data: Datasets
-    network: ClipGptModel
-    words: PreTrainedTokenizerBase
+    model: ClipGptModel
+    tokenizer: PreTrainedTokenizerBase
     distributed: Distributed
 
     @property
     def sequences(self) -> SequenceFormat:
         """The model's format."""
-        return SequenceFormat(self.words, self.network.config)
+        return SequenceFormat(self.tokenizer, self.model.config)
 
     @property
     def collator(self) -> Collator:
         """Makes its batches."""
-        return Collator(self.sequences, self.recipe.encode_text_loss, self.network.context_length)
+        return Collator(self.sequences, self.recipe.encode_text_loss, self.model.context_length)
 
     @property
     def bf16(self) -> bool:
         """Whether it computes in bfloat16: it is asked to, and the device has it."""
-        return self.settings.bf16 and has_bfloat16(self.network.device)
+        return self.settings.bf16 and has_bfloat16(self.model.device)
 
     def too_long(self) -> str | None:
         """How many of the captions that lie in memory are cut to the backbone's context, in a sentence, or None."""
@@ -76,7 +76,7 @@ class Run:
         of = "the first " if self.data.streamed else ""
         return f"{cut} of {of}{len(captions)} captions are cut to the {collator.context_length} tokens of the context"
 
-    def maker(self) -> BatchBuilder:
+    def batch_builder(self) -> BatchBuilder:
         """What makes its steps, from the first on.
 
         Raises:
@@ -88,7 +88,7 @@ class Run:
         texts = None if settings.texts is None else Shuffled(TextFile(settings.texts), settings.seed)
         micro_batch, hard = settings.micro_batch or recipe.batch_size * 2, settings.hard_negatives
         return BatchBuilder(
-            lessons=TrainingData(
+            data=TrainingData(
                 images=Mixture(parts, settings.mixture(data.sizes), settings.seed),
                 interleaved=data.interleaved,
                 answered=data.answered,
@@ -103,21 +103,21 @@ class Run:
             noise=recipe.embedding_noise * data.spread,
             micro_batch=micro_batch,
             # A CPU gains by every token of padding less; a GPU would be busy with starting small products.
-            length_bucketing=LENGTH_BUCKETING if self.network.device.type == "cpu" else micro_batch,
+            length_bucketing=LENGTH_BUCKETING if self.model.device.type == "cpu" else micro_batch,
             seed=settings.seed,
             distributed=self.distributed,
             self_conditioning_prob=settings.self_conditioning_prob,
         )
 
-    def learner(self) -> TrainStep:
+    def train_step(self) -> TrainStep:
         """What gives its gradients."""
-        return TrainStep(self.network, self.recipe, self.distributed, self.settings.seed, self.bf16)
+        return TrainStep(self.model, self.recipe, self.distributed, self.settings.seed, self.bf16)
 
-    def figures(self) -> dict[str, float]:
-        """The validation figures of the network as it stands."""
+    def metrics(self) -> dict[str, float]:
+        """The validation metrics of the model as it stands."""
         data = self.data
-        return validation_figures(
-            self.network, self.collator, data.validation, data.validation_interleaved, data.validation_answered
+        return validation_metrics(
+            self.model, self.collator, data.validation, data.validation_interleaved, data.validation_answered
         )
 
 
@@ -137,12 +137,12 @@ def open_run(settings: TrainOptions) -> Run:
     distributed = init_distributed(settings.device)
     set_seed(settings.seed)
     if is_clipgpt(settings.backbone):
-        network, words = trained_model(recipe, data.clip_dim, settings.backbone, settings.clip_model)
+        model, tokenizer = trained_model(recipe, data.clip_dim, settings.backbone, settings.clip_model)
         start = recipe.ridge_start and only_captions(settings.backbone)
-        recipe = replace(recipe, ridge_start=start, embedding_norm=network.config.embedding_norm)
+        recipe = replace(recipe, ridge_start=start, embedding_norm=model.config.embedding_norm)
     else:
-        network, words = new_model(recipe, data.clip_dim, settings.backbone, settings.tokenizer, settings.clip_model)
-    network.to(torch_device(settings.device))
+        model, tokenizer = new_model(recipe, data.clip_dim, settings.backbone, settings.tokenizer, settings.clip_model)
+    model.to(torch_device(settings.device))
     if recipe.contrastive:
-        set_image_mean(network, data.in_memory.embeddings, FIRST_BETA)
-    return Run(settings, recipe, data, network, words, distributed)
+        set_image_mean(model, data.in_memory.embeddings, FIRST_BETA)
+    return Run(settings, recipe, data, model, tokenizer, distributed)

@@ -39,7 +39,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         **options: its further settings.
 
     Returns:
-        The validation figures of the finished model; of a run on several ranks only the first has them.
+        The validation metrics of the finished model; of a run on several ranks only the first has them.
 
     Raises:
         InputError: a setting that cannot be.
@@ -78,51 +78,51 @@ def _finish(run: Run, folder: Path) -> dict[str, float]:
     """Measures and saves the model that was learned, and removes the folder of the run."""
     if run.recipe.contrastive:
         _fit_beta(run)
-    figures = run.figures()
+    metrics = run.metrics()
     settings, found = run.settings.record(run.recipe), run.data.found()
     documents = {
-        TRAINING: training_record(settings, found, figures),
-        "README.md": model_card(settings, found, figures),
+        TRAINING: training_record(settings, found, metrics),
+        "README.md": model_card(settings, found, metrics),
     }
-    save(run.network.cpu(), run.words, run.settings.output_folder, documents, [folder / TENSORBOARD])
+    save(run.model.cpu(), run.tokenizer, run.settings.output_folder, documents, [folder / TENSORBOARD])
     shutil.rmtree(folder)
-    return figures
+    return metrics
 
 
 def _learn(run: Run, folder: Path) -> None:
     if run.recipe.freeze_backbone:
-        learner, maker, measure = fit_around_frozen(run, folder)
-        _fit(run, folder, learner, maker, measure)
+        train_step, batch_builder, measure = fit_around_frozen(run, folder)
+        _fit(run, folder, train_step, batch_builder, measure)
         return
     if run.recipe.ridge_start:
-        start_from_ridge(run.network, run.sequences, run.data.in_memory, folder / "start")
+        start_from_ridge(run.model, run.sequences, run.data.in_memory, folder / "start")
     adapters = (
-        add_adapters(run.network, run.recipe.lora_rank, run.sequences.special_ids) if run.recipe.lora_rank else None
+        add_adapters(run.model, run.recipe.lora_rank, run.sequences.special_ids) if run.recipe.lora_rank else None
     )
     if run.settings.compile:
-        compile_backbone(run.network)
-    with _attention_for_short_texts(run.network):
-        _fit(run, folder, run.learner(), run.maker(), run.figures)
+        compile_backbone(run.model)
+    with _attention_for_short_texts(run.model):
+        _fit(run, folder, run.train_step(), run.batch_builder(), run.metrics)
     if adapters is not None:
         adapters.merge_and_unload()
 
 
 def _fit(
-    run: Run, folder: Path, learner: TrainStep, maker: BatchBuilder, measure: Callable[[], dict[str, float]]
+    run: Run, folder: Path, train_step: TrainStep, batch_builder: BatchBuilder, measure: Callable[[], dict[str, float]]
 ) -> None:
-    rhythm = Intervals(*run.settings.rhythm(run.recipe.steps), run.settings.wandb)
-    progress = fit(learner, maker, measure, folder, rhythm, run.settings.record(run.recipe))
+    intervals = Intervals(*run.settings.intervals(run.recipe.steps), run.settings.wandb)
+    progress = fit(train_step, batch_builder, measure, folder, intervals, run.settings.record(run.recipe))
     if run.settings.keep == "best" and run.distributed.is_main:
         print(f"the best weights are those after step {progress.best_step}")
-        restore_best(folder, learner.network)
+        restore_best(folder, train_step.model)
 
 
 @contextmanager
-def _attention_for_short_texts(network: ClipGptModel) -> Iterator[None]:
+def _attention_for_short_texts(model: ClipGptModel) -> Iterator[None]:
     """Attention written out, on a CPU: of some thirty tokens the fused kernel takes several times as long."""
-    config = network.backbone.config
+    config = model.backbone.config
     usual = config._attn_implementation
-    if network.device.type == "cpu" and usual == "sdpa":
+    if model.device.type == "cpu" and usual == "sdpa":
         config._attn_implementation = "eager"
     try:
         yield
@@ -147,6 +147,6 @@ def _run_folder(run: Run) -> Path:
 
 
 def _fit_beta(run: Run) -> None:
-    collator, engine = run.collator, ClipGpt(run.network, run.words, device=str(run.network.device), dtype="float32")
+    collator, engine = run.collator, ClipGpt(run.model, run.tokenizer, device=str(run.model.device), dtype="float32")
     queries, _ = engine.encode_sequences([collator.query(captions[0]) for captions in run.data.validation.captions])
-    fit_image_beta(run.network, queries, run.data.validation.embeddings)
+    fit_image_beta(run.model, queries, run.data.validation.embeddings)

@@ -22,7 +22,7 @@ class TrainLogger:
         steps: of the whole run.
         done: steps that were done before this process.
         samples: images in a step.
-        figures: the validation figures so far.
+        metrics: the validation metrics so far.
         wandb: a project of Weights & Biases to write to as well.
         settings: what is shown there beside the curves.
     """
@@ -33,14 +33,14 @@ class TrainLogger:
         steps: int,
         done: int,
         samples: int,
-        figures: Mapping[str, float],
+        metrics: Mapping[str, float],
         wandb: str | None,
         settings: dict[str, Any],
     ) -> None:
         self._writer = _tensorboard(folder / TENSORBOARD, done)
         self._wandb = None if wandb is None else _weights_and_biases(wandb, folder, settings)
         self._bar = tqdm(total=steps, initial=done, unit="step", desc="training", dynamic_ncols=True)
-        self._samples, self._done, self._figures = samples, done, dict(figures)
+        self._samples, self._done, self._figures = samples, done, dict(metrics)
         self._started = time.monotonic()
 
     def step(self, number: int, losses: Mapping[str, float], mean: float, learning_rate: float) -> None:
@@ -56,11 +56,11 @@ class TrainLogger:
             parts = {f"loss/{name}": loss for name, loss in losses.items()}
             self._write(number, {**parts, "learning_rate": learning_rate, "samples_per_second": speed})
 
-    def measured(self, number: int, figures: Mapping[str, float]) -> None:
-        """Shows validation figures."""
-        self._figures = dict(figures)
-        self._bar.write(f"step {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
-        self._write(number, {f"validation/{name}": value for name, value in figures.items()})
+    def measured(self, number: int, metrics: Mapping[str, float]) -> None:
+        """Shows validation metrics."""
+        self._figures = dict(metrics)
+        self._bar.write(f"step {number}: " + "  ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+        self._write(number, {f"validation/{name}": value for name, value in metrics.items()})
 
     def close(self) -> None:
         """Ends the bar and the files."""

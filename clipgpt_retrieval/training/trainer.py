@@ -28,21 +28,21 @@ class TrainingData(Protocol):
         """Where it stands, as JSON has it."""
 
     def restore(self, state: Any) -> None:
-        """Goes on from a state of the same lessons."""
+        """Goes on from a state of the same data."""
 
 
 class BatchBuilder(Protocol):
     """Makes the steps of a run, one after the other."""
 
     @property
-    def lessons(self) -> TrainingData:
+    def data(self) -> TrainingData:
         """What they are made of."""
 
     @property
     def batch_size(self) -> int:
         """Samples in a step, over all ranks."""
 
-    def make(self, number: int) -> Any:
+    def build(self, step: int) -> Any:
         """The part of this rank of the step of that number."""
 
 
@@ -50,7 +50,7 @@ class TrainStep(Protocol):
     """Turns a step into gradients."""
 
     @property
-    def network(self) -> nn.Module:
+    def model(self) -> nn.Module:
         """What learns: all that is saved."""
 
     @property
@@ -61,7 +61,7 @@ class TrainStep(Protocol):
     def distributed(self) -> Distributed:
         """The processes that share a step."""
 
-    def learn(self, number: int, step: Any) -> dict[str, float]:
+    def __call__(self, number: int, step: Any) -> dict[str, float]:
         """Sets the gradients of the step of that number; returns its losses by name."""
 
 
@@ -81,64 +81,66 @@ class Intervals:
 
 
 def fit(
-    learner: TrainStep,
-    maker: BatchBuilder,
+    train_step: TrainStep,
+    batch_builder: BatchBuilder,
     measure: Callable[[], dict[str, float]],
     folder: Path,
-    rhythm: Intervals,
+    intervals: Intervals,
     settings: dict[str, Any],
 ) -> Progress:
-    """Trains the learner's network by its recipe.
+    """Trains the train_step's model by its recipe.
 
     Args:
-        learner: gives the gradients.
-        maker: gives the steps.
-        measure: gives the validation figures of the network as it stands.
+        train_step: gives the gradients.
+        batch_builder: gives the steps.
+        measure: gives the validation metrics of the model as it stands.
         folder: of the run; what an earlier process left there is gone on from.
-        rhythm: how often it is measured and saved.
+        intervals: how often it is measured and saved.
         settings: for the curves' page.
 
     Returns:
-        How it went; the network holds the last weights.
+        How it went; the model holds the last weights.
 
     Raises:
         TrainingError: the numbers lead nowhere, or a checkpoint cannot be read.
         DataError: there is nothing to read.
     """
-    network, recipe, distributed = learner.network, learner.recipe, learner.distributed
-    optimizer = new_optimizer(network, recipe)
+    model, recipe, distributed = train_step.model, train_step.recipe, train_step.distributed
+    optimizer = new_optimizer(model, recipe)
     schedule = get_scheduler(
         recipe.schedule, optimizer, min(recipe.warmup_steps, recipe.steps // 5), num_training_steps=recipe.steps
     )
-    progress = restore_last(folder, network, optimizer, schedule) or Progress(lessons=maker.lessons.state)
-    maker.lessons.restore(progress.lessons)
+    progress = restore_last(folder, model, optimizer, schedule) or Progress(data=batch_builder.data.state)
+    batch_builder.data.restore(progress.data)
     if progress.step and distributed.is_main:
         print(f"the run goes on after step {progress.step}")
     watch, saved = DivergenceGuard(progress.loss), progress.step
     display = (
-        TrainLogger(folder, recipe.steps, progress.step, maker.batch_size, progress.figures, rhythm.wandb, settings)
+        TrainLogger(
+            folder, recipe.steps, progress.step, batch_builder.batch_size, progress.metrics, intervals.wandb, settings
+        )
         if distributed.is_main
         else None
     )
-    network.train()
-    for number, step, lessons in _ahead(maker, progress.step, recipe.steps):
+    model.train()
+    for number, step, data in _ahead(batch_builder, progress.step, recipe.steps):
         optimizer.zero_grad()
-        losses = learner.learn(number, step)
-        mean = watch.check(number + 1, losses, network, saved)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
+        losses = train_step(number, step)
+        mean = watch.check(number + 1, losses, model, saved)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), LONGEST_GRADIENT)
         optimizer.step()
         schedule.step()
-        progress.step, progress.lessons, progress.loss = number + 1, lessons, watch.state
+        progress.step, progress.data, progress.loss = number + 1, data, watch.state
         if display is None:
             continue
         display.step(progress.step, losses, mean, schedule.get_last_lr()[0])
-        if _due(progress.step, rhythm.eval_every, recipe.steps):
-            progress.figures = measure()
-            network.train()
-            display.measured(progress.step, progress.figures)
-            _keep_best(folder, network, progress)
-        if _due(progress.step, rhythm.save_every, recipe.steps):
-            save_last(folder, network, optimizer, schedule, progress)
+        if _due(progress.step, intervals.eval_every, recipe.steps):
+            progress.metrics = measure()
+            model.train()
+            display.measured(progress.step, progress.metrics)
+            _keep_best(folder, model, progress)
+        if _due(progress.step, intervals.save_every, recipe.steps):
+            save_last(folder, model, optimizer, schedule, progress)
             saved = progress.step
     if display is not None:
         display.close()
@@ -146,9 +148,9 @@ def fit(
     return progress
 
 
-def new_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, fused; biases, norms and the temperature do not decay."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [one for one in trained if one.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [one for one in trained if one.ndim <= 1], "weight_decay": 0.0},
@@ -156,11 +158,11 @@ def new_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=trained[0].device.type in ("cpu", "cuda"))
 
 
-def _ahead(maker: BatchBuilder, start: int, end: int) -> Iterator[tuple[int, Any, Any]]:
-    """Steps with their numbers and the lessons' state after each; the next is made while one is learned from."""
+def _ahead(batch_builder: BatchBuilder, start: int, end: int) -> Iterator[tuple[int, Any, Any]]:
+    """Steps with their numbers and the data' state after each; the next is made while one is learned from."""
 
     def make(number: int) -> tuple[int, Any, Any]:
-        return number, maker.make(number), maker.lessons.state
+        return number, batch_builder.build(number), batch_builder.data.state
 
     with ThreadPoolExecutor(1, thread_name_prefix="steps") as pool:
         coming = pool.submit(make, start) if start < end else None
@@ -176,9 +178,9 @@ def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
-def _keep_best(folder: Path, network: nn.Module, progress: Progress) -> None:
-    figures = progress.figures
-    value = figures["R@10"] if "R@10" in figures else -figures["caption_loss"]
+def _keep_best(folder: Path, model: nn.Module, progress: Progress) -> None:
+    metrics = progress.metrics
+    value = metrics["R@10"] if "R@10" in metrics else -metrics["caption_loss"]
     if progress.best is None or value > progress.best:
-        save_best(folder, network)
+        save_best(folder, model)
         progress.best, progress.best_step = value, progress.step

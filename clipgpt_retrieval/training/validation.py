@@ -13,18 +13,18 @@ from clipgpt_retrieval.metrics.retrieval import recall_at
 from clipgpt_retrieval.model.module import Batch, ClipGptModel
 from clipgpt_retrieval.training.collate import Collator
 
-FIGURES_BATCH = 64
+EVAL_BATCH = 64
 
 Row = TypeVar("Row")
 
 
-def validation_figures(
+def validation_metrics(
     model: ClipGptModel,
     collator: Collator,
     validation: Pairs,
     interleaved: Interleaved | None = None,
     answered: Answered | None = None,
-    batch_size: int = FIGURES_BATCH,
+    batch_size: int = EVAL_BATCH,
 ) -> dict[str, float]:
     """R@1/5/10 text to image, the cosine of image embeddings to the true ones, and the caption loss.
 
@@ -33,18 +33,18 @@ def validation_figures(
     captions has the caption loss alone.
     """
     training = model.training
-    figures = _retrieval_figures(model, collator, validation, interleaved, batch_size) if model.encodes else {}
+    metrics = _retrieval_metrics(model, collator, validation, interleaved, batch_size) if model.encodes else {}
     model.eval()
     images = [(validation.embeddings[i], targets[0]) for i, targets in enumerate(validation.target_captions)]
-    figures["caption_loss"] = _mean_loss(model, collator.caption_batch, images, batch_size)
+    metrics["caption_loss"] = _mean_loss(model, collator.caption_batch, images, batch_size)
     if answered is not None and len(answered):
         queries = [(answered.segments(row), answered.answers[row]) for row in range(len(answered))]
-        figures["answer_loss"] = _mean_loss(model, collator.answer_batch, queries, batch_size)
+        metrics["answer_loss"] = _mean_loss(model, collator.answer_batch, queries, batch_size)
     model.train(training)
-    return figures
+    return metrics
 
 
-def _retrieval_figures(
+def _retrieval_metrics(
     model: ClipGptModel, collator: Collator, validation: Pairs, interleaved: Interleaved | None, batch_size: int
 ) -> dict[str, float]:
     engine = ClipGpt(model, collator.sequences.tokenizer, device=str(model.device), dtype="float32")
@@ -52,14 +52,14 @@ def _retrieval_figures(
     truth = np.repeat(np.arange(len(validation)), [len(captions) for captions in validation.captions])
     sequences = [collator.query(text) for text in texts]
     queries, images = engine.encode_sequences(sequences, batch_size=batch_size)  # [n, d] each
-    figures = recall_at(queries, validation.embeddings, truth)
-    figures["cosine"] = float((images * validation.embeddings[truth]).sum(axis=1).mean())
+    metrics = recall_at(queries, validation.embeddings, truth)
+    metrics["cosine"] = float((images * validation.embeddings[truth]).sum(axis=1).mean())
     if interleaved is not None and len(interleaved):
         runs = [collator.query(interleaved.segments(row)) for row in range(len(interleaved))]
         queries, _ = engine.encode_sequences(runs, batch_size=batch_size)
         found = recall_at(queries, validation.embeddings, interleaved.targets)
-        figures |= {f"interleaved {name}": value for name, value in found.items()}
-    return figures
+        metrics |= {f"interleaved {name}": value for name, value in found.items()}
+    return metrics
 
 
 @torch.inference_mode()

@@ -7,11 +7,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def trained(collection, tmp_path_factory) -> tuple[Path, dict[str, float]]:
-    """A model of the default recipe, trained a little, and its figures."""
+    """A model of the default recipe, trained a little, and its metrics."""
     from clipgpt_retrieval.training.train import train
 
     folder = tmp_path_factory.mktemp("trained") / "model"
-    figures = train(
+    metrics = train(
         str(collection),
         str(folder),
         backbone="scratch:tiny",
@@ -22,4 +22,4 @@ def trained(collection, tmp_path_factory) -> tuple[Path, dict[str, float]]:
         learning_rate=2e-3,
         device="cpu",
     )
-    return folder, figures
+    return folder, metrics

@@ -27,16 +27,16 @@ def test_the_readout_finds_images_that_its_states_tell_apart():
     readout = (embeddings @ mixing).view(images, 2, width) + 0.01 * torch.randn(images, 2, width)
     readout[:, 0, 0] = 5.0  # a constant, as the token embedding at [CLIP OUT] is
     backbone = {"model_type": "gpt2", "vocab_size": 20, "n_embd": width, "n_layer": 1, "n_head": 2}
-    network = ClipGptModel(
+    model = ClipGptModel(
         ClipGptConfig(backbone_config=backbone, clip_dim=dim, readout_layers=[0, -1], readout_pool="last")
     ).eval()
-    network.image_mean.copy_(embeddings.mean(0))
+    model.image_mean.copy_(embeddings.mean(0))
     nothing = torch.empty(0)
     states = CaptionStates(torch.arange(images), readout, nothing, nothing, nothing)
-    fit_readout(network, states, embeddings)
+    fit_readout(model, states, embeddings)
     with torch.no_grad():
-        direction = network.clip_out.project(readout.flatten(1))
-        prediction = network.as_prediction(direction)
+        direction = model.clip_out.project(readout.flatten(1))
+        prediction = model.as_prediction(direction)
     nearest = (prediction.query @ embeddings.T).argmax(1)
     assert (nearest == torch.arange(images)).float().mean() > 0.9
     to_image = (prediction.image * embeddings).sum(1).mean()

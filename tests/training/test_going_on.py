@@ -17,28 +17,34 @@ SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
 
 def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
     """What a model learned from COCO is not to be learned again before it sees one's own images."""
-    earlier, figures = trained
+    earlier, metrics = trained
     model = str(shutil.copytree(earlier, tmp_path / "earlier"))
     set_min_similarity(model, 0.5)
     settings = {**SETTINGS, "batch_size": 32, "learning_rate": 1e-6, "steps": 1}
     found = train(str(collection), str(tmp_path / "m"), backbone=model, **settings)
-    assert found["R@10"] == pytest.approx(figures["R@10"], abs=0.05)
-    assert found["caption_loss"] == pytest.approx(figures["caption_loss"], rel=0.1)
+    assert found["R@10"] == pytest.approx(metrics["R@10"], abs=0.05)
+    assert found["caption_loss"] == pytest.approx(metrics["caption_loss"], rel=0.1)
     assert load(str(tmp_path / "m"), device="cpu").min_similarity is None
 
 
 @pytest.mark.slow
 def test_a_captioner_that_goes_on_begins_with_a_readout_that_ranks(collection, tmp_path):
     """Its own has learned nothing yet, and would turn what it says before it finds anything."""
-    captioner, words = str(tmp_path / "captioner"), str(collection / "tokenizer")
+    captioner, tokenizer = str(tmp_path / "captioner"), str(collection / "tokenizer")
     given = {"steps": 1, "batch_size": 32, "learning_rate": 1e-6}
     only_captions = replace(recipe_named("default"), tasks="caption", ridge_start=False)
-    figures = train(
-        str(collection), captioner, recipe=only_captions, backbone="scratch:tiny", tokenizer=words, **given, **SETTINGS
+    metrics = train(
+        str(collection),
+        captioner,
+        recipe=only_captions,
+        backbone="scratch:tiny",
+        tokenizer=tokenizer,
+        **given,
+        **SETTINGS,
     )
-    assert figures["R@10"] < 0.3
-    figures = train(str(collection), str(tmp_path / "both"), backbone=captioner, **given, **SETTINGS)
-    assert figures["R@10"] > 0.4
+    assert metrics["R@10"] < 0.3
+    metrics = train(str(collection), str(tmp_path / "both"), backbone=captioner, **given, **SETTINGS)
+    assert metrics["R@10"] > 0.4
 
 
 def test_a_model_whose_record_is_broken_is_told(trained, collection, tmp_path):

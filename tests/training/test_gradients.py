@@ -20,10 +20,10 @@ def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
     images = Mixture([Shuffled(InMemory(read_pairs(str(collection)), "images"), 0)], [1.0], 0)
     gradients, losses = [], []
     for weight in (1.0, 3.0):
-        network, words = load(clipgpt_path)
-        maker = BatchBuilder(
+        model, tokenizer = load(clipgpt_path)
+        batch_builder = BatchBuilder(
             TrainingData(images),
-            Collator(SequenceFormat(words, network.config)),
+            Collator(SequenceFormat(tokenizer, model.config)),
             "caption",
             8,
             0.0,
@@ -33,8 +33,8 @@ def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
             Distributed(),
         )
         images.restore([[0, 0, 0]])
-        learner = TrainStep(network, replace(recipe_named("default"), caption_weight=weight), Distributed(), 0)
-        losses.append(learner.learn(0, maker.make(0))["caption"])
-        gradients.append(next(network.clip_in.parameters()).grad)
+        train_step = TrainStep(model, replace(recipe_named("default"), caption_weight=weight), Distributed(), 0)
+        losses.append(train_step(0, batch_builder.build(0))["caption"])
+        gradients.append(next(model.clip_in.parameters()).grad)
     assert torch.allclose(3 * gradients[0], gradients[1], rtol=1e-3, atol=1e-7) and gradients[0].any()
     assert losses[0] == pytest.approx(losses[1]), "the loss is shown as it is, to be compared between recipes"

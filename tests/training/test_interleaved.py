@@ -55,7 +55,7 @@ def questions(collection, tmp_path_factory) -> str:
 
 
 def learned(collection, output, **options) -> dict[str, float]:
-    """The validation figures of a small model that learned interleaved queries beside the captions."""
+    """The validation metrics of a small model that learned interleaved queries beside the captions."""
     return train(
         str(collection),
         str(output),
@@ -71,8 +71,8 @@ def learned(collection, output, **options) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_questions_about_images_that_were_never_seen_are_answered(collection, questions, tmp_path):
-    figures = learned(collection, tmp_path / "model", steps=200, interleaved=questions, interleaved_weight=1.0)
-    assert figures["answer_loss"] < 0.5
+    metrics = learned(collection, tmp_path / "model", steps=200, interleaved=questions, interleaved_weight=1.0)
+    assert metrics["answer_loss"] < 0.5
     engine = load(str(tmp_path / "model"), device="cpu")
     _, held_out = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
     queries = read_answered(questions, held_out)
@@ -123,8 +123,8 @@ def test_an_answer_does_not_depend_on_the_other_queries(clipgpt, embeddings):
 def test_a_step_draws_queries_for_images_and_for_texts_alike(clipgpt, collection, moves, questions):
     pairs = read_pairs(str(collection))
     images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
-    lessons = TrainingData(images, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
-    step = BatchBuilder(lessons, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Distributed()).make(0)
+    data = TrainingData(images, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
+    step = BatchBuilder(data, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Distributed()).build(0)
     (encode,), (captions, answers) = step.encode, step.say
     assert len(captions.ids) == 64 and len(encode.ids) - 64 + len(answers.ids) == 128
     share = len(read_interleaved(moves, pairs)) / (len(read_interleaved(moves, pairs)) + 2 * len(pairs))
@@ -133,10 +133,10 @@ def test_a_step_draws_queries_for_images_and_for_texts_alike(clipgpt, collection
 
 @pytest.mark.slow
 def test_a_image_and_a_change_find_the_changed_image(collection, moves, tmp_path):
-    figures = learned(collection, tmp_path / "model", steps=250, interleaved=moves)
-    assert figures["interleaved R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
+    metrics = learned(collection, tmp_path / "model", steps=250, interleaved=moves)
+    assert metrics["interleaved R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
     record = json.loads((tmp_path / "model" / "training.json").read_text())
-    assert record["interleaved"] == moves and record["validation"] == figures
+    assert record["interleaved"] == moves and record["validation"] == metrics
     engine = load(str(tmp_path / "model"), device="cpu")
     embeddings = np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32)
     here, there = engine.encode(
@@ -171,8 +171,8 @@ def test_no_query_to_learn_from_has_a_image_to_measure_on(collection, moves):
 def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt, collection, moves):
     pairs = read_pairs(str(collection))
     images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
-    lessons = TrainingData(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
-    step = BatchBuilder(lessons, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Distributed()).make(0)
+    data = TrainingData(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
+    step = BatchBuilder(data, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Distributed()).build(0)
     assert len(step.targets) == sum(len(batch.ids) for batch in step.encode) == 6
     assert sum(len(batch.ids) for batch in step.say) == 4
     assert max(len(batch.ids) for batch in [*step.encode, *step.say]) == 3

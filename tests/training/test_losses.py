@@ -37,8 +37,8 @@ def test_cosine_and_mse_vanish_at_the_target():
 def test_recall_counts_what_stands_before_the_right_item():
     gallery = np.eye(4, dtype=np.float32)
     queries = np.array([[1, 0, 0, 0], [0.9, 0.8, 0, 0], [0.9, 0.8, 0.7, 0]], np.float32)
-    figures = recall_at(queries, gallery, np.array([0, 1, 2]), at=(1, 2, 3))
-    assert figures == {"R@1": 1 / 3, "R@2": 2 / 3, "R@3": 1.0}
+    metrics = recall_at(queries, gallery, np.array([0, 1, 2]), at=(1, 2, 3))
+    assert metrics == {"R@1": 1 / 3, "R@2": 2 / 3, "R@3": 1.0}
 
 
 def test_a_image_that_a_step_holds_twice_is_not_its_own_wrong_answer():

@@ -20,10 +20,10 @@ from clipgpt_retrieval.training.train_step import TrainStep
 @pytest.mark.parametrize("micro_batch", [100, 3])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_path, collection, share, micro_batch):
-    network, words = load(clipgpt_path)
-    sequences, pairs = SequenceFormat(words, network.config), read_pairs(str(collection))
+    model, tokenizer = load(clipgpt_path)
+    sequences, pairs = SequenceFormat(tokenizer, model.config), read_pairs(str(collection))
     images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
-    maker = BatchBuilder(
+    batch_builder = BatchBuilder(
         TrainingData(images),
         Collator(sequences),
         "both",
@@ -36,12 +36,12 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
         self_conditioning_prob=share,
     )
     said = []
-    network.register_forward_pre_hook(lambda _, __, given: said.append(given.get("caption")), with_kwargs=True)
-    TrainStep(network, recipe_named("default"), Distributed(), 0).learn(0, maker.make(0))
+    model.register_forward_pre_hook(lambda _, __, given: said.append(given.get("caption")), with_kwargs=True)
+    TrainStep(model, recipe_named("default"), Distributed(), 0)(0, batch_builder.build(0))
     of_predictions = 0
     for batch in (batch for batch in said if batch is not None):
         labels = [row[row != IGNORED] for row in batch.labels]
-        captions = [words.decode(row).removesuffix("].").strip() for row in labels]
+        captions = [tokenizer.decode(row).removesuffix("].").strip() for row in labels]
         predicted = torch.from_numpy(clipgpt.encode(captions, space="image"))
         near = torch.isclose(batch.embeddings, predicted, atol=1e-4).all(1)
         shown = (batch.embeddings[:, None] == torch.from_numpy(pairs.embeddings)).all(2).any(1)

@@ -52,17 +52,17 @@ def test_without_a_column_the_captions_are_said(recaptioned):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
-    network, words = load(clipgpt_path)
+    model, tokenizer = load(clipgpt_path)
     data = read_data(
         TrainOptions(recaptioned, "model", caption_targets="recaption", stream=stream, validation_fraction=0.2)
     )
     images = Mixture([Shuffled(part, 0) for part in data.parts], [1.0], 0)
-    collator = Collator(SequenceFormat(words, network.config), encode_text_loss=True)
-    step = BatchBuilder(TrainingData(images), collator, "both", COUNT, 0.0, 100, 4, 0, Distributed()).make(0)
+    collator = Collator(SequenceFormat(tokenizer, model.config), encode_text_loss=True)
+    step = BatchBuilder(TrainingData(images), collator, "both", COUNT, 0.0, 100, 4, 0, Distributed()).build(0)
 
     def texts(batches: list[Batch]) -> list[str]:
         labels = [row[row != IGNORED] for batch in batches for row in batch.labels]
-        return [words.decode(row) for row in labels]
+        return [tokenizer.decode(row) for row in labels]
 
     assert all("alt text" in text for text in texts(step.encode))
     assert sum("thing" in text for text in texts(step.say)) >= COUNT - 3
@@ -70,7 +70,7 @@ def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, r
 
 
 def test_what_the_column_says_decides_what_a_run_is(recaptioned):
-    """A run that goes on with other texts than it began with would mix two lessons."""
+    """A run that goes on with other texts than it began with would mix two data."""
     keys = {read_data(TrainOptions(recaptioned, "m", caption_targets=say)).captions_key for say in (None, "recaption")}
     assert len(keys) == 2
 

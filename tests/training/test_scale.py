@@ -29,7 +29,7 @@ BATCH = 10
 
 
 def one_step(
-    model: str,
+    model_path: str,
     collection: str,
     queries: str,
     texts: str,
@@ -41,34 +41,34 @@ def one_step(
     length_bucketing: int = 100,
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Losses and gradients of one step of a model in random order of everything."""
-    network, words = load(model)
-    for module in network.modules():
+    model, tokenizer = load(model_path)
+    for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
-    network.train()
+    model.train()
     if compiled:
-        compile_backbone(network)
+        compile_backbone(model)
     chosen = recipe_named(recipe)
     pairs = read_pairs(collection)
     images = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
     interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
     answered = read_answered(queries, pairs) if chosen.contrastive else None
     neighbours = Neighbours(pairs.embeddings, 2) if chosen.contrastive else None
-    lessons = TrainingData(images, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
-    sequences = load_sequences(network, words)
+    data = TrainingData(images, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
+    sequences = load_sequences(model, tokenizer)
     collator = Collator(sequences, chosen.encode_text_loss)
     share = 0.4 if chosen.tasks == "both" else 0.0
-    maker = BatchBuilder(
-        lessons, collator, chosen.tasks, BATCH, 0.05, micro_batch, length_bucketing, 3, distributed, share
+    batch_builder = BatchBuilder(
+        data, collator, chosen.tasks, BATCH, 0.05, micro_batch, length_bucketing, 3, distributed, share
     )
-    losses = TrainStep(network, chosen, distributed, 3).learn(5, maker.make(5))
-    return losses, {name: one.grad for name, one in network.named_parameters() if one.grad is not None}
+    losses = TrainStep(model, chosen, distributed, 3)(5, batch_builder.build(5))
+    return losses, {name: one.grad for name, one in model.named_parameters() if one.grad is not None}
 
 
-def load_sequences(network: ClipGptModel, words):
+def load_sequences(model: ClipGptModel, tokenizer):
     from clipgpt_retrieval.model.sequence import SequenceFormat
 
-    return SequenceFormat(words, network.config)
+    return SequenceFormat(tokenizer, model.config)
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +85,11 @@ def given(clipgpt_path, clip_collection, tmp_path_factory) -> dict[str, list[str
     ]
     (folder / "queries.jsonl").write_text("\n".join(lines))
     (folder / "texts.txt").write_text("\n".join(f"a text of {'many ' * (i % 5)}words" for i in range(30)))
-    network, words = load(clipgpt_path)
-    backbone = {**network.config.backbone_config, "n_embd": 64}
+    model, tokenizer = load(clipgpt_path)
+    backbone = {**model.config.backbone_config, "n_embd": 64}
     torch.manual_seed(0)
     narrow = ClipGptConfig(backbone_config=backbone, clip_dim=64, clip_in="identity", clip_out="identity")
-    save(ClipGptModel(narrow), words, str(folder / "general_gpt"))
+    save(ClipGptModel(narrow), tokenizer, str(folder / "general_gpt"))
     rest = [str(clip_collection), str(folder / "queries.jsonl"), str(folder / "texts.txt")]
     return {"default": [clipgpt_path, *rest], "general-gpt": [str(folder / "general_gpt"), *rest]}
 

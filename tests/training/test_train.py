@@ -40,8 +40,8 @@ def write_folder(folder: Path, captions: list[str]) -> str:
 
 @pytest.mark.slow
 def test_the_default_recipe_learns_both_ways(trained, collection):
-    folder, figures = trained
-    assert figures["R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
+    folder, metrics = trained
+    assert metrics["R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
     engine = load(str(folder), device="cpu")
     embeddings = np.load(collection / "img_emb" / "img_emb_0.npy")[:40].astype(np.float32)
     import pandas as pd
@@ -54,19 +54,19 @@ def test_the_default_recipe_learns_both_ways(trained, collection):
 @pytest.mark.slow
 def test_a_default_run_begins_with_a_readout_that_ranks(collection, tmp_path):
     """A thousand captioned images are enough for a regression, and too few for steps that begin with nothing."""
-    figures = train(
+    metrics = train(
         str(collection), str(tmp_path / "model"), steps=1, batch_size=32, learning_rate=1e-6, **scratch(collection)
     )
-    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+    assert metrics["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
 
 
 @pytest.mark.slow
 def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
     folder = str(tmp_path / "model")
-    figures = train(
+    metrics = train(
         str(collection), folder, steps=120, batch_size=32, learning_rate=2e-3, bf16=True, **scratch(collection)
     )
-    assert figures["R@10"] > 0.5, "chance is 0.125 in a gallery of 80"
+    assert metrics["R@10"] > 0.5, "chance is 0.125 in a gallery of 80"
     from safetensors import safe_open
 
     with safe_open(tmp_path / "model" / "model.safetensors", "np") as weights:
@@ -98,14 +98,14 @@ def test_the_image_embedding_is_nearer_to_images_than_the_query_is(trained, coll
 
 @pytest.mark.slow
 def test_a_run_leaves_its_record_and_nothing_else(trained):
-    folder, figures = trained
+    folder, metrics = trained
     record = json.loads((folder / "training.json").read_text())
-    assert record["validation"] == figures
+    assert record["validation"] == metrics
     assert record["recipe"]["name"] == "default" and record["seed"] == 0
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     assert record["versions"]["torch"] and record["images"] == 400
     card = (folder / "README.md").read_text()
-    assert f"| R@10 | {figures['R@10']:.3f} |" in card and str(record["embeddings_folder"]) in card
+    assert f"| R@10 | {metrics['R@10']:.3f} |" in card and str(record["embeddings_folder"]) in card
 
 
 @pytest.mark.slow
@@ -121,8 +121,8 @@ def test_under_torchrun_two_processes_train_and_save_one_model(collection, tmp_p
     assert ended.returncode == 0, ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert load(str(folder), device="cpu").encode(["a dog"]).shape == (1, 64)
-    figures = json.loads((folder / "training.json").read_text())["validation"]
-    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+    metrics = json.loads((folder / "training.json").read_text())["validation"]
+    assert metrics["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
     assert ended.stdout.count("the best weights are those after step") == 1
 
 
@@ -131,7 +131,7 @@ def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_
     backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
     backbone.save_pretrained(tmp_path / "backbone")
     tokenizer.save_pretrained(tmp_path / "backbone")
-    figures = train(
+    metrics = train(
         str(collection),
         str(tmp_path / "model"),
         recipe="frozen",
@@ -139,9 +139,9 @@ def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_
         steps=120,
         **SETTINGS,
     )
-    assert figures["R@10"] > 0.5, "chance is 0.125 in a gallery of 80"
-    network = load(str(tmp_path / "model"), device="cpu").model
-    after = network.backbone.state_dict()
+    assert metrics["R@10"] > 0.5, "chance is 0.125 in a gallery of 80"
+    model = load(str(tmp_path / "model"), device="cpu").model
+    after = model.backbone.state_dict()
     for name, before in backbone.state_dict().items():
         assert np.array_equal(before.numpy(), after[name].numpy()), name
 
@@ -178,8 +178,8 @@ def test_a_caption_longer_than_the_context_is_cut_and_counted(collection, tmp_pa
     (tmp_path / "texts.txt").write_text(f"{page}\na bird")
     texts = {} if recipe == "frozen" else {"texts": str(tmp_path / "texts.txt")}
     settings = {**scratch(collection), "validation_fraction": 0.5, "steps": 2, "batch_size": 6, **texts}
-    figures = train(folder, str(tmp_path / "model"), recipe=recipe, **settings)
-    assert all(np.isfinite(list(figures.values())))
+    metrics = train(folder, str(tmp_path / "model"), recipe=recipe, **settings)
+    assert all(np.isfinite(list(metrics.values())))
     assert "2 of 12 captions are cut to the 256 tokens of the context" in capsys.readouterr().out
 
 
@@ -250,11 +250,11 @@ def test_a_pretrained_backbone_keeps_its_weights_and_gains_four_tokens(collectio
     config = GPT2Config(vocab_size=len(plain), n_embd=32, n_layer=1, n_head=2)
     GPT2LMHeadModel(config).save_pretrained(tmp_path)
     plain.save_pretrained(tmp_path)
-    model, words = load_backbone(str(tmp_path))
-    assert len(words) == len(plain) + 4 == model.get_input_embeddings().weight.shape[0]
+    model, tokenizer = load_backbone(str(tmp_path))
+    assert len(tokenizer) == len(plain) + 4 == model.get_input_embeddings().weight.shape[0]
     fsspec.filesystem("memory").put(f"{tmp_path}/", "/backbone", recursive=True)
-    fetched, words = load_backbone("memory://backbone", tokenizer="memory://backbone")
-    assert len(words) == len(plain) + 4
+    fetched, tokenizer = load_backbone("memory://backbone", tokenizer="memory://backbone")
+    assert len(tokenizer) == len(plain) + 4
     torch.testing.assert_close(fetched.transformer.wpe.weight, model.transformer.wpe.weight)
 
 
@@ -319,8 +319,8 @@ def test_a_trained_general_gpt_is_read_where_its_own_procedure_reads_it(collecti
 def test_the_clipcap_recipe_captions_and_encodes_nothing(collection, tmp_path):
     folder = str(tmp_path / "model")
     settings = {**scratch(collection), "steps": 120, "batch_size": 32, "learning_rate": 3e-3}
-    figures = train(str(collection), folder, recipe="clipcap", **settings)
-    assert set(figures) == {"caption_loss"} and figures["caption_loss"] < 1.5
+    metrics = train(str(collection), folder, recipe="clipcap", **settings)
+    assert set(metrics) == {"caption_loss"} and metrics["caption_loss"] < 1.5
     engine = load(folder, device="cpu")
     said = engine.caption(np.load(collection / "img_emb" / "img_emb_0.npy")[:8].astype(np.float32))
     assert all(caption.count(".") == 1 and caption.endswith(".") for caption in said)
@@ -343,13 +343,13 @@ def test_the_lora_recipe_learns_its_new_tokens_and_no_other(collection, tmp_path
     train(
         str(collection), folder, recipe="lora", backbone=str(tmp_path / "backbone"), steps=3, batch_size=8, **SETTINGS
     )
-    network = load(folder, device="cpu").model
-    changed = (network.token_weight != backbone.get_input_embeddings().weight).any(dim=1)
+    model = load(folder, device="cpu").model
+    changed = (model.token_weight != backbone.get_input_embeddings().weight).any(dim=1)
     asked = tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS[:3])  # nothing of this recipe reads the fourth
     assert (
         set(asked) <= set(changed.nonzero().flatten().tolist()) <= set(tokenizer.convert_tokens_to_ids(SPECIAL_TOKENS))
     )
-    assert torch.equal(network.head_weight, network.token_weight)
+    assert torch.equal(model.head_weight, model.token_weight)
 
 
 @pytest.mark.slow
@@ -357,15 +357,15 @@ def test_the_lora_recipe_learns_and_leaves_a_plain_model(collection, tmp_path):
     pytest.importorskip("peft")
     folder = str(tmp_path / "model")
     settings = {**scratch(collection), "steps": 160, "batch_size": 32, "learning_rate": 5e-3}
-    figures = train(str(collection), folder, recipe="lora", **settings)
-    assert figures["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
+    metrics = train(str(collection), folder, recipe="lora", **settings)
+    assert metrics["R@10"] > 0.4, "chance is 0.125 in a gallery of 80"
     from safetensors import safe_open
 
     with safe_open(tmp_path / "model" / "model.safetensors", "np") as weights:
         assert not [name for name in weights.keys() if "lora" in name]  # noqa: SIM118
     engine = load(folder, device="cpu")
     held_out = json.loads((tmp_path / "model" / "training.json").read_text())["validation"]
-    assert held_out == figures and engine.model.config.clip_dim == 64
+    assert held_out == metrics and engine.model.config.clip_dim == 64
 
 
 def test_a_recipes_epochs_are_steps_over_the_images():

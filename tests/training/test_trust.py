@@ -144,9 +144,9 @@ def test_a_second_run_of_the_same_settings_is_refused_while_the_first_is_under_w
 
 def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(collection, tmp_path):
     """A copy made anew for each job of a cluster must not cost the days that were trained before it."""
-    backbone, words = load_backbone("scratch:tiny", str(collection / "tokenizer"))
+    backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
     backbone.save_pretrained(tmp_path / "backbone")
-    words.save_pretrained(tmp_path / "backbone")
+    tokenizer.save_pretrained(tmp_path / "backbone")
     texts, queries = tmp_path / "texts.txt", tmp_path / "queries.jsonl"
     texts.write_text("a dog\na cat")
     queries.write_text('{"segments": [{"clip": 1}], "target": {"text": "a dog"}}')
@@ -216,21 +216,21 @@ def test_divergence_stops_the_run_and_says_where(collection, tmp_path, recipe):
 
 
 def test_a_gradient_that_is_no_number_is_named_before_it_reaches_the_weights():
-    network = torch.nn.Linear(2, 2)
-    network.weight.grad, network.bias.grad = torch.ones(2, 2), torch.tensor([1.0, float("inf")])
+    model = torch.nn.Linear(2, 2)
+    model.weight.grad, model.bias.grad = torch.ones(2, 2), torch.tensor([1.0, float("inf")])
     with pytest.raises(TrainingError, match="step 7: the gradient of bias is not finite"):
-        DivergenceGuard({}).check(7, {"caption": 1.0}, network, saved=5)
-    network.bias.grad = torch.ones(2)
+        DivergenceGuard({}).check(7, {"caption": 1.0}, model, saved=5)
+    model.bias.grad = torch.ones(2)
     with pytest.raises(TrainingError, match="step 7: the caption loss is nan"):
-        DivergenceGuard({}).check(7, {"embedding": 1.0, "caption": float("nan")}, network, saved=5)
+        DivergenceGuard({}).check(7, {"embedding": 1.0, "caption": float("nan")}, model, saved=5)
 
 
 def test_a_loss_that_grows_without_end_is_divergence_and_noise_is_not():
-    network = torch.nn.Linear(1, 1)
-    network.weight.grad, network.bias.grad = torch.ones(1, 1), torch.ones(1)
+    model = torch.nn.Linear(1, 1)
+    model.weight.grad, model.bias.grad = torch.ones(1, 1), torch.ones(1)
     watch = DivergenceGuard({})
     for step, noise in enumerate(np.random.default_rng(0).uniform(-2, 2, 500)):
-        watch.check(step, {"caption": 3 + noise}, network, saved=0)
+        watch.check(step, {"caption": 3 + noise}, model, saved=0)
     with pytest.raises(TrainingError, match="began at"):
         for step in range(500, 1000):
-            watch.check(step, {"caption": 3 + (step - 500) / 10}, network, saved=0)
+            watch.check(step, {"caption": 3 + (step - 500) / 10}, model, saved=0)

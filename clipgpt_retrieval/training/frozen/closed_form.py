@@ -23,8 +23,8 @@ CONSTANT = 1e-3
 
 
 @torch.inference_mode()
-def fit_readout(network: ClipGptModel, states: CaptionStates, embeddings: Tensor) -> None:
-    """Sets clip_out and the image map of ``network``.
+def fit_readout(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) -> None:
+    """Sets clip_out and the image map of ``model``.
 
     A ridge regression from the states to the images' embeddings gives the best guess at the image. What ranks
     best is that guess divided by the covariance of the embeddings, as in linear discriminant analysis (Fisher 1936):
@@ -32,7 +32,7 @@ def fit_readout(network: ClipGptModel, states: CaptionStates, embeddings: Tensor
     ranks as well as a linear map under InfoNCE does after hundreds of steps, and in seconds.
 
     Args:
-        network: its image mean is set.
+        model: its image mean is set.
         states: of the captions.
         embeddings: float32 ``[p, d]``, unit norm, the images'.
 
@@ -54,28 +54,28 @@ def fit_readout(network: ClipGptModel, states: CaptionStates, embeddings: Tensor
     covariance = centred.T @ centred / len(centred)  # [d, d]
     floored = covariance + WHITENING_FLOOR * covariance.diagonal().mean() * torch.eye(len(covariance))
     to_query = torch.linalg.solve(floored, to_image.T).T  # [f, d]
-    assert network.clip_out is not None
-    project = network.clip_out.project
+    assert model.clip_out is not None
+    project = model.clip_out.project
     assert isinstance(project, nn.Linear)
     project.weight.copy_(to_query.T)
     project.bias.zero_()
-    network.clip_out.absorb_standardisation(mean.to(network.device), deviation.to(network.device))
+    model.clip_out.absorb_standardisation(mean.to(model.device), deviation.to(model.device))
     queries = nn.functional.normalize(x @ to_query, dim=-1)  # [n, d]
-    network.image_map.copy_(floored / (queries @ floored).norm(dim=-1).mean())
+    model.image_map.copy_(floored / (queries @ floored).norm(dim=-1).mean())
 
 
 @torch.inference_mode()
-def fit_prefix(network: ClipGptModel, states: CaptionStates, embeddings: Tensor) -> None:
+def fit_prefix(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) -> None:
     """Sets clip_in so that an embedding's prefix is near the mean of the tokens that its captions are made of.
 
     Rare tokens weigh more, as they tell images apart.
 
     Args:
-        network: its clip_in is linear.
+        model: its clip_in is linear.
         states: of the captions.
         embeddings: float32 ``[p, d]``, unit norm, the images'.
     """
-    tokens = network.token_weight.float().cpu()  # [vocabulary, h]
+    tokens = model.token_weight.float().cpu()  # [vocabulary, h]
     images = states.images.repeat_interleave(states.lengths)  # [t]
     said = torch.stack([images, states.ids], dim=1).unique(dim=0)  # [s, 2]: each token of an image once
     seen = torch.bincount(said[:, 1], minlength=len(tokens))
@@ -86,9 +86,9 @@ def fit_prefix(network: ClipGptModel, states: CaptionStates, embeddings: Tensor)
     targets = sums / total[:, None]  # [p, h]
     mean_in, mean_out = embeddings.mean(0), targets.mean(0)
     solution = _ridge(embeddings - mean_in, targets - mean_out, PREFIX_RIDGE)  # [d, h]
-    project = network.clip_in.project
+    project = model.clip_in.project
     assert isinstance(project, nn.Linear)
-    copies = network.config.prefix_length
+    copies = model.config.prefix_length
     project.weight.copy_(solution.T.repeat(copies, 1))
     project.bias.copy_((mean_out - mean_in @ solution).repeat(copies))
 

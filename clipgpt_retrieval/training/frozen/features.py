@@ -39,17 +39,17 @@ class CaptionStates:
     lengths: Tensor
 
 
-def caption_states(network: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> CaptionStates:
+def caption_states(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> CaptionStates:
     """The backbone's states of every caption, in one forward pass each.
 
     Args:
-        network: read without gradients.
+        model: read without gradients.
         sequences: the model's format.
         pairs: whose captions are read, cut to the backbone's context.
         folder: holds the states of each thousand captions, and is read instead where it has them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network.eval()
+    model.eval()
     texts = [caption for captions in pairs.captions for caption in captions]
     counts = torch.tensor([len(captions) for captions in pairs.captions])
     chunks = []
@@ -58,7 +58,7 @@ def caption_states(network: ClipGptModel, sequences: SequenceFormat, pairs: Pair
             file = folder / f"{start:09d}.safetensors"
             part = texts[start : start + CHUNK]
             if not file.is_file():
-                save_aside(_states_of(network, sequences, part, progress), file)
+                save_aside(_states_of(model, sequences, part, progress), file)
             chunks.append(load_file(file))
             progress.update(min(start + CHUNK, len(texts)) - progress.n)
     joined = {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
@@ -66,21 +66,21 @@ def caption_states(network: ClipGptModel, sequences: SequenceFormat, pairs: Pair
 
 
 @torch.inference_mode()
-def _states_of(network: ClipGptModel, sequences: SequenceFormat, texts: list[str], progress: tqdm) -> dict[str, Tensor]:
+def _states_of(model: ClipGptModel, sequences: SequenceFormat, texts: list[str], progress: tqdm) -> dict[str, Tensor]:
     """The tensors of :class:`CaptionStates` for some texts; batches of like length, as padding costs like text."""
-    collator = Collator(sequences, context_length=network.context_length)
-    assert network.clip_out is not None
+    collator = Collator(sequences, context_length=model.context_length)
+    assert model.clip_out is not None
     opening = len(sequences.caption_prompt_ids())
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     rows: list[tuple[Tensor, Tensor, Tensor]] = [(torch.empty(0),) * 3] * len(texts)
     for start in range(0, len(order), FORWARD_BATCH):
         part = order[start : start + FORWARD_BATCH]
-        batch = collator.encode_batch([texts[i] for i in part]).to(network.device)
+        batch = collator.encode_batch([texts[i] for i in part]).to(model.device)
         assert batch.ends is not None
-        states = network.query_states(batch.ids, batch.mask, batch.embeddings)
-        readout = network.clip_out.normalised(network.readout(states, batch.ends)).half().cpu()  # [b, r, h]
+        states = model.query_states(batch.ids, batch.mask, batch.embeddings)
+        readout = model.clip_out.normalised(model.readout(states, batch.ends)).half().cpu()  # [b, r, h]
         # The text is there query_repeats times; its first reading is what a captioner has said so far.
-        ends = (batch.ends // network.config.query_repeats).tolist()
+        ends = (batch.ends // model.config.query_repeats).tolist()
         for place, (i, end) in enumerate(zip(part, ends, strict=True)):
             before = states[-1][place, opening - 1 : end - 1].half().cpu()  # [t, h]
             rows[i] = (readout[place], before, batch.ids[place, opening:end].cpu())

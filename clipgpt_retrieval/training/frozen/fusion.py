@@ -72,20 +72,20 @@ class FusionBatchBuilder:
     """Makes the steps of a run, one after the other.
 
     Attributes:
-        lessons: numbers of tokens.
+        data: numbers of tokens.
         tokens: what they count.
         batch_size: tokens in a step, over all ranks.
         distributed: the processes that share a step.
     """
 
-    lessons: Shuffled
+    data: Shuffled
     tokens: CaptionTokens
     batch_size: int
     distributed: Distributed
 
-    def make(self, number: int) -> Tokens:
+    def build(self, step: int) -> Tokens:
         """The part of this rank of the step of that number."""
-        return self.tokens.tokens(self.distributed.shard(self.lessons.take(self.batch_size)))
+        return self.tokens.tokens(self.distributed.shard(self.data.take(self.batch_size)))
 
 
 class FusionTrainStep:
@@ -105,24 +105,24 @@ class FusionTrainStep:
         self, model: ClipGptModel, tokens: CaptionTokens, recipe: Recipe, distributed: Distributed, seed: int
     ) -> None:
         assert model.clip_fusion is not None
-        self.network, self.recipe, self.distributed, self.seed = model.clip_fusion, recipe, distributed, seed
+        self.model, self.recipe, self.distributed, self.seed = model.clip_fusion, recipe, distributed, seed
         self._head = model.head_weight.detach()  # [vocabulary, h]
         self._used = tokens.captions.ids.unique().to(model.device)
         self._noise = recipe.embedding_noise * float((tokens.embeddings - tokens.embeddings.mean(0)).std())
 
-    def learn(self, number: int, step: Tokens) -> dict[str, float]:
+    def __call__(self, number: int, step: Tokens) -> dict[str, float]:
         """Sets the gradients of the step of that number; returns its loss, ``caption``."""
         torch.manual_seed(hash((self.seed, number, self.distributed.rank)) % LARGEST_SEED)
         step = step.to(self._head.device)
         noise = torch.randn_like(step.embeddings) * self._noise  # [b, d]
         others = torch.randint(len(self._head), (OTHER_TOKENS,), device=step.ids.device)
         candidates, places = torch.unique(torch.cat([step.ids, self._used, others]), return_inverse=True)
-        states = self.network(step.states.float(), step.embeddings + noise)  # [b, h]
+        states = self.model(step.states.float(), step.embeddings + noise)  # [b, h]
         logits = states @ self._head[candidates].T  # [b, candidates]
         share = len(step) / self.distributed.sum(len(step)) * self.distributed.world_size
         loss = nn.functional.cross_entropy(logits, places[: len(step)]) * share
         loss.backward()
-        self.distributed.average_gradients(self.network.parameters())
+        self.distributed.average_gradients(self.model.parameters())
         return {"caption": float(self.distributed.all_gather(loss.detach().reshape(1, 1)).mean())}
 
 

@@ -28,49 +28,49 @@ START_IMAGES = 2000
 def fit_around_frozen(
     run: Run, folder: Path
 ) -> tuple[FusionTrainStep, FusionBatchBuilder, Callable[[], dict[str, float]]]:
-    """Fits ``clip_out`` and ``clip_in`` of a run's network, and gives what trains its ``clip_fusion``.
+    """Fits ``clip_out`` and ``clip_in`` of a run's model, and gives what trains its ``clip_fusion``.
 
     Args:
-        run: its network's image mean is set; the backbone stays as it is.
+        run: its model's image mean is set; the backbone stays as it is.
         folder: of the run; holds the states, so that a second start does not repeat them.
 
     Returns:
-        The learner, the maker of its steps, and what measures it: its loss on the held-out images' first captions.
+        The train step, the batch builder, and the validation metrics: its loss on the held-out images' first captions.
     """
-    network, pairs = run.network, run.data.in_memory
-    assert network.clip_fusion is not None, "the frozen recipe captions by fusion"
-    network.backbone.requires_grad_(False)
-    states = caption_states(network, run.sequences, pairs, folder / "states")
+    model, pairs = run.model, run.data.in_memory
+    assert model.clip_fusion is not None, "the frozen recipe captions by fusion"
+    model.backbone.requires_grad_(False)
+    states = caption_states(model, run.sequences, pairs, folder / "states")
     embeddings = torch.from_numpy(pairs.embeddings)
-    fit_readout(network, states, embeddings)
-    fit_prefix(network, states, embeddings)
-    network.clip_fusion.mean.copy_(embeddings.mean(0))
+    fit_readout(model, states, embeddings)
+    fit_prefix(model, states, embeddings)
+    model.clip_fusion.mean.copy_(embeddings.mean(0))
     tokens, seed = CaptionTokens(states, embeddings), run.settings.seed
-    learner = FusionTrainStep(network, tokens, run.recipe, run.distributed, seed)
-    maker = FusionBatchBuilder(
+    train_step = FusionTrainStep(model, tokens, run.recipe, run.distributed, seed)
+    batch_builder = FusionBatchBuilder(
         Shuffled(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.distributed
     )
     held_out = _first_captions(run.data.validation)
     measured = CaptionTokens(
-        caption_states(network, run.sequences, held_out, folder / "held_out_states"),
+        caption_states(model, run.sequences, held_out, folder / "held_out_states"),
         torch.from_numpy(held_out.embeddings),
     )
-    return learner, maker, lambda: {"caption_loss": caption_loss(network, measured)}
+    return train_step, batch_builder, lambda: {"caption_loss": caption_loss(model, measured)}
 
 
-def start_from_ridge(network: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> None:
+def start_from_ridge(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> None:
     """Fits ``clip_out`` of an untrained model, for training to go on from.
 
     Args:
-        network: its image mean is set.
+        model: its image mean is set.
         sequences: the model's format.
         pairs: the first :data:`START_IMAGES` of them are read.
         folder: holds the states, so that a second start does not repeat them.
     """
     read = pairs.subset(np.arange(min(len(pairs), START_IMAGES)))
-    fit_readout(network, caption_states(network, sequences, read, folder), torch.from_numpy(read.embeddings))
+    fit_readout(model, caption_states(model, sequences, read, folder), torch.from_numpy(read.embeddings))
     # The map that was fitted with it gives vectors as long as images lie from their mean.
-    network.image_beta.fill_(1.0)
+    model.image_beta.fill_(1.0)
 
 
 def _first_captions(pairs: Pairs) -> Pairs:
