@@ -1,55 +1,86 @@
-"""A clipgpt model that many threads ask at once: batched across requests, and what was asked before from memory."""
+"""An engine for many threads: it batches across requests and caches results."""
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from clipgpt_retrieval.back.batching import Batcher, WorkType, YieldPoint
 from clipgpt_retrieval.back.result_cache import ENTRY_BYTES, ResultCache, cache_key
-from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_point
-from clipgpt_retrieval.model.sequence import ClipGptSequence
+from clipgpt_retrieval.engine import ClipGpt, Query
+from clipgpt_retrieval.engine.generation import Caption, Generation
+from clipgpt_retrieval.model.sequence import ClipGptSequence, unit_embeddings
 
 MAX_ENCODED_ROWS = 64
 MAX_CAPTIONED_ROWS = 64
-"""Embeddings that are captioned at once, counted with each of their beams."""
+"""Embeddings captioned in one batch, times their beams."""
 
 
-class BatchedEngine(ClipGpt):
-    """The same answers as the engine's own, which is shared by all threads.
+class BatchedEngine:
+    """The results of an engine, computed in batches that all threads share.
 
     Args:
-        engine: the model at work.
-        batcher: what it shares with other models on this machine.
-        cache_bytes: for answers to keep, half of it for encoded queries and half for captions. A caption is kept
-            by the embedding that it captions, so that equal items of several indexes share one.
+        engine: computes.
+        batcher: shared by all engines of a process.
+        cache_bytes: size of the caches, half of it for encoded queries and half for captions. The key of a caption is
+            the embedding, so that equal items of several indexes share one entry.
     """
 
     def __init__(self, engine: ClipGpt, batcher: Batcher, cache_bytes: int) -> None:
-        # The same model, not a second one: making it anew would move and convert its weights again.
-        self.__dict__.update(engine.__dict__)
+        self._engine = engine
         self._batcher = batcher
         self._encoded = ResultCache("encode", cache_bytes // 2, lambda both: both.nbytes)
         self._captioned = ResultCache("caption", cache_bytes // 2, _caption_bytes)
 
-    def encode_sequences(self, sequences: Sequence[ClipGptSequence], *, batch_size: int = 64) -> np.ndarray:
-        """Query and image embeddings, float32 ``[2, n, clip_dim]``; see :meth:`ClipGpt.encode_sequences`."""
+    @property
+    def clip_dim(self) -> int:
+        """See :attr:`ClipGpt.clip_dim`."""
+        return self._engine.clip_dim
+
+    @property
+    def encodes(self) -> bool:
+        """See :attr:`ClipGpt.encodes`."""
+        return self._engine.encodes
+
+    @property
+    def min_similarity(self) -> float | None:
+        """See :attr:`ClipGpt.min_similarity`."""
+        return self._engine.min_similarity
+
+    @property
+    def fingerprint(self) -> str | None:
+        """See :attr:`ClipGpt.fingerprint`."""
+        return self._engine.fingerprint
+
+    def encode(self, queries: Sequence[Query]) -> np.ndarray:
+        """Query embeddings; see :meth:`ClipGpt.encode`."""
+        return self.encode_both(queries)[0]
+
+    def encode_both(self, queries: Sequence[Query]) -> tuple[np.ndarray, np.ndarray]:
+        """Query and image embeddings; see :meth:`ClipGpt.encode_both`."""
+        sequences = self._engine.query_sequences(queries)
         work = WorkType("encode", (id(self), "encode"), 0, MAX_ENCODED_ROWS, self._encode_batch)
         keys = [cache_key(np.asarray(sequence.ids, np.int64), sequence.embeddings) for sequence in sequences]
-        answers = self._encoded.answer(keys, sequences, partial(self._batcher.run, work))
-        return np.stack(answers, axis=1) if answers else np.empty((2, 0, self.clip_dim), np.float32)
+        rows = self._encoded.get_many(keys, sequences, partial(self._batcher.run, work))  # [2, clip_dim] each
+        both = np.stack(rows, axis=1) if rows else np.empty((2, 0, self.clip_dim), np.float32)
+        return both[0], both[1]
 
-    def generate_captions(
-        self,
-        vectors: np.ndarray,
-        settings: Generation,
-        *,
-        scored: bool,
-        batch_size: int = 64,
-        yield_point: YieldPoint = no_yield_point,
-    ) -> list[list[Caption]]:
-        """Captions of unit embeddings; see :meth:`ClipGpt.generate_captions`."""
+    def caption(self, embeddings: Any, **generation: Any) -> list[str]:
+        """One caption for each embedding; see :meth:`ClipGpt.caption`."""
+        return [
+            best[0].text for best in self._generate(embeddings, Generation(num_captions=1, **generation), scored=False)
+        ]
+
+    def captions(self, embeddings: Any, **generation: Any) -> list[list[Caption]]:
+        """Captions with log-probabilities, the likeliest first; see :meth:`ClipGpt.captions`."""
+        return [
+            sorted(captions, key=lambda caption: -caption.logprob)
+            for captions in self._generate(embeddings, Generation(**generation), scored=True)
+        ]
+
+    def _generate(self, embeddings: Any, settings: Generation, *, scored: bool) -> list[list[Caption]]:
+        rows = list(unit_embeddings(embeddings, self.clip_dim))
         beams = max(settings.num_beams, settings.num_captions)
         work = WorkType(
             "caption",
@@ -58,21 +89,20 @@ class BatchedEngine(ClipGpt):
             max(1, MAX_CAPTIONED_ROWS // beams),
             partial(self._caption_batch, settings, scored),
         )
-        rows = list(vectors)
-        ask = partial(self._batcher.run, work)
-        if settings.temperature > 0:  # drawn anew each time
-            return ask(rows)
+        compute = partial(self._batcher.run, work)
+        if settings.temperature > 0:  # a new sample each time
+            return compute(rows)
         how = repr((settings, scored)).encode()
-        return self._captioned.answer([cache_key(vector, how) for vector in rows], rows, ask)
+        return self._captioned.get_many([cache_key(row, how) for row in rows], rows, compute)
 
     def _encode_batch(self, sequences: list[ClipGptSequence], yield_point: YieldPoint) -> list[np.ndarray]:
-        both = super().encode_sequences(sequences)
+        both = self._engine.encode_sequences(sequences)  # [2, n, clip_dim]
         return [both[:, row].copy() for row in range(len(sequences))]  # a view would keep the whole batch in memory
 
     def _caption_batch(
         self, settings: Generation, scored: bool, vectors: list[np.ndarray], yield_point: YieldPoint
     ) -> list[list[Caption]]:
-        return super().generate_captions(np.stack(vectors), settings, scored=scored, yield_point=yield_point)
+        return self._engine.generate_captions(np.stack(vectors), settings, scored=scored, yield_point=yield_point)
 
 
 def _caption_bytes(captions: list[Caption]) -> int:

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from clipgpt_retrieval.back.batched_engine import BatchedEngine
 from clipgpt_retrieval.back.metrics import CLIPGPT_CAPTION_TIME
 from clipgpt_retrieval.back.request_encoder import RequestEncoder
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import CaptionRequest, parse_request
 from clipgpt_retrieval.back.services import Service
-from clipgpt_retrieval.engine import ClipGpt
 
 
-def caption_embeddings(engine: ClipGpt, embeddings: np.ndarray) -> list[str]:
+def caption_embeddings(engine: BatchedEngine, embeddings: np.ndarray) -> list[str]:
     """One greedy caption for each of ``[n, d]`` embeddings, in one batch."""
     with CLIPGPT_CAPTION_TIME.time():
         return engine.caption(embeddings)

@@ -82,7 +82,7 @@ class ClipGptKnnService(KnnService):
                 ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
             return [json.dumps(self._results(resource, ids, similarities, params.num_images))]
 
-        [found] = resource.found.answer([key], [embedding], find)
+        [found] = resource.results_cache.get_many([key], [embedding], find)
         return json.loads(found)
 
     def _embeddings(self, resource: ClipGptResource, params: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:

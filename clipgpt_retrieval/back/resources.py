@@ -18,7 +18,6 @@ from clipgpt_retrieval.back.batched_engine import BatchedEngine
 from clipgpt_retrieval.back.batching import Batcher
 from clipgpt_retrieval.back.options import BackOptions, check_weight
 from clipgpt_retrieval.back.result_cache import ResultCache
-from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 from clipgpt_retrieval.errors import DataError, InputError, ModelError, NotFoundError
 from clipgpt_retrieval.index.items import Items
@@ -38,22 +37,22 @@ class ClipGptResource(ClipResource):
         clipgpt_weight: CLIP-GPT's share in a text query where the request does not say.
         items: item ids to embeddings.
         index_file: where the index of the items lies.
-        found: results of searches, as JSON.
+        results_cache: results of searches, as JSON.
     """
 
     name: str
-    engine: ClipGpt | None
+    engine: BatchedEngine | None
     clipgpt_weight: float
     items: Items
     index_file: Path
-    found: ResultCache
+    results_cache: ResultCache
 
     @property
     def encodes(self) -> bool:
         """Whether CLIP-GPT encodes queries here: there is a model, and it does not caption only."""
         return self.engine is not None and self.engine.encodes
 
-    def require_engine(self, field: str) -> ClipGpt:
+    def require_engine(self, field: str) -> BatchedEngine:
         """The clipgpt model.
 
         Raises:
@@ -134,12 +133,12 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
             clipgpt_weight=_weight(entry, options) if clipgpt else options.clipgpt_weight,
             items=_items(name, index, stock.metadata_is_ordered_by_ivf),
             index_file=folders[name] / ("text.index" if stock.image_index is None else "image.index"),
-            found=ResultCache("search", options.cache_bytes, len),
+            results_cache=ResultCache("search", options.cache_bytes, len),
         )
     return resources
 
 
-def _load_models(paths: set[str], options: BackOptions) -> dict[str, ClipGpt]:
+def _load_models(paths: set[str], options: BackOptions) -> dict[str, BatchedEngine]:
     batcher = Batcher(options.max_waiting_rows)
     return {path: BatchedEngine(engine.load(path), batcher, options.cache_bytes) for path in sorted(paths)}
 

@@ -1,4 +1,4 @@
-"""Answers that were given before, from memory."""
+"""Caches of results in memory, bounded by their size in bytes."""
 
 import hashlib
 import threading
@@ -12,47 +12,49 @@ from clipgpt_retrieval.back.metrics import CACHE_BYTES, CACHE_LOOKUPS
 
 KEY_BYTES = 16
 ENTRY_BYTES = 300
-"""What a key and its entry take in memory beside the answer itself, about."""
+"""Approximate size of a key and its entry, without the result itself."""
 
 
 class ResultCache:
-    """Answers that were given last, up to so many bytes.
+    """The results that were used last.
 
     Args:
-        name: what the metrics call it.
-        max_bytes: 0 keeps none.
-        size: bytes of an answer.
+        name: label of its metrics.
+        max_bytes: 0 keeps nothing.
+        size: bytes of a result.
     """
 
     def __init__(self, name: str, max_bytes: int, size: Callable[[Any], int]) -> None:
         self._name = name
-        self._kept: LRUCache[Hashable, Any] = LRUCache(max_bytes, lambda answer: size(answer) + ENTRY_BYTES)
+        self._results: LRUCache[Hashable, Any] = LRUCache(max_bytes, lambda result: size(result) + ENTRY_BYTES)
         self._lock = threading.Lock()
 
-    def answer(self, keys: Sequence[Hashable], rows: Sequence[Any], ask: Callable[[list[Any]], list[Any]]) -> list[Any]:
-        """The answers to ``rows``, known by ``keys``: those that are not kept are asked for, equal ones once."""
+    def get_many(
+        self, keys: Sequence[Hashable], rows: Sequence[Any], compute: Callable[[list[Any]], list[Any]]
+    ) -> list[Any]:
+        """The results of ``rows``, identified by ``keys``; what is not cached is computed, rows of equal keys once."""
         with self._lock:
-            known = {key: self._kept[key] for key in keys if key in self._kept}
-        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in known}
+            results = {key: self._results[key] for key in keys if key in self._results}
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in results}
         CACHE_LOOKUPS.labels(self._name, "miss").inc(len(missing))
         CACHE_LOOKUPS.labels(self._name, "hit").inc(len(keys) - len(missing))
         if missing:
-            answers = dict(zip(missing, ask(list(missing.values())), strict=True))
-            self._keep(answers)
-            known |= answers
-        return [known[key] for key in keys]
+            computed = dict(zip(missing, compute(list(missing.values())), strict=True))
+            self._put(computed)
+            results |= computed
+        return [results[key] for key in keys]
 
-    def _keep(self, answers: dict[Hashable, Any]) -> None:
+    def _put(self, results: dict[Hashable, Any]) -> None:
         with self._lock:
-            before = self._kept.currsize
-            for key, answer in answers.items():
-                if self._kept.getsizeof(answer) <= self._kept.maxsize:
-                    self._kept[key] = answer
-            CACHE_BYTES.labels(self._name).inc(self._kept.currsize - before)
+            before = self._results.currsize
+            for key, result in results.items():
+                if self._results.getsizeof(result) <= self._results.maxsize:
+                    self._results[key] = result
+            CACHE_BYTES.labels(self._name).inc(self._results.currsize - before)
 
 
 def cache_key(*parts: Any) -> bytes:
-    """A digest by which a query or an embedding is known: shorter than itself, and no two share it."""
+    """A digest of arrays and byte strings, as a key of constant size."""
     digest = hashlib.blake2b(digest_size=KEY_BYTES)
     for part in parts:
         data = part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes()

@@ -127,18 +127,29 @@ class ClipGpt:
             >>> query.shape == images.shape == (2, model.clip_dim)
             True
         """
+        both = self.encode_sequences(self.query_sequences(queries), batch_size=batch_size)
+        return both[0], both[1]
+
+    def query_sequences(self, queries: Sequence[Query]) -> list[ClipGptSequence]:
+        """Token ids and embeddings of queries, for `encode_sequences`.
+
+        Raises:
+            InputError: as :meth:`encode`.
+
+        Examples:
+            >>> model.query_sequences(["a dog"])[0].embeddings.shape == (0, model.clip_dim)
+            True
+        """
         _check_is_list(queries)
         if not self.encodes:
             raise InputError("text", "this model only captions: let CLIP's own text tower encode")
-        sequences = [self._checked(self.sequences.query(query)) for query in queries]
-        both = self.encode_sequences(sequences, batch_size=batch_size)
-        return both[0], both[1]
+        return [self._checked(self.sequences.query(query)) for query in queries]
 
     def encode_sequences(self, sequences: Sequence[ClipGptSequence], *, batch_size: int = 64) -> np.ndarray:
         """Query and image embeddings of queries that are token ids already, float32 ``[2, n, clip_dim]``.
 
         Examples:
-            >>> sequences = [model.sequences.query(text) for text in ("a dog", "a cat", "a bus")]
+            >>> sequences = model.query_sequences(["a dog", "a cat", "a bus"])
             >>> model.encode_sequences(sequences).shape == (2, 3, model.clip_dim)
             True
         """

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.generation import no_yield_point
+from clipgpt_retrieval.engine.interface import Engine
 from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
@@ -67,7 +67,7 @@ class Contents:
     """
 
     def __init__(
-        self, items: Items, index_file: Path, clipgpt: ClipGpt, num_clusters: int = DEFAULT_NUM_CLUSTERS
+        self, items: Items, index_file: Path, clipgpt: Engine, num_clusters: int = DEFAULT_NUM_CLUSTERS
     ) -> None:
         self.outline = Outline(items, index_file, num_clusters)
         check_model_fits(clipgpt.clip_dim, items, index_file)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine.interface import Engine
 
 OPENING = re.compile(r"^(?:an? |the )?(?:photo|image|image|photograph|view) of ", re.IGNORECASE)
 CUTS = re.compile(
@@ -31,7 +31,7 @@ class PhraseReader:
         clipgpt: encodes.
     """
 
-    def __init__(self, clipgpt: ClipGpt) -> None:
+    def __init__(self, clipgpt: Engine) -> None:
         self._clipgpt = clipgpt
         self._read: dict[str, np.ndarray] = {}
 
