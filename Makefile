@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo walk test lint lint-front docs clean
+.PHONY: demo example test lint lint-front docs clean
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), once; this takes a few minutes."
@@ -12,13 +12,13 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,dev]'
 	touch $@
 
-# The whole job on the collection that the package carries; serves http://127.0.0.1:1234 until stopped.
+# CLIP-GPT on the collection that the package ships; serves http://127.0.0.1:1234 until stopped.
 demo: $(STAMP)
 	$(BIN)/clipgpt-retrieval demo
 
-# The same way with a model trained on the spot: train, index, serve, query, caption. See examples/walk.py.
-walk: $(STAMP)
-	$(BIN)/python examples/walk.py
+# An end-to-end example with a model of its own: train, index, serve, query, caption.
+example: $(STAMP)
+	$(BIN)/python examples/end_to_end.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
@@ -37,7 +37,7 @@ front_patch/node_modules/.installed: front_patch/package-lock.json
 lint-front: front_patch/node_modules/.installed
 	npm --prefix front_patch run --silent lint
 
-# The documentation, into site/; a dead link or an unknown name ends it.
+# Builds the documentation into site/; a dead link or an unknown name is an error.
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

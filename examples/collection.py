@@ -1,8 +1,8 @@
-"""A small collection made up on the spot: captions of scenes and embeddings that lie as CLIP's do.
+"""A small synthetic collection: captions of scenes, and embeddings distributed like CLIP's.
 
-For a machine that has neither images nor a CLIP at hand. Each scene is a colour, a thing and a place; its embedding
-is the sum of one fixed direction for each, some noise, and a mean that all share, since CLIP's image embeddings sit in
-a cone. The folder is laid out as ``clip-retrieval inference`` lays it out, beside a tokenizer made of its captions.
+It needs neither images nor a CLIP. Each scene is a colour, a thing and a place; its embedding is the sum of one fixed
+direction for each, noise, and a shared mean, since CLIP's image embeddings lie in a cone. The folder has the layout of
+``clip-retrieval inference``, and a tokenizer trained on the captions.
 """
 
 import json
@@ -22,11 +22,11 @@ TEMPLATES = ["a {} {} {}", "there is a {} {} {}", "one {} {} {}"]
 def make_collection(folder: Path, size: int = 400, seed: int = 0) -> Path:
     """Writes ``img_emb/``, ``metadata/`` and ``tokenizer/`` and returns the folder."""
     random = np.random.default_rng(seed)
-    words = [*COLOURS, *THINGS, *PLACES]
-    directions = dict(zip(words, random.normal(size=(len(words), CLIP_DIM)), strict=True))
+    parts = [*COLOURS, *THINGS, *PLACES]
+    directions = dict(zip(parts, random.normal(size=(len(parts), CLIP_DIM)), strict=True))
     shared = random.normal(size=CLIP_DIM) * 1.5
     scenes = [[random.choice(part) for part in (COLOURS, THINGS, PLACES)] for _ in range(size)]
-    embeddings = np.stack([shared + sum(directions[word] for word in scene) for scene in scenes])
+    embeddings = np.stack([shared + sum(directions[part] for part in scene) for scene in scenes])
     embeddings += random.normal(size=embeddings.shape) * 0.3
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     captions = [[template.format(*scene) for template in TEMPLATES] for scene in scenes]

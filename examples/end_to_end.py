@@ -1,10 +1,10 @@
-"""The main job from end to end, with real parts: train, index, serve, query, caption.
+"""An end-to-end example: train a model, index a collection, serve it, query it, caption the results.
 
-On the real embeddings of ``../shared/data`` where they are, else on a collection made up on the spot. Everything that
-it makes goes into ``demo_run/``; a second start serves what the first one made.
+Uses the real embeddings in ``../shared/data`` if they exist, else a synthetic collection. All output goes to
+``example_run/``; a second run reuses the model and the index.
 
-    python examples/walk.py            # ends after the queries
-    python examples/walk.py --serve    # goes on serving until stopped, and says where
+    python examples/end_to_end.py            # exits after the queries
+    python examples/end_to_end.py --serve    # keeps serving until stopped, and prints the address
 """
 
 import json
@@ -21,15 +21,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 from collection import make_collection
 
 HERE = Path(__file__).resolve().parent.parent
-RUN = HERE / "demo_run"
+RUN = HERE / "example_run"
 SHARED = HERE.parent / "shared" / "data"
 BIN = Path(sys.executable).parent
 REAL_QUERIES = ["two dogs play in the snow", "a child on a swing", "a man climbs a rock"]
-MADE_QUERIES = ["a red dog in the snow", "a blue boat by a lake", "a yellow cake on a table"]
+SYNTHETIC_QUERIES = ["a red dog in the snow", "a blue boat by a lake", "a yellow cake on a table"]
 
 
 def main() -> None:
-    """Walks the whole way and prints what came back."""
+    """Runs all steps and prints the results of the queries."""
     RUN.mkdir(exist_ok=True)
     folder, tokenizer, queries = find_collection()
     model, index = RUN / "model", RUN / "index"
@@ -58,21 +58,21 @@ def main() -> None:
 
 
 def find_collection() -> tuple[Path, Path, list[str]]:
-    """The collection, the tokenizer to train with, and queries that suit it."""
+    """The collection, a tokenizer to train with, and example queries."""
     real = SHARED / "flickr8k-clip-b32"
     if real.is_dir():
         return real, SHARED / "gpt2-bpe", REAL_QUERIES
-    made = RUN / "collection"
-    if not made.exists():
+    synthetic = RUN / "collection"
+    if not synthetic.exists():
         aside = RUN / "collection.part"
         shutil.rmtree(aside, ignore_errors=True)
         make_collection(aside)
-        aside.rename(made)
-    return made, made / "tokenizer", MADE_QUERIES
+        aside.rename(synthetic)
+    return synthetic, synthetic / "tokenizer", SYNTHETIC_QUERIES
 
 
 def training_flags(folder: Path, tokenizer: Path) -> list[str]:
-    """A short training: two or three minutes on two cores."""
+    """Flags of a short training run: two or three minutes on two cores."""
     steps = "450" if folder.name.startswith("flickr8k") else "200"
     return [
         *("--backbone", "scratch:tiny", "--tokenizer", str(tokenizer)),
@@ -81,14 +81,14 @@ def training_flags(folder: Path, tokenizer: Path) -> list[str]:
 
 
 def free_port() -> int:
-    """One on which no other back end answers."""
+    """A port that is not in use."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
 
 
 def serve(indices: Path, model: Path, url: str) -> subprocess.Popen:
-    """clip-retrieval's back end with CLIP-GPT; no CLIP weights are at hand here, and text queries need none."""
+    """Starts the back end with CLIP-GPT, without CLIP weights, which text queries do not need."""
     command = [
         *(BIN / "clipgpt-retrieval", "back", "--indices_paths", indices, "--clipgpt_model", model),
         *("--load_clip", "False", "--host", "127.0.0.1", "--port", url.rpartition(":")[2]),
@@ -97,18 +97,18 @@ def serve(indices: Path, model: Path, url: str) -> subprocess.Popen:
     server = subprocess.Popen([str(part) for part in command])
     for _ in range(240):
         if server.poll() is not None:
-            sys.exit("the back end did not start: see above")
+            sys.exit("the back end did not start, see its output above")
         try:
             requests.get(f"{url}/indices-list", timeout=1).raise_for_status()
             return server
         except requests.RequestException:
             time.sleep(0.5)
     server.terminate()
-    sys.exit("the back end did not answer within two minutes")
+    sys.exit("the back end did not start within two minutes")
 
 
 def show(query: str, url: str) -> None:
-    """One query: what the model understood, and the best three with their own captions and the model's."""
+    """Prints what the model understood, and the best three results with their own captions and the model's."""
     from clipgpt_retrieval import ClipGptClient
 
     client = ClipGptClient(url=f"{url}/knn-service", indice_name="demo", num_images=3, aesthetic_score="")
@@ -118,10 +118,10 @@ def show(query: str, url: str) -> None:
 
 
 def run(command: str, *arguments: object) -> None:
-    """Runs one of the two commands of this environment and shows it."""
-    words = [str(BIN / command), *map(str, arguments)]
-    print("$", " ".join([command, *words[1:]]), flush=True)
-    subprocess.run(words, check=True)
+    """Prints and runs a command of this environment."""
+    call = [str(BIN / command), *map(str, arguments)]
+    print("$", " ".join([command, *call[1:]]), flush=True)
+    subprocess.run(call, check=True)
 
 
 if __name__ == "__main__":
