@@ -52,11 +52,11 @@ def main() -> None:
     from clipgpt_retrieval.data.embedding_folder import Pairs
     from clipgpt_retrieval.evaluation.captions import Captioned
     from clipgpt_retrieval.evaluation.collection import Collection
+    from clipgpt_retrieval.evaluation.compute import ModelOutputs, compute_report
     from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
     from clipgpt_retrieval.evaluation.karpathy import TestSet
-    from clipgpt_retrieval.evaluation.measure import Evidence, measure
     from clipgpt_retrieval.evaluation.page import page
-    from clipgpt_retrieval.evaluation.report import LeftOut
+    from clipgpt_retrieval.evaluation.report import Skipped
     from clipgpt_retrieval.storage import write_text
 
     random = np.random.default_rng(0)
@@ -79,7 +79,7 @@ def main() -> None:
     said |= {name: [of_image[0] for of_image in captions] for name in ("nearest caption", "a true caption")}
     read_back = {name: (near(gallery, 2.0), near(gallery, 0.5)) for name in said}
     captioned = Captioned(pairs, said, read_back, "made-up images", [])
-    evidence = Evidence("made up", collection, encoded, captioned, LeftOut("interleaved queries", "made up"))
+    outputs = ModelOutputs("made up", collection, encoded, captioned, Skipped("interleaved queries", "made up"))
 
     test_set = TestSet(np.arange(IMAGES), np.arange(len(asked)).reshape(IMAGES, CAPTIONS).tolist())
 
@@ -91,7 +91,7 @@ def main() -> None:
         before = peak_megabytes() / 1024
         started = time.monotonic()
         with java_watched() as java_peaks:
-            report = measure(evidence, index=folder, test_set=test_set, seed=0)
+            report = compute_report(outputs, index=folder, test_set=test_set, seed=0)
         write_text(f"{folder}/evaluation.html", page(report))
         minutes = (time.monotonic() - started) / 60
     peak, java = peak_megabytes() / 1024, max(java_peaks) / 1024

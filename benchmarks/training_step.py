@@ -85,7 +85,7 @@ def notebook() -> list[float]:
 
 def ours() -> list[float]:
     """Seconds of each step of the general-gpt recipe."""
-    from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+    from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
     from clipgpt_retrieval.model.config import ClipGptConfig
     from clipgpt_retrieval.model.module import ClipGptModel
     from clipgpt_retrieval.model.sequence import SequenceFormat
@@ -104,7 +104,7 @@ def ours() -> list[float]:
     )
     model = ClipGptModel(config, model).train()
     optimizer = new_optimizer(model, recipe)
-    data = TrainingData(Mixture([Shuffled(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
+    data = TrainingData(MixtureSampler([ShuffledSampler(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
     collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
     batch_builder = BatchBuilder(data, collator, recipe.tasks, BATCH, 0.0, BATCH, LENGTH_BUCKETING, 0, Distributed())
     train_step = TrainStep(model, recipe, Distributed(), 0)

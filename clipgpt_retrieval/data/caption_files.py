@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from clipgpt_retrieval.errors import DataError
 
-LEARNED = {"train", "restval"}
+TRAINING_SPLITS = {"train", "restval"}
 """The parts of a Karpathy split that papers train on."""
 
 

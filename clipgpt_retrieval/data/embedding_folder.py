@@ -104,7 +104,7 @@ def read_pairs(folder: str, captions: CaptionFile | None = None, caption_targets
     Raises:
         DataError: the folder is not there, has no captions, or no row with a caption.
     """
-    reader = FolderReader(folder, captions, caption_targets=caption_targets)
+    reader = EmbeddingFolder(folder, captions, caption_targets=caption_targets)
     pairs = reader.read(0, reader.count)
     if not len(pairs):
         raise DataError(f"{folder}: no row has both a caption and an embedding: nothing to learn from")
@@ -133,7 +133,7 @@ def content_fingerprint(folder: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def joined(parts: Sequence[Pairs]) -> Pairs:
+def concatenate(parts: Sequence[Pairs]) -> Pairs:
     """The images of several collections as one.
 
     Raises:
@@ -154,7 +154,7 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
     )
 
 
-class FolderReader:
+class EmbeddingFolder:
     """Reads any rows of a folder.
 
     Args:

@@ -14,7 +14,7 @@ LOOKED_AT = 4
 """So many times as many images are looked at as are wanted, as some of them are too alike."""
 
 
-class Neighbours:
+class HardNegatives:
     """Finds the nearest others of images that lie in memory, as Yuksekgonul et al. mine them for NegCLIP.
 
     See arXiv:2210.01936; nearest by the embeddings themselves, so that they cost no pass through any network. Those

@@ -56,7 +56,7 @@ class InMemory:
         return self.window
 
 
-class Shuffled:
+class ShuffledSampler:
     """Samples of a collection without an end, each row once an epoch.
 
     Args:
@@ -134,7 +134,7 @@ class Shuffled:
         return window
 
 
-class Mixture:
+class MixtureSampler:
     """Samples of several collections, drawn by weight.
 
     Args:
@@ -143,7 +143,7 @@ class Mixture:
         seed: of the draws.
     """
 
-    def __init__(self, parts: Sequence[Shuffled], weights: Sequence[float], seed: int) -> None:
+    def __init__(self, parts: Sequence[ShuffledSampler], weights: Sequence[float], seed: int) -> None:
         self.parts, self.seed = list(parts), seed
         self._shares = np.asarray(weights, float) / sum(weights)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.data.caption_files import LEARNED, CaptionFile, file_name
+from clipgpt_retrieval.data.caption_files import TRAINING_SPLITS, CaptionFile, file_name
 from clipgpt_retrieval.data.embedding_folder import Pairs, split_by_image
 
 LARGEST_CRC = 2**32
@@ -29,7 +29,7 @@ class Split:
     seed: int
     captions: CaptionFile | None = None
 
-    def sides(self, pairs: Pairs) -> tuple[Pairs, Pairs]:
+    def split(self, pairs: Pairs) -> tuple[Pairs, Pairs]:
         """The images to learn from and those to measure on.
 
         Raises:
@@ -43,7 +43,7 @@ class Split:
         assert self.captions is not None and self.captions.splits is not None
         parts = [self.captions.splits.get(file_name(name)) for name in pairs.names]
         return (
-            pairs.subset(np.flatnonzero([part in LEARNED for part in parts])),
+            pairs.subset(np.flatnonzero([part in TRAINING_SPLITS for part in parts])),
             pairs.subset(np.flatnonzero([part == "val" for part in parts])),
         )
 

@@ -1,1 +1,1 @@
-"""What a clipgpt model is worth: retrieval and caption figures."""
+"""What a clipgpt model is worth: retrieval and caption metrics."""

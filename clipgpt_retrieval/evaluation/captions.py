@@ -34,7 +34,7 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """Figures of captions, by where the captions come from.
+    """Metrics of captions, by where the captions come from.
 
     Attributes:
         images: how many were captioned.
@@ -45,7 +45,7 @@ class CaptionReport:
         round_trip: by source.
         worth_generating: CIDEr-D of the model's captions less that of the nearest.
         samples: image, the model's caption, the nearest and a true one.
-        left_out: reasons by metric.
+        skipped: reasons by metric.
     """
 
     images: int
@@ -56,7 +56,7 @@ class CaptionReport:
     round_trip: dict[str, RoundTrip]
     worth_generating: Comparison
     samples: list[dict[str, str]]
-    left_out: dict[str, str]
+    skipped: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def nearest_captions(embeddings: np.ndarray, known: Pairs, leave_out_self: bool)
     return [known.captions[image][0] for image in nearest]
 
 
-def measure_captions(captioned: Captioned, seed: int) -> CaptionReport:
+def evaluate_captions(captioned: Captioned, seed: int) -> CaptionReport:
     """Metrics, diversity and round trip of every source of captions."""
     from tqdm import tqdm
 
@@ -141,7 +141,7 @@ def measure_captions(captioned: Captioned, seed: int) -> CaptionReport:
             {"image": name, **{source: texts[i] for source, texts in captioned.said.items()}}
             for i, name in enumerate(pairs.names[:20])
         ],
-        left_out=metrics.left_out,
+        skipped=metrics.skipped,
     )
 
 

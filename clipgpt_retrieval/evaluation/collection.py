@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
-from clipgpt_retrieval.data.embedding_folder import READ_BATCH, Pairs, content_fingerprint, joined, read_pairs
+from clipgpt_retrieval.data.embedding_folder import READ_BATCH, Pairs, concatenate, content_fingerprint, read_pairs
 from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.prompt_text import clean_caption
@@ -37,7 +37,7 @@ class Collection:
     @property
     def unseen(self) -> Pairs:
         """All images of the folder that the model did not learn from."""
-        return self.pairs if self.others is None else joined([self.pairs, self.others])
+        return self.pairs if self.others is None else concatenate([self.pairs, self.others])
 
     @property
     def texts(self) -> list[str]:
@@ -79,7 +79,7 @@ def read_collection(folder: str, model: str) -> Collection:
             f"{folder} holds other images, or in another order, than when the model was trained on it: nobody can "
             "tell now which were held out; give the folder as it was, or another one"
         )
-    trained_on, held_out = split.sides(pairs)
+    trained_on, held_out = split.split(pairs)
     part = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on {len(trained_on)} others"
     shared_out = {*trained_on.names, *held_out.names}
     others = pairs.subset(np.flatnonzero([name not in shared_out for name in pairs.names]))

@@ -8,27 +8,27 @@ from clipgpt_retrieval.data.interleaved import ImageSegment, Interleaved, TextSe
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.metrics.retrieval import scores
-from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure, ImageBootstrap
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBootstrap
 
 
 @dataclass(frozen=True)
 class Compose:
-    """Figures of interleaved queries; the images in a query are left out of its gallery.
+    """Metrics of interleaved queries; the images in a query are left out of its gallery.
 
     Attributes:
         queries: how many.
         gallery: images that are searched.
-        figures: by way of asking.
+        metrics: by way of asking.
         against_text: R@10 of CLIP-GPT with images and text less that with the text alone.
     """
 
     queries: int
     gallery: int
-    figures: dict[str, dict[str, Figure]]
+    metrics: dict[str, dict[str, Estimate]]
     against_text: Comparison
 
 
-def measure_compose(interleaved: Interleaved, engine: ClipGpt, clip: TextTower | None, seed: int) -> Compose:
+def evaluate_compose(interleaved: Interleaved, engine: ClipGpt, clip: TextTower | None, seed: int) -> Compose:
     """R@k of interleaved queries, beside their text alone, their images alone, and the sum of both in CLIP.
 
     Args:
@@ -53,8 +53,8 @@ def measure_compose(interleaved: Interleaved, engine: ClipGpt, clip: TextTower |
     return Compose(
         queries=len(interleaved),
         gallery=len(interleaved.pairs),
-        figures={
-            name: {figure: bootstrap.mean(of_name[figure]) for figure in ("R@1", "R@5", "R@10")}
+        metrics={
+            name: {metric: bootstrap.mean(of_name[metric]) for metric in ("R@1", "R@5", "R@10")}
             for name, of_name in scored.items()
         },
         against_text=bootstrap.compare(both, text),

@@ -9,17 +9,17 @@ from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
 from clipgpt_retrieval.evaluation.captions import caption_images
 from clipgpt_retrieval.evaluation.collection import Collection, read_collection
-from clipgpt_retrieval.evaluation.compose import Compose, measure_compose
+from clipgpt_retrieval.evaluation.compose import Compose, evaluate_compose
+from clipgpt_retrieval.evaluation.compute import ModelOutputs, compute_report
 from clipgpt_retrieval.evaluation.encoders import encode_queries
 from clipgpt_retrieval.evaluation.faiss_index import check_index
 from clipgpt_retrieval.evaluation.karpathy import find_test_set
-from clipgpt_retrieval.evaluation.measure import Evidence, measure
 from clipgpt_retrieval.evaluation.page import page
-from clipgpt_retrieval.evaluation.report import LeftOut, Report
+from clipgpt_retrieval.evaluation.report import Report, Skipped
 from clipgpt_retrieval.model.checkpoint import check_takes_min_similarity, set_min_similarity
 from clipgpt_retrieval.storage import check_new_file, write_text
 
-FEWEST_IMAGES = 10
+MIN_IMAGES = 10
 """Below this a half of the gallery is no gallery."""
 
 FIGURES = "evaluation.json"
@@ -36,7 +36,7 @@ class Settings:
     Attributes:
         clip_model: the CLIP of the embeddings, to embed every caption by its text tower.
         index: a clip-retrieval index folder of the embeddings folder.
-        karpathy: one of Karpathy's split files, whose test images are measured on, for the 1K and 5K figures.
+        karpathy: one of Karpathy's split files, whose test images are measured on, for the 1K and 5K metrics.
         interleaved: a JSONL file of interleaved queries over the folder's rows.
         caption_images: how many images are captioned at most.
         write_min_similarity: whether the proposed threshold goes into the model's config.
@@ -89,14 +89,14 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
         check_index(settings.index, collection)
     clip = TextTower(settings.clip_model, str(engine.device)) if settings.clip_model else None
     limit = settings.caption_images
-    evidence = Evidence(
+    outputs = ModelOutputs(
         model=model,
         collection=collection,
         encoded=encode_queries(engine, collection, clip, settings.clip_model),
         captioned=caption_images(engine, collection, limit) if limit else None,
         compose=_compose(interleaved, engine, clip, settings.seed),
     )
-    report = measure(evidence, index=settings.index, test_set=test_set, seed=settings.seed)
+    report = compute_report(outputs, index=settings.index, test_set=test_set, seed=settings.seed)
     _write(report, output_folder)
     if settings.write_min_similarity:
         set_min_similarity(model, report.calibration.threshold)
@@ -125,16 +125,16 @@ def _check(engine: ClipGpt, collection: Collection, model: str) -> None:
         raise InputError(
             "model", f"{model} makes embeddings of {engine.clip_dim} numbers, {collection.folder} holds {found}"
         )
-    if len(collection.pairs) < FEWEST_IMAGES:
+    if len(collection.pairs) < MIN_IMAGES:
         raise DataError(
             f"{collection.folder}: {len(collection.pairs)} images are too few to measure on, at least "
-            f"{FEWEST_IMAGES} are needed ({collection.part})"
+            f"{MIN_IMAGES} are needed ({collection.part})"
         )
 
 
-def _compose(interleaved: Interleaved | None, engine: ClipGpt, clip: TextTower | None, seed: int) -> Compose | LeftOut:
+def _compose(interleaved: Interleaved | None, engine: ClipGpt, clip: TextTower | None, seed: int) -> Compose | Skipped:
     if interleaved is None:
-        return LeftOut("interleaved queries", "no --interleaved was given")
+        return Skipped("interleaved queries", "no --interleaved was given")
     if not len(interleaved):
-        return LeftOut("interleaved queries", "the file has none whose images are all measured on")
-    return measure_compose(interleaved, engine, clip, seed)
+        return Skipped("interleaved queries", "the file has none whose images are all measured on")
+    return evaluate_compose(interleaved, engine, clip, seed)

@@ -10,7 +10,7 @@ import numpy as np
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.metrics.retrieval import CHUNK, scores
-from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure, ImageBootstrap
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBootstrap
 from clipgpt_retrieval.storage import local_folder
 
 DEPTH = 100
@@ -22,7 +22,7 @@ SELF_SEARCHES = 200
 
 @dataclass(frozen=True)
 class IndexCost:
-    """Figures through a faiss index beside those of an exact search.
+    """Metrics through a faiss index beside those of an exact search.
 
     Attributes:
         index: its faiss class.
@@ -38,8 +38,8 @@ class IndexCost:
     index: str
     bytes_per_item: float
     gallery: int
-    exact: dict[str, Figure]
-    through_index: dict[str, Figure]
+    exact: dict[str, Estimate]
+    through_index: dict[str, Estimate]
     cost: Comparison
     same_first_10: float
     self_found: float
@@ -61,7 +61,7 @@ def check_index(index_folder: str, collection: Collection) -> None:
             )
 
 
-def measure_index(
+def evaluate_index(
     index_folder: str,
     queries: np.ndarray,
     truth: np.ndarray,
@@ -99,8 +99,8 @@ def measure_index(
         index=name,
         bytes_per_item=per_item,
         gallery=len(embeddings),
-        exact={figure: bootstrap.mean(exact_scores[figure]) for figure in kept},
-        through_index={figure: bootstrap.mean(index_scores[figure]) for figure in kept},
+        exact={metric: bootstrap.mean(exact_scores[metric]) for metric in kept},
+        through_index={metric: bootstrap.mean(index_scores[metric]) for metric in kept},
         cost=bootstrap.compare(index_scores["nDCG@10"], exact_scores["nDCG@10"]),
         same_first_10=float(
             np.mean([len(set(a[:10]) & set(b[:10])) / len(a[:10]) for a, b in zip(exact, found, strict=True)])

@@ -1,4 +1,4 @@
-"""The 1K and 5K figures that papers print, on the test images of Karpathy's split."""
+"""The 1K and 5K metrics that papers print, on the test images of Karpathy's split."""
 
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,7 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class KarpathyFigures:
+class KarpathyMetrics:
     """R@1/5/10 in per cent, as papers print them.
 
     Attributes:
@@ -69,7 +69,7 @@ def find_test_set(file: str, collection: Collection) -> tuple[Collection, TestSe
     if missing or not wanted:
         learned = missing & {file_name(name) for name in (tests.trained_on.names if tests.trained_on else [])}
         why = f"{len(learned)} are learned from and {len(missing) - len(learned)} absent"
-        return collection, f"of the {len(wanted)} test images {why}, so no figure is comparable with a paper's"
+        return collection, f"of the {len(wanted)} test images {why}, so no metric is comparable with a paper's"
     starts = np.concatenate([[0], np.cumsum([len(captions) for captions in tests.pairs.captions])])
     query_of = {
         (image, text): int(starts[image]) + place
@@ -99,8 +99,8 @@ def _narrowed(collection: Collection, names: set[str], file: str) -> Collection:
     )
 
 
-def measure_karpathy(test: TestSet, queries: np.ndarray, gallery: np.ndarray, encoder: str) -> list[KarpathyFigures]:
-    """Figures over all test images, and the mean over folds of 1,000 where there are several.
+def evaluate_karpathy(test: TestSet, queries: np.ndarray, gallery: np.ndarray, encoder: str) -> list[KarpathyMetrics]:
+    """Metrics over all test images, and the mean over folds of 1,000 where there are several.
 
     Args:
         test: see :func:`find_test_set`.
@@ -122,7 +122,7 @@ def _protocol(count: int) -> str:
 
 def _measured(
     protocol: str, folds: list[range], test: TestSet, queries: np.ndarray, gallery: np.ndarray, encoder: str
-) -> KarpathyFigures:
+) -> KarpathyMetrics:
     to_image, to_text = [], []
     for fold in folds:
         images = gallery[test.images[fold.start : fold.stop]]
@@ -131,7 +131,7 @@ def _measured(
         to_image.append(_per_cent(ranks(asked, images, truth)))
         to_text.append(_per_cent(caption_ranks(asked, images, truth)))
     mean = [{name: float(np.mean([one[name] for one in each])) for name in each[0]} for each in (to_image, to_text)]
-    return KarpathyFigures(protocol, encoder, len(test.images), *mean)
+    return KarpathyMetrics(protocol, encoder, len(test.images), *mean)
 
 
 def _per_cent(places: np.ndarray) -> dict[str, float]:

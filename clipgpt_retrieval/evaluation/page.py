@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from clipgpt_retrieval.evaluation.blend import Blend
 from clipgpt_retrieval.evaluation.examples import Example
 from clipgpt_retrieval.evaluation.report import CLIP, CLIPGPT, Report
 from clipgpt_retrieval.evaluation.tables import headline, tables
 from clipgpt_retrieval.evaluation.thumbnails import thumbnail
+from clipgpt_retrieval.metrics.blend import Blend
 
 COLOURS = {CLIPGPT: "#0b6e4f", CLIP: "#b4540a"}
 CURVE_COLOURS = ["#0b6e4f", "#4c956c", "#7a5195", "#b4540a", "#2f4b7c"]
@@ -58,7 +58,7 @@ def _charts(report: Report) -> dict[str, Chart]:
     """The charts by the title of the table that each stands under."""
     charts = {"Retrieval": ("Share of the queries whose image is among the first k", _recall_chart(report))}
     if report.blend is not None:
-        charts["Best blend"] = ("Figures over clipgpt_weight, on all images", _blend_chart(report.blend))
+        charts["Best blend"] = ("Metrics over clipgpt_weight, on all images", _blend_chart(report.blend))
     return {
         under: Chart(title, chart.to_html(full_html=False, include_plotlyjs=False, config=CHART_CONFIG))
         for under, (title, chart) in charts.items()
@@ -75,7 +75,7 @@ def _recall_chart(report: Report) -> Any:
 
 
 def _blend_chart(blend: Blend) -> Any:
-    chart = _chart("clipgpt_weight: 0 is CLIP alone, 1 is CLIP-GPT", "figure")
+    chart = _chart("clipgpt_weight: 0 is CLIP alone, 1 is CLIP-GPT", "metric")
     for (name, curve), colour in zip(blend.curve.items(), CURVE_COLOURS, strict=True):
         chart.add_scatter(x=blend.weights, y=curve, name=name, mode="lines", line={"color": colour, "width": 2})
     chart.add_vline(x=blend.best_weight, line_dash="dot", line_color="#555", annotation_text="best")

@@ -5,14 +5,14 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from clipgpt_retrieval.evaluation.blend import Blend
 from clipgpt_retrieval.evaluation.captions import CaptionReport
 from clipgpt_retrieval.evaluation.compose import Compose
 from clipgpt_retrieval.evaluation.examples import Example
 from clipgpt_retrieval.evaluation.faiss_index import IndexCost
-from clipgpt_retrieval.evaluation.karpathy import KarpathyFigures
+from clipgpt_retrieval.evaluation.karpathy import KarpathyMetrics
+from clipgpt_retrieval.metrics.blend import Blend
 from clipgpt_retrieval.metrics.calibration import Calibration
-from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate
 
 CLIPGPT = "CLIP-GPT"
 CLIP = "CLIP's text tower"
@@ -20,20 +20,20 @@ IMAGE_EMBEDDING = "CLIP-GPT, image embedding"
 
 
 @dataclass(frozen=True)
-class Retrieved:
-    """Retrieval figures of one encoder.
+class RetrievalMetrics:
+    """Retrieval metrics of one encoder.
 
     Attributes:
         direction: ``"text to image"`` or ``"image to text"``.
         encoder: what encoded the captions.
         queries: how many were asked.
-        figures: R@1, R@5, R@10, MRR, nDCG@10 and the median rank, counted from 1.
+        metrics: R@1, R@5, R@10, MRR, nDCG@10 and the median rank, counted from 1.
     """
 
     direction: str
     encoder: str
     queries: int
-    figures: dict[str, Figure]
+    metrics: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,22 @@ class Difference:
     Attributes:
         first: an encoder.
         second: another.
-        figure: what is compared.
+        metric: what is compared.
         comparison: the first less the second.
     """
 
     first: str
     second: str
-    figure: str
+    metric: str
     comparison: Comparison
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class Skipped:
     """What could not be measured.
 
     Attributes:
-        what: the figures.
+        what: the metrics.
         why: the reason, and what would help.
     """
 
@@ -68,7 +68,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one evaluation found; what is None or empty is among ``left_out``.
+    """Everything that one evaluation found; what is None or empty is among ``skipped``.
 
     Attributes:
         model: path of the clipgpt model.
@@ -78,19 +78,19 @@ class Report:
         captions: how many queries they make.
         clip: in words, where CLIP's text embeddings came from, or None.
         seed: of resamples and halves.
-        retrieval: figures by direction and encoder.
+        retrieval: metrics by direction and encoder.
         curves: R@1 to R@100 by encoder, on the queries that all encoders have.
         differences: encoders compared.
-        blend: figures over clipgpt_weight.
+        blend: metrics over clipgpt_weight.
         index: what the index costs.
-        karpathy: the figures that papers print.
+        karpathy: the metrics that papers print.
         caption_report: captions.
         calibration: whether similarities tell a match from none.
         compose: interleaved queries.
         best: the queries that CLIP-GPT does best on.
         worst: those that it does worst on.
         min_similarity_written: the threshold that went into the model's config, or None.
-        left_out: what is missing, with the reason.
+        skipped: what is missing, with the reason.
     """
 
     model: str
@@ -100,19 +100,19 @@ class Report:
     captions: int
     clip: str | None
     seed: int
-    retrieval: list[Retrieved]
+    retrieval: list[RetrievalMetrics]
     curves: dict[str, list[float]]
     differences: list[Difference]
     blend: Blend | None
     index: IndexCost | None
-    karpathy: list[KarpathyFigures]
+    karpathy: list[KarpathyMetrics]
     caption_report: CaptionReport | None
     calibration: Calibration
     compose: Compose | None
     best: list[Example]
     worst: list[Example]
     min_similarity_written: float | None
-    left_out: list[LeftOut]
+    skipped: list[Skipped]
 
     def as_json(self) -> str:
         """The report as JSON; its keys are the attributes' names."""

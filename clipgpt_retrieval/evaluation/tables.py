@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from clipgpt_retrieval.evaluation.blend import CHOSEN_BY
 from clipgpt_retrieval.evaluation.report import Report
-from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure
+from clipgpt_retrieval.metrics.blend import CHOSEN_BY
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate
 
 SHARES = ("R@1", "R@5", "R@10")
 IN_HUNDREDTHS = (*SHARES, "CIDEr-D")
@@ -29,7 +29,7 @@ class Table:
 
 
 def tables(report: Report) -> list[Table]:
-    """All tables that the report has figures for."""
+    """All tables that the report has metrics for."""
     made = [
         _retrieval(report),
         _differences(report),
@@ -39,18 +39,18 @@ def tables(report: Report) -> list[Table]:
         *_captions(report),
         _calibration(report),
         _compose(report),
-        _left_out(report),
+        _skipped(report),
     ]
     return [table for table in made if table is not None]
 
 
 def headline(report: Report) -> str:
     """The answer in a sentence or two."""
-    first = report.retrieval[0].figures
+    first = report.retrieval[0].metrics
     said = f"CLIP-GPT puts the right image among the first ten for {_share(first['R@10'].value)} of the queries"
     if not report.differences:
         return f"{said}. There was no CLIP text tower to compare it with."
-    [on_first_10] = [one.comparison for one in report.differences if one.figure == "R@10"]
+    [on_first_10] = [one.comparison for one in report.differences if one.metric == "R@10"]
     points = 100 * on_first_10.difference.value
     verdict = f"{abs(points):.1f} points {'more' if points > 0 else 'fewer'} than CLIP's own text tower"
     certain = "" if on_first_10.p_value < 0.05 else ", which chance alone could do"
@@ -64,7 +64,7 @@ def _retrieval(report: Report) -> Table:
         ["", *(f"{one.encoder}, {one.direction}" for one in report.retrieval)],
         [
             ["queries", *(f"{one.queries:,}" for one in report.retrieval)],
-            *([name, *(_interval(name, one.figures[name]) for one in report.retrieval)] for name in names),
+            *([name, *(_interval(name, one.metrics[name]) for one in report.retrieval)] for name in names),
         ],
         f"A gallery of {report.images:,} images, searched exactly; R@k in per cent. In parentheses the 95 % "
         "bootstrap interval over images. Every caption is a query; from image to text the best of an image's own "
@@ -77,12 +77,12 @@ def _differences(report: Report) -> Table | None:
         return None
     return Table(
         "Is the difference real?",
-        ["figure", "compared", "difference", "p"],
+        ["metric", "compared", "difference", "p"],
         [
             [
-                one.figure,
+                one.metric,
                 f"{one.first} less {one.second}",
-                _difference(one.figure, one.comparison),
+                _difference(one.metric, one.comparison),
                 _p(one.comparison),
             ]
             for one in report.differences
@@ -99,12 +99,12 @@ def _blend(report: Report) -> Table | None:
         "Best blend",
         ["", f"clipgpt_weight {blend.best_weight}"],
         [
-            *([name, _interval(name, figure)] for name, figure in blend.figures.items()),
+            *([name, _interval(name, metric)] for name, metric in blend.metrics.items()),
             [f"{CHOSEN_BY} less CLIP-GPT's", _difference(CHOSEN_BY, blend.against_clipgpt)],
             [f"{CHOSEN_BY} less CLIP's text tower's", _difference(CHOSEN_BY, blend.against_clip)],
         ],
         f"The weight was chosen by {CHOSEN_BY} on {blend.chosen_on:,} of the images and measured on the other "
-        f"{blend.measured_on:,}, in the whole gallery. Against CLIP-GPT alone p {_p(blend.against_clipgpt)}, against "
+        f"{blend.evaluated_on:,}, in the whole gallery. Against CLIP-GPT alone p {_p(blend.against_clipgpt)}, against "
         f"CLIP's text tower p {_p(blend.against_clip)}.",
     )
 
@@ -117,8 +117,8 @@ def _index(report: Report) -> Table | None:
         "What the index costs",
         ["search", *index.exact],
         [
-            ["exact", *(_interval(name, figure) for name, figure in index.exact.items())],
-            [index.index, *(_interval(name, figure) for name, figure in index.through_index.items())],
+            ["exact", *(_interval(name, metric) for name, metric in index.exact.items())],
+            [index.index, *(_interval(name, metric) for name, metric in index.through_index.items())],
         ],
         f"Both search all {index.gallery:,} images of the folder. {index.bytes_per_item:,.0f} bytes an item. nDCG@10 "
         f"changes by {_difference('nDCG@10', index.cost)}, p {_p(index.cost)}. Of the exact search's first ten the "
@@ -179,7 +179,7 @@ def _calibration(report: Report) -> Table:
     return Table(
         "Is there anything to find?",
         ["similarity of the best hit to", "area under the curve"],
-        [[name, _interval("AUC", figure)] for name, figure in found.auc.items()],
+        [[name, _interval("AUC", metric)] for name, metric in found.auc.items()],
         "Half of the images are taken out of the gallery: captions of these have no match. 0.5 is a coin, 1 never "
         f"errs. Proposed min_similarity: {found.threshold}, a cosine to the image embedding. So chosen on other "
         f"images, it keeps {_share(found.kept)} of the queries with a match and rejects "
@@ -199,25 +199,25 @@ def _compose(report: Report) -> Table | None:
     return Table(
         "Interleaved queries",
         ["asked with", *SHARES],
-        [[name, *(_interval(k, figures[k]) for k in SHARES)] for name, figures in found.figures.items()],
+        [[name, *(_interval(k, metrics[k]) for k in SHARES)] for name, metrics in found.metrics.items()],
         f"{found.queries:,} queries in a gallery of {found.gallery:,} images, without each query's own. With the "
         f"images R@10 changes by {_difference('R@10', found.against_text)} against the text alone, p "
         f"{_p(found.against_text)}.",
     )
 
 
-def _left_out(report: Report) -> Table | None:
-    if not report.left_out:
+def _skipped(report: Report) -> Table | None:
+    if not report.skipped:
         return None
-    return Table("Left out", ["what", "why"], [[one.what, one.why] for one in report.left_out])
+    return Table("Left out", ["what", "why"], [[one.what, one.why] for one in report.skipped])
 
 
-def _interval(name: str, figure: Figure) -> str:
+def _interval(name: str, metric: Estimate) -> str:
     if name in IN_HUNDREDTHS:
-        return f"{100 * figure.value:.1f} ({100 * figure.low:.1f} to {100 * figure.high:.1f})"
+        return f"{100 * metric.value:.1f} ({100 * metric.low:.1f} to {100 * metric.high:.1f})"
     if name == "median rank":
-        return f"{figure.value:g} ({figure.low:g} to {figure.high:g})"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+        return f"{metric.value:g} ({metric.low:g} to {metric.high:g})"
+    return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
 
 
 def _difference(name: str, comparison: Comparison) -> str:

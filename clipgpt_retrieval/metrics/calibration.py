@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipgpt_retrieval.metrics.retrieval import CHUNK
-from clipgpt_retrieval.metrics.uncertainty import RESAMPLES, Figure
+from clipgpt_retrieval.metrics.uncertainty import RESAMPLES, Estimate
 
 KEPT = 0.95
 """Share of the queries with a match that the proposed threshold lets through."""
@@ -42,7 +42,7 @@ class Calibration:
         rejected: share of queries without a match below it.
     """
 
-    auc: dict[str, Figure]
+    auc: dict[str, Estimate]
     threshold: float
     kept: float
     rejected: float
@@ -79,7 +79,7 @@ def best_hits(
     return BestHits(best[own, query], best[1 - own, query])
 
 
-def measure_calibration(
+def evaluate_calibration(
     hits: dict[str, BestHits], image: str, in_second: np.ndarray, truths: dict[str, np.ndarray], seed: int
 ) -> Calibration:
     """Areas under the curve, and the threshold for image embeddings.
@@ -99,7 +99,7 @@ def measure_calibration(
         kept.append(float((of_image.with_match[~chosen_on] >= threshold).mean()))
         rejected.append(float((of_image.without_match[~chosen_on] < threshold).mean()))
     return Calibration(
-        auc={name: _auc_figure(of_name, truths[name], seed) for name, of_name in hits.items()},
+        auc={name: _auc_estimate(of_name, truths[name], seed) for name, of_name in hits.items()},
         threshold=round(max(0.0, _threshold(of_image.with_match)), 3),
         kept=float(np.mean(kept)),
         rejected=float(np.mean(rejected)),
@@ -115,7 +115,7 @@ def area_under_curve(with_match: np.ndarray, without_match: np.ndarray) -> float
     return float((ranked[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
-def _auc_figure(hits: BestHits, truth: np.ndarray, seed: int) -> Figure:
+def _auc_estimate(hits: BestHits, truth: np.ndarray, seed: int) -> Estimate:
     random = np.random.default_rng(seed)
     queries_of = np.split(np.argsort(truth, kind="stable"), np.cumsum(np.unique(truth, return_counts=True)[1])[:-1])
     areas = []
@@ -123,7 +123,7 @@ def _auc_figure(hits: BestHits, truth: np.ndarray, seed: int) -> Figure:
         queries = np.concatenate([queries_of[i] for i in random.integers(len(queries_of), size=len(queries_of))])
         areas.append(area_under_curve(hits.with_match[queries], hits.without_match[queries]))
     low, high = np.percentile(areas, [2.5, 97.5])
-    return Figure(area_under_curve(hits.with_match, hits.without_match), float(low), float(high))
+    return Estimate(area_under_curve(hits.with_match, hits.without_match), float(low), float(high))
 
 
 def _threshold(with_match: np.ndarray) -> float:

@@ -46,13 +46,13 @@ class CaptionMetrics:
 
     Attributes:
         tokenizer: what parts the captions into words.
-        left_out: reasons by metric for what cannot be had here.
+        skipped: reasons by metric for what cannot be had here.
     """
 
     def __init__(self, references: list[list[str]]) -> None:
         self._java = java_works()
         self.tokenizer = "Penn Treebank" if self._java else "plain (letters and digits), as there is no Java"
-        self.left_out = _left_out(self._java)
+        self.skipped = _skipped(self._java)
         self._references = self._tokenize(references)
 
     def score(self, captions: list[str]) -> CaptionScores:
@@ -64,12 +64,12 @@ class CaptionMetrics:
         said = self._tokenize([[caption] for caption in captions])
         bleu = Bleu(4).compute_score(self._references, said, verbose=0)[0]
         scores = {f"BLEU-{n}": float(value) for n, value in enumerate(bleu, 1)}
-        if "METEOR" not in self.left_out:
+        if "METEOR" not in self.skipped:
             scores["METEOR"] = self._meteor_score(said)
         scores["ROUGE-L"] = float(Rouge().compute_score(self._references, said)[0])
         cider, by_image = Cider().compute_score(self._references, said)
         scores["CIDEr-D"] = float(cider)
-        if "SPICE" not in self.left_out:
+        if "SPICE" not in self.skipped:
             scores["SPICE"] = _spice(self._references, said)
         return CaptionScores(scores, by_image)
 
@@ -125,7 +125,7 @@ def diversity(captions: list[str], known: list[str]) -> dict[str, float]:
     singles = [word for of_caption in words for word in of_caption]
     pairs = [pair for of_caption in words for pair in pairwise(of_caption)]
     copied = {plain_words(caption) for caption in known}
-    figures = {
+    metrics = {
         "distinct-1": len(set(singles)) / max(1, len(singles)),
         "distinct-2": len(set(pairs)) / max(1, len(pairs)),
         "different": len({tuple(of_caption) for of_caption in words}) / len(words),
@@ -133,11 +133,11 @@ def diversity(captions: list[str], known: list[str]) -> dict[str, float]:
         "length": len(singles) / len(words),
     }
     if known:
-        figures["new"] = float(np.mean([" ".join(of_caption) not in copied for of_caption in words]))
-    return figures
+        metrics["new"] = float(np.mean([" ".join(of_caption) not in copied for of_caption in words]))
+    return metrics
 
 
-def _left_out(java: bool) -> dict[str, str]:
+def _skipped(java: bool) -> dict[str, str]:
     if not java:
         return {"METEOR": NO_JAVA, "SPICE": NO_JAVA}
     spec = find_spec("pycocoevalcap.spice")

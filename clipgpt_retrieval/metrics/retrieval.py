@@ -1,4 +1,4 @@
-"""Retrieval figures: does the right image come back?"""
+"""Retrieval metrics: does the right image come back?"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How far a figure may be trusted: bootstrap intervals and paired tests, both over images.
+"""How far a metric may be trusted: bootstrap intervals and paired tests, both over images.
 
 The captions of one image succeed and fail together. So images are drawn, each with all of its captions; drawing
 captions one by one would make every interval too narrow.
@@ -14,8 +14,8 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure and its 95 % bootstrap interval."""
+class Estimate:
+    """A metric and its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -31,12 +31,12 @@ class Comparison:
         p_value: two-sided, of a sign-flip permutation test over images.
     """
 
-    difference: Figure
+    difference: Estimate
     p_value: float
 
 
 class ImageBootstrap:
-    """Resamples of the images that queries ask for, the same ones for every figure.
+    """Resamples of the images that queries ask for, the same ones for every metric.
 
     Args:
         images: int ``[n]``, the image that each query asks for.
@@ -51,11 +51,11 @@ class ImageBootstrap:
         self._drawn = drawn.astype(np.float64)  # [resamples, images]: how often each image was drawn
         self._queries_drawn = self._drawn @ self._sums(np.ones(len(images)))  # [resamples]
 
-    def mean(self, values: np.ndarray) -> Figure:
+    def mean(self, values: np.ndarray) -> Estimate:
         """The mean of ``values`` ``[n]``."""
-        return _figure(float(values.mean()), self._drawn @ self._sums(values) / self._queries_drawn)
+        return _estimate(float(values.mean()), self._drawn @ self._sums(values) / self._queries_drawn)
 
-    def median(self, values: np.ndarray) -> Figure:
+    def median(self, values: np.ndarray) -> Estimate:
         """The median of ``values`` ``[n]``."""
         order = np.argsort(values, kind="stable")
         images = self._images[order]
@@ -63,7 +63,7 @@ class ImageBootstrap:
             values[order[np.searchsorted(np.cumsum(drawn[images]), queries / 2)]]
             for drawn, queries in zip(self._drawn, self._queries_drawn, strict=True)
         ]
-        return _figure(float(np.median(values)), np.array(medians))
+        return _estimate(float(np.median(values)), np.array(medians))
 
     def compare(self, first: np.ndarray, second: np.ndarray) -> Comparison:
         """How much more ``first`` ``[n]`` scores than ``second`` ``[n]``, query by query."""
@@ -89,7 +89,7 @@ class ImageBootstrap:
         return np.bincount(self._images, weights=values, minlength=self._count)
 
 
-def _figure(value: float, resampled: np.ndarray) -> Figure:
+def _estimate(value: float, resampled: np.ndarray) -> Estimate:
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(resampled, [tail, 100 - tail])
-    return Figure(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipgpt_retrieval.data.hard_negatives import Neighbours
+from clipgpt_retrieval.data.hard_negatives import HardNegatives
 from clipgpt_retrieval.data.interleaved import Answered, Interleaved
 from clipgpt_retrieval.data.sample import Sample
-from clipgpt_retrieval.data.samplers import Mixture, Shuffled
+from clipgpt_retrieval.data.samplers import MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.model.module import Batch
 from clipgpt_retrieval.model.prompt_text import Segment
 from clipgpt_retrieval.training.collate import Collator, ImageWithCaption, QueryWithAnswer
@@ -69,13 +69,13 @@ class TrainingData:
         neighbours: finds near misses of the images, or None.
     """
 
-    images: Mixture
+    images: MixtureSampler
     interleaved: Interleaved | None = None
     interleaved_weight: float = 0.0
-    texts: Shuffled | None = None
+    texts: ShuffledSampler | None = None
     texts_weight: float = 0.0
     answered: Answered | None = None
-    neighbours: Neighbours | None = None
+    neighbours: HardNegatives | None = None
 
     @property
     def state(self) -> dict[str, Any]:

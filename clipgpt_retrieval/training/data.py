@@ -10,7 +10,7 @@ import numpy as np
 from braceexpand import braceexpand
 
 from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
-from clipgpt_retrieval.data.embedding_folder import FolderReader, Pairs, content_fingerprint, joined, read_pairs
+from clipgpt_retrieval.data.embedding_folder import EmbeddingFolder, Pairs, concatenate, content_fingerprint, read_pairs
 from clipgpt_retrieval.data.interleaved import Answered, Interleaved, read_answered, read_interleaved
 from clipgpt_retrieval.data.samplers import InMemory, Windows
 from clipgpt_retrieval.data.split import Split, split_kind
@@ -34,7 +34,7 @@ class FolderWindows:
         rows: of a window.
     """
 
-    def __init__(self, reader: FolderReader, split: Split, rows: int = WINDOW_ROWS) -> None:
+    def __init__(self, reader: EmbeddingFolder, split: Split, rows: int = WINDOW_ROWS) -> None:
         self.reader, self.split, self.rows, self.name = reader, split, rows, reader.folder
         self.group = max(1, round(reader.count / reader.files / rows))
 
@@ -52,7 +52,7 @@ class FolderWindows:
     def sides(self, number: int) -> tuple[Pairs, Pairs]:
         """The images to learn from, and those to measure on, in a window."""
         start = number * self.rows
-        return self.split.sides(self.reader.read(start, min(start + self.rows, self.reader.count)))
+        return self.split.split(self.reader.read(start, min(start + self.rows, self.reader.count)))
 
 
 @dataclass(frozen=True)
@@ -176,19 +176,18 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, s
     learned, measured, found = [], [], []
     for folder in folders:
         pairs = read_pairs(folder, captions, say)
-        to_learn, to_measure = split.sides(pairs)
+        to_learn, to_measure = split.split(pairs)
         parts.append(InMemory(to_learn, folder))
         learned.append(to_learn)
         measured.append(to_measure)
         found.append({**_place(folder), "images": len(pairs), "fingerprint": pairs.fingerprint()})
-    return _checked(Datasets(parts, joined(learned), joined(measured), found, split, streamed=False))
+    return _checked(Datasets(parts, concatenate(learned), concatenate(measured), found, split, streamed=False))
 
 
 def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, settings: TrainOptions) -> Datasets:
     most_bytes = round(settings.cache_gb * 1e9)
-    parts = [
-        FolderWindows(FolderReader(folder, captions, most_bytes, settings.caption_targets), split) for folder in folders
-    ]
+    readers = [EmbeddingFolder(folder, captions, most_bytes, settings.caption_targets) for folder in folders]
+    parts = [FolderWindows(reader, split) for reader in readers]
     in_memory: list[Pairs] = []
     measured: list[Pairs] = []
     for part in parts:
@@ -203,7 +202,7 @@ def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, se
             if of_part >= wanted:
                 break
     found = [{**_place(part.name), "rows": part.reader.count} for part in parts]
-    return _checked(Datasets(parts, joined(in_memory), joined(measured), found, split, streamed=True))
+    return _checked(Datasets(parts, concatenate(in_memory), concatenate(measured), found, split, streamed=True))
 
 
 def _checked(data: Datasets) -> Datasets:

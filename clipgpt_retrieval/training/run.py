@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase, set_seed
 
-from clipgpt_retrieval.data.hard_negatives import Neighbours
-from clipgpt_retrieval.data.samplers import Mixture, Shuffled
+from clipgpt_retrieval.data.hard_negatives import HardNegatives
+from clipgpt_retrieval.data.samplers import MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.data.text_file import TextFile
 from clipgpt_retrieval.engine import torch_device
 from clipgpt_retrieval.model.module import ClipGptModel
@@ -84,18 +84,18 @@ class Run:
             DataError: the texts cannot be read.
         """
         settings, recipe, data = self.settings, self.recipe, self.data
-        parts = [Shuffled(part, settings.seed) for part in data.parts]
-        texts = None if settings.texts is None else Shuffled(TextFile(settings.texts), settings.seed)
+        parts = [ShuffledSampler(part, settings.seed) for part in data.parts]
+        texts = None if settings.texts is None else ShuffledSampler(TextFile(settings.texts), settings.seed)
         micro_batch, hard = settings.micro_batch or recipe.batch_size * 2, settings.hard_negatives
         return BatchBuilder(
             data=TrainingData(
-                images=Mixture(parts, settings.mixture(data.sizes), settings.seed),
+                images=MixtureSampler(parts, settings.mixture(data.sizes), settings.seed),
                 interleaved=data.interleaved,
                 answered=data.answered,
                 interleaved_weight=settings.interleaved_weight,
                 texts=texts,
                 texts_weight=settings.texts_weight,
-                neighbours=Neighbours(data.in_memory.embeddings, hard) if hard else None,
+                neighbours=HardNegatives(data.in_memory.embeddings, hard) if hard else None,
             ),
             collator=self.collator,
             tasks=recipe.tasks,

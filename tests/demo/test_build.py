@@ -35,7 +35,7 @@ def built(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SIZES.items():
             patch.setattr(build, name, value)
-        patch.setattr("clipgpt_retrieval.evaluation.evaluate.FEWEST_IMAGES", 2)
+        patch.setattr("clipgpt_retrieval.evaluation.evaluate.MIN_IMAGES", 2)
         patch.setattr(clip_training, "FAMILIES_IN_BATCH", 4)
         patch.setattr(sprite_training, "SCENES_IN_BATCH", 4)
         patch.setattr(build, "SHIPPED", shipped)

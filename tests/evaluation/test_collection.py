@@ -1,4 +1,4 @@
-"""Only images that the model has not seen count: else every figure would flatter it."""
+"""Only images that the model has not seen count: else every metric would flatter it."""
 
 import json
 import shutil

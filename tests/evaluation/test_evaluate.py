@@ -89,7 +89,7 @@ def found(output) -> dict:
 
 def test_everything_that_the_data_allows_is_measured(found):
     assert all(found[section] for section in SECTIONS)
-    assert {one["what"] for one in found["left_out"]} <= {"SPICE", "METEOR"}
+    assert {one["what"] for one in found["skipped"]} <= {"SPICE", "METEOR"}
     assert re.fullmatch("the 80 test images of .*split.json, of 400", found["part"])
     assert (found["images"], found["captions"]) == (80, 240)
 
@@ -104,11 +104,11 @@ def test_the_figures_are_those_of_a_plain_computation_on_the_held_out_part(found
         "CLIP-GPT": load(model, device="cpu").encode(texts),
         "CLIP's text tower": TextTower(clip_model, "cpu").encode(texts),
     }
-    measured = {one["encoder"]: one["figures"] for one in found["retrieval"] if one["direction"] == "text to image"}
+    measured = {one["encoder"]: one["metrics"] for one in found["retrieval"] if one["direction"] == "text to image"}
     for name, queries in encoders.items():
-        for figure, value in recall_at(queries, held_out.embeddings, truth).items():
-            # The JSON figure may differ by a tie or two, as similarities are summed in another order there.
-            assert measured[name][figure]["value"] == pytest.approx(value, abs=0.01)
+        for metric, value in recall_at(queries, held_out.embeddings, truth).items():
+            # The JSON metric may differ by a tie or two, as similarities are summed in another order there.
+            assert measured[name][metric]["value"] == pytest.approx(value, abs=0.01)
 
 
 def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
@@ -117,7 +117,7 @@ def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
     for title in ("Retrieval", "Is the difference real?", "Best blend", "What the index costs", "Karpathy", "Captions"):
         assert title in printed
         assert title in html
-    for one in found["left_out"]:
+    for one in found["skipped"]:
         assert one["what"] in printed
         assert one["what"] in html
     assert "the 80 test images" in " ".join(printed.split())
@@ -166,12 +166,12 @@ def test_the_page_opens_in_a_browser_without_a_complaint(output, width):
 
 def test_with_little_data_it_says_what_is_missing(collection, model, tmp_path):
     report = evaluate(str(collection), model, str(tmp_path), Settings(device="cpu", caption_images=0))
-    left_out = {one.what: one.why for one in report.left_out}
-    assert "--clip_model" in left_out["CLIP's text tower, blends and their comparison"]
-    assert "--index" in left_out["what the index costs"]
-    assert "--karpathy" in left_out["Karpathy's 1K and 5K"]
-    assert "--interleaved" in left_out["interleaved queries"]
-    assert "--caption_images" in left_out["captions"]
+    skipped = {one.what: one.why for one in report.skipped}
+    assert "--clip_model" in skipped["CLIP's text tower, blends and their comparison"]
+    assert "--index" in skipped["what the index costs"]
+    assert "--karpathy" in skipped["Karpathy's 1K and 5K"]
+    assert "--interleaved" in skipped["interleaved queries"]
+    assert "--caption_images" in skipped["captions"]
     assert report.blend is report.index is report.caption_report is report.compose is None
     assert [table.title for table in tables(report)] == ["Retrieval", "Is there anything to find?", "Left out"]
     assert "Best blend" not in page(report)
@@ -183,9 +183,9 @@ def test_clip_s_own_embeddings_of_a_part_are_compared_on_that_part(folder, model
     queries = {(one.encoder, one.direction): one.queries for one in report.retrieval}
     assert queries["CLIP's text tower", "text to image"] == queries["CLIP-GPT, the same queries", "text to image"] == 80
     assert queries["CLIP-GPT", "text to image"] == 240
-    assert any("80 of the 240 captions" in one.why for one in report.left_out)
+    assert any("80 of the 240 captions" in one.why for one in report.skipped)
     [at_1] = [one for one in report.retrieval if one.encoder == "CLIP's text tower"]
-    assert at_1.figures["R@1"].value > 0.5
+    assert at_1.metrics["R@1"].value > 0.5
 
 
 def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_path):
@@ -210,7 +210,7 @@ def test_a_model_that_no_threshold_can_be_written_into_is_told_before_the_work(f
 
 
 def test_an_encoder_of_no_numbers_is_refused(folder, model, tmp_path):
-    """Else its figures would be those of a model that finds nothing, or everything, and nobody would know why."""
+    """Else its metrics would be those of a model that finds nothing, or everything, and nobody would know why."""
     import torch
 
     from clipgpt_retrieval.model import checkpoint

@@ -7,7 +7,7 @@ import pytest
 from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.evaluation.faiss_index import measure_index
+from clipgpt_retrieval.evaluation.faiss_index import evaluate_index
 from clipgpt_retrieval.metrics.retrieval import ranks
 
 faiss.omp_set_num_threads(1)
@@ -47,7 +47,7 @@ def flat(vectors: np.ndarray) -> faiss.Index:
 
 
 def test_a_flat_index_costs_nothing(tmp_path):
-    found = measure_index(written(flat(GALLERY), tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
+    found = evaluate_index(written(flat(GALLERY), tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
     assert found.exact == found.through_index
     assert found.exact["R@1"].value == pytest.approx((ranks(QUERIES, GALLERY, TRUTH) == 0).mean())
     assert (found.gallery, found.same_first_10, found.self_found) == (IMAGES, 1, 1)
@@ -59,7 +59,7 @@ def test_a_coarse_index_costs_something(tmp_path):
     index = faiss.index_factory(DIM, "PQ4x4", faiss.METRIC_INNER_PRODUCT)
     index.train(GALLERY)
     index.add(GALLERY)
-    found = measure_index(written(index, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
+    found = evaluate_index(written(index, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
     assert found.through_index["nDCG@10"].value < found.exact["nDCG@10"].value
     assert found.cost.difference.value < 0
     assert found.cost.p_value < 0.01
@@ -69,13 +69,13 @@ def test_a_coarse_index_costs_something(tmp_path):
 def test_rows_of_one_image_count_once(tmp_path):
     """COCO with a row a caption: each image stands in the index five times."""
     rows = [[5 * i + j for j in range(5)] for i in range(IMAGES)]
-    found = measure_index(written(flat(np.repeat(GALLERY, 5, axis=0)), tmp_path), QUERIES, TRUTH, made_up(rows), 0)
+    found = evaluate_index(written(flat(np.repeat(GALLERY, 5, axis=0)), tmp_path), QUERIES, TRUTH, made_up(rows), 0)
     assert found.exact == found.through_index
 
 
 def test_an_index_of_other_rows_is_noticed(tmp_path):
     shuffled = flat(GALLERY[RANDOM.permutation(IMAGES)])
-    found = measure_index(written(shuffled, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
+    found = evaluate_index(written(shuffled, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
     assert found.self_found < 0.2
 
 
@@ -83,9 +83,9 @@ def test_what_is_no_index_of_this_folder_is_refused(tmp_path):
     collection = made_up([[i] for i in range(IMAGES)])
     for index, why in ((flat(GALLERY[:50]), "holds 50 items"), (faiss.IndexFlatIP(8), "of 8 numbers")):
         with pytest.raises(DataError, match=why):
-            measure_index(written(index, tmp_path), QUERIES, TRUTH, collection, 0)
+            evaluate_index(written(index, tmp_path), QUERIES, TRUTH, collection, 0)
     (tmp_path / "image.index").write_bytes(b"no index")
     with pytest.raises(DataError, match="cannot be read as a faiss index"):
-        measure_index(str(tmp_path), QUERIES, TRUTH, collection, 0)
+        evaluate_index(str(tmp_path), QUERIES, TRUTH, collection, 0)
     with pytest.raises(DataError, match="cannot be read as a faiss index"):
-        measure_index(str(tmp_path / "nowhere"), QUERIES, TRUTH, collection, 0)
+        evaluate_index(str(tmp_path / "nowhere"), QUERIES, TRUTH, collection, 0)

@@ -10,7 +10,7 @@ from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation import karpathy
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.evaluation.karpathy import find_test_set, measure_karpathy
+from clipgpt_retrieval.evaluation.karpathy import evaluate_karpathy, find_test_set
 from clipgpt_retrieval.metrics.retrieval import caption_ranks, recall_at
 
 COUNT, DIM = 40, 8
@@ -54,7 +54,7 @@ def test_figures_over_all_and_over_folds(collection, queries, split_file, monkey
     found, test = find_test_set(split_file, collection)
     assert [found.pairs.names[place] for place in test.images] == [NAMES[i] for i in reversed(range(10, COUNT))]
     queries, gallery = queries[6 * 10 :], GALLERY[10:]
-    whole, folds = measure_karpathy(test, queries, gallery, "CLIP-GPT")
+    whole, folds = evaluate_karpathy(test, queries, gallery, "CLIP-GPT")
     assert (whole.protocol, whole.images, folds.protocol) == ("30", 30, "1K")
 
     def by_hand(images: list[int]) -> tuple[dict, float]:
@@ -73,7 +73,7 @@ def test_figures_over_all_and_over_folds(collection, queries, split_file, monkey
 def test_five_thousand_images_are_5k(collection, queries, split_file):
     _, test = find_test_set(split_file, collection)
     many = replace(test, images=np.tile(test.images, 167)[:5000], queries=(test.queries * 167)[:5000])
-    assert [one.protocol for one in measure_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["5K", "1K"]
+    assert [one.protocol for one in evaluate_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["5K", "1K"]
 
 
 def test_test_images_that_were_learned_from_are_not_measured(collection, split_file):

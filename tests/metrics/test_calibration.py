@@ -9,8 +9,8 @@ from clipgpt_retrieval.metrics.calibration import (
     BestHits,
     area_under_curve,
     best_hits,
+    evaluate_calibration,
     halves,
-    measure_calibration,
 )
 
 NUMBERS = st.lists(st.integers(0, 5), min_size=1, max_size=20)
@@ -47,7 +47,7 @@ def test_the_threshold_lets_nineteen_of_twenty_through_and_is_judged_on_others()
     random = np.random.default_rng(0)
     truth = np.repeat(np.arange(400), 2)
     hits = BestHits(random.normal(0.8, 0.05, 800), random.normal(0.6, 0.05, 800))
-    found = measure_calibration({"image": hits}, "image", halves(400, 0), {"image": truth}, seed=0)
+    found = evaluate_calibration({"image": hits}, "image", halves(400, 0), {"image": truth}, seed=0)
     assert (hits.with_match >= found.threshold).mean() == pytest.approx(0.95, abs=0.01)
     assert found.kept == pytest.approx(0.95, abs=0.02)
     assert found.rejected == pytest.approx((hits.without_match < found.threshold).mean(), abs=0.02)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipgpt_retrieval.evaluation.blend import WEIGHTS, blended_ranks, measure_blend
 from clipgpt_retrieval.metrics import retrieval
+from clipgpt_retrieval.metrics.blend import WEIGHTS, blended_ranks, evaluate_blend
 from clipgpt_retrieval.metrics.retrieval import caption_ranks, ranks, recall_at, recall_curve, scores
 
 
@@ -88,14 +88,14 @@ def test_the_best_weight_is_measured_on_images_that_did_not_choose_it():
     queries, gallery, truth = made_up(0, 60, 3)
     others = unit(gallery[truth] + np.random.default_rng(9).normal(size=queries.shape) * 0.5)
     places = blended_ranks(queries, others, gallery, truth)
-    blend = measure_blend(places, truth, seed=0)
-    assert blend.chosen_on + blend.measured_on == 60
+    blend = evaluate_blend(places, truth, seed=0)
+    assert blend.chosen_on + blend.evaluated_on == 60
     assert 0 < blend.best_weight < 1
     assert blend.curve["R@1"][-1] == pytest.approx((ranks(queries, gallery, truth) == 0).mean())
     assert blend.curve["R@1"][0] == pytest.approx((ranks(others, gallery, truth) == 0).mean())
     chosen = np.isin(truth, np.random.default_rng(0).permutation(60)[:30])
     best = places[list(WEIGHTS.round(2)).index(blend.best_weight)]
-    assert blend.figures["R@1"].value == pytest.approx((best[~chosen] == 0).mean())
+    assert blend.metrics["R@1"].value == pytest.approx((best[~chosen] == 0).mean())
     assert blend.against_clip.difference.value > 0
 
 

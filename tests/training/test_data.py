@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipgpt_retrieval.data.embedding_folder import FolderReader
-from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.data.embedding_folder import EmbeddingFolder
+from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.data.text_file import TextFile, Texts
 from clipgpt_retrieval.errors import DataError, InputError
@@ -128,11 +128,11 @@ def test_a_file_of_captions_that_is_none_is_told(tmp_path, content, says):
 def test_a_stream_reads_every_image_once_an_epoch_and_none_that_is_measured_on(tmp_path):
     folder = write_folder(tmp_path / "folder", 200, parts=5)
     split = Split("name", 0.2, seed=3)
-    windows = FolderWindows(FolderReader(folder), split, rows=32)
+    windows = FolderWindows(EmbeddingFolder(folder), split, rows=32)
     measured = {caption for n in range(len(windows)) for (caption,) in windows.sides(n)[1].captions}
     learned = 200 - len(measured)
     assert 20 < len(measured) < 60
-    stream = Shuffled(windows, seed=0)
+    stream = ShuffledSampler(windows, seed=0)
     first, second = ([sample.query_text for sample in stream.take(learned)] for _ in range(2))
     everything = {f"caption {i}" for i in range(200)}
     assert set(first) == set(second) == everything - measured and len(set(first)) == len(first)
@@ -145,7 +145,7 @@ def test_a_stream_comes_from_any_file_system(tmp_path):
     folder = write_folder(tmp_path / "folder", 60, parts=3)
     fsspec.filesystem("memory").put(folder, "/streamed", recursive=True)
     data = read_data(TrainOptions("memory://streamed", "m", stream=True, validation_fraction=0.2))
-    assert len(Shuffled(data.parts[0], 0).take(data.images)) == data.images == 60 - len(data.validation)
+    assert len(ShuffledSampler(data.parts[0], 0).take(data.images)) == data.images == 60 - len(data.validation)
 
 
 @pytest.fixture
@@ -172,8 +172,8 @@ def remote(tmp_path, monkeypatch) -> tuple[str, list[str]]:
 
 def read_twice(url: str, most_bytes: int) -> list[list[str]]:
     """Two epochs of a stream with windows smaller than a partition."""
-    windows = FolderWindows(FolderReader(url, None, most_bytes), Split("name", 0.0, 0), rows=4)
-    stream = Shuffled(windows, seed=0)
+    windows = FolderWindows(EmbeddingFolder(url, None, most_bytes), Split("name", 0.0, 0), rows=4)
+    stream = ShuffledSampler(windows, seed=0)
     return [[sample.query_text for sample in stream.take(60)] for _ in range(2)]
 
 
@@ -239,10 +239,14 @@ def test_a_stream_taken_up_at_any_place_goes_on_as_if_nothing_had_been(sizes, ta
         def read(self, number: int) -> Texts:
             return Texts([f"{number}/{i}" for i in range(sizes[number])])
 
-    whole = Mixture([Shuffled(Parts(), 1), Shuffled(InMemory(Texts(["x", "y"]), "two"), 1)], [2, 1], 5)
+    whole = MixtureSampler(
+        [ShuffledSampler(Parts(), 1), ShuffledSampler(InMemory(Texts(["x", "y"]), "two"), 1)], [2, 1], 5
+    )
     for number in range(taken):
         whole.take(number, step)
-    again = Mixture([Shuffled(Parts(), 1), Shuffled(InMemory(Texts(["x", "y"]), "two"), 1)], [2, 1], 5)
+    again = MixtureSampler(
+        [ShuffledSampler(Parts(), 1), ShuffledSampler(InMemory(Texts(["x", "y"]), "two"), 1)], [2, 1], 5
+    )
     again.restore(json.loads(json.dumps(whole.state)))
     assert [whole.take(n, step) for n in range(taken, taken + 9)] == [
         again.take(n, step) for n in range(taken, taken + 9)
@@ -250,8 +254,8 @@ def test_a_stream_taken_up_at_any_place_goes_on_as_if_nothing_had_been(sizes, ta
 
 
 def test_a_mixture_keeps_to_its_weights():
-    parts = [Shuffled(InMemory(Texts([name]), name), 0) for name in "ab"]
-    drawn = Mixture(parts, [3, 1], 0).take(0, 4000)
+    parts = [ShuffledSampler(InMemory(Texts([name]), name), 0) for name in "ab"]
+    drawn = MixtureSampler(parts, [3, 1], 0).take(0, 4000)
     assert 0.72 < drawn.count("a") / 4000 < 0.78
 
 
@@ -272,12 +276,12 @@ MEASURE = """
 import sys
 from pathlib import Path
 from clipgpt_retrieval.training.data import FolderWindows
-from clipgpt_retrieval.data.embedding_folder import FolderReader
-from clipgpt_retrieval.data.samplers import Shuffled
+from clipgpt_retrieval.data.embedding_folder import EmbeddingFolder
+from clipgpt_retrieval.data.samplers import ShuffledSampler
 from clipgpt_retrieval.data.split import Split
 
-windows = FolderWindows(FolderReader(sys.argv[1]), Split("name", 0.01, 0), rows=int(sys.argv[2]))
-stream = Shuffled(windows, 0)
+windows = FolderWindows(EmbeddingFolder(sys.argv[1]), Split("name", 0.01, 0), rows=int(sys.argv[2]))
+stream = ShuffledSampler(windows, 0)
 for _ in range(windows.reader.count // 1000):
     stream.take(1000)
 # Not getrusage, whose peak begins with that of the process that started this one.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
-from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
@@ -17,7 +17,7 @@ from clipgpt_retrieval.training.train_step import TrainStep
 
 
 def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
-    images = Mixture([Shuffled(InMemory(read_pairs(str(collection)), "images"), 0)], [1.0], 0)
+    images = MixtureSampler([ShuffledSampler(InMemory(read_pairs(str(collection)), "images"), 0)], [1.0], 0)
     gradients, losses = [], []
     for weight in (1.0, 3.0):
         model, tokenizer = load(clipgpt_path)

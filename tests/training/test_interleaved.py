@@ -9,7 +9,7 @@ import torch
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
 from clipgpt_retrieval.data.interleaved import read_answered, read_interleaved
-from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.module import IGNORED
@@ -122,7 +122,7 @@ def test_an_answer_does_not_depend_on_the_other_queries(clipgpt, embeddings):
 
 def test_a_step_draws_queries_for_images_and_for_texts_alike(clipgpt, collection, moves, questions):
     pairs = read_pairs(str(collection))
-    images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
+    images = MixtureSampler([ShuffledSampler(InMemory(pairs, "images"), 0)], [1.0], 0)
     data = TrainingData(images, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
     step = BatchBuilder(data, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Distributed()).build(0)
     (encode,), (captions, answers) = step.encode, step.say
@@ -170,7 +170,7 @@ def test_no_query_to_learn_from_has_a_image_to_measure_on(collection, moves):
 
 def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt, collection, moves):
     pairs = read_pairs(str(collection))
-    images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
+    images = MixtureSampler([ShuffledSampler(InMemory(pairs, "images"), 0)], [1.0], 0)
     data = TrainingData(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
     step = BatchBuilder(data, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Distributed()).build(0)
     assert len(step.targets) == sum(len(batch.ids) for batch in step.encode) == 6

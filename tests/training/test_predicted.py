@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
-from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.module import IGNORED
@@ -22,7 +22,7 @@ from clipgpt_retrieval.training.train_step import TrainStep
 def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_path, collection, share, micro_batch):
     model, tokenizer = load(clipgpt_path)
     sequences, pairs = SequenceFormat(tokenizer, model.config), read_pairs(str(collection))
-    images = Mixture([Shuffled(InMemory(pairs, "images"), 0)], [1.0], 0)
+    images = MixtureSampler([ShuffledSampler(InMemory(pairs, "images"), 0)], [1.0], 0)
     batch_builder = BatchBuilder(
         TrainingData(images),
         Collator(sequences),

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgpt_retrieval.data.embedding_folder import joined, read_pairs
-from clipgpt_retrieval.data.samplers import Mixture, Shuffled
+from clipgpt_retrieval.data.embedding_folder import concatenate, read_pairs
+from clipgpt_retrieval.data.samplers import MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.module import IGNORED, Batch
@@ -41,7 +41,7 @@ def test_a_column_is_read_beside_the_captions(recaptioned):
     of_two_rows = [f"a {colour} thing {row}" for row in (0, 1) for colour in ("red", "blue")]
     assert pairs.target_captions[:2] == [of_two_rows, ["a red thing 2", "a blue thing 2"]]
     assert pairs.target_captions[2] == ["alt text 3"], "an image without one is said as its captions"
-    both = joined([pairs, pairs.subset(np.array([1]))])
+    both = concatenate([pairs, pairs.subset(np.array([1]))])
     assert both.target_captions[-1] == ["a red thing 2", "a blue thing 2"] and len(both.target_captions) == COUNT
 
 
@@ -56,7 +56,7 @@ def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, r
     data = read_data(
         TrainOptions(recaptioned, "model", caption_targets="recaption", stream=stream, validation_fraction=0.2)
     )
-    images = Mixture([Shuffled(part, 0) for part in data.parts], [1.0], 0)
+    images = MixtureSampler([ShuffledSampler(part, 0) for part in data.parts], [1.0], 0)
     collator = Collator(SequenceFormat(tokenizer, model.config), encode_text_loss=True)
     step = BatchBuilder(TrainingData(images), collator, "both", COUNT, 0.0, 100, 4, 0, Distributed()).build(0)
 

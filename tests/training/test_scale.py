@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
-from clipgpt_retrieval.data.hard_negatives import Neighbours
+from clipgpt_retrieval.data.hard_negatives import HardNegatives
 from clipgpt_retrieval.data.interleaved import read_answered, read_interleaved
-from clipgpt_retrieval.data.samplers import InMemory, Mixture, Shuffled
+from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.data.text_file import TextFile
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.checkpoint import load
@@ -50,11 +50,11 @@ def one_step(
         compile_backbone(model)
     chosen = recipe_named(recipe)
     pairs = read_pairs(collection)
-    images = Mixture([Shuffled(InMemory(pairs, collection), 0)], [1.0], 0)
+    images = MixtureSampler([ShuffledSampler(InMemory(pairs, collection), 0)], [1.0], 0)
     interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
     answered = read_answered(queries, pairs) if chosen.contrastive else None
-    neighbours = Neighbours(pairs.embeddings, 2) if chosen.contrastive else None
-    data = TrainingData(images, interleaved, 0.5, Shuffled(TextFile(texts), 0), 0.3, answered, neighbours)
+    neighbours = HardNegatives(pairs.embeddings, 2) if chosen.contrastive else None
+    data = TrainingData(images, interleaved, 0.5, ShuffledSampler(TextFile(texts), 0), 0.3, answered, neighbours)
     sequences = load_sequences(model, tokenizer)
     collator = Collator(sequences, chosen.encode_text_loss)
     share = 0.4 if chosen.tasks == "both" else 0.0

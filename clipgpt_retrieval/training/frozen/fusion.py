@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from clipgpt_retrieval.data.samplers import Shuffled
+from clipgpt_retrieval.data.samplers import ShuffledSampler
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.frozen.features import CaptionStates
@@ -78,7 +78,7 @@ class FusionBatchBuilder:
         distributed: the processes that share a step.
     """
 
-    data: Shuffled
+    data: ShuffledSampler
     tokens: CaptionTokens
     batch_size: int
     distributed: Distributed

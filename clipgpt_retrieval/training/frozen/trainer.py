@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from clipgpt_retrieval.data.embedding_folder import Pairs
-from clipgpt_retrieval.data.samplers import InMemory, Shuffled
+from clipgpt_retrieval.data.samplers import InMemory, ShuffledSampler
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.training.frozen.closed_form import fit_prefix, fit_readout
@@ -48,7 +48,7 @@ def fit_around_frozen(
     tokens, seed = CaptionTokens(states, embeddings), run.settings.seed
     train_step = FusionTrainStep(model, tokens, run.recipe, run.distributed, seed)
     batch_builder = FusionBatchBuilder(
-        Shuffled(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.distributed
+        ShuffledSampler(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.distributed
     )
     held_out = _first_captions(run.data.validation)
     measured = CaptionTokens(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipgpt_retrieval.metrics.retrieval import CHUNK, ranks_in, scores
-from clipgpt_retrieval.metrics.uncertainty import Comparison, Figure, ImageBootstrap
+from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBootstrap
 
 WEIGHTS = np.linspace(0, 1, 21)
 CHOSEN_BY = "nDCG@10"
@@ -13,15 +13,15 @@ CHOSEN_BY = "nDCG@10"
 
 @dataclass(frozen=True)
 class Blend:
-    """Figures over ``clipgpt_weight``; 0 is CLIP's text tower, 1 is CLIP-GPT.
+    """Metrics over ``clipgpt_weight``; 0 is CLIP's text tower, 1 is CLIP-GPT.
 
     Attributes:
         weights: the weights of the curve.
-        curve: mean score at each weight, by figure, over all images.
+        curve: mean score at each weight, by metric, over all images.
         best_weight: the best by nDCG@10 on one half of the images.
         chosen_on: how many images it was chosen on.
-        measured_on: how many others it was measured on.
-        figures: of the best weight, on those others.
+        evaluated_on: how many others it was measured on.
+        metrics: of the best weight, on those others.
         against_clipgpt: nDCG@10 of the best weight less that of CLIP-GPT alone, on those others.
         against_clip: the same less that of CLIP's text tower.
     """
@@ -30,8 +30,8 @@ class Blend:
     curve: dict[str, list[float]]
     best_weight: float
     chosen_on: int
-    measured_on: int
-    figures: dict[str, Figure]
+    evaluated_on: int
+    metrics: dict[str, Estimate]
     against_clipgpt: Comparison
     against_clip: Comparison
 
@@ -57,7 +57,7 @@ def blended_ranks(clipgpt: np.ndarray, clip: np.ndarray, gallery: np.ndarray, tr
     return places
 
 
-def measure_blend(places: np.ndarray, truth: np.ndarray, seed: int) -> Blend:
+def evaluate_blend(places: np.ndarray, truth: np.ndarray, seed: int) -> Blend:
     """The curve, and the best weight chosen on one half of the images and measured on the other.
 
     Args:
@@ -78,8 +78,8 @@ def measure_blend(places: np.ndarray, truth: np.ndarray, seed: int) -> Blend:
         curve=curve,
         best_weight=round(float(WEIGHTS[best]), 2),
         chosen_on=len(first_half),
-        measured_on=len(images) - len(first_half),
-        figures={name: bootstrap.mean(values) for name, values in measured.items()},
+        evaluated_on=len(images) - len(first_half),
+        metrics={name: bootstrap.mean(values) for name, values in measured.items()},
         against_clipgpt=bootstrap.compare(measured[CHOSEN_BY], by_weight[-1][CHOSEN_BY][~chooses]),
         against_clip=bootstrap.compare(measured[CHOSEN_BY], by_weight[0][CHOSEN_BY][~chooses]),
     )
