@@ -21,8 +21,8 @@ from clipgpt_retrieval.demo.gallery import read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.things import KINDS
 from clipgpt_retrieval.demo.vocabulary import named_in, setting_in
+from clipgpt_retrieval.explore.comparison import compare
 from clipgpt_retrieval.explore.contents import Contents
-from clipgpt_retrieval.explore.findings import compare
 from clipgpt_retrieval.index.items import Items
 from clipgpt_retrieval.index.source import open_index
 

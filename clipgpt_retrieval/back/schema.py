@@ -21,7 +21,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.errors import InputError, TooLargeError
-from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUSTERS, MIN_NUM_CLUSTERS
+from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUSTERS, MIN_NUM_CLUSTERS
 
 
 @dataclass(frozen=True)

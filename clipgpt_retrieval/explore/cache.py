@@ -1,26 +1,33 @@
-"""Results kept beside the index, or in the user's cache directory where that is read-only."""
+"""Results cached beside the index, or in the user's cache directory where that is read-only."""
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
+from zipfile import BadZipFile
+
+import numpy as np
 
 from clipgpt_retrieval.storage import cache_folder
 
 FOLDER_NAME = ".clipgpt_explore"
-FORMAT = 5
-"""Raised where what is cached changes its meaning."""
+FORMAT = 6
+"""Raised when the meaning of cached files changes: older ones are then not found."""
+
+Value = TypeVar("Value")
 
 
 class Cache:
-    """JSON results about one index, told apart by index, setting and model.
+    """Named results about one index, keyed by index, setting and model.
 
     Args:
-        index_file: the index, or its folder where it lies in several files.
+        index_file: the index, or its folder where it consists of several files.
         setting: what else the results depend on.
-        model: the fingerprint of the model that they depend on, if any.
+        model: fingerprint of the model that they depend on, if any.
     """
 
     def __init__(self, index_file: Path, setting: str, model: str = "") -> None:
@@ -28,30 +35,48 @@ class Cache:
         for part in (str(FORMAT), _stamp(index_file), model, setting):
             key.update(part.encode() + b"\0")
         name = key.hexdigest()[:20]
-        beside = index_file.parent / FOLDER_NAME
-        self._folders = [beside / name, cache_folder() / "explore" / name]
+        self._folders = [index_file.parent / FOLDER_NAME / name, cache_folder() / "explore" / name]
 
-    def get(self, name: str) -> Any:
-        """What was put, or None."""
+    def get_json(self, name: str) -> Any:
+        """The JSON value under a name, or None."""
+        return self._read(f"{name}.json", json.loads)
+
+    def put_json(self, name: str, value: Any) -> None:
+        """Caches a JSON value; where no folder is writable, it is computed again next time."""
+        self._write(f"{name}.json", json.dumps(value).encode())
+
+    def get_arrays(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays under a name, or None."""
+        return self._read(f"{name}.npz", _load_arrays)
+
+    def put_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Caches arrays under a name, as `put_json` does values."""
+        buffer = BytesIO()
+        np.savez(buffer, **arrays)
+        self._write(f"{name}.npz", buffer.getvalue())
+
+    def _read(self, file_name: str, parse: Callable[[bytes], Value]) -> Value | None:
         for folder in self._folders:
-            try:
-                return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
+            with suppress(OSError, ValueError, BadZipFile):
+                return parse((folder / file_name).read_bytes())
         return None
 
-    def put(self, name: str, value: Any) -> None:
-        """Keeps a value; where nothing can be written, it is computed again the next time."""
+    def _write(self, file_name: str, content: bytes) -> None:
         for folder in self._folders:
-            aside = folder / f".{name}.{uuid4().hex[:8]}.part"
+            part = folder / f".{file_name}.{uuid4().hex[:8]}.part"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                aside.write_text(json.dumps(value), encoding="utf-8")
-                aside.replace(folder / f"{name}.json")
+                part.write_bytes(content)
+                part.replace(folder / file_name)
                 return
             except OSError:
                 with suppress(OSError):
-                    aside.unlink()
+                    part.unlink()
+
+
+def _load_arrays(content: bytes) -> dict[str, np.ndarray]:
+    with np.load(BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _stamp(index_file: Path) -> str:

@@ -13,31 +13,31 @@ from clipgpt_retrieval.engine.generation import no_yield_point
 from clipgpt_retrieval.engine.interface import Engine
 from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
-from clipgpt_retrieval.explore.outline import DEFAULT_NUM_CLUSTERS, Outline
+from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS
+from clipgpt_retrieval.explore.outline import Outline
 from clipgpt_retrieval.index.items import Items, unit_rows
 from clipgpt_retrieval.index.source import check_model_fits
 
 DISTINCTION = 0.5
 """How far a centre is moved from its siblings' mean, in units of its distance. At 1, captions of real clusters turn
-into repetitions, as no image lies there."""
+into repetitions, as no image is near."""
 
-
-LOOK_SECONDS = 0.2
-"""How often somebody who waits while another thread computes is asked whether to wait on."""
+YIELD_SECONDS = 0.2
+"""Interval of calling ``yield_point`` while another thread holds the lock."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster as it is shown.
+    """A cluster with its captions.
 
     Attributes:
         id: its path from the root, such as ``3.7``.
         caption: of its centre.
-        distinctive_caption: what sets it apart from its siblings, a phrase of its caption; None where nothing does.
+        distinctive_caption: the phrase of its caption that distinguishes it from its siblings, or None.
         size: items in it.
         share: of the whole index, 0 to 1.
         spread: one minus the mean cosine of its items to its centre.
-        position: on the map of its siblings, each 0 to 1.
+        position: coordinates on the map of its siblings, each 0 to 1.
         example_ids: the items nearest to its centre.
         num_children: clusters that opening it shows.
     """
@@ -58,25 +58,25 @@ class Contents:
 
     Args:
         items: of the index.
-        index_file: where the index lies: results are kept beside it.
-        clipgpt: the model that captions.
+        index_file: path of the index: results are cached beside it.
+        engine: the model that captions.
         num_clusters: the most clusters that one level shows.
 
     Raises:
-        InputError: ``num_clusters`` out of 2..500, or a model for embeddings of another length.
+        InputError: ``num_clusters`` out of 2..500, or a model for embeddings of another dimension.
     """
 
     def __init__(
-        self, items: Items, index_file: Path, clipgpt: Engine, num_clusters: int = DEFAULT_NUM_CLUSTERS
+        self, items: Items, index_file: Path, engine: Engine, num_clusters: int = DEFAULT_NUM_CLUSTERS
     ) -> None:
-        self.outline = Outline(items, index_file, num_clusters)
-        check_model_fits(clipgpt.clip_dim, items, index_file)
+        self._outline = Outline(items, index_file, num_clusters)
+        check_model_fits(engine.clip_dim, items, index_file)
         self.items = items
         self.num_clusters = num_clusters
-        self._clipgpt = clipgpt
-        fingerprint = clipgpt.fingerprint  # None: a model in memory, which no later process could name
+        self._engine = engine
+        fingerprint = engine.fingerprint  # None: the model came from no files, so no later process can have it
         self._cache = Cache(index_file, f"captions {num_clusters}", fingerprint) if fingerprint else None
-        self._read_phrases = PhraseReader(clipgpt)
+        self._read_phrases = PhraseReader(engine)
         self._captions: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
 
@@ -85,7 +85,7 @@ class Contents:
 
         Args:
             cluster: what is opened.
-            yield_point: called now and then while another thread computes; what it raises ends the wait.
+            yield_point: called every 0.2 s while another thread computes; what it raises ends the wait.
 
         Returns:
             ``{"num_items", "cluster", "trail", "clusters", "example_ids"}``, ready for JSON; see `Cluster`.
@@ -94,10 +94,10 @@ class Contents:
             NotFoundError: there is no such cluster.
         """
         with self._locked(yield_point):
-            level = self.outline.level(cluster)
+            level = self._outline.level(cluster)
             clusters = [
-                asdict(Cluster(**captions, **shape))
-                for captions, shape in zip(self._captions_of(cluster), level["clusters"], strict=True)
+                asdict(Cluster(**captions, **asdict(node)))
+                for captions, node in zip(self._captions_of(cluster), level.clusters, strict=True)
             ]
             steps = cluster.split(".") if cluster is not None else []
             trail = [".".join(steps[: i + 1]) for i in range(len(steps))]
@@ -106,7 +106,7 @@ class Contents:
                 "cluster": cluster,
                 "trail": [{"id": node, "caption": self._caption(node)} for node in trail],
                 "clusters": clusters,
-                "example_ids": level["example_ids"],
+                "example_ids": list(level.example_ids),
             }
 
     def centre(self, cluster: str) -> np.ndarray:
@@ -116,17 +116,17 @@ class Contents:
             NotFoundError: there is no such cluster.
         """
         with self._lock:
-            return self.outline.centre(cluster)
+            return self._outline.centre(cluster)
 
     def some_items(self, cluster: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids ``[m]`` and embeddings ``[m, d]`` of up to ``count`` items spread over a cluster."""
         with self._lock:
-            return self.outline.some_items(cluster, count)
+            return self._outline.some_items(cluster, count)
 
     @contextmanager
     def _locked(self, yield_point: Callable[[], None]) -> Iterator[None]:
-        """Holds the lock: a level takes minutes on a large index, and those who wait may have others waiting."""
-        while not self._lock.acquire(timeout=LOOK_SECONDS):
+        """Holds the lock. A level takes minutes on a large index, so a request that waits must be able to give up."""
+        while not self._lock.acquire(timeout=YIELD_SECONDS):
             yield_point()
         try:
             yield
@@ -138,18 +138,18 @@ class Contents:
         return self._captions_of(parent or None)[int(position)]["caption"]
 
     def caption_levels(self, clusters: Sequence[str | None]) -> None:
-        """Captions what opening these clusters shows, together: a batch of captions takes little more than one.
+        """Captions the clusters that opening these shows, in one batch, which takes little longer than one caption.
 
         Raises:
             NotFoundError: there is no such cluster.
         """
         with self._lock:
             new = [cluster for cluster in clusters if not self._is_captioned(cluster)]
-            levels = [self.outline.centres(cluster) for cluster in new]
+            levels = [self._outline.level(cluster).centres for cluster in new]
             for cluster, captions in zip(new, self._compute_captions(levels), strict=True):
                 self._captions[cluster or "root"] = captions
                 if self._cache is not None:
-                    self._cache.put(cluster or "root", captions)
+                    self._cache.put_json(cluster or "root", captions)
 
     def _captions_of(self, cluster: str | None) -> list[dict[str, Any]]:
         """``{"caption", "distinctive_caption"}`` of each cluster that opening this one shows."""
@@ -158,30 +158,34 @@ class Contents:
 
     def _is_captioned(self, cluster: str | None) -> bool:
         name = cluster or "root"
-        if name not in self._captions and self._cache is not None and (kept := self._cache.get(name)) is not None:
-            self._captions[name] = kept
+        if (
+            name not in self._captions
+            and self._cache is not None
+            and (cached := self._cache.get_json(name)) is not None
+        ):
+            self._captions[name] = cached
         return name in self._captions
 
     def _compute_captions(self, levels: list[np.ndarray]) -> list[list[dict[str, Any]]]:
-        """Captions of the centres ``[k, d]`` of each level, and what sets each apart from the others of its level."""
+        """Captions and distinctive captions of the centres ``[k, d]`` of each level."""
         if not sum(map(len, levels)):
             return [[] for _ in levels]
         ends = np.cumsum([len(centres) for centres in levels])
-        captions = self._clipgpt.caption(np.concatenate(levels))
+        captions = self._engine.caption(np.concatenate(levels))
         of_levels = [captions[end - len(centres) : end] for centres, end in zip(levels, ends, strict=True)]
         return [
             [
                 {"caption": caption, "distinctive_caption": phrase if phrase != caption else None}
-                for caption, phrase in zip(of_level, apart, strict=True)
+                for caption, phrase in zip(of_level, phrases, strict=True)
             ]
-            for of_level, apart in zip(of_levels, self._apart(of_levels, levels), strict=True)
+            for of_level, phrases in zip(of_levels, self._distinctive(of_levels, levels), strict=True)
         ]
 
-    def _apart(self, captions: list[list[str]], levels: list[np.ndarray]) -> Sequence[Sequence[str | None]]:
-        if self._clipgpt.encodes:
+    def _distinctive(self, captions: list[list[str]], levels: list[np.ndarray]) -> Sequence[Sequence[str | None]]:
+        if self._engine.encodes:
             return distinctions(self._read_phrases, list(zip(captions, levels, strict=True)))
-        return [self._captions_moved_apart(centres) if len(centres) else [] for centres in levels]
+        return [self._captions_of_moved(centres) if len(centres) else [] for centres in levels]
 
-    def _captions_moved_apart(self, centres: np.ndarray) -> list[str]:
-        """Captions of centres ``[k, d]``, k at least 1, moved away from where their siblings lie."""
-        return self._clipgpt.caption(unit_rows(centres + DISTINCTION * (centres - centres.mean(0))))
+    def _captions_of_moved(self, centres: np.ndarray) -> list[str]:
+        """Captions of centres ``[k, d]``, k at least 1, each moved away from the mean of its siblings."""
+        return self._engine.caption(unit_rows(centres + DISTINCTION * (centres - centres.mean(0))))

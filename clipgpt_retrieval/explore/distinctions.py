@@ -28,18 +28,18 @@ class PhraseReader:
     """Phrases as a model reads their gists, each read once, however many phrases have it.
 
     Args:
-        clipgpt: encodes.
+        engine: encodes.
     """
 
-    def __init__(self, clipgpt: Engine) -> None:
-        self._clipgpt = clipgpt
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._read: dict[str, np.ndarray] = {}
 
     def __call__(self, phrases: Collection[str]) -> np.ndarray:
         """Query embeddings ``[p, d]``."""
         gists = list(map(gist, phrases))
         new = sorted(set(gists) - self._read.keys())
-        self._read.update(zip(new, self._clipgpt.encode(new), strict=True))
+        self._read.update(zip(new, self._engine.encode(new), strict=True))
         return np.stack([self._read[one] for one in gists])
 
 

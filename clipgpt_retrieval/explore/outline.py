@@ -1,23 +1,51 @@
-"""The outline of an index: its clusters within clusters, without a word. No model is needed for it."""
+"""The outline of an index: a tree of clusters without captions. It needs no model."""
 
-import base64
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from clipgpt_retrieval.errors import InputError, NotFoundError
+from clipgpt_retrieval.errors import NotFoundError
 from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.layout import map_coordinates
 from clipgpt_retrieval.explore.leaves import Leaves, find_leaves, weighted_kmeans
+from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS, check_num_clusters
 from clipgpt_retrieval.index.items import Items, unit_rows
 
-DEFAULT_NUM_CLUSTERS = 24
-MIN_NUM_CLUSTERS, MAX_NUM_CLUSTERS = 2, 500
 NUM_EXAMPLES = 12
 NUM_EXAMPLES_OPENED = 100
 NUM_SPREAD_ITEMS = 32
-"""Items of a cluster that are read to tell its spread."""
+"""Items of a cluster that are read to estimate its spread."""
+
+
+@dataclass(frozen=True)
+class ClusterNode:
+    """A cluster of an outline; for the attributes see `contents.Cluster`."""
+
+    id: str
+    size: int
+    share: float
+    spread: float
+    position: list[float]
+    example_ids: list[int]
+    num_children: int
+
+
+@dataclass(frozen=True)
+class OutlineLevel:
+    """The clusters that opening one shows.
+
+    Attributes:
+        clusters: k clusters, the largest first.
+        example_ids: items nearest to the centre of the opened cluster; none for the root.
+        centres: of the clusters, float32 ``[k, d]``, unit norm.
+        leaves: of each cluster the indices of its leaves, int64.
+    """
+
+    clusters: list[ClusterNode]
+    example_ids: list[int]
+    centres: np.ndarray
+    leaves: list[np.ndarray]
 
 
 class Outline:
@@ -25,55 +53,38 @@ class Outline:
 
     Args:
         items: of the index.
-        index_file: where the index lies: results are kept beside it.
+        index_file: path of the index: results are cached beside it.
         num_clusters: the most clusters that one level shows.
-
-    Attributes:
-        levels: those known so far, by the id of the cluster that they open, or ``root``, ready for JSON; see
-            :meth:`level`.
 
     Raises:
         InputError: ``num_clusters`` out of 2..500.
     """
 
     def __init__(self, items: Items, index_file: Path, num_clusters: int = DEFAULT_NUM_CLUSTERS) -> None:
-        if not MIN_NUM_CLUSTERS <= num_clusters <= MAX_NUM_CLUSTERS:
-            raise InputError("num_clusters", f"is {num_clusters}, it must be {MIN_NUM_CLUSTERS} to {MAX_NUM_CLUSTERS}")
-        self.levels: dict[str, dict[str, Any]] = {}
+        check_num_clusters(num_clusters)
         self._items = items
         self._num_clusters = num_clusters
         self._cache = Cache(index_file, f"outline {num_clusters}")
+        self._levels: dict[str, OutlineLevel] = {}
         self._leaves: Leaves | None = None
 
-    def level(self, cluster: str | None) -> dict[str, Any]:
+    def level(self, cluster: str | None) -> OutlineLevel:
         """The clusters that opening one shows; None: those of the root.
-
-        Returns:
-            ``{"clusters", "centres", "example_ids", "leaves"}``, the clusters as `contents.Cluster`, less its captions.
 
         Raises:
             NotFoundError: there is no such cluster.
         """
         self._check(cluster)
         name = cluster or "root"
-        if name not in self.levels:
-            level = self._cache.get(name)
-            if level is None:
-                level = self._compute_level(cluster)
-                self._cache.put(name, level)
-            self.levels[name] = level
-        return self.levels[name]
-
-    def centres(self, cluster: str | None) -> np.ndarray:
-        """Centres of the clusters that opening one shows, float32 ``[k, d]``, unit norm."""
-        read = base64.b64decode(self.level(cluster)["centres"])
-        return np.frombuffer(read, np.float32).reshape(-1, self._items.dimension)
+        if name not in self._levels:
+            self._levels[name] = self._cached_level(name) or self._new_level(cluster, name)
+        return self._levels[name]
 
     def centre(self, cluster: str) -> np.ndarray:
         """The centre of a cluster, float32 ``[d]``, unit norm."""
         self._check(cluster)
         parent, _, position = cluster.rpartition(".")
-        return self.centres(parent or None)[int(position)]
+        return self.level(parent or None).centres[int(position)]
 
     def some_items(self, cluster: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids ``[m]`` and embeddings ``[m, d]`` of up to ``count`` items spread over a cluster."""
@@ -84,33 +95,52 @@ class Outline:
     def _check(self, cluster: str | None) -> None:
         parent = None
         for step in cluster.split(".") if cluster is not None else []:
-            count = len(self.level(parent)["clusters"])
+            count = len(self.level(parent).clusters)
             if not (step.isascii() and step.isdigit() and str(int(step[:9])) == step and int(step) < count):
                 raise NotFoundError("cluster", f"this index has no cluster {cluster!r}: take an id from its clusters")
             parent = step if parent is None else f"{parent}.{step}"
 
     def _members(self, cluster: str | None) -> np.ndarray:
-        """The leaves of a cluster."""
+        """Indices of the leaves of a cluster."""
         if cluster is None:
             return np.flatnonzero(self._get_leaves().sizes)
         parent, _, position = cluster.rpartition(".")
-        return np.array(self.level(parent or None)["leaves"][int(position)], dtype=np.int64)
+        return self.level(parent or None).leaves[int(position)]
 
-    def _compute_level(self, cluster: str | None) -> dict[str, Any]:
+    def _cached_level(self, name: str) -> OutlineLevel | None:
+        stored, arrays = self._cache.get_json(name), self._cache.get_arrays(name)
+        if stored is None or arrays is None:
+            return None
+        leaves = np.split(arrays["leaves"], np.cumsum(arrays["num_leaves"])[:-1]) if len(arrays["num_leaves"]) else []
+        clusters = [ClusterNode(**values) for values in stored["clusters"]]
+        return OutlineLevel(clusters, stored["example_ids"], arrays["centres"], leaves)
+
+    def _new_level(self, cluster: str | None, name: str) -> OutlineLevel:
+        level = self._compute_level(cluster)
+        arrays = {
+            "centres": level.centres,
+            "leaves": np.concatenate([np.empty(0, np.int64), *level.leaves]),
+            "num_leaves": np.array([len(leaves) for leaves in level.leaves], np.int64),
+        }
+        self._cache.put_arrays(name, arrays)
+        stored = {"clusters": [asdict(node) for node in level.clusters], "example_ids": level.example_ids}
+        self._cache.put_json(name, stored)
+        return level
+
+    def _compute_level(self, cluster: str | None) -> OutlineLevel:
         leaves = self._get_leaves()
         members = self._members(cluster)
         groups = [] if len(members) < 2 and cluster is not None else self._groups(members)
-        centres = np.stack([self._centre(group) for group in groups]) if groups else np.empty((0, 0), np.float32)
+        centres = (
+            np.stack([self._centre(group) for group in groups]) if groups else np.empty((0, self._items.dimension))
+        )
         opened = cluster is not None
-        return {
-            "clusters": self._clusters(groups, centres, f"{cluster}." if opened else ""),
-            "centres": base64.b64encode(centres.astype(np.float32).tobytes()).decode(),
-            "example_ids": leaves.nearest(members, self._centre(members), NUM_EXAMPLES_OPENED) if opened else [],
-            "leaves": [group.tolist() for group in groups],
-        }
+        example_ids = leaves.nearest(members, self._centre(members), NUM_EXAMPLES_OPENED) if opened else []
+        nodes = self._nodes(groups, centres, f"{cluster}." if opened else "")
+        return OutlineLevel(nodes, example_ids, centres.astype(np.float32), groups)
 
     def _groups(self, members: np.ndarray) -> list[np.ndarray]:
-        """Leaves put together, the group with the most items first."""
+        """Leaves grouped into clusters, the one with the most items first."""
         leaves = self._get_leaves()
         if len(members) <= self._num_clusters:
             groups = [members[[i]] for i in range(len(members))]
@@ -119,21 +149,21 @@ class Outline:
             groups = [members[labels == label] for label in range(labels.max() + 1)]
         return sorted(groups, key=lambda group: -leaves.sizes[group].sum())
 
-    def _clusters(self, groups: list[np.ndarray], centres: np.ndarray, prefix: str) -> list[dict[str, Any]]:
-        leaves = self._get_leaves()
+    def _nodes(self, groups: list[np.ndarray], centres: np.ndarray, prefix: str) -> list[ClusterNode]:
         if not groups:
             return []
+        leaves = self._get_leaves()
         coordinates = map_coordinates(centres)
         return [
-            {
-                "id": f"{prefix}{i}",
-                "size": int(leaves.sizes[group].sum()),
-                "share": float(leaves.sizes[group].sum() / len(self._items)),
-                "spread": float(1 - (leaves.members(group, NUM_SPREAD_ITEMS) @ centres[i]).mean()),
-                "position": coordinates[i].astype(float).tolist(),
-                "example_ids": leaves.nearest(group, centres[i], NUM_EXAMPLES),
-                "num_children": 0 if len(group) < 2 else min(len(group), self._num_clusters),
-            }
+            ClusterNode(
+                id=f"{prefix}{i}",
+                size=int(leaves.sizes[group].sum()),
+                share=float(leaves.sizes[group].sum() / len(self._items)),
+                spread=float(1 - (leaves.members(group, NUM_SPREAD_ITEMS) @ centres[i]).mean()),
+                position=coordinates[i].astype(float).tolist(),
+                example_ids=leaves.nearest(group, centres[i], NUM_EXAMPLES),
+                num_children=0 if len(group) < 2 else min(len(group), self._num_clusters),
+            )
             for i, group in enumerate(groups)
         ]
 

@@ -1,9 +1,11 @@
-"""Findings as rows: JSON, parquet and a page."""
+"""Tables as JSON, parquet and an HTML page."""
 
 import html
 import json
 from pathlib import Path
 from typing import Any
+
+Row = dict[str, Any]
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
@@ -16,15 +18,15 @@ th{{position:sticky;top:0;background:#fff}} td.n{{text-align:right;font-variant-
 <tbody>{body}</tbody></table></div></body></html>"""
 
 
-def write_rows(rows: list[dict[str, Any]], folder: Path, name: str, title: str, summary: str) -> None:
+def write_rows(rows: list[Row], folder: Path, name: str, title: str, summary: str) -> None:
     """Writes ``name.json``, ``name.parquet`` and ``name.html`` into a folder.
 
     Args:
-        rows: with the same keys each.
-        folder: exists.
-        name: of the files.
+        rows: all with the same keys.
+        folder: an existing folder.
+        name: of the files, without suffix.
         title: of the page.
-        summary: a sentence above its table, and ``summary`` in the JSON.
+        summary: a sentence above the table, and ``summary`` in the JSON.
     """
     import pandas as pd
 

@@ -50,7 +50,7 @@ class View:
     axes: list[Axis]
 
 
-def look(contents: Contents, clipgpt: ClipGpt, embedding: np.ndarray) -> View:
+def look(contents: Contents, engine: ClipGpt, embedding: np.ndarray) -> View:
     """What is around an embedding ``[d]``: its neighbours, and two standard deviations along their main axes."""
     items = contents.items
     found, vectors = items.nearest(embedding[None], NUM_NEIGHBOURHOOD)
@@ -60,7 +60,7 @@ def look(contents: Contents, clipgpt: ClipGpt, embedding: np.ndarray) -> View:
     count = min(NUM_AXES, int((scales > 1e-4).sum()))
     steps = 2 * (scales[:count] / len(ids) ** 0.5)[:, None] * directions[:count]
     minus, plus = unit_rows(mean - steps), unit_rows(mean + steps)
-    captions = clipgpt.caption(np.concatenate([around[:NUM_SHOWN], minus, plus]))
+    captions = engine.caption(np.concatenate([around[:NUM_SHOWN], minus, plus]))
     cosines = around @ embedding
     shown = min(NUM_SHOWN, len(ids))
     neighbours = [(int(ids[i]), float(cosines[i]), captions[i]) for i in range(shown)]
@@ -75,11 +75,11 @@ def look(contents: Contents, clipgpt: ClipGpt, embedding: np.ndarray) -> View:
 class Walk:
     """The browser: reads a line, goes there, shows what is there."""
 
-    def __init__(self, contents: Contents, clipgpt: ClipGpt) -> None:
+    def __init__(self, contents: Contents, engine: ClipGpt) -> None:
         from rich.console import Console
 
         self._contents = contents
-        self._clipgpt = clipgpt
+        self._engine = engine
         self._console = Console()
         self._trail: list[Stop] = []
         self._view: View | None = None
@@ -123,7 +123,7 @@ class Walk:
             return Stop(line, self._contents.centre(rest))
         if word[0] in "+-" and word[1:].isdecimal() and not rest:
             return self._end_of_axis(word)
-        return Stop(line, self._clipgpt.encode([line])[0])
+        return Stop(line, self._engine.encode([line])[0])
 
     def _end_of_axis(self, word: str) -> Stop:
         axes = self._view.axes if self._view else []
@@ -134,7 +134,7 @@ class Walk:
         return Stop(axis.plus, axis.plus_end) if word[0] == "+" else Stop(axis.minus, axis.minus_end)
 
     def _show_stop(self) -> None:
-        self._view = look(self._contents, self._clipgpt, self._trail[-1].embedding)
+        self._view = look(self._contents, self._engine, self._trail[-1].embedding)
         self._console.print(" > ".join(["contents", *(stop.label for stop in self._trail)]), style="bold", markup=False)
         table = self._table("item", "cosine", "caption")
         for item, cosine, caption in self._view.neighbours:

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipgpt_retrieval.errors import DataError, InputError
-from clipgpt_retrieval.explore import findings
 from clipgpt_retrieval.explore.cache import FOLDER_NAME
+from clipgpt_retrieval.explore.comparison import compare
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
-from clipgpt_retrieval.explore.findings import _quotas
 from clipgpt_retrieval.explore.layout import map_coordinates
-from clipgpt_retrieval.explore.outline import Outline
+from clipgpt_retrieval.explore.neighbours import duplicates, outliers
+from clipgpt_retrieval.explore.outline import Outline, OutlineLevel
+from clipgpt_retrieval.explore.sample import _quotas, stratified_sample
 from clipgpt_retrieval.index.items import Items, unit_rows
 from clipgpt_retrieval.index.source import open_index
 
@@ -127,7 +128,7 @@ def test_what_is_no_index_is_refused_in_a_sentence(tmp_path):
         open_index(str(tmp_path))
 
 
-def outline_with_a_broken_row(vectors, kind: str, folder) -> dict:
+def outline_with_a_broken_row(vectors, kind: str, folder) -> OutlineLevel:
     index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     broken = vectors.copy()
@@ -146,8 +147,8 @@ def test_an_index_with_a_row_of_no_numbers_is_named_with_the_row(vectors, tmp_pa
 
 def test_a_row_of_no_numbers_that_is_in_no_list_does_not_end_the_process(vectors, tmp_path):
     """A position beyond the lists was read, in memory that is not the index's."""
-    clusters = outline_with_a_broken_row(vectors, "IVF3,Flat", tmp_path)["clusters"]
-    assert len(clusters) == THINGS and 5 not in {i for cluster in clusters for i in cluster["example_ids"]}
+    clusters = outline_with_a_broken_row(vectors, "IVF3,Flat", tmp_path).clusters
+    assert len(clusters) == THINGS and 5 not in {i for cluster in clusters for i in cluster.example_ids}
 
 
 def test_example_ids_of_a_reordered_collection_are_the_new_ids(vectors, clipgpt, tmp_path):
@@ -188,6 +189,16 @@ def test_beside_an_index_that_cannot_be_written_to_the_users_cache_serves(vector
     assert Contents(source.items, source.file, clipgpt, 8).open() == before
 
 
+@pytest.mark.parametrize("file", ["root.npz", "root.json"])
+def test_a_damaged_cache_is_computed_again(file, vectors, clipgpt, tmp_path):
+    folder = write_index(vectors, "IVF32,Flat", tmp_path / "index")
+    source = open_index(folder)
+    before = Contents(source.items, source.file, clipgpt, 8).open()
+    for cached in (tmp_path / "index" / FOLDER_NAME).glob(f"*/{file}"):
+        cached.write_bytes(cached.read_bytes()[:40])
+    assert Contents(source.items, source.file, clipgpt, 8).open() == before
+
+
 def test_a_model_of_another_clip_is_named(vectors, clipgpt, tmp_path):
     index = faiss.IndexFlatIP(32)
     index.add(np.ascontiguousarray(vectors[:, :32]))
@@ -202,7 +213,7 @@ def test_what_one_collection_lacks_is_told(vectors, things, clipgpt, tmp_path):
     first = open_index(write_index(vectors[::2], "Flat", tmp_path / "first"))
     kept = vectors[1::2][things[1::2] != 2]
     second = open_index(write_index(kept, "IVF8,Flat", tmp_path / "second"))
-    rows = findings.compare(first.items, second.items, clipgpt, 3 * THINGS)
+    rows = compare(first.items, second.items, clipgpt, 3 * THINGS)
     assert rows[0]["verdict"] == "only in the first"
     assert set(things[::2][rows[0]["examples_first"]]) == {2}
     lacking = [row for row in rows if row["verdict"] == "only in the first"]
@@ -213,13 +224,13 @@ def test_what_one_collection_lacks_is_told(vectors, things, clipgpt, tmp_path):
 def test_a_difference_that_runs_through_all_clusters_is_told(vectors, clipgpt):
     """Every thing is there in both, each a little different in the one: no share of a cluster shows it."""
     shift = np.random.default_rng(5).normal(size=DIM).astype(np.float32) * 0.05
-    rows = findings.compare(items_of(vectors[::2]), items_of(vectors[1::2] + shift), clipgpt, THINGS)
+    rows = compare(items_of(vectors[::2]), items_of(vectors[1::2] + shift), clipgpt, THINGS)
     verdicts = {row["verdict"] for row in rows}
     assert verdicts >= {"typical of the first", "typical of the second"}
 
 
 def test_two_halves_of_one_collection_are_alike(vectors, clipgpt):
-    rows = findings.compare(items_of(vectors[::2]), items_of(vectors[1::2]), clipgpt, THINGS)
+    rows = compare(items_of(vectors[::2]), items_of(vectors[1::2]), clipgpt, THINGS)
     assert {row["verdict"] for row in rows} == {"alike"}
 
 
@@ -233,16 +244,16 @@ def test_planted_duplicates_and_an_outlier_are_found(vectors, clipgpt, tmp_path)
     stranger = -vectors.mean(0, keepdims=True)
     planted = np.concatenate([vectors, vectors[:5], stranger / np.linalg.norm(stranger)])
     items = open_index(write_index(planted, "Flat", tmp_path / "index")).items
-    rows, share = findings.duplicates(items, clipgpt)
+    rows, share = duplicates(items, clipgpt)
     assert sorted(row["ids"] for row in rows) == [[i, COUNT + i] for i in range(5)]
     assert share == pytest.approx(10 / len(planted))
-    assert findings.outliers(items, clipgpt)[0]["id"] == COUNT + 5
+    assert outliers(items, clipgpt)[0]["id"] == COUNT + 5
 
 
 def test_the_sample_takes_each_cluster_in_its_share(vectors, clipgpt, tmp_path):
     source = open_index(write_index(vectors, "IVF32,Flat", tmp_path / "index"))
     contents = Contents(source.items, source.file, clipgpt, THINGS)
-    rows = findings.stratified_sample(contents, clipgpt, 60)
+    rows = stratified_sample(contents, clipgpt, 60)
     assert len(rows) == 60 and len({row["id"] for row in rows}) == 60
     for cluster in contents.open()["clusters"]:
         taken = sum(row["cluster"] == cluster["id"] for row in rows)

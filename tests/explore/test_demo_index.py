@@ -6,7 +6,7 @@ import pytest
 import clipgpt_retrieval as cg
 from benchmarks.demo_explore import chance, clusters_of, has_vehicle, purity, settings_of, two_halves
 from clipgpt_retrieval.demo.vocabulary import setting_in
-from clipgpt_retrieval.explore.findings import compare
+from clipgpt_retrieval.explore.comparison import compare
 
 pytestmark = pytest.mark.slow
 
