@@ -1,7 +1,6 @@
 """The app factory: clip-retrieval's endpoints and ours as one Flask app."""
 
 import threading
-from typing import Any
 
 from clip_retrieval.clip_front import add_static_endpoints
 from flask import Flask, request
@@ -19,21 +18,22 @@ from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
 from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary, metrics_app
 from clipgpt_retrieval.back.openapi import add_description
-from clipgpt_retrieval.back.options import BackOptions, takes_back_options
+from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
 from clipgpt_retrieval.back.request_time import limit_time
 from clipgpt_retrieval.back.resources import load_resources
 from clipgpt_retrieval.front_patch import add_front_patch
+from clipgpt_retrieval.options import takes_options
 
 STOPPING = "clipgpt_stopping"
 """The extension that holds the event which a server sets when it is about to stop."""
 
 
-@takes_back_options
-def create_app(**flags: Any) -> Flask:
+@takes_options(BackOptions)
+def create_app(options: BackOptions) -> Flask:
     """The back end as a WSGI app, for a server of your own.
 
-    Takes the flags of `clip-retrieval back` with their defaults, and from clipgpt_model on its own.
+    Takes the flags of `clip-retrieval back` with their defaults, and its own from clipgpt_model on.
 
     Examples:
         >>> import json, pathlib
@@ -45,7 +45,6 @@ def create_app(**flags: Any) -> Flask:
         >>> app.test_client().get("/indices-list").json
         ['demo']
     """
-    options = BackOptions(**flags)
     resources = load_resources(options)
     images = ImageReader(allow_private_urls=options.allow_private_image_urls, limits=options.limits)
 

@@ -2,47 +2,47 @@
 
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from clipgpt_retrieval.back.options import BackOptions, takes_back_options
+from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.options import takes_options
 
 if TYPE_CHECKING:
     from flask import Flask
 
 
-@takes_back_options
-def serve(**flags: Any) -> None:
-    """Serves the back end until ctrl-C or SIGTERM, which finish what has begun.
+@takes_options(BackOptions)
+def serve(options: BackOptions) -> None:
+    """Serves the back end until ctrl-C or SIGTERM, then finishes the requests in progress.
 
-    Takes the flags of `clip-retrieval back` with their defaults, and from clipgpt_model on its own.
+    Takes the flags of `clip-retrieval back` with their defaults, and its own from clipgpt_model on.
     """
-    options = BackOptions(**flags)
     check_address(options)
-    # Loading these takes seconds, and `clipgpt-retrieval back --help` need not wait for them.
+    # Importing these takes seconds, which `clipgpt-retrieval back --help` does not need.
     from clipgpt_retrieval.back.app import create_app
     from clipgpt_retrieval.back.request_log import log_as_json
 
     log_as_json()
 
     def announce(url: str) -> None:
-        # Not every browser takes 0.0.0.0 for this machine.
-        here = f", here http://localhost:{url.rpartition(':')[2]}" if options.host == "0.0.0.0" else ""
+        # Not every browser resolves 0.0.0.0 to this machine.
+        here = f", locally http://localhost:{url.rpartition(':')[2]}" if options.host == "0.0.0.0" else ""
         print(f"serving {options.indices_paths} on {url}{here}", flush=True)
 
-    serve_app(create_app(**flags), options, announce)
+    serve_app(create_app(**vars(options)), options, announce)
 
 
 def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None]) -> None:
     """Serves an app of `create_app` until ctrl-C or SIGTERM.
 
     Args:
-        app: what is served.
-        options: where and how.
-        announce: called with the address once it is listened on.
+        app: the app.
+        options: address, threads and limits of the server.
+        announce: called with the URL once the server listens.
 
     Raises:
-        InputError: the address cannot be listened on.
+        InputError: the server cannot listen on the address.
     """
     from clipgpt_retrieval.back.app import STOPPING
     from clipgpt_retrieval.back.graceful_server import GracefulServer
@@ -64,10 +64,10 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
 
 
 def check_address(options: BackOptions) -> None:
-    """Refuses an address that cannot be listened on before minutes of loading, not after them.
+    """Checks that the server can listen on the address, before it loads for minutes.
 
     Raises:
-        InputError: it cannot.
+        InputError: the address is in use, not of this machine, or invalid.
     """
     try:
         found = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -75,7 +75,7 @@ def check_address(options: BackOptions) -> None:
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind(address)
-    except (OSError, UnicodeError) as error:  # the latter of names that cannot be spelled for a name server
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA cannot encode
         raise _cannot_listen(options, error) from error
 
 
