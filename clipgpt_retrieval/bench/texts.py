@@ -16,31 +16,31 @@ WHERE = ["by the sea", "in a kitchen", "on a hill", "under a bridge", "in a crow
 WHEN = ["at noon", "in the rain", "in autumn", "before sunrise", "on a holiday", "long ago", "in fog", "at night"]
 
 MAX_DRAWN = 10_000
-"""Texts that are drawn from where some are asked more often than others."""
+"""Number of texts that are drawn from by Zipf's law."""
 
 
 def endless_texts(file: str | None, zipf: float, seed: int = 0) -> Iterator[str]:
-    """Queries without an end: in turn, or drawn by Zipf's law.
+    """Queries without an end: in order, or drawn by Zipf's law.
 
     Args:
-        file: path or fsspec url of one text a line; without it, 53,760 made up ones in random order.
-        zipf: 0 for each in turn; else the exponent.
-        seed: of the order.
+        file: path or fsspec URL of one text a line; without it, 53,760 generated ones in random order.
+        zipf: exponent; 0 for all texts in order.
+        seed: random seed of the order or of the draws.
 
     Raises:
-        InputError: a file without texts, or an exponent below 0.
+        InputError: the file cannot be read or has no texts, or the exponent is not from 0 to 100.
     """
     if isinstance(zipf, bool) or not isinstance(zipf, (int, float)) or not 0 <= zipf < 100:
-        raise InputError("zipf", f"is {zipf!r}: give 0 for each text in turn, or an exponent such as 1")
-    texts = _read(file) if file is not None else _made_up(seed)
+        raise InputError("zipf", f"is {zipf!r}: give 0 for all texts in order, or an exponent such as 1")
+    texts = _read(file) if file is not None else _generated(seed)
     return _drawn(texts[:MAX_DRAWN], zipf, seed) if zipf else itertools.cycle(texts)
 
 
 def _drawn(texts: list[str], zipf: float, seed: int) -> Iterator[str]:
     draw: Any = random.Random(seed)
-    cumulated = list(itertools.accumulate(1 / rank**zipf for rank in range(1, len(texts) + 1)))
+    cumulative = list(itertools.accumulate(1 / rank**zipf for rank in range(1, len(texts) + 1)))
     while True:
-        yield draw.choices(texts, cum_weights=cumulated)[0]
+        yield draw.choices(texts, cum_weights=cumulative)[0]
 
 
 def _read(file: str) -> list[str]:
@@ -50,11 +50,11 @@ def _read(file: str) -> list[str]:
     except (OSError, ValueError, ImportError) as error:
         raise InputError("texts", f"{file} cannot be read as text: {error}") from error
     if not texts:
-        raise InputError("texts", f"{file} holds no text: write one a line")
+        raise InputError("texts", f"{file} contains no text: write one a line")
     return texts
 
 
-def _made_up(seed: int) -> list[str]:
+def _generated(seed: int) -> list[str]:
     texts = [" ".join(words) for words in itertools.product(WHICH, WHAT, DOES, WHERE, WHEN)]
     random.Random(seed).shuffle(texts)
     return texts

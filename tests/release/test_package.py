@@ -1,15 +1,14 @@
 """What is uploaded: wheel and sdist hold every file that the package reads, and work where nothing else is."""
 
 import configparser
-import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from support import REPOSITORY, run
 
-REPOSITORY = Path(__file__).parents[2]
 ROOTS = {"clipgpt_retrieval": "clipgpt_retrieval", "front_patch": "clipgpt_retrieval/front_patch"}
 """Folders of the repository, and where the wheel has them."""
 
@@ -20,14 +19,8 @@ def settings() -> configparser.ConfigParser:
     return parser
 
 
-def run(*command: str, **options) -> str:
-    finished = subprocess.run(command, capture_output=True, text=True, check=False, **options)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return finished.stdout
-
-
 def tracked_files() -> list[str]:
-    return run("git", "ls-files", cwd=REPOSITORY).splitlines()
+    return run("git", "ls-files", cwd=REPOSITORY, check=True).stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +32,7 @@ def wheel(tmp_path_factory) -> Path:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes((REPOSITORY / name).read_bytes())
     # Without isolation: setuptools is one of the package's own requirements, so nothing is fetched.
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", str(dist), str(source))
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", dist, source, check=True)
     [built] = dist.glob("*.whl")
     return built
 
@@ -58,23 +51,23 @@ def test_the_wheel_holds_every_tracked_file_of_the_package_and_no_other(wheel):
 
 
 class BareEnvironment:
-    """A virtual environment of its own, which may see the packages of this one."""
+    """A new virtual environment, which can import the packages of this one where ``sees_packages`` says so."""
 
     def __init__(self, folder: Path, *, sees_packages: bool) -> None:
         venv.create(folder, symlinks=True)
         self.python = str(folder / "bin" / "python")
         [site_packages] = folder.glob("lib/python*/site-packages")
         if sees_packages:
-            # As plain paths: the .pth files there, which would put the repository itself on the path, are not read.
+            # As plain paths, so that the .pth files there, which would add the repository itself, are not read.
             seen = [path for path in sys.path if path.endswith("site-packages")]
             (site_packages / "parent.pth").write_text("\n".join(seen) + "\n")
 
     def install(self, *arguments: str) -> None:
-        run(sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet", *arguments)
+        run(sys.executable, "-m", "pip", "--python", self.python, "install", "--quiet", *arguments, check=True)
 
     def run(self, program: str) -> str:
-        # -I: neither the current folder nor PYTHONPATH may lend it the repository.
-        return run(self.python, "-I", "-c", program)
+        # -I ignores the current folder and PYTHONPATH, through which it could import the repository.
+        return run(self.python, "-I", "-c", program, check=True).stdout
 
 
 IMPORT_EVERYTHING = """
@@ -110,7 +103,7 @@ except ImportError:
 
 @pytest.mark.slow
 def test_the_client_alone_needs_neither_torch_nor_clip(wheel, back_url, tmp_path):
-    """As docs/install.md says it; needs the package index."""
+    """As docs/install.md says; this test needs the package index."""
     environment = BareEnvironment(tmp_path / "venv", sees_packages=False)
     environment.install("--no-deps", str(wheel), "clip-retrieval>=2.45,<3")
     environment.install("requests")
@@ -125,6 +118,5 @@ def test_the_version_heads_the_changelog():
 
 def test_all_is_every_extra_that_a_user_can_want():
     extras = settings()["options.extras_require"]
-    names = set(extras) - {"all", "docs", "dev", "evaluation"}
+    names = set(extras) - {"all", "docs", "dev"}
     assert extras["all"].strip() == f"clipgpt-retrieval[{','.join(sorted(names))}]"
-    assert extras["evaluation"].strip() == "clipgpt-retrieval[eval]"

@@ -1,14 +1,10 @@
-"""The workflows of GitHub: a typing error in them is found here and not at the release."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The GitHub workflows are valid and request no more permissions than they need."""
 
 import pytest
+from support import BIN, REPOSITORY, run
 
-GITHUB = Path(__file__).parents[2] / ".github"
+GITHUB = REPOSITORY / ".github"
 WORKFLOWS = sorted(str(file) for file in (GITHUB / "workflows").glob("*.yml"))
-BIN = Path(sys.executable).parent
 
 
 @pytest.mark.parametrize(
@@ -19,7 +15,6 @@ BIN = Path(sys.executable).parent
     ],
     ids=["schema", "security"],
 )
-def test_workflows_are_what_github_reads_and_grant_no_more_than_they_need(linter):
+def test_workflows_are_valid(linter):
     assert len(WORKFLOWS) == 3
-    finished = subprocess.run([BIN / linter[0], *linter[1:], *WORKFLOWS], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    run(BIN / linter[0], *linter[1:], *WORKFLOWS, check=True)
