@@ -26,7 +26,7 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
 
 
 def option_parameters(options: type) -> list[Parameter]:
-    """The fields of a dataclass as parameters with their defaults and annotations, in order.
+    """The fields of a dataclass as parameters with their defaults and annotations, in the order of `option_fields`.
 
     Those of a ``kw_only`` field are keyword-only; others may be given by position, too.
     """
@@ -38,8 +38,13 @@ def option_parameters(options: type) -> list[Parameter]:
             default=Parameter.empty if flag.default is MISSING else flag.default,
             annotation=types[flag.name],
         )
-        for flag in fields(options)
+        for flag in option_fields(options)
     ]
+
+
+def option_fields(options: type) -> list[Field]:
+    """The fields of a dataclass in their order, ``kw_only`` ones last, as in its ``__init__``."""
+    return sorted(fields(options), key=lambda flag: bool(flag.kw_only))
 
 
 def option_help(flags: Iterable[Field]) -> str:
@@ -75,7 +80,11 @@ def takes_options(options: type[Options]) -> Callable[[Callable[..., Any]], Call
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = [each for each in inspect.signature(function).parameters.values() if each.kind is each.VAR_POSITIONAL]
+        own = [
+            each
+            for each in inspect.signature(function, eval_str=True).parameters.values()
+            if each.kind is each.VAR_POSITIONAL
+        ]
 
         @functools.wraps(function)
         def command(*arguments: Any, **flags: Any) -> Any:
@@ -87,7 +96,7 @@ def takes_options(options: type[Options]) -> Callable[[Callable[..., Any]], Call
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         description = inspect.getdoc(function) or ""
         heading = "" if "\nArgs:\n" in description else "\n\nArgs:"
-        command.__doc__ = f"{description}{heading}\n{option_help(fields(options))}"  # type: ignore[arg-type]
+        command.__doc__ = f"{description}{heading}\n{option_help(option_fields(options))}"
         return command
 
     return decorate

@@ -51,7 +51,7 @@ def test_a_collection_in_and_out(monkeypatch, capsys, clipgpt_path, tmp_path):
     write_lines(str(tmp_path / "texts.txt"), texts)
     flags = ["--model", clipgpt_path, "--device", "cpu", "--write_batch_size", "8"]
     told, _ = call(monkeypatch, capsys, "encode", "--input", tmp_path / "texts.txt", "--output_folder", encoded, *flags)
-    assert told == f"{encoded} holds 20 rows of {tmp_path}/texts.txt\n"
+    assert told == f"{encoded} contains 20 rows of {tmp_path}/texts.txt\n"
     arguments = ["--embeddings_folder", encoded, "--output_folder", captioned, "--max_new_tokens", "4"]
     call(monkeypatch, capsys, "caption", *arguments, *flags)
     _, table = output(str(captioned))
@@ -68,7 +68,7 @@ def test_a_terminal_shows_how_far_it_is(clipgpt_path, tmp_path):
     environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb"}
     terminal = pexpect.spawn(sys.executable, command, timeout=300, env=environment, encoding="utf-8")
     terminal.expect(r"encode: 100%.*300/300 .*row/s")
-    terminal.expect("holds 300 rows of")
+    terminal.expect("contains 300 rows of")
     terminal.expect(pexpect.EOF)
 
 
