@@ -1,12 +1,12 @@
-/** What the page is busy with, and what went wrong. */
+/** Requests in progress, and errors. */
 
 import { button, h } from "./dom.js";
 
 const SPINNER_AFTER_MS = 200;
 
 /**
- * Runs requests. On each channel the newest one counts: an older one is aborted, and its answer is never seen.
- * What takes longer than 200 ms shows a spinner; what fails is told in words, with a button to try again.
+ * Runs requests. On each channel only the newest one counts: an older one is aborted and its result dropped.
+ * A request that takes longer than 200 ms shows a spinner, one that fails an error message and a button to retry.
  */
 export class Activity {
   constructor() {
@@ -20,14 +20,14 @@ export class Activity {
   }
 
   /**
-   * @template Answer
+   * @template Result
    * @param {string} channel
-   * @param {string} label what is being done, as a person would say it
-   * @param {(signal: AbortSignal) => Promise<Answer>} task
-   * @param {() => void} again
-   * @returns {Promise<Answer | undefined>} undefined where the task failed or a newer one came
+   * @param {string} label shown beside the spinner
+   * @param {(signal: AbortSignal) => Promise<Result>} task
+   * @param {() => void} retry
+   * @returns {Promise<Result | undefined>} undefined where the task failed or a newer one was started
    */
-  async run(channel, label, task, again) {
+  async run(channel, label, task, retry) {
     this.stop(channel);
     const job = { controller: new AbortController(), label, slow: false };
     this.running.set(channel, job);
@@ -36,10 +36,10 @@ export class Activity {
       this.#showProgress();
     }, SPINNER_AFTER_MS);
     try {
-      const answer = await task(job.controller.signal);
-      return this.running.get(channel) === job ? answer : undefined;
+      const result = await task(job.controller.signal);
+      return this.running.get(channel) === job ? result : undefined;
     } catch (error) {
-      if (this.running.get(channel) === job) this.#fail(channel, error, again);
+      if (this.running.get(channel) === job) this.#fail(channel, error, retry);
       return undefined;
     } finally {
       clearTimeout(timer);
@@ -49,7 +49,7 @@ export class Activity {
   }
 
   /**
-   * Drops what runs on a channel, and what went wrong there.
+   * Aborts the request on a channel, and removes its error.
    *
    * @param {string} channel
    */
@@ -61,13 +61,13 @@ export class Activity {
   }
 
   /**
-   * Drops every channel whose name begins so.
+   * Stops every channel whose name starts with this.
    *
-   * @param {string} start
+   * @param {string} prefix
    */
-  stopAll(start) {
+  stopAll(prefix) {
     const channels = [...this.running.keys(), ...this.failed.keys()];
-    channels.filter((channel) => channel.startsWith(start)).forEach((channel) => this.stop(channel));
+    channels.filter((channel) => channel.startsWith(prefix)).forEach((channel) => this.stop(channel));
   }
 
   #showProgress() {
@@ -78,13 +78,13 @@ export class Activity {
   /**
    * @param {string} channel
    * @param {unknown} error
-   * @param {() => void} again
+   * @param {() => void} retry
    */
-  #fail(channel, error, again) {
+  #fail(channel, error, retry) {
     const message = error instanceof Error ? error.message : String(error);
     const tryAgain = () => {
       this.stop(channel);
-      again();
+      retry();
     };
     const line = h("p", { class: "error" }, `${message} `, button("Try again", tryAgain));
     this.failed.set(channel, line);

@@ -1,7 +1,6 @@
 /**
- * The state of the page in its address. What a server needs to know stands in the query string, as the stock page has
- * it; uploaded images stand behind the `#`, which no server sees. Whatever is not as it should be is left at its
- * default.
+ * The state of the page as its address: in the query string, as the stock page does it; uploaded images in the
+ * fragment, which is sent to no server. Invalid values are replaced by their defaults.
  */
 
 import { ONLY_BAR } from "./chips.js";
@@ -10,20 +9,20 @@ import { ONLY_BAR } from "./chips.js";
  * @typedef {"search" | "compare" | "explore"} View
  *
  * @typedef {object} PageState
- * @property {string} back url of the back end; "" for the page's own
+ * @property {string} back URL of the back end; "" for the one that serves the page
  * @property {string} index
- * @property {string} query what stands in the search bar
+ * @property {string} query the text in the search bar
  * @property {boolean} useMclip
- * @property {string} imageUrl image that is searched with, or ""
+ * @property {string} imageUrl image to search with, or ""
  * @property {string} image the same, uploaded, in base64
- * @property {Record<string, string | boolean>} settings the stock page's other settings that are not at their default
+ * @property {Record<string, string | boolean>} settings settings of the stock page that are not at their default
  * @property {import("./query.js").Encoder | null} encoder null: the server's choice
- * @property {number} weight CLIP-GPT's share in a blend
+ * @property {number} weight of CLIP-GPT in a blend
  * @property {View} view
  * @property {import("./chips.js").Chip[]} chips
- * @property {boolean} captioned whether the visible results were captioned
+ * @property {boolean} captioned whether the visible results are captioned
  * @property {string} cluster the opened cluster, "" for the whole index
- * @property {number[]} near the images one has walked over from there
+ * @property {number[]} near images opened from there, each a neighbour of the one before
  */
 
 /** The stock page's settings that are not in its address, with their defaults. */
@@ -46,7 +45,7 @@ const OURS = ["encoder", "weight", "view", "chip", "captioned", "cluster", "near
 
 /**
  * @param {PageState} state
- * @param {string} search the query string so far: what others put there stays
+ * @param {string} search the current query string: parameters that are not ours are kept
  * @returns {string} query string and fragment
  */
 export function toAddress(state, search) {
@@ -97,7 +96,7 @@ export function fromAddress(search, hash) {
     image: fromUrlAlphabet(fragment.get("image") ?? ""),
     settings: settingsFrom(parameters),
     encoder: oneOf(get("encoder"), ["clip", "clip-gpt", "blend"]),
-    weight: shareFrom(get("weight")),
+    weight: weightFrom(get("weight")),
     view: oneOf(get("view"), ["compare", "explore"]) ?? "search",
     chips: chipsFrom(parameters.getAll("chip"), fragment.getAll("upload").map(fromUrlAlphabet)),
     captioned: get("captioned") === "true",
@@ -112,14 +111,14 @@ export function fromAddress(search, hash) {
  * @returns {import("./chips.js").Chip[]}
  */
 function chipsFrom(texts, uploads) {
-  const left = [...uploads];
-  const chips = texts.flatMap((text) => chipFrom(text, left));
+  const remaining = [...uploads];
+  const chips = texts.flatMap((text) => chipFrom(text, remaining));
   return chips.filter(({ kind }) => kind === "bar").length === 1 ? chips : ONLY_BAR;
 }
 
 /**
  * @param {string} text
- * @param {string[]} uploads those not taken yet; an upload takes the first
+ * @param {string[]} uploads those not used yet; an upload chip takes the first
  * @returns {import("./chips.js").Chip[]} the chip, or none
  */
 function chipFrom(text, uploads) {
@@ -159,9 +158,9 @@ function oneOf(text, names) {
 }
 
 /** @param {string} text */
-function shareFrom(text) {
-  const share = Number(text);
-  return text !== "" && share >= 0 && share <= 1 ? share : DEFAULT_WEIGHT;
+function weightFrom(text) {
+  const weight = Number(text);
+  return text !== "" && weight >= 0 && weight <= 1 ? weight : DEFAULT_WEIGHT;
 }
 
 /**

@@ -5,7 +5,7 @@ import { STOCK_FEATURES } from "./query.js";
 /**
  * @typedef {{id: number, similarity?: number, caption?: string, image?: string, [column: string]: unknown}} Item
  *
- * @typedef {object} Understood
+ * @typedef {object} Encoded a query as `/encode-service` returns it
  * @property {number[]} embedding
  * @property {number[] | null} image_embedding
  * @property {string | null} caption
@@ -14,7 +14,7 @@ import { STOCK_FEATURES } from "./query.js";
  * @typedef {object} Cluster
  * @property {string} id
  * @property {string} caption
- * @property {string | null} distinctive_caption what sets it apart from its siblings
+ * @property {string | null} distinctive_caption what distinguishes it from its siblings
  * @property {number} size images
  * @property {number} share of the index
  * @property {number} spread
@@ -31,7 +31,7 @@ import { STOCK_FEATURES } from "./query.js";
  * @property {number[]} example_ids
  */
 
-/** Something that a back end refused or could not do, as a sentence for the one who asked. */
+/** A request that failed, with a message for the user. */
 export class BackendError extends Error {}
 
 export class Backend {
@@ -41,15 +41,15 @@ export class Backend {
   }
 
   /**
-   * What each index can do, by its name; a stock back end does not say, and an index without a word is a stock one.
+   * The features of each index, by its name. A stock back end does not list any; an index without features is stock.
    *
    * @param {AbortSignal} signal
    * @returns {Promise<(index: string) => import("./query.js").Features>}
    */
   async features(signal) {
     const response = await reach(`${this.url}/indices-list`, { signal });
-    const announced = JSON.parse(response.headers.get("ClipGPT-Features") ?? "{}");
-    return (index) => ({ ...STOCK_FEATURES, ...announced[index] });
+    const listed = JSON.parse(response.headers.get("ClipGPT-Features") ?? "{}");
+    return (index) => ({ ...STOCK_FEATURES, ...listed[index] });
   }
 
   /**
@@ -64,7 +64,7 @@ export class Backend {
   /**
    * @param {Record<string, unknown>} body
    * @param {AbortSignal} signal
-   * @returns {Promise<Understood>}
+   * @returns {Promise<Encoded>}
    */
   encode(body, signal) {
     return this.#post("/encode-service", body, signal);
@@ -80,8 +80,8 @@ export class Backend {
    */
   async captions(index, ids, signal) {
     /** @type {{id: number, captions: {text: string}[]}[]} */
-    const answer = await this.#post("/caption-service", { indice_name: index, ids }, signal);
-    return new Map(answer.map(({ id, captions }) => [id, captions[0].text]));
+    const response = await this.#post("/caption-service", { indice_name: index, ids }, signal);
+    return new Map(response.map(({ id, captions }) => [id, captions[0].text]));
   }
 
   /**
@@ -94,12 +94,12 @@ export class Backend {
    */
   async items(index, ids, signal) {
     /** @type {{id: number, metadata: object}[]} */
-    const answer = await this.#post("/metadata", { indice_name: index, ids }, signal);
-    return answer.map(({ id, metadata }) => ({ ...metadata, id }));
+    const response = await this.#post("/metadata", { indice_name: index, ids }, signal);
+    return response.map(({ id, metadata }) => ({ ...metadata, id }));
   }
 
   /**
-   * The clusters of an index, or those inside of one cluster.
+   * The clusters of an index, or of one of its clusters.
    *
    * @param {string} index
    * @param {string} cluster "" for the whole index
@@ -117,7 +117,7 @@ export class Backend {
    * @param {AbortSignal} [signal]
    */
   async #post(path, body, signal) {
-    // Without a content type of its own, as the stock page posts: other origins then need no preflight.
+    // Without a JSON content type, as the stock page posts: requests to other origins then need no preflight.
     return (await reach(this.url + path, { method: "POST", body: JSON.stringify(body), signal })).json();
   }
 }
@@ -133,23 +133,19 @@ async function reach(url, options) {
     response = await fetch(url, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new BackendError(`The back end does not answer at ${url}.`);
+    throw new BackendError(`Cannot reach the back end at ${url}.`);
   }
   if (response.ok) return response;
-  throw new BackendError(await refusal(response));
+  throw new BackendError(await errorMessage(response));
 }
 
-/**
- * Why a request was refused, in words.
- *
- * @param {Response} response
- */
-async function refusal(response) {
-  const said = await response.json().then((body) => body.error?.message, () => undefined);
+/** @param {Response} response */
+async function errorMessage(response) {
+  const message = await response.json().then((body) => body.error?.message, () => undefined);
   if (response.status === 503) {
     const seconds = response.headers.get("Retry-After");
     return seconds ? `The back end is busy: try again in ${seconds} s.` : "The back end is busy.";
   }
-  if (said) return `The back end says: ${said}.`;
-  return `The back end failed to answer (${response.status} ${response.statusText}).`;
+  if (message) return `The back end says: ${message}.`;
+  return `The back end failed (${response.status} ${response.statusText}).`;
 }

@@ -1,19 +1,33 @@
-/** What stands on every image: its caption by CLIP-GPT, and buttons to caption it and to search with it. */
+/** The card under every image: its caption by CLIP-GPT, and buttons to caption it and to search with it. */
 
-import { addChip } from "./chips.js";
 import { button, h } from "./dom.js";
-import { imageSource } from "./stock.js";
 
-/** @typedef {import("./backend.js").Item} Item */
+/**
+ * @typedef {import("./backend.js").Item} Item
+ *
+ * @typedef {object} CardActions
+ * @property {() => Iterable<Element>} figures all figures on the page
+ * @property {(item: Item) => string | null} imageOf
+ * @property {(ids: number[], signal: AbortSignal) => Promise<Map<number, string>>} loadCaptions
+ * @property {(text: string) => void} searchText
+ * @property {(id: number) => void} addToQuery
+ * @property {(id: number) => void} openNeighbours
+ */
 
 export class Cards {
-  /** @param {import("./patch.js").Patch} patch */
-  constructor(patch) {
-    this.patch = patch;
+  /**
+   * @param {import("./activity.js").Activity} activity
+   * @param {CardActions} actions
+   */
+  constructor(activity, actions) {
+    this.activity = activity;
+    this.actions = actions;
+    /** Whether the index has captions. */
+    this.available = false;
     /** @type {Map<number, string>} */
     this.captions = new Map();
-    /** @type {Set<number>} items whose caption is on its way */
-    this.awaited = new Set();
+    /** @type {Set<number>} items whose caption was requested */
+    this.pending = new Set();
     /** @type {WeakMap<Element, Card>} by figure */
     this.cards = new WeakMap();
     this.requests = 0;
@@ -22,12 +36,14 @@ export class Cards {
   /**
    * Puts cards on the figures that the stock page rendered.
    *
-   * @param {HTMLElement | null} products
-   * @param {Item[]} items what the figures show, in the same order
+   * @param {NodeListOf<HTMLElement>} figures
+   * @param {Item[]} items of the figures, in the same order
+   * @param {boolean} available whether the index has captions
    */
-  update(products, items) {
-    products?.querySelectorAll("figure").forEach((figure, place) => {
-      if (items[place] !== undefined) this.#cardOn(figure).show(items[place]);
+  update(figures, items, available) {
+    this.available = available;
+    figures.forEach((figure, position) => {
+      if (items[position] !== undefined) this.#cardOn(figure).show(items[position]);
     });
   }
 
@@ -35,11 +51,11 @@ export class Cards {
    * A figure of our own, for the views that the stock page does not have.
    *
    * @param {Item} item
-   * @param {string} [note] a line over the image
+   * @param {string} [note] a line above the image
    */
   figure(item, note = "") {
     const caption = item.caption ?? "";
-    const source = imageSource(item, this.patch.element.urlColumn);
+    const source = this.actions.imageOf(item);
     const figure = h(
       "figure",
       { class: "own" },
@@ -55,78 +71,76 @@ export class Cards {
   #cardOn(figure) {
     let card = this.cards.get(figure);
     if (card === undefined) {
-      card = new Card(this.patch);
+      card = new Card(this, this.actions);
       this.cards.set(figure, card);
       figure.append(card.element);
     }
     return card;
   }
 
-  /** Captions every image that is on the screen, in one request. */
+  /** Captions every image on the screen, in one request. */
   captionVisible() {
-    this.patch.captioned = true;
     const visible = this.#shownCards().filter(({ element }) => isOnScreen(/** @type {Element} */ (element.parentNode)));
     this.caption(visible.map(({ id }) => id));
   }
 
   /** @param {number[]} ids */
   async caption(ids) {
-    const wanted = [...new Set(ids)].filter((id) => !this.captions.has(id) && !this.awaited.has(id));
+    const { captions, pending } = this;
+    const wanted = [...new Set(ids)].filter((id) => !captions.has(id) && !pending.has(id));
     if (wanted.length === 0) return;
-    const { backend, element, activity } = this.patch;
-    const { captions, awaited } = this;
-    wanted.forEach((id) => awaited.add(id));
+    wanted.forEach((id) => pending.add(id));
     this.draw();
     const label = wanted.length === 1 ? "Captioning an image" : `Captioning ${wanted.length} images`;
     this.requests += 1;
-    const found = await activity.run(
+    const found = await this.activity.run(
       `captions ${this.requests}`,
       label,
-      (signal) => backend.captions(element.currentIndex, wanted, signal),
+      (signal) => this.actions.loadCaptions(wanted, signal),
       () => this.caption(wanted),
     );
-    // Of the index that they were asked for: another one has other maps by now.
-    wanted.forEach((id) => awaited.delete(id));
+    // If the index has changed in between, these are the maps of the old one.
+    wanted.forEach((id) => pending.delete(id));
     found?.forEach((text, id) => captions.set(id, text));
     this.draw();
   }
 
-  /** Drops what captions are on their way, and what went wrong with others. */
+  /** Aborts requests for captions, and removes the errors of others. */
   stopCaptioning() {
-    this.patch.activity.stopAll("captions ");
+    this.activity.stopAll("captions ");
   }
 
   /** Ids mean other images in another index. */
   forgetCaptions() {
     this.stopCaptioning();
     this.captions = new Map();
-    this.awaited = new Set();
+    this.pending = new Set();
   }
 
-  /** Shows captions that have come. */
+  /** Shows captions that have arrived. */
   draw() {
     this.#shownCards().forEach((card) => card.draw());
   }
 
   #shownCards() {
-    const figures = this.patch.element.shadowRoot.querySelectorAll("figure");
-    return [...figures].flatMap((figure) => this.cards.get(figure) ?? []);
+    return [...this.actions.figures()].flatMap((figure) => this.cards.get(figure) ?? []);
   }
 }
 
 class Card {
-  /** @param {import("./patch.js").Patch} patch */
-  constructor(patch) {
-    this.patch = patch;
+  /**
+   * @param {Cards} cards
+   * @param {CardActions} actions
+   */
+  constructor(cards, { searchText, addToQuery, openNeighbours }) {
+    this.cards = cards;
     this.id = -1;
     /** @type {string | undefined} what is drawn already */
     this.drawn = undefined;
-    this.text = button("", () => this.patch.searchFor(this.text.textContent ?? ""), { class: "caption" });
-    this.captionButton = button("Caption", () => this.patch.cards.caption([this.id]), {
-      label: "Caption this image",
-    });
-    const add = button("+", () => this.#add(), { label: "Add this image to the query" });
-    const near = button("≈", () => this.#openNeighbours(), { label: "Images like this one" });
+    this.text = button("", () => searchText(this.text.textContent ?? ""), { class: "caption" });
+    this.captionButton = button("Caption", () => cards.caption([this.id]), { label: "Caption this image" });
+    const add = button("+", () => addToQuery(this.id), { label: "Add this image to the query" });
+    const near = button("≈", () => openNeighbours(this.id), { label: "Images like this one" });
     this.element = h("div", { class: "card" }, this.text, h("span", {}, this.captionButton, add, near));
   }
 
@@ -138,29 +152,19 @@ class Card {
 
   /** Touches the page only where something has changed: this runs for every image and every key that is pressed. */
   draw() {
-    const { features, cards } = this.patch;
-    const caption = cards.captions.get(this.id);
-    const awaited = cards.awaited.has(this.id);
-    const state = `${features.clipgpt} ${awaited} ${caption}`;
+    const { available, captions } = this.cards;
+    const caption = captions.get(this.id);
+    const pending = this.cards.pending.has(this.id);
+    const state = `${available} ${pending} ${caption}`;
     if (state === this.drawn) return;
     this.drawn = state;
-    this.element.hidden = !features.clipgpt;
+    this.element.hidden = !available;
     this.text.hidden = caption === undefined;
     this.text.textContent = caption ?? "";
-    this.text.title = "CLIP-GPT’s caption: search with it";
+    this.text.title = "Caption by CLIP-GPT: search with it";
     this.captionButton.hidden = caption !== undefined;
-    this.captionButton.disabled = awaited;
-    this.captionButton.classList.toggle("awaited", awaited);
-  }
-
-  #add() {
-    this.patch.changeChips(addChip(this.patch.chips, { kind: "item", id: this.id }));
-  }
-
-  #openNeighbours() {
-    const { patch } = this;
-    if (patch.view === "explore") patch.visit(patch.cluster, [...patch.near, this.id]);
-    else patch.searchNear(this.id);
+    this.captionButton.disabled = pending;
+    this.captionButton.classList.toggle("pending", pending);
   }
 }
 

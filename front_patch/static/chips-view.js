@@ -1,98 +1,116 @@
 /** The interleaved query as a row of chips, which can be removed and put in order by mouse, touch and keyboard. */
 
 import { moveChip, removeChip } from "./chips.js";
-import { button, h } from "./dom.js";
-import { imageSource } from "./stock.js";
+import { button, focusedIn, h } from "./dom.js";
 
-/** @typedef {import("./chips.js").Chip} Chip */
+/**
+ * @typedef {import("./backend.js").Item} Item
+ * @typedef {import("./chips.js").Chip} Chip
+ *
+ * @typedef {object} ChipsActions
+ * @property {(item: Item) => string | null} imageOf
+ * @property {(id: number, signal: AbortSignal) => Promise<Item>} loadItem
+ * @property {(chips: Chip[]) => void} change searches with these chips
+ * @property {() => void} leave moves the focus elsewhere, as the last chip is removed
+ *
+ * @typedef {{chips: Chip[], barText: string, available: boolean}} Shown
+ */
 
 export class ChipsView {
-  /** @param {import("./patch.js").Patch} patch */
-  constructor(patch) {
-    this.patch = patch;
+  /**
+   * @param {import("./activity.js").Activity} activity
+   * @param {ChipsActions} actions
+   */
+  constructor(activity, actions) {
+    this.activity = activity;
+    this.actions = actions;
+    /** @type {Shown} */
+    this.shown = { chips: [], barText: "", available: false };
     this.list = h("ol", { "aria-label": "The query, in order" });
-    /** Beside the row, which hides with its last chip. */
-    this.said = h("span", { class: "only-heard", role: "status" });
+    /** For screen readers; beside the row, which hides with its last chip. */
+    this.announcement = h("span", { class: "visually-hidden", role: "status" });
     const help = "Alt and an arrow key move a chip, Delete removes it.";
     this.element = h("div", { class: "chips" }, this.list, h("p", { class: "help" }, help));
-    /** @type {Map<number, string>} images of items that stand in the query */
+    /** @type {Map<number, string>} images of items in the query */
     this.sources = new Map();
-    /** @type {Set<number>} items whose images were asked for */
-    this.asked = new Set();
+    /** @type {Set<number>} items whose images were requested */
+    this.requested = new Set();
     this.drawn = "";
-    /** @type {number | null} where the chip is that is being dragged */
+    /** @type {number | null} position of the chip that is being dragged */
     this.dragged = null;
   }
 
-  update() {
-    const { chips, element, features } = this.patch;
-    this.element.hidden = chips.length === 1 || !features.clipgpt;
-    if (features.clipgpt) this.#askSources();
-    const state = JSON.stringify([chips, element.text, [...this.sources.keys()]]);
+  /** @param {Shown} shown `available`: whether the index takes interleaved queries */
+  update(shown) {
+    this.shown = shown;
+    const { chips, barText, available } = shown;
+    this.element.hidden = chips.length === 1 || !available;
+    if (available) this.#requestSources();
+    const state = JSON.stringify([chips, barText, [...this.sources.keys()]]);
     if (state === this.drawn) return;
     this.drawn = state;
-    const focused = this.#focusedPlace();
-    this.list.replaceChildren(...chips.map((chip, place) => this.#chip(chip, place)));
+    const focused = this.#focusedPosition();
+    this.list.replaceChildren(...chips.map((chip, position) => this.#chip(chip, position)));
     if (focused !== null) this.#focus(focused);
   }
 
   /** Ids mean other images in another index. */
   forgetSources() {
     this.sources = new Map();
-    this.asked = new Set();
-    this.patch.activity.stopAll("chip ");
+    this.requested = new Set();
+    this.activity.stopAll("chip ");
     this.drawn = "";
   }
 
-  #askSources() {
-    const { activity, chips } = this.patch;
-    const { asked } = this;
-    this.asked = new Set(chips.flatMap((chip) => (chip.kind === "item" ? [chip.id] : [])));
-    asked.forEach((id) => this.asked.has(id) || activity.stop(`chip ${id}`));
-    this.asked.forEach((id) => asked.has(id) || this.sources.has(id) || this.#loadSource(id));
+  #requestSources() {
+    const before = this.requested;
+    this.requested = new Set(this.shown.chips.flatMap((chip) => (chip.kind === "item" ? [chip.id] : [])));
+    before.forEach((id) => this.requested.has(id) || this.activity.stop(`chip ${id}`));
+    this.requested.forEach((id) => before.has(id) || this.sources.has(id) || this.#loadSource(id));
   }
 
   /**
-   * Each by itself: an id that the index does not have would take the others' images from them.
+   * One request for each image: a single id that the index does not have fails the whole request.
    *
    * @param {number} id
    */
   async #loadSource(id) {
-    const { activity, backend, element } = this.patch;
-    const items = await activity.run(
+    const item = await this.activity.run(
       `chip ${id}`,
       "Loading an image of the query",
-      (signal) => backend.items(element.currentIndex, [id], signal),
+      (signal) => this.actions.loadItem(id, signal),
       () => this.#loadSource(id),
     );
-    if (items === undefined) return;
-    this.sources.set(id, imageSource(items[0], element.urlColumn) ?? "");
-    this.update();
+    if (item === undefined) return;
+    this.sources.set(id, this.actions.imageOf(item) ?? "");
+    this.update(this.shown);
   }
 
   /**
    * @param {Chip} chip
-   * @param {number} place
+   * @param {number} position
    */
-  #chip(chip, place) {
-    const name = nameOf(chip, this.patch.element.text);
-    const last = this.patch.chips.length - 1;
+  #chip(chip, position) {
+    const name = nameOf(chip, this.shown.barText);
+    const last = this.shown.chips.length - 1;
+    /** @type {(text: string, by: number, label: string) => HTMLElement} */
+    const moveButton = (text, by, label) => button(text, () => this.#move(position, position + by), { label });
     return h(
       "li",
       {
         tabindex: 0,
         draggable: "true",
         class: chip.kind,
-        "aria-label": `${name}, ${place + 1} of ${last + 1}`,
-        onkeydown: (event) => this.#onKey(event, place),
-        ondragstart: (event) => this.#onDragStart(event, place),
+        "aria-label": `${name}, ${position + 1} of ${last + 1}`,
+        onkeydown: (event) => this.#onKey(event, position),
+        ondragstart: (event) => this.#onDragStart(event, position),
         ondragover: (event) => event.preventDefault(),
-        ondrop: (event) => this.#onDrop(event, place),
+        ondrop: (event) => this.#onDrop(event, position),
       },
-      place === 0 ? null : button("‹", () => this.#move(place, place - 1), { label: `Move ${name} to the left` }),
+      position === 0 ? null : moveButton("‹", -1, `Move ${name} to the left`),
       this.#content(chip, name),
-      place === last ? null : button("›", () => this.#move(place, place + 1), { label: `Move ${name} to the right` }),
-      chip.kind === "bar" ? null : button("×", () => this.#remove(place), { label: `Remove ${name}` }),
+      position === last ? null : moveButton("›", 1, `Move ${name} to the right`),
+      chip.kind === "bar" ? null : button("×", () => this.#remove(position), { label: `Remove ${name}` }),
     );
   }
 
@@ -109,34 +127,34 @@ export class ChipsView {
 
   /**
    * @param {KeyboardEvent} event
-   * @param {number} place
+   * @param {number} position
    */
-  #onKey(event, place) {
-    if (event.key === "Delete" || event.key === "Backspace") this.#remove(place);
-    else if (event.altKey && event.key === "ArrowLeft") this.#move(place, place - 1);
-    else if (event.altKey && event.key === "ArrowRight") this.#move(place, place + 1);
-    else if (event.key === "ArrowLeft") this.#focus(place - 1);
-    else if (event.key === "ArrowRight") this.#focus(place + 1);
+  #onKey(event, position) {
+    if (event.key === "Delete" || event.key === "Backspace") this.#remove(position);
+    else if (event.altKey && event.key === "ArrowLeft") this.#move(position, position - 1);
+    else if (event.altKey && event.key === "ArrowRight") this.#move(position, position + 1);
+    else if (event.key === "ArrowLeft") this.#focus(position - 1);
+    else if (event.key === "ArrowRight") this.#focus(position + 1);
     else return;
     event.preventDefault();
   }
 
   /**
    * @param {DragEvent} event
-   * @param {number} place
+   * @param {number} position
    */
-  #onDragStart(event, place) {
-    this.dragged = place;
+  #onDragStart(event, position) {
+    this.dragged = position;
     event.dataTransfer?.setData("text/plain", "chip");
   }
 
   /**
    * @param {DragEvent} event
-   * @param {number} place
+   * @param {number} position
    */
-  #onDrop(event, place) {
+  #onDrop(event, position) {
     event.preventDefault();
-    if (this.dragged !== null) this.#move(this.dragged, place);
+    if (this.dragged !== null) this.#move(this.dragged, position);
     this.dragged = null;
   }
 
@@ -145,35 +163,41 @@ export class ChipsView {
    * @param {number} to
    */
   #move(from, to) {
-    const { chips, element } = this.patch;
+    const { chips, barText } = this.shown;
     if (to < 0 || to >= chips.length || to === from) return;
-    this.said.textContent = `${nameOf(chips[from], element.text)} moved to place ${to + 1} of ${chips.length}`;
-    this.patch.changeChips(moveChip(chips, from, to));
-    this.update();
+    const announcement = `${nameOf(chips[from], barText)} moved to position ${to + 1} of ${chips.length}`;
+    this.#change(moveChip(chips, from, to), announcement);
     this.#focus(to);
   }
 
-  /** @param {number} place */
-  #remove(place) {
-    const { chips, element } = this.patch;
-    if (chips[place].kind === "bar") return;
-    this.said.textContent = `${nameOf(chips[place], element.text)} removed`;
-    this.patch.changeChips(removeChip(chips, place));
-    this.update();
-    if (this.element.hidden) element.shadowRoot.getElementById("searchBar")?.focus();
-    else this.#focus(Math.min(place, this.patch.chips.length - 1));
+  /** @param {number} position */
+  #remove(position) {
+    const { chips, barText } = this.shown;
+    if (chips[position].kind === "bar") return;
+    this.#change(removeChip(chips, position), `${nameOf(chips[position], barText)} removed`);
+    if (this.element.hidden) this.actions.leave();
+    else this.#focus(Math.min(position, this.shown.chips.length - 1));
   }
 
-  /** @param {number} place */
-  #focus(place) {
-    const chip = /** @type {HTMLElement | undefined} */ (this.list.children[place]);
+  /**
+   * @param {Chip[]} chips
+   * @param {string} announcement
+   */
+  #change(chips, announcement) {
+    this.announcement.textContent = announcement;
+    this.actions.change(chips);
+    this.update({ ...this.shown, chips });
+  }
+
+  /** @param {number} position */
+  #focus(position) {
+    const chip = /** @type {HTMLElement | undefined} */ (this.list.children[position]);
     chip?.focus();
   }
 
-  #focusedPlace() {
-    const active = this.patch.element.shadowRoot.activeElement;
-    const place = [...this.list.children].findIndex((chip) => active !== null && chip.contains(active));
-    return place === -1 ? null : place;
+  #focusedPosition() {
+    const position = [...this.list.children].findIndex((chip) => focusedIn(chip));
+    return position === -1 ? null : position;
   }
 }
 

@@ -1,41 +1,41 @@
 /**
- * An interleaved query: images and texts in an order, and the place of what stands in the search bar among them.
+ * An interleaved query: images and texts in order, with the text in the search bar as one of them.
  * All functions here return new lists.
  */
 
 /**
  * @typedef {{kind: "item", id: number}} ItemChip an image of the index
- * @typedef {{kind: "upload", image: string}} UploadChip an image of one's own, in base64
+ * @typedef {{kind: "upload", image: string}} UploadChip an uploaded image, in base64
  * @typedef {{kind: "text", text: string}} TextChip
- * @typedef {{kind: "bar"}} BarChip what stands in the search bar
+ * @typedef {{kind: "bar"}} BarChip the text in the search bar
  * @typedef {ItemChip | UploadChip | TextChip | BarChip} Chip
  * @typedef {{text: string} | {id: number} | {image: string}} Segment as the back end takes it
  */
 
-/** @type {Chip[]} a query that is the search bar alone */
+/** @type {Chip[]} a query that is only the text in the search bar */
 export const ONLY_BAR = [{ kind: "bar" }];
 
 /**
- * The chips with one more, before what stands in the bar: "[image] but at night".
+ * The chips with one more, before the text in the search bar: "[image] but at night".
  *
  * @param {Chip[]} chips
  * @param {Chip} chip
  */
 export function addChip(chips, chip) {
-  const place = chips.findIndex(({ kind }) => kind === "bar");
-  return chips.toSpliced(place, 0, chip);
+  const position = chips.findIndex(({ kind }) => kind === "bar");
+  return chips.toSpliced(position, 0, chip);
 }
 
 /**
  * @param {Chip[]} chips
- * @param {number} place
+ * @param {number} position
  */
-export function removeChip(chips, place) {
-  return chips[place]?.kind === "bar" ? chips : chips.toSpliced(place, 1);
+export function removeChip(chips, position) {
+  return chips[position]?.kind === "bar" ? chips : chips.toSpliced(position, 1);
 }
 
 /**
- * The chips with the one at `from` moved to `to`; a place beyond either end is that end.
+ * The chips with the one at `from` moved to `to`; a position beyond either end is that end.
  *
  * @param {Chip[]} chips
  * @param {number} from
@@ -55,7 +55,7 @@ export function isImage(chip) {
 }
 
 /**
- * What the back end is asked with, in order; empty texts are left out.
+ * The query as segments, in order; empty texts are left out.
  *
  * @param {Chip[]} chips
  * @param {string} barText

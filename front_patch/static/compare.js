@@ -1,4 +1,4 @@
-/** Two lists of hits for the same query, and what they share. */
+/** Two lists of hits for the same query, compared. */
 
 /**
  * @template {{id: number}} Hit
@@ -6,7 +6,7 @@
  */
 
 /**
- * Ranks both lists and says for every hit where the other list has it.
+ * Ranks both lists, with the rank of every hit in the other list.
  *
  * @template {{id: number}} Hit
  * @param {Hit[]} left
@@ -29,6 +29,6 @@ export function compareHits(left, right) {
  * @returns {Ranked<Hit>[]}
  */
 function ranked(hits, others) {
-  const ranks = new Map(others.map(({ id }, place) => [id, place + 1]));
-  return hits.map((hit, place) => ({ hit, rank: place + 1, otherRank: ranks.get(hit.id) ?? null }));
+  const ranks = new Map(others.map(({ id }, position) => [id, position + 1]));
+  return hits.map((hit, position) => ({ hit, rank: position + 1, otherRank: ranks.get(hit.id) ?? null }));
 }

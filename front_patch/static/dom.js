@@ -24,7 +24,7 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 /**
- * A button; `label` says more to a screen reader and as a tooltip, and repeats the words that stand on the button.
+ * A button; `label` is its name for screen readers and its tooltip, and begins with or contains the visible text.
  *
  * @param {string} text
  * @param {(event: MouseEvent) => void} act
@@ -32,4 +32,14 @@ export function h(tag, attributes = {}, ...children) {
  */
 export function button(text, act, { label, ...attributes } = {}) {
   return h("button", { type: "button", "aria-label": label, title: label, onclick: act, ...attributes }, text);
+}
+
+/**
+ * The focused element, where it is inside of this one; both are in the same shadow root.
+ *
+ * @param {Element} element
+ */
+export function focusedIn(element) {
+  const { activeElement } = /** @type {ShadowRoot | Document} */ (element.getRootNode());
+  return element.contains(activeElement) ? activeElement : null;
 }

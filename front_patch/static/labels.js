@@ -1,4 +1,4 @@
-/** Which labels of a map can be shown without lying on each other. */
+/** Which labels of a map can be shown without overlaps. */
 
 /**
  * @typedef {object} Labelled
@@ -11,33 +11,33 @@
  * @typedef {{left: number, right: number, top: number, bottom: number}} Box
  */
 
-/** @typedef {"below" | "above" | "right" | "left"} Side of its point that a label stands on */
+/** @typedef {"below" | "above" | "right" | "left"} Side of its point that a label is on */
 
-/** @type {Side[]} the first one with room is taken */
+/** @type {Side[]} the first one with enough space is taken */
 const SIDES = ["below", "above", "right", "left"];
 
 /**
- * Chooses labels greedily. A label lies neither on another label nor on another point.
+ * Chooses labels greedily. A label overlaps neither another label nor another point.
  *
  * @param {Labelled[]} points
  * @param {number} height of a label, in pixels
- * @param {number} room width of the map, in pixels
- * @returns {(Side | null)[]} for each point, where its label stands; null where there is no room for it
+ * @param {number} mapWidth in pixels
+ * @returns {(Side | null)[]} the side of each label; null where it does not fit
  */
-export function chooseLabels(points, height, room) {
+export function chooseLabels(points, height, mapWidth) {
   /** @type {Box[]} */
   const taken = [];
   /** @type {(Side | null)[]} */
   const sides = points.map(() => null);
-  const order = points.map((_, place) => place).sort((a, b) => points[b].weight - points[a].weight);
-  for (const place of order) {
-    const discs = points.filter((_, at) => at !== place).map(discBox);
+  const order = points.map((_, position) => position).sort((a, b) => points[b].weight - points[a].weight);
+  for (const position of order) {
+    const discs = points.filter((_, at) => at !== position).map(discBox);
     for (const side of SIDES) {
-      const box = labelBox(points[place], height, side);
-      const outside = box.left < 0 || box.right > room;
+      const box = labelBox(points[position], height, side);
+      const outside = box.left < 0 || box.right > mapWidth;
       if (outside || [...taken, ...discs].some((other) => overlap(box, other))) continue;
       taken.push(box);
-      sides[place] = side;
+      sides[position] = side;
       break;
     }
   }

@@ -1,23 +1,31 @@
 /**
- * The way in: waits for clip-retrieval's element and extends it. This module stands before the stock script in the
- * page, so that it has run by the time that script defines the element.
+ * The entry point: waits for clip-retrieval's element and extends it. This module stands before the stock script in
+ * the page, so that it has run by the time that script defines the element.
  */
 
-import { Patch } from "./patch.js";
+import { fromAddress } from "./address.js";
+import { Controller } from "./controller.js";
+import { Overrides } from "./overrides.js";
+import { State } from "./state.js";
 import { missingFromClass } from "./stock.js";
 
 const TAG = "clip-front";
-const address = new URL(location.href);
+// Read at once: the stock page changes its address when it starts.
+const opened = fromAddress(location.search, location.hash);
 
 customElements.whenDefined(TAG).then((stockClass) => {
   const element = /** @type {import("./stock.js").ClipFront | null} */ (document.querySelector(TAG));
   const missing = element === null ? [`element <${TAG}>`] : missingFromClass(stockClass);
-  if (element === null || missing.length > 0) tellMissing(missing);
-  else new Patch(element, address, tellMissing).install();
+  if (element === null || missing.length > 0) {
+    reportMissing(missing);
+    return;
+  }
+  const state = new State(element, opened);
+  new Overrides(state, new Controller(state), reportMissing).install();
 });
 
 /** @param {string[]} missing */
-function tellMissing(missing) {
+function reportMissing(missing) {
   const parts = missing.join(", ");
-  console.error(`CLIP-GPT is not added to this page, which has changed: it lacks ${parts}. All else works as stock.`);
+  console.error(`CLIP-GPT is not added to this version of the page, which lacks ${parts}. The stock page still works.`);
 }

@@ -1,9 +1,27 @@
-/** The panel under the search bar: encoder, views, and what belongs to them. */
+/** The panel under the search bar: the choice of encoder and view, and buttons for the query. */
 
-import { addChip } from "./chips.js";
 import { button, h } from "./dom.js";
 
-/** @typedef {import("./query.js").Encoder} Encoder */
+/**
+ * @typedef {import("./address.js").View} View
+ * @typedef {import("./query.js").Encoder} Encoder
+ *
+ * @typedef {object} PanelActions
+ * @property {(encoder: Encoder, weight: number) => void} changeEncoder
+ * @property {(view: View) => void} changeView
+ * @property {() => void} addText
+ * @property {(file: File) => void} addUpload
+ * @property {() => void} captionVisible
+ * @property {(open: boolean) => void} showSettings
+ *
+ * @typedef {object} Shown
+ * @property {import("./query.js").Query} query
+ * @property {import("./query.js").Features} features of the index
+ * @property {View} view
+ * @property {string} kind of query
+ * @property {Encoder | null} effectiveEncoder
+ * @property {boolean} useMclip
+ */
 
 /** @type {[Encoder, string][]} */
 const ENCODERS = [
@@ -13,45 +31,54 @@ const ENCODERS = [
 ];
 
 export class Panel {
-  /** @param {import("./patch.js").Patch} patch */
-  constructor(patch) {
-    this.patch = patch;
+  /**
+   * @param {HTMLElement[]} queryParts shown above the tools
+   * @param {HTMLElement} activity shown below them
+   * @param {PanelActions} actions
+   */
+  constructor(queryParts, activity, actions) {
+    this.actions = actions;
+    /** @type {View} */
+    this.view = "search";
+    /** @type {(encoder: Encoder) => void} */
+    const choose = (encoder) => actions.changeEncoder(encoder, Number(this.slider.value));
     this.radios = ENCODERS.map(([value]) =>
-      h("input", { type: "radio", name: "encoder", value, onchange: () => this.#choose(value) }),
+      h("input", { type: "radio", name: "encoder", value, onchange: () => choose(value) }),
     );
     this.slider = h("input", {
       type: "range",
       min: 0,
       max: 1,
       step: 0.05,
-      "aria-label": "Share of CLIP-GPT in the blend",
-      oninput: () => this.#showShare(),
-      onchange: () => patch.changeEncoder("blend", Number(this.slider.value)),
+      "aria-label": "Weight of CLIP-GPT in the blend",
+      oninput: () => this.#showWeight(),
+      onchange: () => choose("blend"),
     });
-    this.share = h("output", {});
-    this.blend = h("span", { class: "blend" }, this.slider, this.share);
+    this.weight = h("output", {});
+    this.blend = h("span", { class: "blend" }, this.slider, this.weight);
     this.encoders = h(
       "fieldset",
       { class: "encoders" },
       h("legend", {}, "Text is read by"),
-      ...ENCODERS.map(([, name], place) => h("label", {}, this.radios[place], name)),
+      ...ENCODERS.map(([, name], position) => h("label", {}, this.radios[position], name)),
       this.blend,
     );
     this.compare = button("Compare", () => this.#toggle("compare"), {
       label: "Compare: the same query by CLIP and by CLIP-GPT, side by side",
     });
     this.explore = button("Explore", () => this.#toggle("explore"), { label: "Explore: what is in this index?" });
-    this.captionAll = button("Caption all visible", () => this.#captionAll());
-    this.addText = button("+ text", () => this.#addText(), {
-      label: "+ text: keep this text in the query and write another piece",
+    this.captionAll = button("Caption all visible", () => actions.captionVisible());
+    this.addText = button("+ text", () => actions.addText(), {
+      label: "+ text: keep this text in the query and add another",
     });
-    const chooser = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": "An image" });
+    const label = "Image to add to the query";
+    const chooser = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": label });
     chooser.addEventListener("change", () => {
-      if (chooser.files?.[0]) patch.addUpload(chooser.files[0]);
+      if (chooser.files?.[0]) actions.addUpload(chooser.files[0]);
       chooser.value = "";
     });
     this.addImage = button("+ image", () => chooser.click(), {
-      label: "+ image: put one of your own into the query",
+      label: "+ image: add your own image to the query",
     });
     this.tools = h(
       "div",
@@ -72,32 +99,32 @@ export class Panel {
     this.element = h(
       "section",
       { id: "clipgpt", "aria-label": "CLIP-GPT" },
-      patch.chipsView.element,
-      patch.chipsView.said,
-      patch.understood.element,
+      ...queryParts,
       this.tools,
       this.settingsButton,
-      patch.activity.element,
+      activity,
     );
   }
 
-  /** Shows the state of the page, and hides what this index cannot do. */
-  update() {
-    const { features, view } = this.patch;
-    const { encoder, weight } = this.patch.query();
-    const kind = this.patch.kind();
+  /**
+   * Shows the state of the page, and hides what the index does not support.
+   *
+   * @param {Shown} shown
+   */
+  update({ query, features, view, kind, effectiveEncoder, useMclip }) {
+    this.view = view;
     this.tools.hidden = !features.clipgpt && !features.explore;
     this.encoders.hidden = !features.clip || !features.clipgpt || view !== "search";
-    const choice = this.patch.reader() ?? encoder;
+    const choice = effectiveEncoder ?? query.encoder;
     this.radios.forEach((radio) => {
       radio.checked = radio.value === choice;
-      radio.disabled = this.patch.element.useMclip || (radio.value === "clip" && kind === "interleaved");
+      radio.disabled = useMclip || (radio.value === "clip" && kind === "interleaved");
     });
     this.blend.hidden = choice !== "blend";
-    if (!this.slider.matches(":active")) this.slider.value = String(weight);
-    this.#showShare();
+    if (!this.slider.matches(":active")) this.slider.value = String(query.weight);
+    this.#showWeight();
     this.addText.hidden = !features.clipgpt;
-    this.addText.disabled = this.patch.element.text.trim() === "";
+    this.addText.disabled = query.text.trim() === "";
     this.addImage.hidden = !features.clip || !features.clipgpt;
     this.compare.hidden = !features.clip || !features.clipgpt;
     this.explore.hidden = !features.explore;
@@ -106,35 +133,18 @@ export class Panel {
     this.explore.setAttribute("aria-pressed", String(view === "explore"));
   }
 
-  #showShare() {
-    this.share.textContent = `${Math.round(Number(this.slider.value) * 100)} % CLIP-GPT`;
-  }
-
-  /** @param {Encoder} encoder */
-  #choose(encoder) {
-    this.patch.changeEncoder(encoder, Number(this.slider.value));
+  #showWeight() {
+    this.weight.textContent = `${Math.round(Number(this.slider.value) * 100)} % CLIP-GPT`;
   }
 
   /** @param {"compare" | "explore"} view */
   #toggle(view) {
-    this.patch.changeView(this.patch.view === view ? "search" : view);
-  }
-
-  #captionAll() {
-    this.patch.cards.captionVisible();
-    this.patch.record();
-  }
-
-  #addText() {
-    const { element, chips } = this.patch;
-    this.patch.chips = addChip(chips, { kind: "text", text: element.text.trim() });
-    element.text = "";
-    element.shadowRoot.getElementById("searchBar")?.focus();
+    this.actions.changeView(this.view === view ? "search" : view);
   }
 
   #toggleSettings() {
     const open = this.settingsButton.getAttribute("aria-expanded") !== "true";
     this.settingsButton.setAttribute("aria-expanded", String(open));
-    this.patch.element.shadowRoot.getElementById("all")?.classList.toggle("settings-open", open);
+    this.actions.showSettings(open);
   }
 }

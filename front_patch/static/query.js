@@ -1,4 +1,4 @@
-/** The search as fields of a request. */
+/** The query as fields of a request. */
 
 import { segmentsOf } from "./chips.js";
 
@@ -7,21 +7,21 @@ import { segmentsOf } from "./chips.js";
  * @typedef {object} Features what an index can do
  * @property {boolean} clip CLIP's own weights are loaded: its text tower, and uploaded images
  * @property {boolean} clipgpt text and interleaved queries go through CLIP-GPT; items are captioned
- * @property {boolean} explore there are a table of contents and a map
- * @property {number} weight CLIP-GPT's share where a request does not say
+ * @property {boolean} explore the index has a table of contents and a map
+ * @property {number} weight of CLIP-GPT, where a request has none
  *
  * @typedef {object} Query
- * @property {string} text what stands in the search bar
+ * @property {string} text in the search bar
  * @property {import("./chips.js").Chip[]} chips
  * @property {Encoder} encoder
- * @property {number} weight CLIP-GPT's share in a blend, 0 to 1
+ * @property {number} weight of CLIP-GPT in a blend, 0 to 1
  */
 
 /** @type {Features} */
 export const STOCK_FEATURES = { clip: true, clipgpt: false, explore: false, weight: 0 };
 
 /**
- * The encoder that the server uses by itself.
+ * The default encoder of the server.
  *
  * @param {Features} features
  * @returns {Encoder}
@@ -32,8 +32,8 @@ export function defaultEncoder(features) {
 }
 
 /**
- * What kind of query this is: nothing, text alone, one image alone (its neighbours are wanted), or a run of
- * images and texts, which CLIP-GPT alone can read.
+ * The kind of a query: empty, text only, one image only (a search for its neighbours), or a sequence of images and
+ * texts, which only CLIP-GPT can encode.
  *
  * @param {Query} query
  * @returns {"empty" | "text" | "image" | "interleaved"}
@@ -46,19 +46,19 @@ export function kindOf(query) {
 }
 
 /**
- * The encoder that reads the query, which for images is not a matter of choice.
+ * The encoder of a query: the chosen one, where it can encode the query.
  *
  * @param {Query} query
- * @returns {Encoder | null} null for one image alone: nothing needs to be read
+ * @returns {Encoder | null} null for a single image, which is not encoded
  */
-export function readerOf(query) {
+export function effectiveEncoder(query) {
   const kind = kindOf(query);
   if (kind === "image") return null;
   return kind === "interleaved" && query.encoder === "clip" ? "clip-gpt" : query.encoder;
 }
 
 /**
- * The fields of `/knn-service` and `/encode-service` that say what is searched and who reads it.
+ * The fields of `/knn-service` and `/encode-service` that hold the query and its encoder.
  *
  * @param {Query} query
  * @param {Features} features
@@ -69,7 +69,7 @@ export function queryFields(query, features) {
   const text = segments.flatMap((segment) => ("text" in segment ? [segment.text] : [])).join(" ");
   const asked = kindOf(query) === "text" ? { text } : { segments };
   if (!features.clipgpt) return asked;
-  const reader = readerOf(query);
-  if (reader === null || reader === "clip") return { ...asked, use_clipgpt: false };
-  return { ...asked, use_clipgpt: true, clipgpt_weight: reader === "blend" ? query.weight : 1 };
+  const encoder = effectiveEncoder(query);
+  if (encoder === null || encoder === "clip") return { ...asked, use_clipgpt: false };
+  return { ...asked, use_clipgpt: true, clipgpt_weight: encoder === "blend" ? query.weight : 1 };
 }

@@ -1,7 +1,7 @@
-/** clip-retrieval's own page: what of it the patch stands on. */
+/** clip-retrieval's own page: the parts of it that the patch uses, and corrections to its markup. */
 
 /**
- * The stock page's element, as far as the patch knows it.
+ * The parts of the stock page's element that the patch uses.
  *
  * @typedef {object} StockParts
  * @property {ShadowRoot} shadowRoot
@@ -67,7 +67,7 @@ const PROPERTIES = ["images", "image", "imageUrl", "text", "currentIndex", "back
 const ELEMENTS = ["all", "searchLine", "searchBar", "filter", "products"];
 
 /**
- * What the patch needs of the stock element's class and does not find.
+ * What the patch needs and the class of the stock element lacks.
  *
  * @param {CustomElementConstructor} stockClass
  * @returns {string[]}
@@ -81,7 +81,7 @@ export function missingFromClass(stockClass) {
 }
 
 /**
- * What the patch needs of the rendered page and does not find.
+ * What the patch needs and the rendered page lacks.
  *
  * @param {ShadowRoot} root
  * @returns {string[]}
@@ -91,7 +91,7 @@ export function missingFromPage(root) {
 }
 
 /**
- * Where the image of an item is, or null where it has none.
+ * URL of the image of an item, or null where it has none.
  *
  * @param {Item} item
  * @param {string} urlColumn
@@ -113,12 +113,12 @@ export function makeAccessible(root) {
   root.getElementById("filechooser")?.setAttribute("aria-label", "Image to search with");
   root.getElementById("filechooser")?.setAttribute("tabindex", "-1");
   const [backend, index] = root.querySelectorAll("#filter > input, #filter > select");
-  backend?.setAttribute("aria-label", "Backend url");
+  backend?.setAttribute("aria-label", "Backend URL");
   index?.setAttribute("aria-label", "Index");
   root.querySelectorAll("#filter > img").forEach((image) => image.setAttribute("alt", "The image searched with"));
   for (const [selector, label] of [
     ["#textSearch", "Search"],
-    ["#imageSearch", "Search with an image of your own"],
+    ["#imageSearch", "Search with your own image"],
     ["#download", "Download the results as JSON"],
     [".subTextSearch", "Search with this caption"],
     [".subImageSearch", "Search with this image"],
@@ -146,8 +146,8 @@ function actAsButton(image, label) {
 }
 
 /**
- * Brings what the settings show in line with what they are: the stock page sets attributes, which no longer count once
- * a person has used a control, and going back in the history would leave them wrong.
+ * Sets the controls to the values of the settings. The stock page sets attributes, which have no effect once the user
+ * has changed a control, so that going back in the history would leave the old value.
  *
  * @param {ShadowRoot} root
  */

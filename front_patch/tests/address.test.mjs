@@ -48,7 +48,7 @@ const read = (address) => {
   return fromAddress(search, hash);
 };
 
-test("a link shows the page it was copied from, whatever stood in the address before", () => {
+test("a link shows the page it was copied from, whatever was in the address before", () => {
   fc.assert(
     fc.property(state, state, (shown, before) => {
       const address = toAddress(shown, new URL(toAddress(before, ""), "http://localhost/").search);
@@ -71,13 +71,13 @@ test("no address breaks the page", () => {
   );
 });
 
-test("uploaded images stay behind the #, which no server sees", () => {
+test("uploaded images stay in the fragment, which no server sees", () => {
   const shown = { ...read("?"), chips: [{ kind: "upload", image: "c2VjcmV0" }, bar], image: "aGlkZGVu" };
   const { search, hash } = new URL(toAddress(shown, ""), "http://localhost/");
   assert.ok(!search.includes("c2VjcmV0") && !search.includes("aGlkZGVu"));
   assert.ok(hash.includes("c2VjcmV0") && hash.includes("aGlkZGVu"));
 });
 
-test("what others put into the address stays", () => {
+test("parameters that are not ours stay in the address", () => {
   assert.match(toAddress(read("?query=a"), "?theirs=1&query=b"), /theirs=1&query=a/);
 });

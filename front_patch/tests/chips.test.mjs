@@ -9,7 +9,7 @@ const anyChips = fc
   .tuple(fc.array(fc.nat().map(item), { maxLength: 6 }), fc.array(fc.nat().map(item), { maxLength: 6 }))
   .map(([before, after]) => [...before, bar, ...after]);
 
-test("an image comes before what is typed: [image] but at night", () => {
+test("an image comes before the text in the search bar: [image] but at night", () => {
   const chips = addChip(ONLY_BAR, item(3));
   assert.deepEqual(segmentsOf(chips, " but at night "), [{ id: 3 }, { text: "but at night" }]);
   assert.deepEqual(segmentsOf(chips, "  "), [{ id: 3 }]);
@@ -20,7 +20,7 @@ test("texts, uploads and items keep their order", () => {
   assert.deepEqual(segmentsOf(chips, "with"), [{ text: "like" }, { image: "aGk=" }, { text: "with" }, { id: 5 }]);
 });
 
-test("moving neither loses nor doubles a chip, and puts it where it was told to", () => {
+test("moving neither loses nor duplicates chips", () => {
   fc.assert(
     fc.property(anyChips, fc.nat(20), fc.integer({ min: -5, max: 30 }), (chips, start, to) => {
       const from = start % chips.length;
@@ -32,12 +32,12 @@ test("moving neither loses nor doubles a chip, and puts it where it was told to"
   );
 });
 
-test("the search bar's place cannot be removed, all else can", () => {
+test("the text in the search bar cannot be removed, other chips can", () => {
   fc.assert(
-    fc.property(anyChips, fc.nat(20), (chips, place) => {
-      const left = removeChip(chips, place);
+    fc.property(anyChips, fc.nat(20), (chips, position) => {
+      const left = removeChip(chips, position);
       assert.ok(left.includes(bar));
-      const removable = place < chips.length && chips[place] !== bar;
+      const removable = position < chips.length && chips[position] !== bar;
       assert.equal(left.length, chips.length - (removable ? 1 : 0));
     }),
   );

@@ -5,7 +5,7 @@ import { compareHits } from "../static/compare.js";
 
 const hits = fc.uniqueArray(fc.nat(30), { maxLength: 20 }).map((ids) => ids.map((id) => ({ id })));
 
-test("a hit is marked exactly where the other list has it, with its place there", () => {
+test("a hit is marked exactly where the other list has it, with its rank there", () => {
   fc.assert(
     fc.property(hits, hits, (left, right) => {
       const compared = compareHits(left, right);

@@ -4,9 +4,9 @@ import fc from "fast-check";
 import { chooseLabels, labelBox } from "../static/labels.js";
 
 const HEIGHT = 16;
-const ROOM = 400;
+const MAP_WIDTH = 400;
 const point = fc.record({
-  x: fc.integer({ min: 0, max: ROOM }),
+  x: fc.integer({ min: 0, max: MAP_WIDTH }),
   y: fc.integer({ min: 0, max: 300 }),
   radius: fc.integer({ min: 4, max: 26 }),
   width: fc.integer({ min: 10, max: 160 }),
@@ -19,27 +19,27 @@ const box = (one, side) => {
 };
 const overlap = ([l, t, r, b], [l2, t2, r2, b2]) => l < r2 && l2 < r && t < b2 && t2 < b;
 
-test("shown labels can be read: none lies on another or leaves the map", () => {
+test("labels neither overlap nor leave the map", () => {
   fc.assert(
     fc.property(fc.array(point, { maxLength: 40 }), (points) => {
-      const sides = chooseLabels(points, HEIGHT, ROOM);
-      const boxes = points.flatMap((one, place) => (sides[place] ? [box(one, sides[place])] : []));
+      const sides = chooseLabels(points, HEIGHT, MAP_WIDTH);
+      const boxes = points.flatMap((one, position) => (sides[position] ? [box(one, sides[position])] : []));
       boxes.forEach((one, at) => {
-        assert.ok(one[0] >= 0 && one[2] <= ROOM);
+        assert.ok(one[0] >= 0 && one[2] <= MAP_WIDTH);
         assert.ok(!boxes.slice(at + 1).some((other) => overlap(one, other)));
       });
     }),
   );
 });
 
-test("of two that collide, the larger cluster is named under its point, the other where there is room", () => {
+test("of two that collide, the larger cluster is labelled below its point, the other where there is space", () => {
   const small = { x: 100, y: 100, radius: 8, width: 80, weight: 1 };
   const large = { x: 130, y: 102, radius: 8, width: 80, weight: 9 };
-  assert.deepEqual(chooseLabels([small, large], HEIGHT, ROOM), ["above", "below"]);
+  assert.deepEqual(chooseLabels([small, large], HEIGHT, MAP_WIDTH), ["above", "below"]);
 });
 
-test("a point at the edge is named on the side that has room, or not at all", () => {
+test("a point at the edge is labelled on the side that has space, or not at all", () => {
   const edge = { x: 10, y: 100, radius: 8, width: 80, weight: 1 };
-  assert.deepEqual(chooseLabels([edge], HEIGHT, ROOM), ["right"]);
+  assert.deepEqual(chooseLabels([edge], HEIGHT, MAP_WIDTH), ["right"]);
   assert.deepEqual(chooseLabels([edge], HEIGHT, 90), [null]);
 });

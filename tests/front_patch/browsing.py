@@ -63,7 +63,7 @@ def shown_ids(page):
     return page.evaluate("document.querySelector('clip-front').images.map(({id}) => id)")
 
 
-def a_image():
+def an_image():
     """A person's own, large enough that the page makes it smaller before it is sent."""
     data = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)

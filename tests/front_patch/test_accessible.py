@@ -39,9 +39,9 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(page, front_url, place):
     open_page(page, f"{front_url}/{PLACES[place]}")
     page.locator("figure, .point").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    expect(page.get_by_label("Backend url")).to_be_hidden()
+    expect(page.get_by_label("Backend URL")).to_be_hidden()
     page.get_by_role("button", name="Settings").click()
-    expect(page.get_by_label("Backend url")).to_be_visible()
+    expect(page.get_by_label("Backend URL")).to_be_visible()
 
 
 LONG_WORD = 200 * "w"

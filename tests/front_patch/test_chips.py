@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from browsing import a_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from browsing import an_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_image_and_a_text_make_one_query(page, front_url):
+def test_an_image_and_a_text_make_one_query(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")
     first, second = shown_ids(page)[:2]
@@ -89,7 +89,7 @@ def test_an_uploaded_image_is_part_of_the_query_and_of_the_link(page, browser, f
     page.locator("#searchBar").fill("in summer")
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         page.locator("#clipgpt input[type=file]").set_input_files(
-            {"name": "mine.png", "mimeType": "image/png", "buffer": a_image()}
+            {"name": "mine.png", "mimeType": "image/png", "buffer": an_image()}
         )
     [image, text] = searches(bodies)[0]["segments"]
     assert text == {"text": "in summer"}
@@ -107,7 +107,7 @@ def test_the_stock_image_search_is_part_of_the_link_too(page, browser, front_url
     open_page(page, front_url)
     with results_of(page):
         page.get_by_label("Image to search with").set_input_files(
-            {"name": "mine.png", "mimeType": "image/png", "buffer": a_image()}
+            {"name": "mine.png", "mimeType": "image/png", "buffer": an_image()}
         )
     found = shown_ids(page)
     other = browser.new_page()
@@ -134,7 +134,7 @@ def test_another_index_forgets_the_images_of_this_one(page, front_url):
     assert "chip=" not in page.url
 
 
-def test_another_index_forgets_what_was_found_for_a_image_of_this_one(page, front_url):
+def test_another_index_forgets_what_was_found_for_an_image_of_this_one(page, front_url):
     """Else images of the old index stand under captions of the new one."""
     open_page(page, front_url)
     search(page, "a red circle")

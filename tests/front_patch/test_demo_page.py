@@ -14,7 +14,7 @@ def test_from_a_text_to_its_image_and_on_to_a_change_of_it(page, demo_server, de
     search(page, NOTEBOOK_EXAMPLES[3])
     source = demo_scenes[shown_ids(page)[0]]
     assert source.count_of("giraffe") and source.count_of("fence")
-    expect(page.locator(".understood q")).to_contain_text("giraffe")
+    expect(page.locator(".readback q")).to_contain_text("giraffe")
     page.locator("#searchBar").fill(EDITS[0][1])
     with results_of(page):
         card(page, 0).get_by_label("Add this image to the query").click()
@@ -34,8 +34,8 @@ def test_a_caption_says_what_is_in_the_image(page, demo_server, demo_scenes):
 def test_what_the_collection_does_not_hold_is_called_that(page, demo_server, text, is_there):
     open_page(page, demo_server.url)
     search(page, text)
-    expect(page.locator(".understood")).to_contain_text("best similarity")
-    assert ("Nothing here looks like that" in page.locator(".understood").inner_text()) != is_there
+    expect(page.locator(".readback")).to_contain_text("best similarity")
+    assert ("Nothing here looks like that" in page.locator(".readback").inner_text()) != is_there
 
 
 def test_the_map_names_places_of_the_collection(page, demo_server):

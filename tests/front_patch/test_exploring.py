@@ -22,7 +22,7 @@ def test_from_the_map_to_a_cluster_to_its_images_and_their_neighbours(page, fron
     page.locator(".images figure").nth(1).get_by_label("Images like this one").click()
     expect(page.get_by_role("heading", name="Images like this one")).to_be_visible()
     expect(page.locator(".images figcaption").first).to_have_text("a blue square")
-    trail = page.get_by_label("Where you have been").locator("li")
+    trail = page.get_by_label("Breadcrumb").locator("li")
     expect(trail).to_have_count(4)
     trail.nth(1).get_by_role("button").click()
     expect(page.locator(".point")).to_have_count(3)
@@ -32,7 +32,7 @@ def test_from_the_map_to_a_cluster_to_its_images_and_their_neighbours(page, fron
 def test_a_keyboard_goes_on_from_the_place_that_it_opened(page, front_url):
     open_page(page, f"{front_url}/?view=explore")
     page.get_by_label("Open: blue things").press("Enter")
-    place = page.get_by_label("Where you have been").locator("[aria-current]")
+    place = page.get_by_label("Breadcrumb").locator("[aria-current]")
     expect(place).to_have_text("blue things")
     expect(place).to_be_focused()
 
@@ -44,5 +44,5 @@ def test_the_explore_service_s_own_answer_is_shown(page, exploring_url):
     expect(page.locator(".point")).to_have_count(len(answer["clusters"]))
     expect(page.locator(".contents li")).to_have_count(len(answer["clusters"]))
     page.locator(".contents .title").first.click()
-    expect(page.get_by_label("Where you have been").locator("li")).to_have_count(2)
+    expect(page.get_by_label("Breadcrumb").locator("li")).to_have_count(2)
     expect(page.locator(".images figure").first).to_be_visible()

@@ -11,7 +11,7 @@ def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
     """A tab that is restored before the back end has started has to come back as it was left."""
     page.route("**/indices-list", lambda route: route.abort())
     open_page(page, f"{front_url}/?index=shapes&query=at+night&encoder=blend&chip=item:3&chip=bar")
-    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(page.get_by_role("alert")).to_contain_text("Cannot reach the back end")
     page.unroute("**/indices-list")
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         page.get_by_role("button", name="Try again").click()
@@ -57,7 +57,7 @@ def test_what_went_wrong_is_told_and_can_be_tried_again(page, front_url):
     page.get_by_text("Try again").click()
     expect(alert).to_contain_text("The back end says: is too long: write at most 70 words.")
     page.get_by_text("Try again").click()
-    expect(alert).to_contain_text("The back end failed to answer (500")
+    expect(alert).to_contain_text("The back end failed (500")
     with results_of(page):
         page.get_by_text("Try again").click()
     expect(alert).to_be_empty()
@@ -86,7 +86,7 @@ def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url)
     page.console_errors.clear()
 
 
-def test_a_image_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
+def test_an_image_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
     """A link from before the index was built anew."""
     open_page(page, f"{front_url}/?query=at+night&chip=item:99999999&chip=item:3&chip=bar")
     expect(page.get_by_alt_text("image 3")).to_be_visible()
@@ -112,6 +112,6 @@ def test_what_went_wrong_with_an_old_search_is_not_told_for_a_new_one(page, fron
 
 def test_an_address_that_is_none_is_named_as_it_was_typed(page, front_url):
     open_page(page, front_url)
-    page.get_by_label("Backend url").fill("http://a:b")
-    expect(page.get_by_role("alert")).to_contain_text("The back end does not answer at http://a:b/indices-list.")
+    page.get_by_label("Backend URL").fill("http://a:b")
+    expect(page.get_by_role("alert")).to_contain_text("Cannot reach the back end at http://a:b/indices-list.")
     page.console_errors.clear()

@@ -50,10 +50,11 @@ def test_every_file_that_the_page_needs_is_served(front):
         assert answer.status_code == 200, path
         if path.endswith(".js") and path.startswith("clipgpt-front"):
             assert answer.mimetype == "text/javascript"
-            needed += [f"clipgpt-front/{name}" for name in re.findall(r'from "\./([^"]+)"', answer.text)]
-            needed += [f"clipgpt-front/{name}" for name in re.findall(r'URL\("\./([^"]+)"', answer.text)]
-    assert "clipgpt-front/shadow.css" in seen
-    assert "clipgpt-front/explore-view.js" in seen
+            needed += [f"clipgpt-front/{name}" for name in re.findall(r'"\./([^"]+\.(?:js|css))"', answer.text)]
+    import clipgpt_retrieval.front_patch as package
+
+    files = (Path(package.__file__).parent / "static").iterdir()
+    assert seen >= {f"clipgpt-front/{file.name}" for file in files}
 
 
 def test_a_browser_that_kept_the_stock_page_gets_the_patched_one(front):

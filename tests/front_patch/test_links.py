@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from browsing import a_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from browsing import an_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("asked", ["captioned=true", "view=explore"])
 @pytest.mark.parametrize("source", ["image", "imageUrl"])
 def test_a_link_to_an_image_search_keeps_the_view_and_the_captions(page, front_url, asked, source):
-    image = base64.b64encode(a_image()).decode()
+    image = base64.b64encode(an_image()).decode()
     found = [{"id": 3, "similarity": 0.5, "image": image}]
     page.route("**/knn-service", lambda route: route.fulfill(json=found))
     in_link = image.translate(str.maketrans("+/", "-_", "="))
     given = {"image": f"?{asked}#image={in_link}", "imageUrl": f"?{asked}&imageUrl=http://images/1.png"}[source]
-    page.route("http://images/1.png", lambda route: route.fulfill(body=a_image(), content_type="image/png"))
+    page.route("http://images/1.png", lambda route: route.fulfill(body=an_image(), content_type="image/png"))
     open_page(page, f"{front_url}/{given}")
     expect(page.locator(".caption:visible, .point").first).to_be_visible()
     assert asked in page.url
@@ -72,7 +72,7 @@ def test_a_copied_link_shows_the_same_page(page, browser, front_url):
     with results_of(page):
         page.get_by_label("blend", exact=True).check()
     with results_of(page):
-        page.get_by_label("Share of CLIP-GPT").fill("0.25")
+        page.get_by_label("Weight of CLIP-GPT").fill("0.25")
     page.get_by_text("Caption all visible").click()
     page.locator(".caption:visible").first.wait_for()
 
@@ -106,7 +106,7 @@ def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_u
 
 def test_a_link_to_a_place_in_the_index(page, front_url):
     open_page(page, f"{front_url}/?view=explore&cluster=blue.square&near=50.51")
-    expect(page.get_by_label("Where you have been").locator("li")).to_have_count(5)
+    expect(page.get_by_label("Breadcrumb").locator("li")).to_have_count(5)
     expect(page.locator(".images figure").first).to_be_visible()
 
 

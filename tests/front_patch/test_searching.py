@@ -23,7 +23,7 @@ def test_a_text_is_read_by_clipgpt_by_clip_or_by_a_blend(page, front_url):
             expect(page.get_by_label(name, exact=True)).to_be_checked()
             found[name] = shown_ids(page)
         with results_of(page):
-            page.get_by_label("Share of CLIP-GPT").fill("0.8")
+            page.get_by_label("Weight of CLIP-GPT").fill("0.8")
     asked = [(body["use_clipgpt"], body.get("clipgpt_weight")) for body in searches(bodies)]
     assert asked == [(True, 1), (False, None), (True, 0.5), (True, 0.8)]
     assert found["CLIP-GPT"] != found["CLIP"]
@@ -34,11 +34,11 @@ def test_the_page_says_what_was_understood(page, front_url, clipgpt, shapes_embe
     open_page(page, front_url)
     search(page, "a red circle")
     similarity = clipgpt.encode(["a red circle"], space="image")[0] @ shapes_embeddings[shown_ids(page)[0]]
-    understood = page.locator(".understood")
-    expect(understood.locator("q")).to_have_text(clipgpt.caption(clipgpt.encode(["a red circle"], space="image"))[0])
-    expect(understood).to_contain_text(f"best similarity {similarity:.2f}")
+    readback = page.locator(".readback")
+    expect(readback.locator("q")).to_have_text(clipgpt.caption(clipgpt.encode(["a red circle"], space="image"))[0])
+    expect(readback).to_contain_text(f"best similarity {similarity:.2f}")
     page.get_by_label("CLIP", exact=True).check()
-    expect(understood).to_be_empty()
+    expect(readback).to_be_empty()
 
 
 @pytest.mark.parametrize(("least", "said"), [(0.99, True), (-1, False), (None, False)])
@@ -50,8 +50,8 @@ def test_it_says_so_when_nothing_looks_like_that(page, front_url, least, said):
     page.route("**/encode-service", with_threshold)
     open_page(page, front_url)
     search(page, "a red circle")
-    expect(page.locator(".understood")).to_contain_text("best similarity")
-    assert ("Nothing here looks like that" in page.locator(".understood").inner_text()) == said
+    expect(page.locator(".readback")).to_contain_text("best similarity")
+    assert ("Nothing here looks like that" in page.locator(".readback").inner_text()) == said
 
 
 def test_a_result_is_captioned_and_its_caption_searched(page, front_url, clipgpt, shapes_embeddings):
@@ -91,7 +91,7 @@ def test_results_are_downloaded_as_they_were_searched(page, front_url):
     assert [hit["id"] for hit in json.loads(Path(download.value.path()).read_text())] == shown_ids(page)
 
 
-def test_the_neighbours_of_a_image(page, front_url, shapes_embeddings):
+def test_the_neighbours_of_an_image(page, front_url, shapes_embeddings):
     open_page(page, f"{front_url}/?hideDuplicateImages=false")
     search(page, "a red circle")
     near = shown_ids(page)[2]

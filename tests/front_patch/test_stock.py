@@ -64,9 +64,9 @@ def test_a_page_that_has_changed_stays_stock_and_the_console_says_why(page, fron
     page.emulate_media(color_scheme="dark")  # the stock page is light all the same
     page.goto(front_url)
     page.wait_for_timeout(500)
-    told = [error for error in page.console_errors if "CLIP-GPT is not added to this page" in error]
+    told = [error for error in page.console_errors if "CLIP-GPT is not added to this version of the page" in error]
     assert len(told) == 1
-    assert f"it lacks {part}" in told[0]
+    assert f"which lacks {part}" in told[0]
     page.console_errors.clear()
     if "clip-front" not in part:
         page.locator("#searchBar").fill("a red circle")
