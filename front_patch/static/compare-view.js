@@ -28,7 +28,7 @@ export class CompareView {
   /** @param {string} kind of query */
   async load(kind) {
     if (kind !== "text") {
-      const message = "Enter a text to compare. CLIP’s text encoder takes text only: remove images from the query.";
+      const message = "Enter a text to compare. CLIP’s text tower takes text only: remove images from the query.";
       this.element.replaceChildren(h("p", {}, message));
       return;
     }
