@@ -73,16 +73,16 @@ def losses_of(engine, held_out) -> np.ndarray:
     """The mean loss of the tokens of each held-out image's captions, ``[n]``."""
     import torch
 
+    from clipgpt_retrieval.data.sample import Sample
     from clipgpt_retrieval.training.collate import Collator
 
     collator = Collator(engine.sequences)
     with torch.inference_mode():
-        return np.array(
-            [
-                engine.model(caption=collator.caption_batch([(embedding, text) for text in texts])).caption_loss.item()
-                for embedding, texts in zip(held_out.embeddings, held_out.captions, strict=True)
-            ]
+        batches = (
+            collator.caption_batch([Sample(embedding, text, text) for text in texts])
+            for embedding, texts in zip(held_out.embeddings, held_out.captions, strict=True)
         )
+        return np.array([engine.model(caption=batch).caption_loss.item() for batch in batches])
 
 
 def first_tens(engine, held_out) -> np.ndarray:

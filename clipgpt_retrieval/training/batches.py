@@ -1,7 +1,7 @@
-"""What one step of training learns from: the same for the same seed and number, on however many ranks."""
+"""The batches of a step: the same for the same seed and step, whatever the world size."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, TypeVar
 
@@ -14,59 +14,58 @@ from clipgpt_retrieval.data.interleaved import Answered, Interleaved
 from clipgpt_retrieval.data.sample import Sample
 from clipgpt_retrieval.data.samplers import MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.model.module import Batch
-from clipgpt_retrieval.model.prompt_text import Segment
-from clipgpt_retrieval.training.collate import Collator, ImageWithCaption, QueryWithAnswer
+from clipgpt_retrieval.model.sequence import Segment
+from clipgpt_retrieval.training.collate import AnsweredQuery, Collator
 from clipgpt_retrieval.training.distributed import Distributed
 
-Query = str | list[Segment]
 Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
 class StepBatch:
-    """One rank's part of a step, cut into batches of like length.
+    """One rank's part of a step, in batches of similar length.
 
     Attributes:
         encode: queries.
-        cached: whether there are more queries than may be held in memory at once.
-        targets: float32 ``[b, d]``, the image that each query asks for, in the batches' order.
-        negatives: float32 ``[m, d]``, images that no query asks for: inside interleaved queries, and near misses.
-        say: captions of images and of none, and answers to interleaved queries.
-        predicted: for each batch of ``say``, int64 ``[2, p]``: rows of it, and the queries, in the batches' order, of
-            which the predictions are captioned there instead of images.
+        use_grad_cache: whether there are more queries than ``micro_batch``.
+        targets: float32 ``[b, d]``, the target image of each query, in the order of ``encode``.
+        negatives: float32 ``[m, d]``, images that are no query's target: interleaved queries' own, and hard ones.
+        captions: captions of images, texts without images, and answers to interleaved queries.
+        predicted: for each batch of ``captions``, int64 ``[2, p]``: rows of it, and the queries, in the order of
+            ``encode``, whose predicted image embeddings replace the rows' embeddings.
     """
 
     encode: list[Batch]
-    cached: bool
+    use_grad_cache: bool
     targets: Tensor
     negatives: Tensor
-    say: list[Batch]
+    captions: list[Batch]
     predicted: list[Tensor]
 
     def to(self, device: torch.device) -> "StepBatch":
-        """The same step on another device."""
+        """The same batches on another device."""
         return StepBatch(
             [batch.to(device) for batch in self.encode],
-            self.cached,
+            self.use_grad_cache,
             self.targets.to(device),
             self.negatives.to(device),
-            [batch.to(device) for batch in self.say],
-            [places.to(device) for places in self.predicted],
+            [batch.to(device) for batch in self.captions],
+            [pairs.to(device) for pairs in self.predicted],
         )
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run learns from.
+    """What the steps of a run are drawn from.
 
     Attributes:
-        images: embeddings with a caption each.
-        interleaved: queries over images that ask for an image, or None.
-        interleaved_weight: interleaved queries of both kinds in a step for each image of it.
+        images: samples of the training set.
+        interleaved: queries over images whose target is an image, or None.
+        interleaved_weight: interleaved queries of both kinds per image of a step.
         texts: captions without images, or None.
-        texts_weight: texts in a step for each image of it.
-        answered: interleaved queries that ask for a text, or None.
-        neighbours: finds near misses of the images, or None.
+        texts_weight: texts per image of a step.
+        answered: interleaved queries whose target is a text, or None.
+        neighbours: finds hard negatives, or None.
     """
 
     images: MixtureSampler
@@ -79,32 +78,49 @@ class TrainingData:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where the run stands in all of it."""
+        """The position in all of it, JSON-serialisable."""
         return {"images": self.images.state, "texts": self.texts.state if self.texts else None}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a state of the same data."""
+        """Resumes from a ``state`` of the same data."""
         self.images.restore(state["images"])
         if self.texts is not None:
             self.texts.restore(state["texts"])
 
 
 @dataclass(frozen=True)
+class _QueryRow:
+    """A query to encode; ``index`` counts the queries of the whole step."""
+
+    index: int
+    query: str | list[Segment]
+    target: np.ndarray
+
+
+@dataclass(frozen=True)
+class _CaptionRow:
+    """A caption to generate, from the prediction for the query of index ``query`` where that is not None."""
+
+    sample: Sample
+    query: int | None
+
+
+@dataclass(frozen=True)
 class BatchBuilder:
-    """Makes the steps of a run, one after the other.
+    """Builds the batches of a run's steps in order.
 
     Attributes:
-        data: what there is to learn from.
-        collator: makes the batches.
+        data: what they are drawn from.
+        collator: pads and labels the batches.
         tasks: ``"both"``: each image is encoded and captioned; ``"draw"``: one of the two, drawn evenly;
             ``"encode"`` or ``"caption"``: that one.
         batch_size: images in a step, over all ranks.
-        noise: standard deviation of the noise on the embeddings that are captioned.
-        micro_batch: the most sequences that are held in memory at once on one rank.
-        length_bucketing: sequences in a batch of like length, where they are held at once anyway.
+        noise: standard deviation of the noise on embeddings to caption.
+        micro_batch: maximum number of sequences in memory at once on one rank.
+        length_bucketing: sequences in a batch of similar length, at most ``micro_batch``.
         seed: of the draws.
         distributed: the processes that share a step.
-        self_conditioning_prob: of the captions, are said of what the model predicts for them instead of their images.
+        self_conditioning_prob: share of the captions that are generated from the model's prediction for their query.
     """
 
     data: TrainingData
@@ -119,116 +135,101 @@ class BatchBuilder:
     self_conditioning_prob: float = 0.0
 
     def build(self, step: int) -> StepBatch:
-        """The part of this rank of the step of that number.
+        """The part of a step that falls to this rank.
 
         Raises:
             DataError: there is nothing to read.
         """
         random = np.random.default_rng([self.seed, step, 2])
-        to_encode, to_caption = self._share_out(self.data.images.take(step, self.batch_size), random)
-        queries: list[Query] = [caption for _, caption in to_encode]
-        targets = [embedding for embedding, _ in to_encode]
-        negatives = self._near_misses(targets)
-        asked_for_images, asked_for_texts = self._interleaved(random)
-        if self.data.interleaved is not None:
-            interleaved = self.data.interleaved
-            queries += [interleaved.segments(row) for row in asked_for_images]
-            targets += list(interleaved.pairs.embeddings[interleaved.targets[asked_for_images]])
-            negatives += [interleaved.sources(row) for row in asked_for_images]
-        answers: list[QueryWithAnswer] = []
-        if self.data.answered is not None:
-            answered = self.data.answered
-            answers = [(answered.segments(row), answered.answers[row]) for row in asked_for_texts]
-        asked = self._batches(
-            list(zip(queries, targets, range(len(queries)), strict=True)), lambda row: _length(row[0])
-        )
-        encode = [self.collator.encode_batch([query for query, _, _ in part]) for part in asked]
-        places = {query: place for place, (_, _, query) in enumerate(row for part in asked for row in part)}
-        say, predicted = self._say(to_caption, answers, places, random)
+        to_encode, to_caption = self._assign_tasks(self.data.images.take(step, self.batch_size), random)
+        queries = [_QueryRow(i, sample.query_text, sample.embedding) for i, sample in enumerate(to_encode)]
+        negatives = self._hard_negatives(to_encode)
+        for_images, for_texts = self._draw_interleaved(random)
+        if (interleaved := self.data.interleaved) is not None:
+            for row in for_images:
+                target = interleaved.pairs.embeddings[interleaved.targets[row]]
+                queries.append(_QueryRow(len(queries), interleaved.segments(row), target))
+                negatives.append(interleaved.sources(row))
+        parts = self._batches(queries, lambda row: _length(row.query))
+        own = [row for part in parts for row in part]
+        positions = {row.index: position for position, row in enumerate(own)}
+        captions, predicted = self._caption_batches(to_caption, for_texts, positions, random)
         dim = self.collator.sequences.clip_dim
         return StepBatch(
-            encode=encode,
-            cached=sum(len(part) for part in asked) > self.micro_batch,
-            targets=_stacked([target for part in asked for _, target, _ in part], dim),
+            encode=[self.collator.encode_batch([row.query for row in part]) for part in parts],
+            use_grad_cache=len(own) > self.micro_batch,
+            targets=_stacked([row.target for row in own], dim),
             negatives=_stacked(self.distributed.shard([row for several in negatives for row in several]), dim),
-            say=say,
+            captions=captions,
             predicted=predicted,
         )
 
-    def _say(
-        self,
-        images: list[ImageWithCaption],
-        answers: list[QueryWithAnswer],
-        places: dict[int, int],
-        random: np.random.Generator,
+    def _caption_batches(
+        self, samples: list[Sample], for_texts: np.ndarray, positions: dict[int, int], random: np.random.Generator
     ) -> tuple[list[Batch], list[Tensor]]:
-        """What is to be said, and which predictions it is said of; ``places`` has the queries' in the batches."""
-        rows = list(zip(self._noisy(images, random), self._understood(len(images), random), strict=True))
-        captions = self._batches(rows, lambda row: len(row[0][1]))
-        say = [self.collator.caption_batch([row for row, _ in part]) for part in captions]
+        """``captions`` and ``predicted`` of the step; ``positions`` maps a query's index to its order in ``encode``."""
+        samples = self._noisy(samples, random)
+        # An image's query has the index of the image.
+        predict = random.random(len(samples)) < self.self_conditioning_prob
+        rows = [_CaptionRow(sample, i if predict[i] else None) for i, sample in enumerate(samples)]
+        parts = self._batches(rows, lambda row: len(row.sample.target_caption))
+        batches = [self.collator.caption_batch([row.sample for row in part]) for part in parts]
         predicted = [
-            _paired([(row, places[query]) for row, (_, query) in enumerate(part) if query is not None])
-            for part in captions
+            _index_pairs([(i, positions[row.query]) for i, row in enumerate(part) if row.query is not None])
+            for part in parts
         ]
-        say += [self.collator.text_batch(part) for part in self._batches(self._texts(), len)]
-        said = self._batches(answers, lambda row: _length(row[0]) + len(row[1]))
-        say += [self.collator.answer_batch(part) for part in said]
-        return say, predicted + [_paired([])] * (len(say) - len(predicted))
+        batches += [self.collator.text_batch(part) for part in self._batches(self._take_texts(), len)]
+        if (answered := self.data.answered) is not None:
+            answers = [AnsweredQuery(answered.segments(row), answered.answers[row]) for row in for_texts]
+            parts_of_answers = self._batches(answers, lambda row: _length(row.segments) + len(row.answer))
+            batches += [self.collator.answer_batch(part) for part in parts_of_answers]
+        return batches, predicted + [_index_pairs([])] * (len(batches) - len(predicted))
 
-    def _understood(self, images: int, random: np.random.Generator) -> list[int | None]:
-        """For each image its query, which has the same number, where the caption is to be said of the prediction."""
-        drawn = random.random(images) < self.self_conditioning_prob
-        return [image if drawn[image] else None for image in range(images)]
-
-    def _near_misses(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        if self.data.neighbours is None or not images:
+    def _hard_negatives(self, samples: list[Sample]) -> list[np.ndarray]:
+        if self.data.neighbours is None or not samples:
             return []
-        return [self.data.neighbours.others(np.stack(images))]
+        return [self.data.neighbours.others(np.stack([sample.embedding for sample in samples]))]
 
-    def _interleaved(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the queries that ask for an image and of those that ask for a text, as many as there are of each."""
+    def _draw_interleaved(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of ``interleaved`` and of ``answered``, in proportion to their numbers."""
         images, texts = (len(part or []) for part in (self.data.interleaved, self.data.answered))
         if not images + texts:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         drawn = random.integers(images + texts, size=round(self.batch_size * self.data.interleaved_weight))
         return drawn[drawn < images], drawn[drawn >= images] - images
 
-    def _texts(self) -> list[str]:
+    def _take_texts(self) -> list[str]:
         if self.data.texts is None:
             return []
         return self.data.texts.take(round(self.batch_size * self.data.texts_weight))
 
-    def _noisy(self, rows: list[ImageWithCaption], random: np.random.Generator) -> list[ImageWithCaption]:
-        if not self.noise or not rows:
-            return rows
-        embeddings = np.stack([embedding for embedding, _ in rows])  # [b, d]
+    def _noisy(self, samples: list[Sample], random: np.random.Generator) -> list[Sample]:
+        if not self.noise or not samples:
+            return samples
+        embeddings = np.stack([sample.embedding for sample in samples])  # [b, d]
         embeddings += random.normal(scale=self.noise, size=embeddings.shape).astype(np.float32)
         embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-        return [(embedding, caption) for embedding, (_, caption) in zip(embeddings, rows, strict=True)]
+        return [replace(sample, embedding=noisy) for sample, noisy in zip(samples, embeddings, strict=True)]
 
-    def _share_out(
-        self, images: list[Sample], random: np.random.Generator
-    ) -> tuple[list[ImageWithCaption], list[ImageWithCaption]]:
-        """The images to encode with what asks for them, and those to caption with what to say."""
-        asked = [(sample.embedding, sample.query_text) for sample in images]
-        said = [(sample.embedding, sample.target_caption) for sample in images]
+    def _assign_tasks(self, samples: list[Sample], random: np.random.Generator) -> tuple[list[Sample], list[Sample]]:
+        """The samples to encode and those to caption."""
         if self.tasks == "draw":
-            heads = random.random(len(images)) < 0.5
-            return list(compress(asked, heads)), list(compress(said, ~heads))
-        return (asked if self.tasks != "caption" else []), (said if self.tasks != "encode" else [])
+            heads = random.random(len(samples)) < 0.5
+            return list(compress(samples, heads)), list(compress(samples, ~heads))
+        return (samples if self.tasks != "caption" else []), (samples if self.tasks != "encode" else [])
 
     def _batches(self, rows: list[Row], length: Callable[[Row], int]) -> list[list[Row]]:
-        """The rows of this rank in parts of like length, as padding costs like text."""
+        """The rows of this rank in batches of similar length, as padding costs as much as text."""
         own, size = sorted(self.distributed.shard(rows), key=length), min(self.micro_batch, self.length_bucketing)
         return [own[start : start + size] for start in range(0, len(own), size)]
 
 
-def _length(query: Query) -> int:
+def _length(query: str | Sequence[Segment]) -> int:
     return len(query) if isinstance(query, str) else sum(len(segment.get("text", "")) for segment in query)
 
 
-def _paired(places: list[tuple[int, int]]) -> Tensor:
-    return torch.tensor(places, dtype=torch.int64).reshape(-1, 2).T  # [2, p]
+def _index_pairs(pairs: list[tuple[int, int]]) -> Tensor:
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T  # [2, p]
 
 
 def _stacked(embeddings: Sequence[np.ndarray], dim: int) -> Tensor:

@@ -10,32 +10,35 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from clipgpt_retrieval.data.sample import Sample
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.prompt_text import Segment
 from clipgpt_retrieval.model.sequence import PLACEHOLDER, ClipGptSequence, SequenceFormat
 
-ImageWithCaption = tuple[np.ndarray, str]
-"""An embedding, float32 ``[d]`` of unit norm, and one of its captions."""
+MAX_TOKEN_CHARACTERS = 64
+"""Upper bound of a token's length: a text of this many characters for each token of the context exceeds it."""
 
-QueryWithAnswer = tuple[list[Segment], str]
-"""An interleaved query and the text that it asks for."""
+Result = TypeVar("Result")
 
-CHARACTERS_OF_A_TOKEN = 64
-"""More than tokens have: no text of so many characters for each token of the context fits into it."""
 
-Made = TypeVar("Made")
+@dataclass(frozen=True)
+class AnsweredQuery:
+    """An interleaved query with the text that is its target."""
+
+    segments: Sequence[Segment]
+    answer: str
 
 
 @dataclass
 class Collator:
-    """Makes the batches of both tasks.
+    """Pads and labels the batches of both tasks.
 
     Attributes:
         sequences: the model's format.
         encode_text_loss: label the query's own text and the tokens after it as well.
-        context_length: how many tokens a sequence may have, or None where there is no bound. The texts of a longer one
-            are cut, so that one alt text among a million does not end a run; what closes them stays.
+        context_length: maximum number of tokens in a sequence, or None. The texts of longer sequences are truncated,
+            their closing tokens kept.
     """
 
     sequences: SequenceFormat
@@ -43,20 +46,20 @@ class Collator:
     context_length: int | None = None
 
     def query(self, query: str | Sequence[Segment]) -> ClipGptSequence:
-        """A text or an interleaved query, cut to the context.
+        """A text or an interleaved query, truncated to the context.
 
         Raises:
-            InputError: as :meth:`SequenceFormat.query`, or the context has no room for its texts.
+            InputError: as :meth:`SequenceFormat.query`, or its images alone exceed the context.
         """
-        return self._fitted(lambda most: self.sequences.query(_cut(query, most)), len, len(self._tail))
+        return self._fitted(lambda limit: self.sequences.query(_truncated(query, limit)), len, len(self._tail))
 
     def is_cut(self, caption: str) -> bool:
-        """Whether a caption is longer than the context takes, where it is encoded or where it is said."""
+        """Whether a caption exceeds the context, as a query or as a target."""
         if self.context_length is None:
             return False
-        # A token has a byte at least: most captions need not be cut into theirs to be known as short.
-        most = self._tokens_of_a_letter + self.sequences.query_repeats * len(caption.encode(errors="replace"))
-        return most > self.context_length and self._tokens(caption) > self.context_length
+        # A token has at least one byte, so that most captions need not be tokenized.
+        bound = self._tokens_of_a_letter + self.sequences.query_repeats * len(caption.encode(errors="replace"))
+        return bound > self.context_length and self._tokens(caption) > self.context_length
 
     def encode_batch(self, queries: Sequence[str | Sequence[Segment]]) -> Batch:
         """Texts and interleaved queries with their ``[CLIP OUT]``."""
@@ -71,67 +74,71 @@ class Collator:
             ends=torch.tensor([len(sequence) - 1 for sequence in sequences]),
         )
 
-    def caption_batch(self, rows: Sequence[ImageWithCaption]) -> Batch:
-        """Captioned embeddings; the caption and its closing are labelled, the prompt is where it is said with them."""
-        ids, mask = _padded([self._caption_ids(caption) for _, caption in rows])
-        prompt = self.sequences.captioned_ids() if self.encode_text_loss else self.sequences.caption_prompt_ids()
-        embeddings = torch.from_numpy(np.stack([embedding for embedding, _ in rows])).float()
-        return Batch(ids, mask, embeddings, _labelled_after([len(prompt)] * len(rows), ids, mask))
+    def caption_batch(self, samples: Sequence[Sample]) -> Batch:
+        """Embeddings with their target captions.
 
-    def answer_batch(self, rows: Sequence[QueryWithAnswer]) -> Batch:
-        """Interleaved queries with the texts that they ask for, which are labelled."""
-        answers, prompts = zip(*[self._answer(query, text) for query, text in rows], strict=True)
+        The caption and its closing tokens are labelled; under ``encode_text_loss`` the prompt is as well.
+        """
+        ids, mask = _padded([self._caption_ids(sample.target_caption) for sample in samples])
+        prompt = self.sequences.captioned_ids() if self.encode_text_loss else self.sequences.caption_prompt_ids()
+        embeddings = torch.from_numpy(np.stack([sample.embedding for sample in samples])).float()
+        return Batch(ids, mask, embeddings, _labelled_after([len(prompt)] * len(samples), ids, mask))
+
+    def answer_batch(self, queries: Sequence[AnsweredQuery]) -> Batch:
+        """Interleaved queries with their answers, which are labelled."""
+        answers, prompts = zip(*[self._answer(query) for query in queries], strict=True)
         ids, mask = _padded([answer.ids for answer in answers])
         embeddings = torch.from_numpy(np.concatenate([answer.embeddings for answer in answers]))
         return Batch(ids, mask, embeddings, _labelled_after([len(prompt) for prompt in prompts], ids, mask))
 
     def text_batch(self, texts: Sequence[str]) -> Batch:
-        """Captions of no image, from which the language alone is learned."""
+        """Captions without images, all labelled."""
         ids, mask = _padded([self._text_ids(text) for text in texts])
         opening = self.sequences.text_opening_ids()
         labels = _labelled_after([len(opening)] * len(texts), ids, mask)
         return Batch(ids, mask, torch.empty(0, self.sequences.clip_dim), labels)
 
     def _caption_ids(self, caption: str) -> list[int]:
-        return self._fitted(lambda most: self.sequences.caption_ids(caption[:most]), len)
+        return self._fitted(lambda limit: self.sequences.caption_ids(caption[:limit]), len)
 
     def _text_ids(self, text: str) -> list[int]:
-        return self._fitted(lambda most: self.sequences.text_ids(text[:most]), len)
+        return self._fitted(lambda limit: self.sequences.text_ids(text[:limit]), len)
 
-    def _answer(self, query: Sequence[Segment], text: str) -> tuple[ClipGptSequence, ClipGptSequence]:
-        """A query with its answer, and what of it the answer is said after."""
+    def _answer(self, query: AnsweredQuery) -> tuple[ClipGptSequence, ClipGptSequence]:
+        """A query with its answer, and the prompt before the answer."""
 
-        def make(most: int | None) -> tuple[ClipGptSequence, ClipGptSequence]:
-            cut = _cut(query, most)
-            return self.sequences.answer(cut, text[:most]), self.sequences.answer_prompt(cut)
+        def make(limit: int | None) -> tuple[ClipGptSequence, ClipGptSequence]:
+            segments = _truncated(query.segments, limit)
+            return self.sequences.answer(segments, query.answer[:limit]), self.sequences.answer_prompt(segments)
 
         return self._fitted(make, lambda both: len(both[0]))
 
-    def _fitted(self, make: Callable[[int | None], Made], size: Callable[[Made], int], beside: int = 0) -> Made:
-        """What ``make`` makes of whole texts, or of as many characters of each as the context takes.
+    def _fitted(self, make: Callable[[int | None], Result], size: Callable[[Result], int], extra: int = 0) -> Result:
+        """The result of ``make`` for whole texts, or for the most characters of each that fit the context.
 
         Args:
-            make: takes the number of characters, or None for all.
-            size: how many tokens it made.
-            beside: tokens that the context has to take beside them.
+            make: takes the maximum number of characters of each text, or None for all.
+            size: number of tokens in a result.
+            extra: tokens that follow the result in the context.
         """
         whole = make(None)
-        if self.context_length is None or size(whole) + beside <= self.context_length:
+        if self.context_length is None or size(whole) + extra <= self.context_length:
             return whole
-        room = self.context_length - beside
-        most = bisect_right(range(1, CHARACTERS_OF_A_TOKEN * room), room, key=lambda most: size(make(most)))
-        if not most:
+        available = self.context_length - extra
+        limits = range(1, MAX_TOKEN_CHARACTERS * available)
+        limit = bisect_right(limits, available, key=lambda limit: size(make(limit)))
+        if not limit:
             raise InputError(
                 "segments",
-                f"make {size(whole)} tokens and the backbone reads {self.context_length}: give a query of fewer "
+                f"have {size(whole)} tokens, the backbone's context is {self.context_length}: give a query with fewer "
                 "images and texts, or a backbone with a longer context",
             )
-        return make(most)
+        return make(limit)
 
     def _tokens(self, caption: str) -> int:
-        """How many tokens the longest sequence of a caption has, before it is cut."""
-        said = len(self.sequences.caption_ids(caption))
-        return max(said, len(self.sequences.query(caption)) + len(self._tail)) if self.sequences.encodes else said
+        """Number of tokens of a caption's longest sequence before truncation."""
+        target = len(self.sequences.caption_ids(caption))
+        return max(target, len(self.sequences.query(caption)) + len(self._tail)) if self.sequences.encodes else target
 
     @cached_property
     def _tokens_of_a_letter(self) -> int:
@@ -139,23 +146,23 @@ class Collator:
 
     @cached_property
     def _tail(self) -> list[int]:
-        r"""What is learned after ``[CLIP OUT]``: the notebook's ``[\CLIP OUT]``, a full stop, the end, or nothing."""
+        r"""Labelled tokens after ``[CLIP OUT]``: ``[\CLIP OUT]``, a full stop and the end, or none."""
         if not self.encode_text_loss:
             return []
         end = self.sequences.tokenizer.eos_token_id
         return [self.sequences.clip_out_end, *self.sequences.tokenize("."), *([] if end is None else [end])]
 
 
-def _cut(query: str | Sequence[Segment], most: int | None) -> str | list[Segment]:
-    """A query of so many characters of each of its texts."""
+def _truncated(query: str | Sequence[Segment], limit: int | None) -> str | list[Segment]:
+    """The query with each of its texts cut to ``limit`` characters."""
     if isinstance(query, str):
-        return query[:most]
-    return [{"text": segment["text"][:most]} if "text" in segment else segment for segment in query]
+        return query[:limit]
+    return [{"text": segment["text"][:limit]} if "text" in segment else segment for segment in query]
 
 
-def _labelled_after(given: Sequence[int], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The ids as labels, without the first so many of each row and the padding."""
-    before = torch.arange(ids.shape[1]) < torch.tensor(given)[:, None]  # [b, t]
+def _labelled_after(prompt_lengths: Sequence[int], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The ids as labels, prompts and padding ignored."""
+    before = torch.arange(ids.shape[1]) < torch.tensor(prompt_lengths)[:, None]  # [b, t]
     return ids.masked_fill(before | (mask == 0), IGNORED)
 
 

@@ -1,17 +1,22 @@
 """The processes that train one model together, as ``torchrun`` starts them; alone, there is one."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import compress
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 TIMEOUT = timedelta(hours=6)
-"""How long the others wait while the first measures and saves."""
+"""How long the other processes wait while the main one evaluates and saves."""
+
+BUCKET_ELEMENTS = 2**24
+"""Numbers of gradients in one all_reduce, about 64 MB: few calls, and no second copy of a large model's gradients."""
 
 Row = TypeVar("Row")
 
@@ -48,8 +53,8 @@ class Distributed:
     def all_gather(self, rows: Tensor) -> Tensor:
         """All processes' rows ``[b, d]``, however many each has; the gradient flows back to each.
 
-        A loss that every process computes of all rows sends back the sum of all processes' gradients: their mean,
-        as :meth:`average_gradients` takes it, is then the gradient of one process that has all rows.
+        Where every process computes the same loss of all rows, the gradient of each row is the sum over processes, and
+        :meth:`average_gradients` makes it that of one process with all rows.
         """
         if self.world_size == 1:
             return rows
@@ -68,11 +73,15 @@ class Distributed:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         used = torch.tensor([parameter.grad is not None for parameter in trained], dtype=torch.int8, device=_device())
         dist.all_reduce(used, dist.ReduceOp.MAX)
-        for parameter in (one for one, of_any in zip(trained, used.tolist(), strict=True) if of_any):
+        gradients = []
+        for parameter in compress(trained, used.tolist()):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
-            parameter.grad.div_(self.world_size)
+            gradients.append(parameter.grad)
+        for bucket in _buckets(gradients):
+            flat = parameters_to_vector(bucket)
+            dist.all_reduce(flat)
+            vector_to_parameters(flat.div_(self.world_size), bucket)
 
     def barrier(self) -> None:
         """Waits for all processes."""
@@ -97,6 +106,17 @@ def init_distributed(device: str) -> Distributed:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if on_gpu else "gloo", timeout=TIMEOUT)
     return Distributed(dist.get_rank(), world_size)
+
+
+def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    for gradient in gradients:
+        bucket.append(gradient)
+        if sum(map(Tensor.numel, bucket)) >= BUCKET_ELEMENTS:
+            yield bucket
+            bucket = []
+    if bucket:
+        yield bucket
 
 
 def _device() -> torch.device:

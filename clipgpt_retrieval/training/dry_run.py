@@ -56,7 +56,7 @@ def _found(run: Run) -> list[str]:
         *([f"{len(data.interleaved)} interleaved queries for an image"] if data.interleaved else []),
         *([f"{len(data.answered)} interleaved queries for a text"] if data.answered else []),
         *(
-            [f"column {run.settings.caption_targets} is what is said of an image"]
+            [f"column {run.settings.caption_targets} is what is captioned of an image"]
             if run.settings.caption_targets
             else []
         ),
@@ -69,11 +69,11 @@ def _found(run: Run) -> list[str]:
 
 def _samples(sequences: SequenceFormat, step: StepBatch) -> list[str]:
     """The first sequences of a step, as the model reads them; what it learns to say stands between » and «."""
-    told = [("encode", row) for batch in step.encode for row in _rows(sequences, batch)]
-    said = [("say", row) for batch in step.say for row in _rows(sequences, batch)]
+    encoded = [("encode", row) for batch in step.encode for row in _rows(sequences, batch)]
+    captioned = [("caption", row) for batch in step.captions for row in _rows(sequences, batch)]
     half = SAMPLES // 2
-    chosen = told[: max(half, SAMPLES - len(said))] + said[: max(half, SAMPLES - len(told))]
-    return [f"{task:6} {row}" for task, row in chosen]
+    chosen = encoded[: max(half, SAMPLES - len(captioned))] + captioned[: max(half, SAMPLES - len(encoded))]
+    return [f"{task:7} {row}" for task, row in chosen]
 
 
 def _rows(sequences: SequenceFormat, batch: Batch) -> list[str]:

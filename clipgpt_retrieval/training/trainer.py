@@ -61,7 +61,7 @@ class TrainStep(Protocol):
     def distributed(self) -> Distributed:
         """The processes that share a step."""
 
-    def __call__(self, number: int, step: Any) -> dict[str, float]:
+    def __call__(self, step: int, batch: Any) -> dict[str, float]:
         """Sets the gradients of the step of that number; returns its losses by name."""
 
 

@@ -1,4 +1,4 @@
-"""What a model is worth on images that it has not seen: retrieval, nearness and the loss of captions."""
+"""Validation metrics of a model: retrieval, cosine similarity and caption loss."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -11,7 +11,7 @@ from clipgpt_retrieval.data.interleaved import Answered, Interleaved
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.metrics.retrieval import recall_at
 from clipgpt_retrieval.model.module import Batch, ClipGptModel
-from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.training.collate import AnsweredQuery, Collator
 
 EVAL_BATCH = 64
 
@@ -26,19 +26,19 @@ def validation_metrics(
     answered: Answered | None = None,
     batch_size: int = EVAL_BATCH,
 ) -> dict[str, float]:
-    """R@1/5/10 text to image, the cosine of image embeddings to the true ones, and the caption loss.
+    """R@1/5/10 text to image, the cosine of predicted to true image embeddings, and the caption loss.
 
     Every caption of every validation image is a query; the gallery is the validation images. Interleaved queries
-    have their own R@1/5/10 in the same gallery, and those that ask for a text have an answer loss. A model that only
-    captions has the caption loss alone.
+    have their own R@1/5/10 in the same gallery, and those whose target is a text an answer loss. A model that only
+    captions has only the caption loss.
     """
     training = model.training
     metrics = _retrieval_metrics(model, collator, validation, interleaved, batch_size) if model.encodes else {}
     model.eval()
-    images = [(validation.embeddings[i], targets[0]) for i, targets in enumerate(validation.target_captions)]
-    metrics["caption_loss"] = _mean_loss(model, collator.caption_batch, images, batch_size)
+    samples = [validation.sample(i, draw=0) for i in range(len(validation))]
+    metrics["caption_loss"] = _mean_loss(model, collator.caption_batch, samples, batch_size)
     if answered is not None and len(answered):
-        queries = [(answered.segments(row), answered.answers[row]) for row in range(len(answered))]
+        queries = [AnsweredQuery(answered.segments(i), answered.answers[i]) for i in range(len(answered))]
         metrics["answer_loss"] = _mean_loss(model, collator.answer_batch, queries, batch_size)
     model.train(training)
     return metrics
@@ -66,7 +66,7 @@ def _retrieval_metrics(
 def _mean_loss(
     model: ClipGptModel, batch_of: Callable[[Sequence[Row]], Batch], rows: Sequence[Row], batch_size: int
 ) -> float:
-    """Mean over rows of the language-model loss of each one's text."""
+    """Mean language-modelling loss over rows."""
     total = 0.0
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]

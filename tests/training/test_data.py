@@ -315,13 +315,13 @@ def test_a_dry_run_shows_what_the_model_would_read_and_writes_nothing(collection
         dry_run=True,
     )
     shown = capsys.readouterr().out
-    samples = [line for line in shown.splitlines() if line.startswith(("encode", "say"))]
+    samples = [line for line in shown.splitlines() if line.startswith(("encode", "caption"))]
     assert len(samples) == 10
     captions = {text for several in pd.read_parquet(collection / "metadata")["captions"] for text in several}
     for line in samples[:5]:
         assert line.split("[", 1)[1].split("]")[0] in captions and line.endswith("[CLIP OUT]")
     for line in samples[5:]:
-        assert line.startswith("say    [CLIP IN]<embedding x 4>[\\CLIP IN]Caption: [»")
+        assert line.startswith("caption [CLIP IN]<embedding x 4>[\\CLIP IN]Caption: [»")
         assert line.split("»")[1].split("]")[0] in captions and line.endswith("].«")
     assert "360 images to learn from, 40 to measure on" in shown and "a step takes" in shown and " GB" in shown
     assert not list(tmp_path.iterdir())

@@ -9,12 +9,13 @@ import torch
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
 from clipgpt_retrieval.data.interleaved import read_answered, read_interleaved
+from clipgpt_retrieval.data.sample import Sample
 from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.module import IGNORED
 from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
-from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.training.collate import AnsweredQuery, Collator
 from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.losses import info_nce
 from clipgpt_retrieval.training.train import train
@@ -85,9 +86,10 @@ def test_questions_about_images_that_were_never_seen_are_answered(collection, qu
 
 def test_an_answer_is_learned_after_its_query_and_a_image_alone_asks_for_its_caption(clipgpt, embeddings):
     collator, image = Collator(clipgpt.sequences), {"embedding": embeddings[0]}
-    rows = [([image], "a dog"), ([image, {"text": "where [now]?"}, image], "in a far away place")]
+    long_query = [image, {"text": "where [now]?"}, image]
+    rows = [AnsweredQuery([image], "a dog"), AnsweredQuery(long_query, "in a far away place")]
     batch = collator.answer_batch(rows)
-    (caption,) = collator.caption_batch([(embeddings[0], "a dog")]).ids.tolist()
+    (caption,) = collator.caption_batch([Sample(embeddings[0], "a dog", "a dog")]).ids.tolist()
     assert batch.ids[0, : len(caption)].tolist() == caption and not batch.mask[0, len(caption) :].any()
     said = [clipgpt.sequences.tokenizer.decode(ids[ids != IGNORED]) for ids in batch.labels]
     assert said == ["a dog].", "in a far away place]."] and len(batch.embeddings) == 3
@@ -101,10 +103,10 @@ def test_a_query_longer_than_the_context_keeps_its_images_and_what_closes_it(cli
     assert len(query) == 128 and query.ids[-1] == sequences.clip_out and len(query.embeddings) == 2
     assert sequences.tokenizer.decode(query.ids[-21:-1]) == "Caption: [at night]."
     assert collator.query("at night").ids == sequences.query("at night").ids
-    batch = collator.answer_batch([([image, {"text": long.strip()}], long.strip())])
+    batch = collator.answer_batch([AnsweredQuery([image, {"text": long.strip()}], long.strip())])
     said = sequences.tokenizer.decode(batch.labels[batch.labels != IGNORED])
     assert batch.ids.shape[1] in (127, 128) and said.startswith("a far away place") and said.endswith("].")
-    with pytest.raises(InputError, match="a query of fewer images and texts"):
+    with pytest.raises(InputError, match="a query with fewer images and texts"):
         collator.query([image] * 50)
 
 
@@ -125,7 +127,7 @@ def test_a_step_draws_queries_for_images_and_for_texts_alike(clipgpt, collection
     images = MixtureSampler([ShuffledSampler(InMemory(pairs, "images"), 0)], [1.0], 0)
     data = TrainingData(images, read_interleaved(moves, pairs), 2.0, answered=read_answered(questions, pairs))
     step = BatchBuilder(data, Collator(clipgpt.sequences), "both", 64, 0.0, 1000, 1000, 0, Distributed()).build(0)
-    (encode,), (captions, answers) = step.encode, step.say
+    (encode,), (captions, answers) = step.encode, step.captions
     assert len(captions.ids) == 64 and len(encode.ids) - 64 + len(answers.ids) == 128
     share = len(read_interleaved(moves, pairs)) / (len(read_interleaved(moves, pairs)) + 2 * len(pairs))
     assert abs((len(encode.ids) - 64) / 128 - share) < 0.15
@@ -174,8 +176,8 @@ def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt
     data = TrainingData(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
     step = BatchBuilder(data, Collator(clipgpt.sequences), "both", 4, 0.0, 3, 3, 0, Distributed()).build(0)
     assert len(step.targets) == sum(len(batch.ids) for batch in step.encode) == 6
-    assert sum(len(batch.ids) for batch in step.say) == 4
-    assert max(len(batch.ids) for batch in [*step.encode, *step.say]) == 3
+    assert sum(len(batch.ids) for batch in step.captions) == 4
+    assert max(len(batch.ids) for batch in [*step.encode, *step.captions]) == 3
     sources = torch.cat([batch.embeddings for batch in step.encode])
     assert {row.numpy().tobytes() for row in step.negatives} == {row.numpy().tobytes() for row in sources}
 

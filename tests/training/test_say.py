@@ -65,7 +65,7 @@ def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, r
         return [tokenizer.decode(row) for row in labels]
 
     assert all("alt text" in text for text in texts(step.encode))
-    assert sum("thing" in text for text in texts(step.say)) >= COUNT - 3
+    assert sum("thing" in text for text in texts(step.captions)) >= COUNT - 3
     assert not any("thing" in text for text in texts(step.encode))
 
 
@@ -101,7 +101,7 @@ def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
         **given,
     )
     assert "column recaption is what is said of an image" in shown
-    samples = [line for line in shown.splitlines() if line.startswith(("encode", "say"))]
+    samples = [line for line in shown.splitlines() if line.startswith(("encode", "caption"))]
     for line in samples:
         assert ("alt text" in line) == line.startswith("encode") or "alt text 3" in line, line
     assert any("thing" in line for line in samples)

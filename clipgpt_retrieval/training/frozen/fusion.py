@@ -11,9 +11,9 @@ from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.distributed import Distributed
 from clipgpt_retrieval.training.frozen.features import CaptionStates
 from clipgpt_retrieval.training.recipes import Recipe
-from clipgpt_retrieval.training.train_step import LARGEST_SEED
+from clipgpt_retrieval.training.train_step import manual_seed
 
-OTHER_TOKENS = 1000
+RANDOM_TOKENS = 1000
 """Tokens beside those of the captions that a step's softmax runs over, drawn anew each time."""
 
 MEASURED_TOKENS = 512
@@ -110,17 +110,17 @@ class FusionTrainStep:
         self._used = tokens.captions.ids.unique().to(model.device)
         self._noise = recipe.embedding_noise * float((tokens.embeddings - tokens.embeddings.mean(0)).std())
 
-    def __call__(self, number: int, step: Tokens) -> dict[str, float]:
-        """Sets the gradients of the step of that number; returns its loss, ``caption``."""
-        torch.manual_seed(hash((self.seed, number, self.distributed.rank)) % LARGEST_SEED)
-        step = step.to(self._head.device)
-        noise = torch.randn_like(step.embeddings) * self._noise  # [b, d]
-        others = torch.randint(len(self._head), (OTHER_TOKENS,), device=step.ids.device)
-        candidates, places = torch.unique(torch.cat([step.ids, self._used, others]), return_inverse=True)
-        states = self.model(step.states.float(), step.embeddings + noise)  # [b, h]
+    def __call__(self, step: int, batch: Tokens) -> dict[str, float]:
+        """Sets the gradients of a step; returns its loss, ``caption``."""
+        manual_seed(self.seed, step, self.distributed.rank)
+        batch = batch.to(self._head.device)
+        noise = torch.randn_like(batch.embeddings) * self._noise  # [b, d]
+        others = torch.randint(len(self._head), (RANDOM_TOKENS,), device=batch.ids.device)
+        candidates, indices = torch.unique(torch.cat([batch.ids, self._used, others]), return_inverse=True)
+        states = self.model(batch.states.float(), batch.embeddings + noise)  # [b, h]
         logits = states @ self._head[candidates].T  # [b, candidates]
-        share = len(step) / self.distributed.sum(len(step)) * self.distributed.world_size
-        loss = nn.functional.cross_entropy(logits, places[: len(step)]) * share
+        weight = len(batch) / self.distributed.sum(len(batch)) * self.distributed.world_size
+        loss = nn.functional.cross_entropy(logits, indices[: len(batch)]) * weight
         loss.backward()
         self.distributed.average_gradients(self.model.parameters())
         return {"caption": float(self.distributed.all_gather(loss.detach().reshape(1, 1)).mean())}
