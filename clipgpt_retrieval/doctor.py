@@ -1,6 +1,6 @@
-"""`clipgpt-retrieval doctor`: what is installed, what works, and what to type where something does not.
+"""`clipgpt-retrieval doctor`: what is installed, what works, and the command that repairs what does not.
 
-Without a model or an index it imports neither torch nor faiss, so it answers at once, also where these are broken.
+Without a model or an index it imports neither torch nor faiss, so it is quick and works where these are broken.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from clip_retrieval.clip_back import clip_back
 print("clipgpt_model" in inspect.signature(clip_back).parameters)
 """
 
-OTHER_EXTRAS = ("all", "dev", "docs", "evaluation")
-"""Those that hold other extras, or that only developers need."""
+OTHER_EXTRAS = ("all", "dev", "docs")
+"""Extras that include others, or that only developers need."""
 
 IPYTHON_WITHOUT_HELP = 9
-"""From this version on, fire before 0.6, which clip-retrieval needs, cannot ask IPython for its help texts."""
+"""From this version on, fire before 0.6, which clip-retrieval requires, fails to get help texts from IPython."""
 
 START_SECONDS = 300
-"""How long clip-retrieval may take to start; with a cold disk it is a minute."""
+"""Timeout of clip-retrieval's start, which takes a minute on a cold disk."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        mark: ``"ok"``, ``"note"`` (works, but there is something to know) or ``"wrong"``.
-        subject: what was looked at.
-        message: what was found.
-        remedy: what to type, or to do, where there is something to do.
+        mark: ``"ok"``, ``"note"`` (works with a restriction) or ``"error"``.
+        subject: what was checked.
+        message: the result.
+        remedy: command to type or step to take, or None.
 
     Examples:
         >>> print(Finding("note", "plugin", "is off", "clipgpt-retrieval enable"))
@@ -68,24 +68,24 @@ class Finding:
 
 
 def doctor(model: str | None = None, index: str | None = None) -> None:
-    """Tells what is installed, whether it works, and what to type where it does not.
+    """Checks the installation, and prints the command that repairs what does not work.
 
-    Ends with exit status 1 where something is wrong.
+    The exit status is 1 where there is an error.
 
     Args:
-        model: a clipgpt model that shall be loaded and tried: directory, hub id or fsspec url.
-        index: a folder as clip-retrieval index leaves it, or an index file, that shall be opened and tried.
+        model: a clipgpt model to load and try: directory, hub id or fsspec URL.
+        index: an index to open and try: a folder as clip-retrieval index writes it, or an index file.
     """
-    any_wrong = False
+    has_errors = False
     for finding in findings(model, index):
         print(finding, flush=True)
-        any_wrong = any_wrong or finding.mark == "wrong"
-    if any_wrong:
+        has_errors = has_errors or finding.mark == "error"
+    if has_errors:
         sys.exit(1)
 
 
 def findings(model: str | None = None, index: str | None = None) -> Iterator[Finding]:
-    """The report's lines, one after the other as they are found.
+    """The lines of the report, each as soon as its check is done.
 
     Args:
         model: a clipgpt model to try.
@@ -116,13 +116,13 @@ def findings(model: str | None = None, index: str | None = None) -> Iterator[Fin
 
 
 def check_packages() -> Iterator[Finding]:
-    """Whether each package that this one requires is installed in a version that it works with."""
+    """Whether each required package is installed in a supported version."""
     yield Finding("ok", PACKAGE, metadata.version(PACKAGE))
     unmet = [requirement for requirement in _requirements(extra="") if not _is_met(requirement)]
     for requirement in unmet:
         found = _installed(requirement.name)
-        message = "is missing" if found is None else f"is {found}, and {requirement.specifier} is needed"
-        yield Finding("wrong", requirement.name, message, f"pip install '{requirement.name}{requirement.specifier}'")
+        message = "is not installed" if found is None else f"is {found}, required is {requirement.specifier}"
+        yield Finding("error", requirement.name, message, f"pip install '{requirement.name}{requirement.specifier}'")
     for name in ("clip-retrieval", "torch", "transformers", "faiss-cpu", "numpy", "setuptools"):
         found = _installed(name)
         if found is not None and name not in {requirement.name for requirement in unmet}:
@@ -134,23 +134,23 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_extras() -> Iterator[Finding]:
-    """Which of the package's extras are complete."""
+    """Which extras of the package are installed completely."""
     for extra in metadata.metadata(PACKAGE).get_all("Provides-Extra") or []:
         if extra in OTHER_EXTRAS:
             continue
         missing = [requirement.name for requirement in _requirements(extra) if not _is_met(requirement)]
         if missing:
-            message = f"is not complete, it lacks {', '.join(missing)}"
+            message = f"is incomplete: {', '.join(missing)} missing"
             yield Finding("note", f"[{extra}]", message, f"pip install '{PACKAGE}[{extra}]'")
         else:
             yield Finding("ok", f"[{extra}]", "is installed")
 
 
 def check_programs() -> Iterator[Finding]:
-    """Programs that are no Python packages, where an installed package calls for them."""
-    calls_for_java = [name for name in ("pycocoevalcap", "pyspark") if _installed(name)]
-    if calls_for_java:
-        yield _check_program("java", "METEOR and SPICE in evaluate, and jobs on Spark", "default-jre-headless")
+    """Whether the programs are available that installed packages run."""
+    needs_java = [name for name in ("pycocoevalcap", "pyspark") if _installed(name)]
+    if needs_java:
+        yield _check_program("java", "METEOR and SPICE in evaluate, and by jobs on Spark", "default-jre-headless")
     if _installed("playwright"):
         yield _check_program("chromium", "the tests of the web page", "chromium")
 
@@ -166,17 +166,19 @@ def check_memory() -> Finding:
 
 
 def check_plugin() -> Finding:
-    """Whether plain `clip-retrieval back` has CLIP-GPT in this environment."""
+    """Whether the plugin is enabled in this environment."""
     from clipgpt_retrieval.plugin import enabled_files
 
     files = enabled_files()
     if not files:
-        return Finding("note", "plugin", "is off: plain clip-retrieval has no CLIP-GPT", "clipgpt-retrieval enable")
-    return Finding("ok", "plugin", f"is on, by {', '.join(map(str, files))}")
+        return Finding(
+            "note", "plugin", "is disabled: clip-retrieval runs without CLIP-GPT", "clipgpt-retrieval enable"
+        )
+    return Finding("ok", "plugin", f"is enabled by {', '.join(map(str, files))}")
 
 
 def check_clip_retrieval_starts() -> Generator[Finding, None, None]:
-    """Whether clip-retrieval starts in a process of its own, and whether the plugin reaches it there."""
+    """Whether clip-retrieval starts in a new process, and whether the plugin takes effect there."""
     from clipgpt_retrieval.plugin import enabled_files
 
     try:
@@ -184,22 +186,22 @@ def check_clip_retrieval_starts() -> Generator[Finding, None, None]:
             [sys.executable, "-W", "ignore", "-c", STARTS], capture_output=True, text=True, timeout=START_SECONDS
         )
     except subprocess.TimeoutExpired:
-        message = f"has not started within {START_SECONDS} seconds"
-        yield Finding("wrong", "clip-retrieval", message, "this command again, when the machine is less busy")
+        message = f"did not start within {START_SECONDS} seconds"
+        yield Finding("error", "clip-retrieval", message, "run this command again when the machine is less busy")
         return
     if started.returncode != 0:
         reason = (started.stderr.strip().splitlines() or [f"exit status {started.returncode}"])[-1]
-        remedy = "pip install 'setuptools<81'" if "pkg_resources" in reason else "install it in a fresh environment"
-        yield Finding("wrong", "clip-retrieval", f"does not start: {reason}", remedy)
+        remedy = "pip install 'setuptools<81'" if "pkg_resources" in reason else "install it in a new environment"
+        yield Finding("error", "clip-retrieval", f"does not start: {reason}", remedy)
         return
     yield Finding("ok", "clip-retrieval", "starts")
     if enabled_files() and started.stdout.strip() != "True":
-        message = "is on, but does not reach clip-retrieval"
-        yield Finding("wrong", "plugin", message, "clipgpt-retrieval disable; clipgpt-retrieval enable")
+        message = "is enabled, but has no effect on clip-retrieval"
+        yield Finding("error", "plugin", message, "clipgpt-retrieval disable; clipgpt-retrieval enable")
 
 
 def check_devices() -> Generator[Finding, None, None]:
-    """What torch can compute on."""
+    """The devices that torch can use."""
     import torch
 
     if torch.cuda.is_available():
@@ -208,8 +210,8 @@ def check_devices() -> Generator[Finding, None, None]:
     elif torch.backends.mps.is_available():
         yield Finding("ok", "devices", "mps")
     elif shutil.which("nvidia-smi"):
-        message = f"cpu alone, although this machine has nvidia-smi (torch {torch.__version__})"
-        yield Finding("note", "devices", message, "install the torch that goes with your driver: pytorch.org")
+        message = f"only cpu, although nvidia-smi is installed (torch {torch.__version__})"
+        yield Finding("note", "devices", message, "install the build of torch for your driver: pytorch.org")
     else:
         yield Finding("ok", "devices", "cpu")
 
@@ -218,30 +220,30 @@ def check_model(path: str) -> Generator[Finding, None, int]:
     """Whether a model loads, encodes and captions.
 
     Returns:
-        The numbers in each of its embeddings.
+        The dimension of its embeddings.
     """
     import numpy as np
 
     from clipgpt_retrieval.engine import load
 
     model = load(path)
-    clip = model.clip_model or "a CLIP that it does not name"
-    yield Finding("ok", "model", f"{path} loads on {model.device}: {model.clip_dim} numbers an embedding, for {clip}")
+    clip = model.clip_model or "an unnamed CLIP"
+    yield Finding("ok", "model", f"{path} loads on {model.device}: dimension {model.clip_dim}, for {clip}")
     if not model.encodes:
         caption = model.caption(np.eye(1, model.clip_dim))[0]
-        yield Finding("ok", "model", f"captions only, an embedding of its first axis as “{caption}”")
+        yield Finding("ok", "model", f"captions only; captions the first unit vector as “{caption}”")
         return model.clip_dim
     text = "two giraffes next to a fence"
     image_embedding = model.encode([text], space="image")
-    yield Finding("ok", "model", f"reads “{text}” back as “{model.caption(image_embedding)[0]}”")
+    yield Finding("ok", "model", f"encodes “{text}”, which it captions as “{model.caption(image_embedding)[0]}”")
     return model.clip_dim
 
 
 def check_index(path: str) -> Generator[Finding, None, int]:
-    """Whether an index opens and gives its embeddings back, and whether its metadata are complete.
+    """Whether an index opens, its embeddings can be read and its metadata is complete.
 
     Returns:
-        The numbers in each of its embeddings.
+        The dimension of its embeddings.
     """
     import numpy as np
 
@@ -250,7 +252,7 @@ def check_index(path: str) -> Generator[Finding, None, int]:
     source = open_index(path)
     items = source.items
     norm = float(np.linalg.norm(items.embeddings([0])[0]))
-    message = f"{source.file} holds {len(items):,} items of {items.dimension} numbers; item 0 has norm {norm:.2f}"
+    message = f"{source.file} contains {len(items):,} items of dimension {items.dimension}; item 0 has norm {norm:.2f}"
     yield Finding("ok", "index", message)
     yield from _check_metadata(source.folder, len(items))
     yield from _check_fits(source.file)
@@ -258,12 +260,12 @@ def check_index(path: str) -> Generator[Finding, None, int]:
 
 
 def check_dimensions(model_dim: int, index_dim: int) -> Finding:
-    """Whether a model and an index can be of one CLIP."""
+    """Whether a model and an index can belong to the same CLIP."""
     if model_dim == index_dim:
-        message = f"agree on {model_dim} numbers; whether both are of one CLIP, the index does not say"
+        message = f"both have dimension {model_dim}; the index does not record its CLIP"
         return Finding("ok", "model, index", message)
-    message = f"do not go together: the model's embeddings have {model_dim} numbers, the index's {index_dim}"
-    return Finding("wrong", "model, index", message, "give the model that was trained for the CLIP of this index")
+    message = f"do not match: the model has dimension {model_dim}, the index {index_dim}"
+    return Finding("error", "model, index", message, "use a model that was trained for the CLIP of this index")
 
 
 def _check_metadata(folder: Path, num_items: int) -> Iterator[Finding]:
@@ -272,16 +274,16 @@ def _check_metadata(folder: Path, num_items: int) -> Iterator[Finding]:
 
     files = find_metadata(folder)
     if not files:
-        message = f"there are none in {folder}, and back does not start without"
-        yield Finding("wrong", "metadata", message, "copy the folder metadata of the embeddings beside the index")
+        message = f"is missing in {folder}: back does not start without it"
+        yield Finding("error", "metadata", message, "copy the metadata folder of the embeddings into the index folder")
     rows = files.num_rows
     if rows is None:  # rows of hdf5 and arrow are not counted
         return
     if rows == num_items:
-        yield Finding("ok", "metadata", f"{rows:,} rows, one for each item")
+        yield Finding("ok", "metadata", f"{rows:,} rows, one per item")
     else:
-        message = f"{rows:,} rows for {num_items:,} items: results would carry the metadata of others"
-        yield Finding("wrong", "metadata", message, "clip-retrieval index EMBEDDINGS_FOLDER INDEX_FOLDER, anew")
+        message = f"{rows:,} rows for {num_items:,} items: build the index again, results have the metadata of others"
+        yield Finding("error", "metadata", message, "clip-retrieval index EMBEDDINGS_FOLDER INDEX_FOLDER")
 
 
 def _check_fits(file: Path) -> Iterator[Finding]:
@@ -290,38 +292,38 @@ def _check_fits(file: Path) -> Iterator[Finding]:
     size = sum(part.stat().st_size for part in (file.rglob("*") if file.is_dir() else [file]))
     free = psutil.virtual_memory().available
     if size > free:
-        message = f"is {_size(size)} on disk, and {_size(free)} of memory are free"
+        message = f"is {_size(size)} on disk, {_size(free)} of memory is free"
         yield Finding("note", "index", message, "add --enable_faiss_memory_mapping True to back")
 
 
 def _check_program(name: str, use: str, debian_package: str) -> Finding:
     found = shutil.which(name)
     if found is None:
-        return Finding("note", name, f"is not there; needed by {use}", f"apt-get install {debian_package}")
+        return Finding("note", name, f"is not installed; used by {use}", f"apt-get install {debian_package}")
     return Finding("ok", name, found)
 
 
 def examined(subject: str, check: Generator[Finding, None, Result]) -> Generator[Finding, None, Result | None]:
-    """The findings of a check; what it raises is a finding, too."""
+    """The findings of a check; an exception becomes a finding, too."""
     try:
         return (yield from check)
     except ClipGptError as error:
-        yield Finding("wrong", subject, str(error))
-    except Exception as error:  # whatever a broken package raises when it is imported or used
-        lines = str(error).strip().splitlines() or ["no reason given"]
-        yield Finding("wrong", subject, f"{type(error).__name__}: {lines[0]}")
+        yield Finding("error", subject, str(error))
+    except Exception as error:  # a broken package can raise anything
+        lines = str(error).strip().splitlines() or ["no message"]
+        yield Finding("error", subject, f"{type(error).__name__}: {lines[0]}")
     return None
 
 
 def _requirements(extra: str) -> Iterator[Requirement]:
-    """What the package requires in this environment: at all, or for an extra."""
+    """The requirements of an extra in this environment; of the package itself where it is empty."""
     from packaging.requirements import Requirement
 
     for line in metadata.requires(PACKAGE) or []:
         requirement = Requirement(line)
         marker = requirement.marker
-        needed_at_all = marker is None or marker.evaluate({"extra": ""})
-        if needed_at_all == (not extra) and (marker is None or marker.evaluate({"extra": extra})):
+        always_needed = marker is None or marker.evaluate({"extra": ""})
+        if always_needed == (not extra) and (marker is None or marker.evaluate({"extra": extra})):
             yield requirement
 
 
