@@ -13,7 +13,7 @@ import torch
 from _timing import conditions, median_seconds, parse_flags
 from encode_speed import TEXT, general_gpt_directory
 
-from clipgpt_retrieval.back.resources import stock_text_query
+from clipgpt_retrieval.back.stock import stock_text_query
 from clipgpt_retrieval.engine import load
 
 

@@ -1,6 +1,7 @@
 """The app factory: clip-retrieval's endpoints and ours as one Flask app."""
 
 import threading
+from typing import Any
 
 from clip_retrieval.clip_front import add_static_endpoints
 from flask import Flask, request
@@ -15,18 +16,19 @@ from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesLis
 from clipgpt_retrieval.back.health import Health, Ready
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.knn import ClipGptKnnService
+from clipgpt_retrieval.back.loading import load_resources
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
 from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary, metrics_app
 from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
 from clipgpt_retrieval.back.request_time import limit_time
-from clipgpt_retrieval.back.resources import load_resources
+from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.front_patch import add_front_patch
 from clipgpt_retrieval.options import takes_options
 
 STOPPING = "clipgpt_stopping"
-"""The extension that holds the event which a server sets when it is about to stop."""
+"""Key of the app's extension that holds an event, set by the server when it shuts down."""
 
 
 @takes_options(BackOptions)
@@ -46,8 +48,6 @@ def create_app(options: BackOptions) -> Flask:
         ['demo']
     """
     resources = load_resources(options)
-    images = ImageReader(allow_private_urls=options.allow_private_image_urls, limits=options.limits)
-
     app = Flask(__name__, static_folder=None)
     app.extensions[STOPPING] = threading.Event()
     options.limits.apply(app)
@@ -60,30 +60,29 @@ def create_app(options: BackOptions) -> Flask:
     add_description(app, needs_key=options.required_api_key is not None)
     add_static_endpoints(app, options.default_backend, None, options.url_column)
     add_front_patch(app)
-
-    api = JsonErrorsApi(app)
-    api.add_resource(Health, "/health")
-    api.add_resource(
-        Ready, "/ready", resource_class_kwargs={"indices": list(resources), "stopping": app.extensions[STOPPING]}
-    )
-    api.add_resource(ClipGptMetricsSummary, "/metrics-summary")
-    api.add_resource(AnnouncedIndicesList, "/indices-list", resource_class_kwargs={"clip_resources": resources})
-    api.add_resource(CheckedMetadataService, "/metadata", resource_class_kwargs={"clip_resources": resources})
-    for service, path in (
-        (ClipGptKnnService, "/knn-service"),
-        (CaptionService, "/caption-service"),
-        (EncodeService, "/encode-service"),
-    ):
-        api.add_resource(service, path, resource_class_kwargs={"clip_resources": resources, "images": images})
-    api.add_resource(
-        ExploreService,
-        "/explore-service",
-        resource_class_kwargs={"clip_resources": resources, "images": images, "contents_cache": ContentsCache()},
-    )
+    _add_services(JsonErrorsApi(app), resources, options)
     allow_origins(app, options.origins, [FEATURES_HEADER, HEADER])
     return app
 
 
+def _add_services(api: JsonErrorsApi, resources: dict[str, ClipGptResource], options: BackOptions) -> None:
+    images = ImageReader(allow_private_urls=options.allow_private_image_urls, limits=options.limits)
+    indices: dict[str, Any] = {"clip_resources": resources}
+    ready = {"indices": list(resources), "stopping": api.app.extensions[STOPPING]}
+    for path, service, arguments in (
+        ("/health", Health, {}),
+        ("/ready", Ready, ready),
+        ("/metrics-summary", ClipGptMetricsSummary, {}),
+        ("/indices-list", AnnouncedIndicesList, indices),
+        ("/metadata", CheckedMetadataService, indices),
+        ("/knn-service", ClipGptKnnService, {**indices, "images": images}),
+        ("/caption-service", CaptionService, {**indices, "images": images}),
+        ("/encode-service", EncodeService, {**indices, "images": images}),
+        ("/explore-service", ExploreService, {**indices, "contents_cache": ContentsCache()}),
+    ):
+        api.add_resource(service, path, resource_class_kwargs=arguments)
+
+
 def _metrics() -> Response:
-    """Prometheus's own page, as a view, so that it is logged and guarded as all others are."""
+    """The page of Prometheus, as a view, so that it is logged and guarded as all others are."""
     return Response.from_app(metrics_app(), request.environ)

@@ -9,8 +9,9 @@ from PIL import Image
 
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
-from clipgpt_retrieval.back.resources import ClipGptResource, stock_text_query
+from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, Segment
+from clipgpt_retrieval.back.stock import stock_text_query
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.sequence import unit_embeddings
 

@@ -1,4 +1,4 @@
-"""What all services share: they hold the indices."""
+"""The base class of the services."""
 
 from flask_restful import Resource
 
@@ -7,7 +7,12 @@ from clipgpt_retrieval.back.resources import ClipGptResource
 
 
 class Service(Resource):
-    """A service of ours. The attributes come from `create_app`."""
+    """A service that answers for several indices and opens the images of requests.
+
+    Args:
+        clip_resources: the indices by their names.
+        images: opens the images of requests.
+    """
 
     def __init__(self, *, clip_resources: dict[str, ClipGptResource], images: ImageReader) -> None:
         super().__init__()

@@ -48,9 +48,9 @@ def client(indices_paths, clip_model, offline_flags, clipcap):
     records = []
     handler = logging.Handler()
     handler.emit = lambda record: records.append(record.getMessage())
-    logging.getLogger("clipgpt_retrieval.back.resources").addHandler(handler)
+    logging.getLogger("clipgpt_retrieval.back.loading").addHandler(handler)
     app = create_app(indices_paths=indices_paths, clipgpt_model=clipcap, clip_model=clip_model, **offline_flags)
-    logging.getLogger("clipgpt_retrieval.back.resources").removeHandler(handler)
+    logging.getLogger("clipgpt_retrieval.back.loading").removeHandler(handler)
     return app.test_client(), records
 
 
@@ -60,7 +60,7 @@ def ask(client, **fields):
 
 def test_texts_are_answered_by_clip_and_results_captioned(client):
     http, said = client
-    assert any("only captions, so text queries of index demo use CLIP" in line for line in said)
+    assert any("only captions: text queries of index demo use CLIP" in line for line in said)
     found = ask(http, text="two giraffes", caption_results=2)
     assert found.status_code == 200, found.get_json()
     assert ["clipgpt_caption" in one for one in found.get_json()][:3] == [True, True, False]

@@ -151,7 +151,7 @@ def test_a_missing_indices_json():
 
 
 def test_folders_that_lack_something(start, tmp_path, index_folder):
-    with pytest.raises(DataError, match="there is no folder"):
+    with pytest.raises(DataError, match="does not exist"):
         start({"demo": "/nowhere"})
     with pytest.raises(DataError, match=r"neither image.index nor text.index"):
         start({"demo": str(tmp_path)})

@@ -1,0 +1,95 @@
+"""Loads the indices of a back end with their models, and checks that they fit each other."""
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from clip_retrieval.clip_back import ClipResource
+
+from clipgpt_retrieval import engine
+from clipgpt_retrieval.back.batched_engine import BatchedEngine
+from clipgpt_retrieval.back.batching import Batcher
+from clipgpt_retrieval.back.indices_json import checked_folders, read_indices
+from clipgpt_retrieval.back.options import BackOptions, check_weight
+from clipgpt_retrieval.back.resources import ClipGptResource
+from clipgpt_retrieval.back.result_cache import ResultCache
+from clipgpt_retrieval.back.stock import check_reordered_search, load_stock_resources, stock_options, stock_text_query
+from clipgpt_retrieval.errors import DataError, InputError, ModelError
+from clipgpt_retrieval.index.items import Items
+
+LOGGER = logging.getLogger(__name__)
+
+
+def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
+    """Loads every index of the indices JSON with its clipgpt model; equal models are loaded once.
+
+    Raises:
+        DataError: the indices JSON, or an index in it, is missing or cannot be read.
+        InputError: flags that exclude each other.
+        ModelError: a clipgpt model that cannot be read or does not fit its index.
+    """
+    entries = read_indices(options.indices_paths)
+    folders = checked_folders(entries, stock_options(options))
+    paths = {name: entry.get("clipgpt_model", options.clipgpt_model) for name, entry in entries.items()}
+    batcher = Batcher(options.max_waiting_rows)
+    engines = {
+        path: BatchedEngine(engine.load(path), batcher, options.cache_bytes)
+        for path in sorted({path for path in paths.values() if path})
+    }
+    stock_resources = load_stock_resources(options)
+    resources = {}
+    for name, entry in entries.items():
+        stock, path = stock_resources[name], paths[name]
+        if path:
+            _check_engine(name, stock, path, engines[path])
+        if stock.model is not None:
+            [embedding] = stock_text_query(stock, "a photo")  # every kind of CLIP shows its dimension so
+            _check_dimension(name, stock, "the CLIP of --clip_model", len(embedding))
+        if stock.metadata_is_ordered_by_ivf:
+            check_reordered_search(name, stock)
+        weight = _weight(entry, options) if path else options.clipgpt_weight
+        resources[name] = _resource(name, stock, folders[name], engines.get(path), weight, options)
+    return resources
+
+
+def _resource(
+    name: str, stock: ClipResource, folder: Path, engine: BatchedEngine | None, weight: float, options: BackOptions
+) -> ClipGptResource:
+    # Items are the rows of the image index: re-ordered ids are positions in its lists.
+    index = stock.text_index if stock.image_index is None else stock.image_index
+    try:
+        items = Items(index, ordered_by_ivf=stock.metadata_is_ordered_by_ivf)
+    except DataError as error:
+        raise DataError(f"index {name!r}: {error}") from error
+    return ClipGptResource(
+        **{field.name: getattr(stock, field.name) for field in fields(ClipResource)},
+        name=name,
+        engine=engine,
+        clipgpt_weight=weight,
+        items=items,
+        index_file=folder / ("text.index" if stock.image_index is None else "image.index"),
+        results_cache=ResultCache("search", options.cache_bytes, len),
+    )
+
+
+def _check_engine(name: str, stock: ClipResource, path: str, engine: BatchedEngine) -> None:
+    _check_dimension(name, stock, f"clipgpt model {path}", engine.clip_dim)
+    if not engine.encodes:
+        LOGGER.warning("%s only captions: text queries of index %s use CLIP", path, name)
+
+
+def _check_dimension(name: str, stock: ClipResource, model: str, dimension: int) -> None:
+    for index in (stock.image_index, stock.text_index):
+        if index is not None and index.d != dimension:
+            raise ModelError(
+                f"{model} has dimension {dimension}, index {name!r} has {index.d}: give the model for the CLIP of this "
+                "index"
+            )
+
+
+def _weight(entry: dict[str, Any], options: BackOptions) -> float:
+    weight = check_weight(entry.get("clipgpt_weight", options.clipgpt_weight))
+    if weight < 1 and not options.load_clip:
+        raise InputError("clipgpt_weight", f"is {weight}, which needs CLIP's text tower: omit --load_clip False")
+    return weight

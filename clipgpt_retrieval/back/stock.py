@@ -1,0 +1,96 @@
+"""clip-retrieval's own resources and text encoding, called as upstream calls them."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
+from importlib import import_module
+from typing import Any
+
+import all_clip
+import faiss
+from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, load_clip_indices
+
+from clipgpt_retrieval.back.options import BackOptions
+from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
+from clipgpt_retrieval.errors import DataError, InputError
+
+DEFAULT_COLUMNS = ["url", "image_path", "caption", "NSFW"]
+
+
+def stock_options(options: BackOptions) -> ClipOptions:
+    """The flags of `back` as upstream takes them; each index sets its own folder."""
+    shared = {
+        field.name: getattr(options, field.name) for field in fields(ClipOptions) if field.name != "indice_folder"
+    }
+    columns = DEFAULT_COLUMNS if options.columns_to_return is None else options.columns_to_return
+    return ClipOptions(**{**shared, "indice_folder": "", "columns_to_return": columns})
+
+
+def load_stock_resources(options: BackOptions) -> dict[str, ClipResource]:
+    """Upstream's resources of each index of the indices JSON; without CLIP's weights if ``load_clip`` is false.
+
+    Raises:
+        DataError: an index that faiss cannot read.
+        InputError: a CLIP that some flags do not support.
+    """
+    loading: AbstractContextManager = models_in_evaluation_mode() if options.load_clip else _without_clip_weights()
+    try:
+        with loading:
+            return load_clip_indices(options.indices_paths, stock_options(options))
+    except ValueError as error:
+        if "not available" not in str(error):
+            raise
+        flags = "--enable_mclip_option False --provide_aesthetic_embeddings False"
+        raise InputError("clip_model", f"{error} Give another, or {flags}") from error
+    except RuntimeError as error:
+        if "faiss" not in str(error):
+            raise
+        raise DataError(f"faiss cannot read an index: {error}") from error
+
+
+@contextmanager
+def _without_clip_weights() -> Iterator[None]:
+    """Makes clip-retrieval load its indices without CLIP and mCLIP."""
+    # By its name: as an attribute of the package, clip_back is the function.
+    clip_back: Any = import_module("clip_retrieval.clip_back")
+    load_clip, load_mclip = all_clip.load_clip, clip_back.load_mclip
+    all_clip.load_clip = lambda *args, **kwargs: (None, None, None)
+    clip_back.load_mclip = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        all_clip.load_clip, clip_back.load_mclip = load_clip, load_mclip
+
+
+def stock_text_query(stock: ClipResource, text: str, *, use_mclip: bool = False) -> Any:
+    """The embedding of a text by CLIP's text tower, or mCLIP's; float32 ``[1, d]``, unit norm."""
+    return KnnService(clip_resources={}).compute_query(
+        stock,
+        text_input=text,
+        image_input=None,
+        image_url_input=None,
+        embedding_input=None,
+        use_mclip=use_mclip,
+        aesthetic_score=None,
+        aesthetic_weight=None,
+    )
+
+
+def check_reordered_search(name: str, stock: ClipResource) -> None:
+    """Checks that upstream can search a re-ordered collection: it sets parameters that not every index has.
+
+    Raises:
+        DataError: it cannot.
+    """
+    for index in (stock.image_index, stock.text_index):
+        if index is None:
+            continue
+        try:
+            nprobe = faiss.extract_index_ivf(index).nprobe
+            space: Any = faiss.ParameterSpace()  # its type stubs describe another overload
+            space.set_index_parameters(index, f"nprobe={nprobe},efSearch={nprobe * 2},ht=2048")
+        except RuntimeError as error:
+            raise DataError(
+                f"index {name!r}: clip-retrieval searches a collection re-ordered by IVF only in an index "
+                "with an HNSW quantizer and product quantization (such as OPQ64,IVF1024_HNSW32,PQ64)"
+            ) from error
