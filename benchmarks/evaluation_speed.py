@@ -49,7 +49,7 @@ def java_watched() -> Iterator[list[int]]:
 def main() -> None:
     import faiss
 
-    from clipgpt_retrieval.data.embedding_folder import Pairs
+    from clipgpt_retrieval.data.pairs import Pairs
     from clipgpt_retrieval.evaluation.captions import Captioned
     from clipgpt_retrieval.evaluation.collection import Collection
     from clipgpt_retrieval.evaluation.compute import ModelOutputs, compute_report

@@ -115,7 +115,8 @@ def difference(before: np.ndarray, after: np.ndarray) -> str:
 
 def texts(folder: Path) -> None:
     """Trains with and without texts, and compares."""
-    from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
+    from clipgpt_retrieval.data.embedding_folder import read_pairs
+    from clipgpt_retrieval.data.split import split_by_image
     from clipgpt_retrieval.engine import load
 
     _, held_out = split_by_image(read_pairs(flickr()), FRACTION, SEED)

@@ -25,7 +25,7 @@ import torch
 from _paths import GPT2_BPE, flickr, smollm2
 
 if TYPE_CHECKING:
-    from clipgpt_retrieval.data.embedding_folder import Pairs
+    from clipgpt_retrieval.data.pairs import Pairs
     from clipgpt_retrieval.model.module import ClipGptModel
     from clipgpt_retrieval.training.frozen.features import CaptionStates
 
@@ -53,7 +53,8 @@ def measured(title: str, output: Path, **settings: object) -> dict[str, float]:
 
 def show_captions(model: Path) -> None:
     """Captions of held-out images, and what held-out queries were understood as."""
-    from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
+    from clipgpt_retrieval.data.embedding_folder import read_pairs
+    from clipgpt_retrieval.data.split import split_by_image
     from clipgpt_retrieval.engine import load
 
     _, held_out = split_by_image(read_pairs(flickr()), VALIDATION_FRACTION, SEED)

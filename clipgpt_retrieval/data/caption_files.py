@@ -1,4 +1,4 @@
-"""Captions that come in a file of their own, by the name of the image's file: COCO's, and Karpathy's splits."""
+"""Caption files: COCO's annotations and Karpathy's split files, both by the file name of the image."""
 
 import json
 from collections import defaultdict
@@ -31,27 +31,27 @@ class SplitImage(BaseModel):
 
 
 class SplitFile(BaseModel):
-    """``dataset_coco.json`` and its siblings, as far as they are read."""
+    """``dataset_coco.json`` or a file of the same format; further fields are ignored."""
 
     images: list[SplitImage]
 
 
 class CocoImage(BaseModel):
-    """An image of COCO's file."""
+    """An image of a COCO file."""
 
     id: int
     file_name: str
 
 
 class CocoAnnotation(BaseModel):
-    """A caption of COCO's file."""
+    """A caption of a COCO file."""
 
     image_id: int
     caption: str
 
 
 class CocoFile(BaseModel):
-    """``captions_train2017.json`` and its siblings, as far as they are read."""
+    """``captions_train2017.json`` or a file of the same format; further fields are ignored."""
 
     images: list[CocoImage]
     annotations: list[CocoAnnotation]
@@ -62,8 +62,8 @@ class CaptionFile:
     """Captions by file name.
 
     Attributes:
-        captions: of each image.
-        splits: the part of Karpathy's split that each image is in; None where the file has no split.
+        captions: the captions of each image.
+        splits: the part of the Karpathy split that each image is in; None for a file without a split.
     """
 
     captions: Mapping[str, list[str]]
@@ -71,24 +71,24 @@ class CaptionFile:
 
 
 def read_captions(file: str) -> CaptionFile:
-    """Reads COCO's captions or one of Karpathy's split files.
+    """Reads COCO captions or a Karpathy split file.
 
     Args:
-        file: path or fsspec url.
+        file: path or fsspec URL.
 
     Raises:
-        DataError: it cannot be read, or is neither.
+        DataError: the file cannot be read, or has neither format.
     """
     content = _json(file)
     if isinstance(content, dict) and "annotations" in content:
-        coco = _parsed(CocoFile, content, f"{file} is not a file of COCO's captions")
+        coco = _parsed(CocoFile, content, f"{file} is not a file of COCO captions")
         names = {image.id: image.file_name for image in coco.images}
         captions: dict[str, list[str]] = defaultdict(list)
         for annotation in coco.annotations:
             if annotation.image_id in names:
                 captions[names[annotation.image_id]].append(annotation.caption)
         return CaptionFile(dict(captions))
-    images = _parsed(SplitFile, content, f"{file} is neither COCO's captions nor one of Karpathy's split files").images
+    images = _parsed(SplitFile, content, f"{file} is neither a file of COCO captions nor a Karpathy split file").images
     return CaptionFile(
         {image.filename: [sentence.raw for sentence in image.sentences] for image in images},
         {image.filename: image.split for image in images},
@@ -96,16 +96,20 @@ def read_captions(file: str) -> CaptionFile:
 
 
 def read_split(file: str) -> SplitFile:
-    """Reads one of Karpathy's split files.
+    """Reads a Karpathy split file.
 
     Raises:
-        DataError: it cannot be read, or is none.
+        DataError: the file cannot be read, or has another format.
     """
-    return _parsed(SplitFile, _json(file), f"{file} is not one of Karpathy's split files")
+    return _parsed(SplitFile, _json(file), f"{file} is not a Karpathy split file")
 
 
 def file_name(path: str) -> str:
-    """What an image's file is called, without the folders or the site that it is in."""
+    """The last component of a path or URL.
+
+    >>> file_name("https://example.com/a/1.jpg?w=64")
+    '1.jpg'
+    """
     return PurePosixPath(path.split("?", 1)[0]).name
 
 
@@ -117,10 +121,10 @@ def _json(file: str) -> Any:
         raise DataError(f"{file} cannot be read: {error}") from error
 
 
-def _parsed(kind: Any, content: Any, complaint: str) -> Any:
+def _parsed(schema: Any, content: Any, message: str) -> Any:
     try:
-        return kind.model_validate(content)
+        return schema.model_validate(content)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise DataError(f"{complaint}: {where}: {fault['msg']}") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{message}: {where}: {first['msg']}") from None

@@ -1,4 +1,4 @@
-"""Local copies of remote files, for a stream that reads each of them many times."""
+"""A local cache of remote files, for streamed training that reads each file many times."""
 
 import os
 import time
@@ -9,63 +9,63 @@ from typing import IO, Any
 from uuid import uuid4
 
 ABANDONED_SECONDS = 6 * 3600
-"""A download that has not grown for so long is of a process that was killed."""
+"""Age from which an incomplete download is taken to be of a killed process."""
 
 
 class FileCache:
-    """Opens remote files from copies on a local disk, as a file system of fsspec opens them.
+    """Opens remote files from local copies, with the ``open`` of an fsspec file system.
 
-    Where the copies would take more than their share of the disk, those go first that were opened longest ago. Several
-    processes may share a folder; what one of them is downloading is left alone and counts once it is whole.
+    The least recently opened copies are deleted first. Several processes may share a folder: incomplete downloads
+    are not counted, and not deleted unless they are abandoned.
 
     Args:
-        fs: fsspec's remote file system.
+        fs: the remote file system.
         folder: of the copies.
-        most_bytes: that they may take together; the last file that was asked for stays in any case.
+        max_bytes: total size of the copies; the file opened last stays even where it is larger.
     """
 
-    def __init__(self, fs: Any, folder: Path, most_bytes: int) -> None:
-        self._fs, self._folder, self._most_bytes = fs, folder, most_bytes
+    def __init__(self, fs: Any, folder: Path, max_bytes: int) -> None:
+        self._fs, self._folder, self._max_bytes = fs, folder, max_bytes
         self._copies: dict[str, Path] = {}
         self._lock = Lock()
         folder.mkdir(parents=True, exist_ok=True)
 
     def open(self, path: str, mode: str = "rb") -> IO[bytes]:
-        """A remote file for reading; fetched, unless there is a copy.
+        """Opens a remote file for reading; downloads it if there is no copy.
 
         Raises:
-            OSError: it cannot be fetched.
+            OSError: the file cannot be downloaded.
         """
         with self._lock:
             if path not in self._copies:
-                # Another name for a file that was changed, so that a copy is never an old one.
+                # The key changes with the remote file, so that a copy is never outdated.
                 self._copies[path] = self._folder / self._fs.ukey(path)
             copy = self._copies[path]
             with suppress(FileNotFoundError):
                 return _opened(copy)
-            self._make_room(int(self._fs.size(path)))
+            self._evict(int(self._fs.size(path)))
             self._fetch(path, copy)
             return _opened(copy)
 
     def _fetch(self, path: str, copy: Path) -> None:
-        aside = copy.with_name(f"{copy.name}.{uuid4().hex[:8]}.part")
+        partial = copy.with_name(f"{copy.name}.{uuid4().hex[:8]}.part")
         try:
-            self._fs.get_file(path, str(aside))
-            aside.replace(copy)
+            self._fs.get_file(path, str(partial))
+            partial.replace(copy)
         finally:
-            aside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
-    def _make_room(self, wanted: int) -> None:
-        # Opened longest ago first. What another process removes meanwhile needs no removal.
+    def _evict(self, wanted: int) -> None:
+        """Deletes the least recently opened copies until ``wanted`` more bytes fit."""
         copies = []
         for file in self._folder.iterdir():
             with suppress(FileNotFoundError):
-                found = file.stat()
+                found = file.stat()  # another process may have deleted it
                 if file.suffix != ".part" or time.time() - found.st_mtime > ABANDONED_SECONDS:
                     copies.append((found.st_mtime_ns, found.st_size, file))
         total = sum(size for _, size, _ in copies) + wanted
         for _, size, file in sorted(copies):
-            if total <= self._most_bytes:
+            if total <= self._max_bytes:
                 return
             file.unlink(missing_ok=True)
             total -= size

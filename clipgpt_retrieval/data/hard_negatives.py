@@ -1,28 +1,28 @@
-"""The images that are most like a given one: near misses, from which a query should tell it."""
+"""Hard negatives: for each image, the most similar other images, from which its query should be told apart."""
 
 import numpy as np
 
 LISTS_PER_ROOT = 4
 IMAGES_PER_LIST = 39
-"""As few as faiss trains a list on without a warning."""
+"""The fewest training vectors per list that faiss accepts without a warning."""
 
-LISTS_SEARCHED = 8
-TOO_ALIKE = 0.95
-"""From this cosine on, one text may well describe both images, and no query could tell them apart."""
+NPROBE = 8
+MAX_COSINE = 0.95
+"""From this cosine on one text may describe both images: such a negative would be a false one."""
 
-LOOKED_AT = 4
-"""So many times as many images are looked at as are wanted, as some of them are too alike."""
+CANDIDATES = 4
+"""Neighbours searched for each one that is wanted, as some exceed `MAX_COSINE`."""
 
 
 class HardNegatives:
-    """Finds the nearest others of images that lie in memory, as Yuksekgonul et al. mine them for NegCLIP.
+    """Finds the nearest neighbours of images in memory, as NegCLIP does (Yuksekgonul et al., arXiv:2210.01936).
 
-    See arXiv:2210.01936; nearest by the embeddings themselves, so that they cost no pass through any network. Those
-    that are too alike are passed over, as Moreira et al. do (arXiv:2407.15831): they would be false negatives.
+    Neighbours are found by the embeddings themselves, without a pass through a model. False negatives are left out
+    by a bound on the cosine (Moreira et al., arXiv:2407.15831).
 
     Args:
         embeddings: float32 ``[n, d]``, unit norm.
-        count: how many to find of each.
+        count: hard negatives for each image.
     """
 
     def __init__(self, embeddings: np.ndarray, count: int) -> None:
@@ -32,13 +32,13 @@ class HardNegatives:
         lists = max(1, min(round(LISTS_PER_ROOT * len(embeddings) ** 0.5), len(embeddings) // IMAGES_PER_LIST))
         coarse = faiss.IndexFlatIP(embeddings.shape[1])
         self._index = faiss.IndexIVFFlat(coarse, embeddings.shape[1], lists, faiss.METRIC_INNER_PRODUCT)
-        self._index.nprobe = LISTS_SEARCHED
+        self._index.nprobe = NPROBE
         self._index.train(embeddings)
         self._index.add(embeddings)
 
-    def others(self, images: np.ndarray) -> np.ndarray:
-        """The nearest others of each image ``[b, d]``, float32 ``[m, d]``, at most ``count`` of each."""
-        cosines, rows = self._index.search(images, LOOKED_AT * self.count + 1)  # [b, looked at]
-        others = (rows >= 0) & (cosines < TOO_ALIKE)
-        others &= others.cumsum(axis=1) <= self.count
-        return self.embeddings[rows[others]]
+    def of(self, images: np.ndarray) -> np.ndarray:
+        """The hard negatives of images ``[b, d]``: float32 ``[m, d]``, at most ``count`` for each image."""
+        cosines, rows = self._index.search(images, CANDIDATES * self.count + 1)  # [b, candidates]
+        chosen = (rows >= 0) & (cosines < MAX_COSINE)
+        chosen &= chosen.cumsum(axis=1) <= self.count
+        return self.embeddings[rows[chosen]]

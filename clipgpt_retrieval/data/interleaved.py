@@ -1,6 +1,6 @@
-"""Interleaved queries to learn from: runs of images and texts, each with the image or the text that it asks for.
+"""Interleaved queries with their targets: sequences of images and texts that ask for an image or for a text.
 
-A JSONL file beside an embeddings folder, a query a line, images named by their row in the folder::
+They come in a JSONL file, one query on each line, with images given by their row in an embeddings folder::
 
     {"segments": [{"clip": 17}, {"text": "but at night"}], "target": {"clip": 18}}
     {"segments": [{"clip": 17}, {"text": "what is it doing?"}], "target": {"text": "it sleeps"}}
@@ -14,7 +14,7 @@ import fsspec
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.prompt_text import Segment, clean_caption
 
@@ -42,11 +42,11 @@ class InterleavedQuery(BaseModel):
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Runs of images and texts.
+class SegmentQueries:
+    """Queries of images and texts.
 
     Attributes:
-        queries: each a list of segments that name images by their place among ``pairs``.
+        queries: lists of segments, whose ``clip`` is an image's position in ``pairs``.
         pairs: the images.
     """
 
@@ -57,7 +57,7 @@ class Runs:
         return len(self.queries)
 
     def segments(self, row: int) -> list[Segment]:
-        """A query as the sequence format takes it."""
+        """A query as `SequenceFormat.query` takes it."""
         return [
             {"text": segment.text}
             if isinstance(segment, TextSegment)
@@ -67,22 +67,22 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Interleaved(Runs):
+class Interleaved(SegmentQueries):
     """Interleaved queries that ask for an image.
 
     Attributes:
-        targets: int64 ``[n]``, the place of the image that each query asks for.
+        targets: int64 ``[n]``, the position in ``pairs`` of the image that each query asks for.
     """
 
     targets: np.ndarray
 
     def sources(self, row: int) -> np.ndarray:
-        """The images in a query, float32 ``[m, d]``: the likeliest wrong answers to it."""
+        """The images in a query, float32 ``[m, d]``: its most likely wrong results."""
         return self.pairs.embeddings[[s.clip for s in self.queries[row] if isinstance(s, ImageSegment)]]
 
 
 @dataclass(frozen=True)
-class Answered(Runs):
+class Answered(SegmentQueries):
     """Interleaved queries that ask for a text.
 
     Attributes:
@@ -96,52 +96,52 @@ def read_interleaved(file: str, pairs: Pairs) -> Interleaved:
     """The queries of a file that ask for an image.
 
     Args:
-        file: path or fsspec url of the JSONL file.
-        pairs: of the folder that the file's rows count, or a part of it; a query with other images is left out.
+        file: path or fsspec URL of the JSONL file.
+        pairs: of the folder that the rows refer to, or a part of it; queries with other images are skipped.
 
     Raises:
-        DataError: the file cannot be read, or a line is no interleaved query.
+        DataError: the file cannot be read, or a line is not an interleaved query.
     """
-    place = _places(pairs)
+    position = _positions(pairs)
     found = [
-        (_placed(query, place), place[query.target.clip])
-        for query in _known(file, place)
+        (_with_positions(query, position), position[query.target.clip])
+        for query in _known(file, position)
         if isinstance(query.target, ImageSegment)
     ]
-    return Interleaved([run for run, _ in found], pairs, np.asarray([target for _, target in found], np.int64))
+    return Interleaved([query for query, _ in found], pairs, np.asarray([target for _, target in found], np.int64))
 
 
 def read_answered(file: str, pairs: Pairs) -> Answered:
     """The queries of a file that ask for a text; see :func:`read_interleaved`."""
-    place = _places(pairs)
+    position = _positions(pairs)
     found = [
-        (_placed(query, place), clean_caption(query.target.text))
-        for query in _known(file, place)
+        (_with_positions(query, position), clean_caption(query.target.text))
+        for query in _known(file, position)
         if isinstance(query.target, TextSegment)
     ]
-    return Answered([run for run, _ in found], pairs, [answer for _, answer in found])
+    return Answered([query for query, _ in found], pairs, [answer for _, answer in found])
 
 
-def _places(pairs: Pairs) -> dict[int, int]:
-    """The place among ``pairs`` of each row of their folder."""
+def _positions(pairs: Pairs) -> dict[int, int]:
+    """The position in ``pairs`` of each row of their folder."""
     return {row: image for image, rows in enumerate(pairs.rows) for row in rows}
 
 
-def _known(file: str, place: dict[int, int]) -> list[InterleavedQuery]:
-    """The queries all of whose images have a place."""
+def _known(file: str, position: dict[int, int]) -> list[InterleavedQuery]:
+    """The queries all of whose images have a position."""
     return [
         query
         for query in _lines(file)
-        if all(part.clip in place for part in (*query.segments, query.target) if isinstance(part, ImageSegment))
+        if all(part.clip in position for part in (*query.segments, query.target) if isinstance(part, ImageSegment))
     ]
 
 
-def _placed(query: InterleavedQuery, place: dict[int, int]) -> list[ImageSegment | TextSegment]:
-    """The segments of a query, images by their place."""
+def _with_positions(query: InterleavedQuery, position: dict[int, int]) -> list[ImageSegment | TextSegment]:
+    """The segments of a query, with rows replaced by positions."""
     return [
         TextSegment(text=clean_caption(segment.text))
         if isinstance(segment, TextSegment)
-        else ImageSegment(clip=place[segment.clip])
+        else ImageSegment(clip=position[segment.clip])
         for segment in query.segments
     ]
 
@@ -158,7 +158,7 @@ def _parsed(line: str, where: str) -> InterleavedQuery:
     try:
         return InterleavedQuery.model_validate(json.loads(line))
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise DataError(f"{where}: {'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise DataError(f"{where}: {'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}") from None
     except ValueError:
         raise DataError(f"{where} is not valid JSON") from None

@@ -1,4 +1,4 @@
-"""One training sample: an image's embedding with the texts drawn for it."""
+"""One training sample."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Sample:
-    """An image's embedding, a caption to encode and a caption to generate.
+    """An image's embedding with a caption to encode and a caption to generate.
 
     Attributes:
         embedding: float32 ``[clip_dim]``, unit norm.
-        query_text: what the query embedding is predicted from.
-        target_caption: what is generated from the embedding; the same text as ``query_text`` unless a run has a
-            column of its own for it (``--caption_targets``).
+        query_text: the text that the query embedding is predicted from.
+        target_caption: the text that is generated from the embedding; the same unless ``--caption_targets`` is given.
     """
 
     embedding: np.ndarray

@@ -1,8 +1,8 @@
-"""The order in which a run reads: decided by the seed alone, and taken up again at any place.
+"""Samplers: the order in which training reads a collection, decided by the seed and resumable at any sample.
 
-What is read is cut into windows, each small enough to lie in memory. An epoch reads the windows in a shuffled order and
-the rows of each in a shuffled order, so that the place in an epoch is three numbers however long it is. Windows of one
-file, which are cheapest read together, are shuffled as a group.
+A collection is cut into windows that fit in memory. An epoch visits the windows in a shuffled order and the rows of
+each window in a shuffled order, so that the state of a sampler is three numbers whatever the size of the collection.
+Windows of the same file, which are cheapest to read one after the other, are shuffled as a group.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ import numpy as np
 
 from clipgpt_retrieval.errors import DataError
 
-LARGEST_DRAW = 2**31
+MAX_DRAW = 2**31
 
 
 class Window(Protocol):
-    """Rows that lie in memory together."""
+    """Rows in memory."""
 
     def __len__(self) -> int:
-        """How many rows."""
+        """Number of rows."""
 
     def sample(self, row: int, draw: int) -> Any:
-        """A row as training reads it; ``draw`` decides what is to be decided, such as which of its captions."""
+        """A row as training reads it; ``draw`` makes its random choices, such as which caption."""
 
 
 class Windows(Protocol):
@@ -31,17 +31,17 @@ class Windows(Protocol):
 
     name: str
     group: int
-    """So many windows after each other come of about one file."""
+    """Number of consecutive windows that come from about one file."""
 
     def __len__(self) -> int:
-        """How many windows."""
+        """Number of windows."""
 
     def read(self, number: int) -> Window:
-        """One of them."""
+        """One of the windows."""
 
 
 class InMemory:
-    """A collection that is one window."""
+    """A collection of one window."""
 
     group = 1
 
@@ -57,11 +57,11 @@ class InMemory:
 
 
 class ShuffledSampler:
-    """Samples of a collection without an end, each row once an epoch.
+    """An endless stream of samples that visits each row once an epoch.
 
     Args:
         windows: the collection.
-        seed: decides the order and the draws.
+        seed: of the order and of each sample's draw.
     """
 
     def __init__(self, windows: Windows, seed: int) -> None:
@@ -72,64 +72,67 @@ class ShuffledSampler:
 
     @property
     def state(self) -> list[int]:
-        """Epoch, window and row that come next."""
-        return [self._epoch, self._turn, self._place]
+        """Epoch, position of the window in the epoch and position of the row in the window, of the next sample."""
+        return [self._epoch, self._visit, self._row]
 
     def restore(self, state: Sequence[int]) -> None:
-        """Goes on from a state of the same collection and seed."""
-        self._epoch, self._turn, self._place = state
+        """Resumes from the state of a sampler of the same collection and seed."""
+        self._epoch, self._visit, self._row = state
         self._window: Window | None = None
-        self._empty_turns = 0
+        self._empty_visits = 0
 
     def take(self, count: int) -> list[Any]:
-        """The next so many samples.
+        """The next ``count`` samples.
 
         Raises:
-            DataError: the collection has none.
+            DataError: the collection has no samples.
         """
         samples: list[Any] = []
         while len(samples) < count:
             window, order, draws = self._open()
-            rows = order[self._place : self._place + count - len(samples)]
+            rows = order[self._row : self._row + count - len(samples)]
             samples += [window.sample(int(row), int(draws[row])) for row in rows]
-            self._place += len(rows)
-            if self._place == len(order):
-                self._turn_over(len(order))
+            self._row += len(rows)
+            if self._row == len(order):
+                self._advance(len(order))
         return samples
 
     def _open(self) -> tuple[Window, np.ndarray, np.ndarray]:
+        """The current window, the order of its rows and the draw of each."""
         if self._window is None:
-            self._window = self._read(self._number(self._epoch, self._turn))
-            random = np.random.default_rng([self.seed, self._epoch, self._turn, 1])
+            self._window = self._read(self._number(self._epoch, self._visit))
+            random = np.random.default_rng([self.seed, self._epoch, self._visit, 1])
             self._order = random.permutation(len(self._window))
-            self._draws = random.integers(LARGEST_DRAW, size=len(self._window))
+            self._draws = random.integers(MAX_DRAW, size=len(self._window))
         return self._window, self._order, self._draws
 
-    def _turn_over(self, rows: int) -> None:
-        self._empty_turns = 0 if rows else self._empty_turns + 1
-        # Wherever it begins, a run of so many windows holds a whole epoch.
-        if self._empty_turns == 2 * len(self.windows):
-            raise DataError(f"{self.windows.name}: no row can be learned from: check its captions")
-        self._epoch, self._turn = self._following()
-        self._place, self._window = 0, None
+    def _advance(self, rows: int) -> None:
+        """Moves on from a window that had ``rows`` rows."""
+        self._empty_visits = 0 if rows else self._empty_visits + 1
+        # Twice, as only so many visits in a row are sure to contain a whole epoch.
+        if self._empty_visits == 2 * len(self.windows):
+            raise DataError(f"{self.windows.name}: no row can be trained on: check its captions")
+        self._epoch, self._visit = self._next_visit()
+        self._row, self._window = 0, None
 
-    def _following(self) -> tuple[int, int]:
-        last = self._turn + 1 == len(self.windows)
-        return (self._epoch + 1, 0) if last else (self._epoch, self._turn + 1)
+    def _next_visit(self) -> tuple[int, int]:
+        last = self._visit + 1 == len(self.windows)
+        return (self._epoch + 1, 0) if last else (self._epoch, self._visit + 1)
 
-    def _number(self, epoch: int, turn: int) -> int:
+    def _number(self, epoch: int, visit: int) -> int:
+        """Which window an epoch visits at a position."""
         random, count = np.random.default_rng([self.seed, epoch]), len(self.windows)
-        turn_of_group = np.argsort(random.permutation(-(-count // self.windows.group)))
-        turns = turn_of_group[np.arange(count) // self.windows.group]  # [count]
-        return int(np.lexsort((random.random(count), turns))[turn])
+        rank_of_group = np.argsort(random.permutation(-(-count // self.windows.group)))
+        ranks = rank_of_group[np.arange(count) // self.windows.group]  # [count]
+        return int(np.lexsort((random.random(count), ranks))[visit])
 
     def _read(self, number: int) -> Window:
-        """A window, read ahead where it was foreseen; the one after it is begun."""
+        """A window; the next one is read in the background."""
         if len(self.windows) == 1:
             return self.windows.read(number)
-        known, coming = self._ahead or (None, None)
-        window = coming.result() if coming is not None and known == number else self.windows.read(number)
-        following = self._number(*self._following())
+        known, pending = self._ahead or (None, None)
+        window = pending.result() if pending is not None and known == number else self.windows.read(number)
+        following = self._number(*self._next_visit())
         self._ahead = (following, self._reader.submit(self.windows.read, following))
         return window
 
@@ -138,8 +141,8 @@ class MixtureSampler:
     """Samples of several collections, drawn by weight.
 
     Args:
-        parts: the collections.
-        weights: how much of a step comes of each; any positive numbers.
+        parts: a sampler for each collection.
+        weights: relative share of each collection, positive.
         seed: of the draws.
     """
 
@@ -149,11 +152,11 @@ class MixtureSampler:
 
     @property
     def state(self) -> list[list[int]]:
-        """Where each collection stands."""
+        """The state of each part."""
         return [part.state for part in self.parts]
 
     def restore(self, state: Sequence[Sequence[int]]) -> None:
-        """Goes on from a state of the same collections."""
+        """Resumes from the state of a sampler of the same collections."""
         for part, of_part in zip(self.parts, state, strict=True):
             part.restore(of_part)
 
@@ -161,7 +164,7 @@ class MixtureSampler:
         """The samples of a step.
 
         Raises:
-            DataError: one of the collections has none.
+            DataError: one of the collections has no samples.
         """
         if len(self.parts) == 1:
             return self.parts[0].take(count)

@@ -1,4 +1,4 @@
-"""Captions of no image, a line each, from a file of any size."""
+"""A file of captions without images, one on each line."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ WINDOW_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Texts:
-    """Lines that lie in memory together."""
+    """Lines in memory."""
 
     lines: list[str]
 
@@ -21,15 +21,15 @@ class Texts:
         return len(self.lines)
 
     def sample(self, row: int, draw: int) -> str:
-        """A line; there is nothing to draw."""
+        """A line; ``draw`` is unused."""
         return self.lines[row]
 
 
 class TextFile:
-    """A text file, a caption a line, cut into windows of whole lines.
+    """A text file of any size, cut into windows of whole lines.
 
     Args:
-        name: path or fsspec url.
+        name: path or fsspec URL.
         window_bytes: size of a window.
 
     Raises:

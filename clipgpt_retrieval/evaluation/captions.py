@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.metrics.captions import CaptionMetrics, diversity

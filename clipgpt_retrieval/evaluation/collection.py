@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
-from clipgpt_retrieval.data.embedding_folder import READ_BATCH, Pairs, concatenate, content_fingerprint, read_pairs
+from clipgpt_retrieval.data.embedding_folder import READ_BATCH, content_fingerprint, read_pairs
+from clipgpt_retrieval.data.pairs import Pairs, concatenate
 from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.prompt_text import clean_caption

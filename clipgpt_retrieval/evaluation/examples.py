@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 
 SHOWN = 6
 HITS = 3

@@ -188,7 +188,7 @@ class BatchBuilder:
     def _hard_negatives(self, samples: list[Sample]) -> list[np.ndarray]:
         if self.data.neighbours is None or not samples:
             return []
-        return [self.data.neighbours.others(np.stack([sample.embedding for sample in samples]))]
+        return [self.data.neighbours.of(np.stack([sample.embedding for sample in samples]))]
 
     def _draw_interleaved(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rows of ``interleaved`` and of ``answered``, in proportion to their numbers."""

@@ -10,8 +10,9 @@ import numpy as np
 from braceexpand import braceexpand
 
 from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
-from clipgpt_retrieval.data.embedding_folder import EmbeddingFolder, Pairs, concatenate, content_fingerprint, read_pairs
+from clipgpt_retrieval.data.embedding_folder import EmbeddingFolder, content_fingerprint, read_pairs
 from clipgpt_retrieval.data.interleaved import Answered, Interleaved, read_answered, read_interleaved
+from clipgpt_retrieval.data.pairs import Pairs, concatenate
 from clipgpt_retrieval.data.samplers import InMemory, Windows
 from clipgpt_retrieval.data.split import Split, split_kind
 from clipgpt_retrieval.errors import DataError, InputError

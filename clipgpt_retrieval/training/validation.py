@@ -6,8 +6,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.data.interleaved import Answered, Interleaved
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.metrics.retrieval import recall_at
 from clipgpt_retrieval.model.module import Batch, ClipGptModel

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
+from clipgpt_retrieval.data.embedding_folder import read_pairs
+from clipgpt_retrieval.data.split import split_by_image
 from clipgpt_retrieval.errors import DataError, InputError
 
 

@@ -20,19 +20,19 @@ def families(count: int, dim: int = 64, spread: float = 0.4) -> np.ndarray:
 def test_the_nearest_others_are_found_and_never_the_image_itself(count):
     """An image among its own negatives would be pushed away from its own caption."""
     images = families(count)
-    found = HardNegatives(images, 3).others(images[4:6])
+    found = HardNegatives(images, 3).of(images[4:6])
     assert {row.tobytes() for row in found} == {images[row].tobytes() for row in (4, 5, 6, 7)}
     assert len(found) == 6
 
 
 def test_a_image_that_is_not_among_them_gets_no_more_than_the_others():
     images = families(50)
-    assert len(HardNegatives(images[4:], 3).others(images[:4])) == 12
+    assert len(HardNegatives(images[4:], 3).of(images[:4])) == 12
 
 
 def test_a_small_collection_gives_what_it_has():
     images = families(1)
-    assert len(HardNegatives(images, 10).others(images[:1])) == 3
+    assert len(HardNegatives(images, 10).of(images[:1])) == 3
 
 
 def test_images_that_one_text_may_describe_are_passed_over():
@@ -40,7 +40,7 @@ def test_images_that_one_text_may_describe_are_passed_over():
     images = families(50)
     twins = images + 0.02 * np.random.default_rng(1).normal(size=images.shape).astype(np.float32)
     twins /= np.linalg.norm(twins, axis=1, keepdims=True)
-    found = HardNegatives(np.concatenate([images, twins]), 3).others(images[:1])
+    found = HardNegatives(np.concatenate([images, twins]), 3).of(images[:1])
     assert len(found) == 3
     assert (found @ images[0] < 0.95).all()
 

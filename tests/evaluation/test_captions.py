@@ -8,7 +8,7 @@ from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.evaluation.captions import nearest_captions
 from clipgpt_retrieval.metrics.captions import CaptionMetrics, diversity, java_works, plain_words
 

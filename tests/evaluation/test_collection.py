@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
+from clipgpt_retrieval.data.embedding_folder import read_pairs
+from clipgpt_retrieval.data.split import split_by_image
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import read_collection, text_embeddings
 from clipgpt_retrieval.evaluation.karpathy import TestSet, find_test_set

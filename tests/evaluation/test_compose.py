@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
 from clipgpt_retrieval.data.interleaved import ImageSegment, Interleaved, TextSegment
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.evaluation.compose import evaluate_compose
 
 COUNT = 60

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.encoders import encode_queries
 

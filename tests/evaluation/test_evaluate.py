@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from clipgpt_retrieval import cli
-from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
+from clipgpt_retrieval.data.embedding_folder import read_pairs
+from clipgpt_retrieval.data.split import split_by_image
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
 from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.faiss_index import evaluate_index

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation import karpathy
 from clipgpt_retrieval.evaluation.collection import Collection

@@ -111,13 +111,17 @@ def test_brace_patterns_and_lists_name_folders():
 def test_folders_of_different_clips_are_refused(tmp_path):
     folders = [write_folder(tmp_path / "a", 20, 8), write_folder(tmp_path / "b", 20, 16)]
     for stream in (False, True):
-        with pytest.raises(DataError, match=r"\[8, 16\] numbers"):
+        with pytest.raises(DataError, match=r"dimensions \[8, 16\]"):
             read_data(TrainOptions(folders, "m", stream=stream, validation_fraction=0.3))
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("[", "cannot be read"), ('{"images": 3}', "neither COCO's"), ('{"annotations": []}', "COCO's captions: images")],
+    [
+        ("[", "cannot be read"),
+        ('{"images": 3}', "neither a file of COCO"),
+        ('{"annotations": []}', "COCO captions: images"),
+    ],
 )
 def test_a_file_of_captions_that_is_none_is_told(tmp_path, content, says):
     (tmp_path / "c.json").write_text(content)

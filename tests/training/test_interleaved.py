@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from clipgpt_retrieval.data.embedding_folder import read_pairs, split_by_image
+from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.interleaved import read_answered, read_interleaved
 from clipgpt_retrieval.data.sample import Sample
 from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
+from clipgpt_retrieval.data.split import split_by_image
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.module import IGNORED

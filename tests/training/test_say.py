@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from clipgpt_retrieval.data.embedding_folder import concatenate, read_pairs
+from clipgpt_retrieval.data.embedding_folder import read_pairs
+from clipgpt_retrieval.data.pairs import concatenate
 from clipgpt_retrieval.data.samplers import MixtureSampler, ShuffledSampler
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.model.checkpoint import load

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
 from clipgpt_retrieval.training.collate import Collator

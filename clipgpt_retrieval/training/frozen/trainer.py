@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clipgpt_retrieval.data.embedding_folder import Pairs
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.data.samplers import InMemory, ShuffledSampler
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
