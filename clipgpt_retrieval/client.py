@@ -1,6 +1,6 @@
 """`ClipGptClient`: clip-retrieval's client with CLIP-GPT, for our back end and for any stock one.
 
-Importing this module imports no torch: it takes clip-retrieval's client without the rest of that package.
+Importing this module imports no torch: it loads clip-retrieval's client without the rest of that package.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 CLIENT_MODULE = "clip_retrieval.clip_client"
 TIMEOUT_SECONDS = 3600
-"""As long as clip-retrieval's own client waits."""
+"""The timeout of clip-retrieval's own client."""
 
 _ERRORS = {400: InputError, 401: NotAllowedError, 404: NotFoundError, 413: TooLargeError}
 
 
 class ClientModuleFinder:
-    """A meta-path finder that gives clip-retrieval's client module, already loaded here, to who imports it.
+    """A meta-path finder for clip-retrieval's client module, which is already loaded here.
 
-    So that there is one class `ClipClient`, whichever of the two packages is imported first.
+    With it there is one class `ClipClient`, whichever of the two packages is imported first.
     """
 
     def __init__(self, module: ModuleType) -> None:
@@ -47,11 +47,11 @@ class ClientModuleFinder:
         return importlib.util.spec_from_loader(name, self) if name == CLIENT_MODULE else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The module as it is."""
+        """The loaded module."""
         return self._module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: it has run."""
+        """Does nothing, since the module has been executed."""
 
 
 def _client_module() -> ModuleType:
@@ -75,18 +75,18 @@ if not TYPE_CHECKING:
 
 
 class ClipGptClient(ClipClient):
-    """Queries a back end with CLIP-GPT, and reads captions of what comes back.
+    """Queries a back end with CLIP-GPT, and captions items and embeddings.
 
     Args:
-        url: of the knn service; the caption and encode services are looked for beside it.
-        indice_name: which index to ask.
-        *options: clip-retrieval's further options, see `ClipClient`.
-        model: a clipgpt model, or where one lies. Text is then encoded here and sent as an embedding, so
-            that any stock back end answers.
-        **options_by_name: the same by name: ``num_images``, ``modality``, ``deduplicate``, ...
+        url: URL of the knn service; the caption and encode services are next to it.
+        indice_name: index to query.
+        *options: further options of `ClipClient`.
+        model: a clipgpt model, or its directory, hub id or fsspec URL. Text is then encoded by the client and sent as
+            an embedding, which any stock back end supports.
+        **options_by_name: further options of `ClipClient`: ``num_images``, ``modality``, ``deduplicate``, ...
 
     Raises:
-        ModelError: the model cannot be read.
+        ModelError: the model cannot be loaded.
 
     Examples:
         While ``clipgpt-retrieval demo`` serves:
@@ -123,23 +123,22 @@ class ClipGptClient(ClipClient):
         """Searches the index with a text, an image, an embedding or an interleaved query.
 
         Args:
-            text: what to look for.
-            image: a file or an url.
+            text: query text.
+            image: file or URL.
             embedding_input: ``clip_dim`` numbers.
-            segments: pieces of an interleaved query, each ``{"text": s}``, ``{"image": base64}``,
-                ``{"image_url": s}``, ``{"embedding": numbers}`` or ``{"id": n}``.
+            segments: interleaved query, of ``{"text": s}``, ``{"image": base64}``, ``{"image_url": s}``,
+                ``{"embedding": numbers}`` and ``{"id": n}``.
             use_clipgpt: False encodes text with CLIP's own text tower.
-            clipgpt_weight: CLIP-GPT's share in a text query, 0 to 1.
-            caption_results: how many results get a ``clipgpt_caption``.
-            min_similarity: leave out what is less similar to the image embedding, or to an image or embedding that
-                was asked with; ``encode`` tells the model's own.
+            clipgpt_weight: weight of CLIP-GPT in a text query, 0 to 1.
+            caption_results: number of results with a ``clipgpt_caption``.
+            min_similarity: smallest cosine of a result to the image embedding, or to a given image or embedding.
 
         Returns:
-            The results as clip-retrieval's client returns them: ``id``, ``similarity`` and metadata.
+            The results as `ClipClient` returns them: ``id``, ``similarity`` and metadata.
 
         Raises:
-            InputError: the query cannot be meant; `NotFoundError` and `TooLargeError` are kinds of it.
-            requests.RequestException: no answer, or not one of a back end.
+            InputError: an invalid query; `NotFoundError` and `TooLargeError` derive from it.
+            requests.RequestException: no response, or not one of a back end.
 
         Examples:
             >>> hits = client.query(text="a dog in the snow", caption_results=1)
@@ -148,28 +147,12 @@ class ClipGptClient(ClipClient):
             >>> at_night = client.query(segments=[{"id": hits[0]["id"]}, {"text": "but at night"}])
         """
         _one_of(text=text, image=image, embedding_input=embedding_input, segments=segments)
-        query: dict[str, Any] = {"text": text, "embedding_input": embedding_input, **_image_fields(image)}
-        if self.model is not None:
-            if caption_results:
-                raise InputError(
-                    "caption_results", "needs a back end with CLIP-GPT: with model= no embeddings come back"
-                )
-            if min_similarity is not None:
-                raise InputError(
-                    "min_similarity", "needs a back end with CLIP-GPT: with model= no embeddings come back"
-                )
-            if use_clipgpt is not False and (text or segments):
-                embedding = self._encode_here(text, segments, clipgpt_weight)[0]
-                return self._post(self.url, {**self._knn_options(), "embedding_input": embedding})
-        ours = {
-            "segments": segments,
-            "use_clipgpt": use_clipgpt,
-            "clipgpt_weight": clipgpt_weight,
-            "caption_results": caption_results or None,
-            "min_similarity": min_similarity,
-        }
-        given = {name: value for name, value in ours.items() if value is not None}
-        return self._post(self.url, {**self._knn_options(), **query, **given})
+        ours = _given(use_clipgpt=use_clipgpt, clipgpt_weight=clipgpt_weight, min_similarity=min_similarity)
+        ours |= _given(segments=segments, caption_results=caption_results or None)
+        if self.model is not None and (embedding := self._query_embedding(text, ours)) is not None:
+            return self._post(self.url, {**self._knn_options(), "embedding_input": embedding})
+        query = {"text": text, "embedding_input": embedding_input, **_image_fields(image)}
+        return self._post(self.url, {**self._knn_options(), **query, **ours})
 
     def caption(
         self,
@@ -181,17 +164,17 @@ class ClipGptClient(ClipClient):
         """Captions items of the index, embeddings, or an image.
 
         Args:
-            ids: item ids, as results carry them.
+            ids: item ids, as in results.
             embeddings: numbers ``[n, clip_dim]``.
-            image: a file or an url.
+            image: file or URL.
             **generation: ``num_captions``, ``num_beams``, ``max_new_tokens``, ``temperature``, ``top_p``.
 
         Returns:
-            ``[{"id", "captions": [{"text", "logprob"}]}]``; embeddings and images are counted from 0.
+            ``[{"id", "captions": [{"text", "logprob"}]}]``; the id of an embedding is its row, that of an image 0.
 
         Raises:
-            InputError: unknown ids, or what cannot be captioned.
-            requests.RequestException: no answer, or not one of a back end.
+            InputError: unknown ids, or invalid arguments.
+            requests.RequestException: no response, or not one of a back end.
 
         Examples:
             >>> [item] = client.caption(ids=[3], num_captions=2)
@@ -203,14 +186,14 @@ class ClipGptClient(ClipClient):
             if embeddings is None:
                 raise InputError(
                     "ids" if image is None else "image",
-                    "cannot be captioned with model=, whose back end gives no embeddings: give embeddings",
+                    "cannot be captioned with model=: give embeddings",
                 )
             return [
                 {"id": i, "captions": [{"text": c.text, "logprob": c.logprob} for c in captions]}
                 for i, captions in enumerate(self.model.captions(embeddings, **generation))
             ]
-        asked = {"indice_name": self.indice_name, "ids": ids, "embeddings": embeddings}
-        return self._post(self._sibling("caption-service"), {**asked, **_image_fields(image), **generation})
+        items = {"indice_name": self.indice_name, "ids": ids, "embeddings": embeddings}
+        return self._post(self._sibling("caption-service"), {**items, **_image_fields(image), **generation})
 
     def encode(
         self,
@@ -219,7 +202,7 @@ class ClipGptClient(ClipClient):
         use_clipgpt: bool | None = None,
         clipgpt_weight: float | None = None,
     ) -> dict[str, Any]:
-        """Embeddings of a text or an interleaved query, and what the model understood.
+        """Embeddings of a text or an interleaved query, and the caption of its image embedding.
 
         Args:
             text: see `query`.
@@ -228,45 +211,37 @@ class ClipGptClient(ClipClient):
             clipgpt_weight: see `query`.
 
         Returns:
-            ``embedding`` to search with, ``image_embedding``, the guess at the image, ``caption``, that guess
-            read back, and ``min_similarity``, the cosine to the image embedding below which nothing looks like what
-            was asked for, or None where nobody measured it.
+            ``embedding`` to search with; ``image_embedding``, the estimate of the image's own; ``caption`` of the
+            image embedding; ``min_similarity``, the model's threshold for `query`, or None where it has none.
 
         Raises:
-            InputError: what cannot be encoded.
-            requests.RequestException: no answer, or not one of a back end.
+            InputError: an invalid query.
+            requests.RequestException: no response, or not one of a back end.
 
         Examples:
             >>> sorted(client.encode(text="a dog in the snow"))
             ['caption', 'embedding', 'image_embedding', 'min_similarity']
         """
         _one_of(text=text, segments=segments)
-        if self.model is not None:
-            if use_clipgpt is False:
-                raise InputError("use_clipgpt", "cannot be False with model=, which has no CLIP beside it")
-            embedding, image_embedding = self._encode_here(text, segments, clipgpt_weight)
-            caption = self.model.caption([image_embedding])[0]
-            return {
-                "embedding": embedding,
-                "image_embedding": image_embedding,
-                "caption": caption,
-                "min_similarity": self.model.min_similarity,
-            }
-        asked = {
-            "indice_name": self.indice_name,
-            "text": text,
-            "segments": segments,
-            "use_clipgpt": use_clipgpt,
-            "clipgpt_weight": clipgpt_weight,
+        if self.model is None:
+            query = {"text": text, "segments": segments, "use_clipgpt": use_clipgpt, "clipgpt_weight": clipgpt_weight}
+            return self._post(self._sibling("encode-service"), {"indice_name": self.indice_name, **query})
+        if use_clipgpt is False:
+            raise InputError("use_clipgpt", "cannot be False with model=, which loads no CLIP")
+        embedding, image_embedding = self._encode_here(text, segments, clipgpt_weight)
+        return {
+            "embedding": embedding,
+            "image_embedding": image_embedding,
+            "caption": self.model.caption([image_embedding])[0],
+            "min_similarity": self.model.min_similarity,
         }
-        return self._post(self._sibling("encode-service"), asked)
 
     def explore(self, cluster: str | None = None, num_clusters: int | None = None) -> dict[str, Any]:
-        """What is in the index: its clusters with captions, or those of one cluster.
+        """The contents of the index: its clusters with captions, or the sub-clusters of one cluster.
 
         Args:
-            cluster: the id of a cluster to open; without one, the whole index.
-            num_clusters: the most clusters to show at once, 2 to 500.
+            cluster: id of a cluster to open; None for the whole index.
+            num_clusters: maximum number of clusters, 2 to 500.
 
         Returns:
             ``{"indice_name", "num_items", "cluster", "trail", "clusters", "example_ids"}``; each cluster has
@@ -274,33 +249,42 @@ class ClipGptClient(ClipClient):
             ``example_ids`` and ``num_children``.
 
         Raises:
-            InputError: an unknown cluster, or a number out of its bounds.
-            requests.RequestException: no answer, or not one of a back end of ours.
+            InputError: an unknown cluster, or an invalid number.
+            requests.RequestException: no response, or not one of our back end.
 
         Examples:
             >>> contents = client.explore(num_clusters=2)
             >>> contents["num_items"] >= sum(cluster["size"] for cluster in contents["clusters"]) > 0
             True
         """
-        asked = {"indice_name": self.indice_name, "cluster": cluster, "num_clusters": num_clusters}
-        fields = {name: value for name, value in asked.items() if value is not None}
-        return _answer(requests.get(self._sibling("explore-service"), params=fields, timeout=TIMEOUT_SECONDS))
+        fields = _given(indice_name=self.indice_name, cluster=cluster, num_clusters=num_clusters)
+        return _content(requests.get(self._sibling("explore-service"), params=fields, timeout=TIMEOUT_SECONDS))
+
+    def _query_embedding(self, text: str | None, ours: Mapping[str, Any]) -> list[float] | None:
+        """The query embedding by the model of this client; None where the back end encodes the query."""
+        for field in ("caption_results", "min_similarity"):
+            if field in ours:
+                raise InputError(field, "requires a back end with CLIP-GPT: leave out model=")
+        segments = ours.get("segments")
+        if ours.get("use_clipgpt") is False or not (text or segments):
+            return None
+        return self._encode_here(text, segments, ours.get("clipgpt_weight"))[0]
 
     def _encode_here(
         self, text: str | None, segments: Sequence[Mapping[str, Any]] | None, weight: float | None
     ) -> tuple[list[float], list[float]]:
-        """Query embedding and image embedding, by the model of this client."""
+        """Query embedding and image embedding by the model of this client."""
         assert self.model is not None
         if weight not in (None, 1):
-            raise InputError("clipgpt_weight", "must be 1 with model=, which has no CLIP to blend with")
+            raise InputError("clipgpt_weight", "must be 1 with model=, which loads no CLIP")
         for segment in segments or []:
             if not {"text", "embedding"} & set(segment):
-                raise InputError("segments", "may hold texts and embeddings with model=, which has no CLIP")
+                raise InputError("segments", "may contain only texts and embeddings with model=, which loads no CLIP")
         query, image = self.model.encode_both([text if segments is None else segments])  # type: ignore[list-item]
         return query[0].tolist(), image[0].tolist()
 
     def _knn_options(self) -> dict[str, Any]:
-        """What `ClipClient` sends with every query."""
+        """The fields that `ClipClient` sends with every query."""
         names = (
             "deduplicate",
             "use_safety_model",
@@ -319,48 +303,49 @@ class ClipGptClient(ClipClient):
 
     def _post(self, url: str, body: Mapping[str, Any]) -> Any:
         response = requests.post(url, data=json.dumps(body, default=_as_list), timeout=TIMEOUT_SECONDS)
-        return _answer(response)
+        return _content(response)
 
 
-def _answer(response: requests.Response) -> Any:
-    """The JSON of an answer, or the error that it explains."""
+def _content(response: requests.Response) -> Any:
+    """The JSON of a response; an error response is raised as the error that it describes."""
     if response.status_code in _ERRORS:
         _raise_error(response)
     response.raise_for_status()
     return response.json()
 
 
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def _one_of(**alternatives: Any) -> None:
-    given = [name for name, value in alternatives.items() if not (value is None or _is_empty_text(value))]
+    given = [name for name, value in _given(**alternatives).items() if not (isinstance(value, str) and not value)]
     if len(given) != 1:
         field = given[1] if given else next(iter(alternatives))
         raise InputError(field, f"give one of {', '.join(alternatives)}")
 
 
-def _is_empty_text(value: Any) -> bool:
-    return isinstance(value, str) and not value
-
-
 def _image_fields(image: str | None) -> dict[str, Any]:
-    """The request fields for an image given as a file or an url."""
+    """The request fields of an image that is given as a file or a URL."""
     if not image:
         return {}
     if image.startswith(("http://", "https://")):
         return {"image_url": image}
     if not Path(image).is_file():
-        raise InputError("image", f"there is no file {image}")
+        raise InputError("image", f"{image} is not a file")
     return {"image": base64.b64encode(Path(image).read_bytes()).decode("ascii")}
 
 
 def _as_list(value: Any) -> Any:
-    """Arrays, tensors and numbers of theirs as JSON takes them."""
+    """Converts arrays, tensors and their scalars for JSON."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be sent as JSON")
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
 
 
 def _raise_error(response: requests.Response) -> None:
-    """Raises the error that a back end of ours explains; answers of others are left to the caller."""
+    """Raises the error that our back end describes; responses of other servers are left to the caller."""
     try:
         error = response.json()["error"]
         field, message = error["field"], error["message"]

@@ -1,10 +1,10 @@
-"""`ClipGptClient` asks our back end in its own words, and any stock one in stock words."""
+"""`ClipGptClient` queries our back end with all its options, and any stock one with stock fields."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from support import run
 
 from clipgpt_retrieval.client import ClipGptClient
 from clipgpt_retrieval.errors import InputError, NotFoundError
@@ -17,7 +17,7 @@ def client(back_url):
 
 @pytest.fixture
 def local(back_url, clipgpt):
-    """A client that encodes by itself; the index it asks has no CLIP-GPT."""
+    """A client that encodes with its own model; its index has no CLIP-GPT."""
     return ClipGptClient(f"{back_url}/knn-service", "stock", num_images=5, model=clipgpt)
 
 
@@ -29,16 +29,14 @@ def ids(results):
     return [result["id"] for result in results]
 
 
-def run(program: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], check=True, capture_output=True, text=True
-    ).stdout
+def run_program(program: str) -> str:
+    return run(sys.executable, "-W", "ignore", "-c", program, check=True).stdout
 
 
 def test_it_imports_no_torch_and_no_clip_retrieval():
-    """A notebook that only asks a server waits for no 9 seconds of imports."""
+    """Which would take 9 seconds in a notebook that only queries a server."""
     program = "import sys, clipgpt_retrieval.client; print({'torch', 'faiss', 'clip_retrieval'} & set(sys.modules))"
-    assert run(program).strip() == "set()"
+    assert run_program(program).strip() == "set()"
 
 
 @pytest.mark.slow
@@ -51,20 +49,14 @@ assert issubclass(ClipGptClient, clip_retrieval.clip_client.ClipClient)
 from clip_retrieval.clip_client import ClipClient
 assert ClipClient is clip_retrieval.clip_client.ClipClient
 """
-    run(program)
-    run("import clip_retrieval\n" + program)
+    run_program(program)
+    run_program("import clip_retrieval\n" + program)
 
 
-def test_text_finds_what_clipgpt_points_at(client, clipgpt, embeddings):
+def test_a_text_query_returns_the_nearest_neighbours_of_its_embedding(client, clipgpt, embeddings):
     results = client.query(text="a dog", caption_results=2)
     assert ids(results) == best(embeddings, clipgpt.encode(["a dog"])[0])
-    assert [bool(result.get("clipgpt_caption") is not None) for result in results] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+    assert ["clipgpt_caption" in result for result in results] == [True, True, False, False, False]
 
 
 def test_stock_options_and_stock_queries(client, back_url, embeddings):
@@ -78,14 +70,14 @@ def test_stock_options_and_stock_queries(client, back_url, embeddings):
     assert len(texts.query(text="a dog")) == 2
 
 
-def test_a_image_from_a_file(client, tmp_path):
+def test_an_image_from_a_file(client, tmp_path):
     from PIL import Image
 
     file = tmp_path / "image.png"
     Image.new("RGB", (40, 40), "teal").save(file)
     assert len(client.query(image=str(file))) == 5
     assert len(client.caption(image=str(file))) == 1
-    with pytest.raises(InputError, match=r"there is no file nowhere\.png"):
+    with pytest.raises(InputError, match=r"nowhere\.png is not a file"):
         client.query(image="nowhere.png")
 
 
@@ -109,17 +101,17 @@ def test_captions(client, clipgpt, embeddings):
 
 
 def test_encode(client, clipgpt):
-    answer = client.encode(text="a dog")
-    np.testing.assert_allclose(answer["embedding"], clipgpt.encode(["a dog"])[0], atol=1e-6)
-    assert set(answer) == {"embedding", "image_embedding", "caption", "min_similarity"}
+    encoded = client.encode(text="a dog")
+    np.testing.assert_allclose(encoded["embedding"], clipgpt.encode(["a dog"])[0], atol=1e-6)
+    assert set(encoded) == {"embedding", "image_embedding", "caption", "min_similarity"}
 
 
-def test_results_unlike_what_was_asked_for_are_left_out(client):
+def test_results_below_the_minimum_similarity_are_left_out(client):
     assert len(client.query(text="a dog", min_similarity=0)) > 0
     assert client.query(text="a dog", min_similarity=1) == []
 
 
-def test_what_the_server_refuses_is_raised_with_its_field(client):
+def test_errors_of_the_server_are_raised_with_their_field(client):
     with pytest.raises(NotFoundError, match="no item 300") as caught:
         client.caption(ids=[300])
     assert caught.value.field == "ids"
@@ -134,14 +126,14 @@ def test_one_query_at_a_time(client, query):
         client.query(**query)
 
 
-def test_an_answer_that_is_not_a_back_end_s(back_url):
+def test_a_response_that_is_not_from_a_back_end(back_url):
     import requests
 
     with pytest.raises(requests.HTTPError):
         ClipGptClient(f"{back_url}/nothing/knn-service", "demo").query(text="a dog")
 
 
-def test_with_a_model_of_its_own_it_needs_no_clipgpt_on_the_server(local, clipgpt, embeddings):
+def test_with_its_own_model_it_needs_no_clipgpt_on_the_server(local, clipgpt, embeddings):
     assert ids(local.query(text="a dog")) == best(embeddings, clipgpt.encode(["a dog"])[0])
     segments = [{"embedding": embeddings[3]}, {"text": "at night"}]
     assert ids(local.query(segments=segments)) == best(embeddings, clipgpt.encode([segments])[0])
@@ -150,7 +142,7 @@ def test_with_a_model_of_its_own_it_needs_no_clipgpt_on_the_server(local, clipgp
     assert local.caption(embeddings=embeddings[:1])[0]["captions"][0]["text"] == clipgpt.caption(embeddings[:1])[0]
 
 
-def test_with_a_model_of_its_own_it_says_what_it_cannot_do(local):
+def test_with_its_own_model_it_refuses_what_it_cannot_do(local):
     for call in (
         lambda: local.caption(ids=[3]),
         lambda: local.query(text="a dog", caption_results=3),
@@ -163,5 +155,5 @@ def test_with_a_model_of_its_own_it_says_what_it_cannot_do(local):
             call()
 
 
-def test_a_model_by_its_path(back_url, clipgpt_path):
+def test_a_model_is_loaded_from_its_path(back_url, clipgpt_path):
     assert len(ClipGptClient(f"{back_url}/knn-service", "stock", model=clipgpt_path).query(text="a dog")) > 0
