@@ -1,4 +1,4 @@
-"""Distributors hand shards to workers: to one in this process, or to those of a Spark cluster."""
+"""Distributors run workers on shards: one in this process, or those of a Spark cluster."""
 
 import os
 import sys
@@ -10,18 +10,18 @@ from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.errors import InputError
 
 TASKS_PER_SLOT = 8
-"""Spark tasks for each slot of the cluster: more spread evenly, fewer let a worker read ahead."""
+"""Spark tasks for each slot of the cluster: more balance the load, fewer let a worker prefetch."""
 
 
 class Distributor(Protocol):
-    """Gets shards done, and returns when no worker is at work any more."""
+    """Runs workers, and returns when all have ended."""
 
     def __call__(self, run: Run, shards: list[Shard]) -> None:
-        """Hands out the shards of a run."""
+        """Processes the shards of a run."""
 
 
 class SequentialDistributor:
-    """One worker in this process does all."""
+    """One worker in this process."""
 
     def __call__(self, run: Run, shards: list[Shard]) -> None:
         from clipgpt_retrieval.bulk.worker import worker
@@ -30,7 +30,7 @@ class SequentialDistributor:
 
 
 class PysparkDistributor:
-    """Workers on Spark: the active session, else one of whatever ``spark-submit`` or Spark's settings say."""
+    """Workers on Spark: in the active session, else in one by ``spark-submit``'s or Spark's settings."""
 
     def __call__(self, run: Run, shards: list[Shard]) -> None:
         try:
@@ -39,9 +39,9 @@ class PysparkDistributor:
             raise InputError(
                 "distribution_strategy", "pyspark is not installed: pip install 'clipgpt-retrieval[spark]'"
             ) from None
-        # Without this, executors take whatever python3 is first on their path, not the environment of this process.
+        # By default executors run the python3 that is first on their path, not this environment's.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        # Its own bar counts tasks and would write over ours, which counts rows.
+        # Spark's bar counts tasks and would overwrite ours, which counts rows.
         builder = SparkSession.builder.appName("clipgpt-retrieval").config("spark.ui.showConsoleProgress", "false")
         session = SparkSession.getActiveSession() or builder.getOrCreate()
         context = session.sparkContext
@@ -50,7 +50,7 @@ class PysparkDistributor:
 
 
 def _work_on_task(run: Run, shards: Iterator[Shard]) -> None:
-    """A Spark task: on the GPU that Spark assigned, or with as many threads as it has cores."""
+    """A Spark task, on the GPU that Spark assigned, or with as many threads as it has cores."""
     from pyspark import TaskContext
 
     from clipgpt_retrieval.bulk.worker import worker

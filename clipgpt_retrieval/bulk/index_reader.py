@@ -16,11 +16,11 @@ from clipgpt_retrieval.index.metadata import REORDERED_FILE
 
 
 class IndexReader:
-    """Reads items out of an index, memory-mapped; one on another file system is first fetched.
+    """Reads the items of a memory-mapped index; one on another file system is fetched first.
 
     Args:
         fs: the file system.
-        root: an index file, or a folder as clip-retrieval index leaves it.
+        root: an index file, or a folder as clip-retrieval index writes it.
         file: the index file.
     """
 

@@ -1,4 +1,4 @@
-"""What a job is: a collection, a model and a folder for what comes out, in shards that are done one by one."""
+"""A job: a collection, a model and an output folder, processed shard by shard."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,11 +12,11 @@ class Shard:
     """A range of rows of one input file.
 
     Attributes:
-        name: of the shard's files, ``{file}_{part}``: sorted by name, shards follow the order of the input.
+        name: of the shard's files, ``{file}_{part}``: sorted by name, shards are in the order of the input.
         file: the input file's path in its file system.
-        start: its first row, as the file counts them from 0.
+        start: its first row, counted from 0.
         stop: the row after its last.
-        byte_range: where the rows stand in a file of lines; None elsewhere.
+        byte_range: of the rows in a file of lines; None in other formats.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Shard:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Shard":
-        """The shard whose fields came out of JSON."""
+        """Restores a shard from JSON."""
         byte_range = values["byte_range"]
         return cls(**{**values, "byte_range": None if byte_range is None else tuple(byte_range)})
 
@@ -47,12 +47,12 @@ class Job:
         source: path or fsspec url of the collection.
         output_folder: path or fsspec url.
         model: clipgpt model: directory, hub id or fsspec url.
-        column: of the texts, or of the embeddings in parquet.
-        write_batch_size: most rows in a shard, and so in a file.
+        column: name of the texts, or of the embeddings in parquet.
+        write_batch_size: most rows in a shard, and so in an output file.
         settings: ``{"space": ..}`` to encode, the fields of ``generation.Generation`` to caption.
         batch_size: rows in a forward pass.
         device: see ``engine.ClipGpt``.
-        retries: how often a shard is tried again.
+        retries: attempts after the first, for a shard or any access to storage.
     """
 
     task: str
@@ -70,18 +70,18 @@ class Job:
         return asdict(self)
 
     def result_settings(self) -> dict[str, Any]:
-        """Those fields that decide what comes out, not how it is computed."""
+        """The fields that determine the results, not how they are computed."""
         names = ("task", "column", "write_batch_size", "settings")
         return {name: value for name, value in asdict(self).items() if name in names}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One go at a job: what its workers must know.
+    """One execution of a job, as its workers get it.
 
     Attributes:
-        job: what to do.
-        name: tells the goes at a job apart; their names sort by time.
+        job: the job.
+        name: unique among the runs of a job; names sort by time.
         model: the fingerprint of the model that the run was started with.
     """
 

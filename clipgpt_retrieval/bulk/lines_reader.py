@@ -1,4 +1,4 @@
-"""Texts in lines: a text each, or a JSON object each."""
+"""Texts in lines: plain or as JSON objects."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from clipgpt_retrieval.errors import DataError
 BLOCK = 1 << 22
 
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
-"""Half of an emoji's code: JSON takes one alone, where a text was cut in the middle; UTF-8 and tokenizers do not."""
+"""A lone surrogate, from a text that was cut within an emoji: JSON allows it, UTF-8 and tokenizers do not."""
 
 
 class LinesReader:
@@ -32,7 +32,7 @@ class LinesReader:
         return [file]
 
     def spans(self, file: str, size: int) -> list[Span]:
-        """One pass over the file notes where every ``size``-th line begins, so that no later one must count lines."""
+        """Ranges with byte offsets, found in one pass, so that reading a shard counts no lines."""
         starts = [0]
         lines, position, last = 0, 0, b"\n"
         with self.fs.open(file, "rb") as opened:
@@ -53,7 +53,7 @@ class LinesReader:
         ]
 
     def read(self, shard: Shard) -> Rows:
-        # Editors on Windows begin a file with a mark, which is no part of its first text.
+        # utf-8-sig drops the byte order mark that editors on Windows write.
         return Rows([line.decode("utf-8-sig", errors="replace").rstrip("\r") for line in self._lines(shard)], None)
 
     def _lines(self, shard: Shard) -> list[bytes]:
@@ -67,7 +67,7 @@ class LinesReader:
 
 
 class JsonLinesReader(LinesReader):
-    """Reads files with one JSON object a line; what it holds beside the text is handed on.
+    """Reads files with one JSON object a line; its other keys are passed on as metadata.
 
     Args:
         fs: the file system.
@@ -80,7 +80,7 @@ class JsonLinesReader(LinesReader):
         self._column = column
 
     def spans(self, file: str, size: int) -> list[Span]:
-        """As any file of lines, once a text was found in it: later ones may lack in as many lines as they will."""
+        """As for plain lines; at least one line must have a text."""
         spans = super().spans(file, size)
         with self.fs.open(file, "rb") as lines:
             if spans and not any(isinstance(_object(line).get(self._column), str) for line in lines):
@@ -97,7 +97,7 @@ class JsonLinesReader(LinesReader):
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    """What a line holds; of what is no object, nothing."""
+    """The object in a line; empty if it is not one."""
     try:
         value = json.loads(line, object_hook=_or_null)
         if SURROGATE.search(line):
@@ -108,7 +108,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _or_null(value: dict[str, Any]) -> dict[str, Any] | None:
-    """Parquet has no objects without keys: they are handed on as nothing."""
+    """Parquet cannot store objects without keys: they become null."""
     return value or None
 
 
@@ -117,5 +117,5 @@ def _as_table(objects: list[dict[str, Any]]) -> pa.Table | None:
     if not names:
         return None
     columns = {name: pa.array([one.get(name) for one in objects]) for name in names}
-    # A column of nulls alone has no type; without one, files of one folder could not be read together.
+    # A column of nulls has no type, and files with different types of a column cannot be read together.
     return pa.table({n: c.cast(pa.string()) if pa.types.is_null(c.type) else c for n, c in columns.items()})

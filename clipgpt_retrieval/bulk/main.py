@@ -1,4 +1,4 @@
-"""The whole of a job: plan, hand out, watch, report."""
+"""Runs a job: plan, distribute, show progress, report."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from clipgpt_retrieval.bulk.progress import Progress
 from clipgpt_retrieval.bulk.reader import open_reader
 from clipgpt_retrieval.bulk.retry import retried
 from clipgpt_retrieval.bulk.stats import read_stats
-from clipgpt_retrieval.bulk.writer import done_shards, prepare, remove_half_written
+from clipgpt_retrieval.bulk.writer import done_shards, prepare, remove_partial_files
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.storage import write_text
@@ -23,18 +23,18 @@ REPORT_FILE = "report.json"
 
 
 def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
-    """Does what is left of a job, and writes ``report.json`` into its output folder.
+    """Processes the missing shards of a job, and writes ``report.json`` into its output folder.
 
     Args:
-        job: what to do.
-        distribute: who does it.
+        job: the job.
+        distribute: runs the workers.
 
     Returns:
         The report: rows, shards, how many of both are done, rows skipped, seconds, rows per second, and ``failed``:
-        what could not be done, and why.
+        files and shards that failed, each with its error.
 
     Raises:
-        DataError: nothing to read, an output folder of another job, or shards that could not be done.
+        DataError: no rows, an output folder of another job, or shards that failed.
         ModelError: the model cannot be read.
     """
     reader = retried(lambda: open_reader(job), job.retries)
@@ -43,26 +43,26 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
     plan = make_plan(job, reader, fingerprint)
     shards = plan.missing()
     if not plan.rows() and not any(file.error for file in plan.files):
-        raise DataError(f"{job.source} holds no rows: give a folder or file with some")
+        raise DataError(f"{job.source} contains no rows: give a folder or file with some")
     run = Run(job, f"{time.strftime('%Y%m%dT%H%M%S')}_{uuid4().hex[:6]}", fingerprint)
     rows_before = plan.rows() - sum(map(len, shards))
     started = time.perf_counter()
-    ended_by: Exception | None = None
+    failure: Exception | None = None
     with Progress(run, plan.rows(), rows_before):
         try:
             if shards:
                 distribute(run, shards)
-        except Exception as error:  # whatever the workers' end was, what is done is reported first
-            ended_by = error
+        except Exception as error:  # reported first, then raised
+            failure = error
     report = _report(run, plan, rows_before, time.perf_counter() - started)
     retried(lambda: write_text(f"{job.output_folder}/{REPORT_FILE}", json.dumps(report, indent=1)), job.retries)
-    _raise_failures(job, report, ended_by)
-    retried(lambda: remove_half_written(job), job.retries)
+    _raise_failures(job, report, failure)
+    retried(lambda: remove_partial_files(job), job.retries)
     return report
 
 
 def _report(run: Run, plan: Plan, rows_before: int, seconds: float) -> dict[str, Any]:
-    """What the output folder holds by now, and what the run's workers say of the rest."""
+    """What the output folder contains now, and the errors of the run's workers."""
     job = run.job
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     fs.invalidate_cache()
@@ -89,22 +89,22 @@ def _report(run: Run, plan: Plan, rows_before: int, seconds: float) -> dict[str,
                 "file": shard.file,
                 "start": shard.start,
                 "stop": shard.stop,
-                "error": errors.get(shard.name, "its worker ended before it was done"),
+                "error": errors.get(shard.name, "its worker ended early"),
             }
             for shard in missing
         ],
     }
 
 
-def _raise_failures(job: Job, report: dict[str, Any], ended_by: Exception | None) -> None:
+def _raise_failures(job: Job, report: dict[str, Any], failure: Exception | None) -> None:
     if not report["failed"]:
         return
     if report["stopped"]:
-        raise DataError(report["stopped"][0]) from ended_by
-    if ended_by is not None:
-        raise ended_by
-    first = report["failed"][0]
+        raise DataError(report["stopped"][0]) from failure
+    if failure is not None:
+        raise failure
+    failed, first = len(report["failed"]), report["failed"][0]
     raise DataError(
-        f"{job.output_folder}/{REPORT_FILE} lists {len(report['failed'])} parts of {job.source} that could not be "
-        f"done; the first is {first['file']}: {first['error']}. The same command tries them again"
+        f"{failed} of the files and shards of {job.source} failed, see {job.output_folder}/{REPORT_FILE}; "
+        f"the first is {first['file']}: {first['error']}. The same command retries them"
     )

@@ -1,4 +1,4 @@
-"""Mappers: rows of a collection to what is written of them."""
+"""Mappers: from rows of a collection to the rows that are written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError, ModelError
 
 WINDOW_BATCHES = 64
-"""Batches whose rows are sorted by length together: a longer window pads little less and holds more in memory."""
+"""Batches that are sorted by length together: a longer window needs little less padding and more memory."""
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """What is written of some rows.
+    """Rows to write.
 
     Attributes:
-        table: the metadata, a row each.
-        embeddings: float16 ``[n, clip_dim]`` of unit norm in the same order, or None where none are predicted.
-        skipped: rows that could not be used.
+        table: their metadata, n rows.
+        embeddings: float16 ``[n, clip_dim]`` of unit norm in the same order, or None for captions.
+        skipped: input rows that are unusable.
     """
 
     table: pa.Table
@@ -36,7 +36,7 @@ class Mapper(Protocol):
     """Encodes or captions rows, a window at a time."""
 
     def __call__(self, shard: Shard, rows: Rows) -> Iterator[Mapped]:
-        """What is written of a shard's rows, window by window."""
+        """The rows to write, window by window."""
 
 
 def make_mapper(job: Job, engine: ClipGpt) -> Mapper:
@@ -45,14 +45,14 @@ def make_mapper(job: Job, engine: ClipGpt) -> Mapper:
 
 
 class EncodeMapper:
-    """Predicts the embeddings of texts. Rows without a text that the model can read are left out.
+    """Predicts the embeddings of texts. Rows without a text that the model can encode are skipped.
 
     Args:
-        job: names the space and the batch size.
-        engine: the model at work.
+        job: has the space and the batch size.
+        engine: the engine.
 
     Raises:
-        ModelError: the model captions only.
+        ModelError: the model only captions.
     """
 
     def __init__(self, job: Job, engine: ClipGpt) -> None:
@@ -72,7 +72,7 @@ class EncodeMapper:
             yield Mapped(table, embeddings.astype(np.float16), len(texts) - len(kept))
 
     def _encode(self, texts: Any, rows: list[int]) -> tuple[list[int], np.ndarray]:
-        """The rows that can be encoded, found by halving where one of them cannot, and their embeddings."""
+        """The rows that can be encoded, found by bisection if not all can, and their embeddings ``[n, clip_dim]``."""
         try:
             encoded = self._engine.encode([texts[row] for row in rows], space=self._space, batch_size=self._batch_size)
             return rows, encoded
@@ -87,8 +87,8 @@ class CaptionMapper:
     """Captions embeddings. A row without a usable embedding is kept, with no caption.
 
     Args:
-        job: holds the fields of ``generation.Generation`` and the batch size.
-        engine: the model at work.
+        job: has the fields of ``generation.Generation`` and the batch size.
+        engine: the engine.
     """
 
     def __init__(self, job: Job, engine: ClipGpt) -> None:
@@ -101,7 +101,7 @@ class CaptionMapper:
 
         if rows.values.shape[1] != self._engine.clip_dim:
             raise InputError(shard.file, f"has dimension {rows.values.shape[1]}, expected {self._engine.clip_dim}")
-        # Sampled captions, too, are the same whichever worker makes them, and in whatever order.
+        # Sampled captions do not depend on the worker or the order of shards.
         torch.manual_seed(crc32(shard.name.encode()))
         for start, window in _windows(rows, self._batch_size):
             embeddings = window.values.astype(np.float32)
@@ -112,7 +112,7 @@ class CaptionMapper:
             yield Mapped(table, None, len(embeddings) - len(usable))
 
     def _columns(self, embeddings: np.ndarray, rows: np.ndarray, count: int) -> dict[str, pa.Array]:
-        """The likeliest captions of ``embeddings`` as a column of ``count`` rows, and all where several are wanted."""
+        """The best captions of ``embeddings`` as a column of ``count`` rows, and all if there are several."""
         if self._generation["num_captions"] == 1:
             captions = self._engine.caption(embeddings, batch_size=self._batch_size, **self._generation)
             return {"clipgpt_caption": pa.array(_spread(captions, rows, count), pa.string())}
@@ -138,9 +138,9 @@ def _spread(values: list[Any], rows: np.ndarray, count: int) -> list[Any]:
 
 
 def _table(shard: Shard, start: int, window: Rows, kept: np.ndarray, columns: dict[str, pa.Array]) -> pa.Table:
-    """New columns, the rows' own metadata, and where each row came from: its file's name and its row there.
+    """The new columns, name and row of the input file, and the input's metadata.
 
-    What the rows have under a name that is given out here is kept as ``input_{name}``.
+    A column of the input with the name of a new one is kept as ``input_{name}``.
     """
     name = shard.file.rsplit("/", 1)[-1]
     added = {

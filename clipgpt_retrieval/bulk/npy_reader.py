@@ -1,7 +1,7 @@
 """Embeddings in ``.npy`` files, as clip-retrieval inference writes them.
 
-embedding_reader, which clip-retrieval uses for them, gives up a whole folder for one file that is cut short; here it
-must be the shard alone that fails.
+embedding_reader, which clip-retrieval uses, fails on the whole folder if one file is truncated; here only its shards
+fail.
 """
 
 from typing import Any
@@ -20,16 +20,16 @@ class NpyReader:
     Args:
         fs: the file system.
         files: the arrays.
-        metadata_files: as many parquet files with as many rows each, or none.
+        metadata_files: a parquet file with as many rows for each, or none.
 
     Raises:
-        DataError: another number of metadata files.
+        DataError: a different number of metadata files.
     """
 
     def __init__(self, fs: Any, files: list[str], metadata_files: list[str]) -> None:
         if metadata_files and len(metadata_files) != len(files):
             raise DataError(
-                f"metadata/ has {len(metadata_files)} parquet files for {len(files)} files of embeddings beside it: "
+                f"metadata/ has {len(metadata_files)} parquet files for {len(files)} files of embeddings: "
                 "give the folder of the embeddings alone, or one metadata file for each"
             )
         self.fs = fs
@@ -43,7 +43,9 @@ class NpyReader:
         with self.fs.open(file, "rb") as opened:
             (count, _), _ = _header(opened, file)
         if (metadata := self._metadata.get(file)) and (rows := row_count(self.fs, metadata)) != count:
-            raise DataError(f"{metadata} has {rows} rows for the {count} embeddings of {file}: it belongs to others")
+            raise DataError(
+                f"{metadata} has {rows} rows for the {count} embeddings of {file}: it belongs to other embeddings"
+            )
         return even_spans(count, size)
 
     def read(self, shard: Shard) -> Rows:
@@ -62,12 +64,12 @@ class NpyReader:
 
 
 def _header(opened: Any, file: str) -> tuple[tuple[int, int], np.dtype]:
-    """Shape and type of the array in an open file, which then stands at its first number."""
+    """Shape and dtype of the array in an open file, which is then positioned at its data."""
     try:
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran_order, dtype = read[np.lib.format.read_magic(opened)](opened)
     except (ValueError, KeyError, EOFError) as error:
-        raise DataError(f"{file} cannot be read as an .npy array: write it again, or take it out") from error
+        raise DataError(f"{file} cannot be read as an .npy array: write it again, or remove it") from error
     if len(shape) != 2 or fortran_order or dtype.kind != "f":
-        raise DataError(f"{file} holds {dtype} of shape {list(shape)}: embeddings are rows of floats [n, d]")
+        raise DataError(f"{file} contains {dtype} of shape {list(shape)}: embeddings are rows of floats [n, d]")
     return shape, dtype

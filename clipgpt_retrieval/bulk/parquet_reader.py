@@ -15,20 +15,20 @@ from clipgpt_retrieval.errors import DataError
 
 
 def row_count(fs: Any, file: str) -> int:
-    """How many rows a parquet file has.
+    """The number of rows of a parquet file.
 
     Raises:
-        DataError: no parquet file.
+        DataError: not a parquet file.
     """
     with _opened(fs, file) as parquet:
         return parquet.metadata.num_rows
 
 
 def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
-    """Rows ``start`` to ``stop`` of a parquet file; only the row groups that hold them are read.
+    """Rows ``start`` to ``stop`` of a parquet file; only their row groups are read.
 
     Raises:
-        DataError: no parquet file, or one with fewer rows.
+        DataError: not a parquet file, or one with fewer rows.
     """
     with _opened(fs, file) as parquet:
         groups: list[int] = []
@@ -40,7 +40,7 @@ def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
                 groups.append(group)
             counted += count
         if counted < stop:
-            raise DataError(f"{file} has {counted} rows, the embeddings beside it have more: write it again")
+            raise DataError(f"{file} has {counted} rows, fewer than its embeddings: write it again")
         return parquet.read_row_groups(groups).slice(start - first, stop - start)
 
 
@@ -64,19 +64,19 @@ class _ParquetReader(ABC):
                 )
             type_ = parquet.schema_arrow.field(self._column).type
             if not self._takes(type_):
-                raise DataError(f"{file}: column {self._column!r} holds {type_}: {self._wanted}")
+                raise DataError(f"{file}: column {self._column!r} has type {type_}: {self._wanted}")
             return even_spans(parquet.metadata.num_rows, size)
 
     @abstractmethod
     def _takes(self, type_: pa.DataType) -> bool:
-        """Whether a column of this type can hold what is read."""
+        """Whether a column of this type can be read."""
 
     def _table(self, shard: Shard) -> pa.Table:
         return read_range(self.fs, shard.file, shard.start, shard.stop)
 
 
 class ParquetTextsReader(_ParquetReader):
-    """Reads a column of texts; the other columns are handed on.
+    """Reads a column of texts; the other columns are passed on as metadata.
 
     Args:
         fs: the file system.
@@ -96,7 +96,7 @@ class ParquetTextsReader(_ParquetReader):
 
 
 class ParquetEmbeddingsReader(_ParquetReader):
-    """Reads a column of embeddings, lists of as many floats each; the other columns are handed on.
+    """Reads a column of embeddings, lists of equal length; the other columns are passed on as metadata.
 
     Args:
         fs: the file system.
@@ -116,7 +116,9 @@ class ParquetEmbeddingsReader(_ParquetReader):
         numbers = np.asarray(given.flatten().to_numpy(zero_copy_only=False), np.float32)
         lengths = set(given.value_lengths().to_pylist())
         if len(lengths) != 1:
-            raise DataError(f"{shard}: column {self._column!r} has no embeddings, or some of several lengths")
+            raise DataError(
+                f"{shard}: column {self._column!r} has no embeddings, or embeddings of different dimensions"
+            )
         # A row without an embedding is kept, with NaN, so that the mapper skips it.
         embeddings = np.full((len(lists), lengths.pop()), np.nan, np.float32)
         embeddings[lists.is_valid().to_numpy(zero_copy_only=False)] = numbers.reshape(len(given), -1)
@@ -129,4 +131,4 @@ def _opened(fs: Any, file: str) -> Iterator[pq.ParquetFile]:
         try:
             yield pq.ParquetFile(opened)
         except pa.ArrowInvalid as error:
-            raise DataError(f"{file} cannot be read as parquet: write it again, or take it out") from error
+            raise DataError(f"{file} cannot be read as parquet: write it again, or remove it") from error

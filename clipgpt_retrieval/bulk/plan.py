@@ -1,4 +1,4 @@
-"""The shards of a job: planned once, kept in the output folder, and compared with what a restart finds."""
+"""The shards of a job: planned once, recorded in the output folder, and checked when the job is resumed."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from clipgpt_retrieval.storage import write_text
 
 JOB_FILE = "job.json"
 FORMAT = 1
-"""Raised where what the job file holds changes its meaning."""
+"""Raised when the meaning of the job file changes."""
 
 PARALLEL_FILES = 16
 
@@ -30,9 +30,9 @@ class PlannedFile:
 
     Attributes:
         path: in its file system.
-        stamp: size and version of each file that its rows are read from, to notice a change.
+        stamp: size and version of each file that its rows are read from, to detect changes.
         spans: the rows of its shards.
-        error: why it could not be read, else None.
+        error: why it cannot be read, else None.
     """
 
     path: str
@@ -42,7 +42,7 @@ class PlannedFile:
 
     @property
     def name(self) -> str:
-        """Its last part: a collection may be moved between two runs."""
+        """Its last component, as a collection may be moved between two runs."""
         return self.path.rsplit("/", 1)[-1]
 
 
@@ -52,7 +52,7 @@ class Plan:
 
     Attributes:
         files: in the order of the input.
-        done: names of the shards that stand in the output folder.
+        done: names of the shards that are complete in the output folder.
     """
 
     files: list[PlannedFile]
@@ -65,24 +65,24 @@ class Plan:
                 yield Shard(f"{_file_name(number)}_{part:05d}", file.path, span.start, span.stop, span.byte_range)
 
     def rows(self) -> int:
-        """Rows of all files that could be read."""
+        """Rows of all readable files."""
         return sum(len(shard) for shard in self.shards())
 
     def missing(self) -> list[Shard]:
-        """The shards that are still to be done."""
+        """The shards that are not done yet."""
         return [shard for shard in self.shards() if shard.name not in self.done]
 
 
 def make_plan(job: Job, reader: Reader, model: str) -> Plan:
-    """Plans a job, or takes up the plan that its output folder holds.
+    """Plans a job, or continues the plan in its output folder.
 
     Args:
-        job: what to do.
+        job: the job.
         reader: of its collection.
         model: the model's fingerprint.
 
     Raises:
-        DataError: the output folder holds shards of another job, of another model or of a file that has changed.
+        DataError: the output folder has shards of another job, of another model or of a file that has changed.
     """
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     fs.invalidate_cache()
@@ -95,18 +95,18 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
 
     def planned(number: int) -> PlannedFile:
         before = known[number] if number < len(known) else None
-        return _planned_file(job, reader, reader.files[number], before, _file_name(number) in begun)
+        return _planned_file(job, reader, reader.files[number], before, _file_name(number) in started)
 
-    begun = {name.split("_")[0] for name in done}
+    started = {name.split("_")[0] for name in done}
     with ThreadPoolExecutor(PARALLEL_FILES) as pool:
-        looked_at = pool.map(planned, range(len(reader.files)))
-        bar = tqdm(looked_at, total=len(reader.files), unit="file", desc="plan", disable=None, delay=2, leave=False)
+        results = pool.map(planned, range(len(reader.files)))
+        bar = tqdm(results, total=len(reader.files), unit="file", desc="plan", disable=None, delay=2, leave=False)
         files = list(bar)
     plan = Plan(files, done)
-    strangers = done - {shard.name for shard in plan.shards()}
-    if strangers:
+    unknown = done - {shard.name for shard in plan.shards()}
+    if unknown:
         raise DataError(
-            f"{job.output_folder} holds shards that {job.source} does not have (the first is {min(strangers)}): "
+            f"{job.output_folder} contains shards that {job.source} does not have (the first is {min(unknown)}): "
             "give a new output folder"
         )
     document = {**head, "files": [{"name": file.name, **_without_path(file)} for file in files]}
@@ -121,8 +121,8 @@ def _planned_file(job: Job, reader: Reader, path: str, before: dict[str, Any] | 
         return PlannedFile(path, stamp, [_span(values) for values in before["spans"]])
     if has_shards:
         raise DataError(
-            f"{' or '.join(reader.sources(path))} has changed since {job.output_folder} was begun: give a new output "
-            "folder, or delete what it has of this file"
+            f"{' or '.join(reader.sources(path))} has changed since {job.output_folder} was started: give a new output "
+            "folder, or delete the results of this file"
         )
     try:
         return PlannedFile(path, stamp, retried(lambda: reader.spans(path, job.write_batch_size), job.retries))
@@ -132,11 +132,11 @@ def _planned_file(job: Job, reader: Reader, path: str, before: dict[str, Any] | 
 
 def _check_head(job: Job, head: dict[str, Any], recorded: dict[str, Any] | None) -> None:
     if recorded is None:
-        raise DataError(f"{job.output_folder} holds files but no {JOB_FILE}: give a new output folder")
+        raise DataError(f"{job.output_folder} contains files but no {JOB_FILE}: give a new output folder")
     changed = [name for name, value in head.items() if recorded.get(name) != value]
     if changed:
         raise DataError(
-            f"{job.output_folder} was begun with another {' and another '.join(changed)}: give a new output folder"
+            f"{job.output_folder} was started with another {' and another '.join(changed)}: give a new output folder"
         )
 
 
@@ -148,7 +148,7 @@ def _recorded(fs: Any, root: str) -> dict[str, Any] | None:
 
 
 def _stamp(fs: Any, path: str) -> list[Any]:
-    """Size and version of a file, by whatever its file system tells versions apart."""
+    """Size and version of a file, by whichever version its file system has."""
     info = fs.info(path)
     versions = [info[key] for key in ("ETag", "etag", "mtime", "created", "LastModified") if key in info]
     return [info["size"], str(versions[0]) if versions else ""]

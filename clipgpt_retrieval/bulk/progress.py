@@ -1,4 +1,4 @@
-"""The progress bar of a job, whoever works on it and wherever: it reads what the workers' statistics say."""
+"""The progress bar of a job, read from the statistics files of its workers, wherever they run."""
 
 import threading
 from contextlib import suppress
@@ -11,12 +11,12 @@ from clipgpt_retrieval.bulk.stats import WRITE_INTERVAL, read_stats
 
 
 class Progress:
-    """A bar over all rows of a job while a run of it goes on.
+    """A bar over all rows of a job during one run.
 
     Args:
-        run: whose workers are watched.
+        run: the run.
         total: rows of the job.
-        done: rows that earlier runs did.
+        done: rows of earlier runs.
     """
 
     def __init__(self, run: Run, total: int, done: int) -> None:
@@ -43,7 +43,7 @@ class Progress:
         self._show()
 
     def _show(self) -> None:
-        # A file that is just being replaced, or a bucket that does not answer: the next look will tell.
+        # A file that is just being replaced, or storage that fails once: the next update corrects it.
         with suppress(OSError, ValueError):
             counted = sum(stats["sample_count"] for stats in read_stats(self._run.job.output_folder, self._run.name))
             self._bar.update(self._done + counted - self._bar.n)

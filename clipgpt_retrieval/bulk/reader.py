@@ -1,4 +1,4 @@
-"""Readers: what a collection consists of, and the rows of one shard of it."""
+"""Readers: the files of a collection, and the rows of one shard of it."""
 
 from typing import Any, Protocol
 
@@ -12,14 +12,14 @@ from clipgpt_retrieval.bulk.rows import Rows, Span
 from clipgpt_retrieval.errors import DataError
 
 INDEX_NAMES = ("image.index", "text.index", "populated.index", ".index")
-"""How an index file's name ends, the first found first."""
+"""Suffixes of index files, in order of preference."""
 
 
 class Reader(Protocol):
-    """One format of collections.
+    """Reads one format.
 
     Attributes:
-        files: the input files in their order, as paths in ``fs``.
+        files: paths of the input files in ``fs``, in order.
         fs: their file system.
     """
 
@@ -27,36 +27,36 @@ class Reader(Protocol):
     files: list[str]
 
     def sources(self, file: str) -> list[str]:
-        """The files that the rows of ``file`` are read from: itself, and what lies beside it."""
+        """The files that the rows of ``file`` are read from: itself, and its metadata."""
 
     def spans(self, file: str, size: int) -> list[Span]:
-        """The rows of a file, ``size`` together.
+        """The rows of a file in ranges of ``size``.
 
         Raises:
-            DataError: the file cannot be read as what it should be.
+            DataError: the file is damaged or of another format.
         """
 
     def read(self, shard: Shard) -> Rows:
         """The rows of a shard.
 
         Raises:
-            DataError: the file cannot be read as what it should be.
+            DataError: the file is damaged or of another format.
         """
 
 
 def open_reader(job: Job) -> Reader:
-    """The reader for a job's collection; of its files only the names are looked at.
+    """The reader for a job's collection, chosen by file names.
 
     Raises:
-        DataError: nothing there that can be read.
+        DataError: nothing readable there.
     """
     return _embeddings_reader(job) if job.task == CAPTION else _texts_reader(job)
 
 
 def list_files(fs: Any, root: str) -> list[str]:
-    """What lies in a folder, sorted, or the file ``root`` itself; nothing where there is neither.
+    """The files of a folder, sorted, or the file ``root`` itself; nothing if there is neither.
 
-    ``ls`` raises where a file system does not answer; ``find``, ``isdir`` and ``exists`` take that for an absence.
+    ``ls`` raises if a file system does not respond; ``find``, ``isdir`` and ``exists`` report absence instead.
     """
     try:
         return sorted(fs.ls(root, detail=False))
@@ -70,8 +70,8 @@ def _embeddings_reader(job: Job) -> Reader:
     folders = {path.rsplit("/", 1)[-1] for path in listed}
     arrays = _ending(list_files(fs, f"{root}/img_emb") if "img_emb" in folders else listed, ".npy")
     if arrays:
-        beside = list_files(fs, f"{root}/metadata") if {"img_emb", "metadata"} <= folders else []
-        return NpyReader(fs, arrays, _ending(beside, ".parquet"))
+        metadata = list_files(fs, f"{root}/metadata") if {"img_emb", "metadata"} <= folders else []
+        return NpyReader(fs, arrays, _ending(metadata, ".parquet"))
     if indexes := [path for name in INDEX_NAMES for path in _ending(listed, name)]:
         from clipgpt_retrieval.bulk.index_reader import IndexReader  # faiss, which no other format needs
 
@@ -79,7 +79,7 @@ def _embeddings_reader(job: Job) -> Reader:
     if tables := _ending(listed, ".parquet"):
         return ParquetEmbeddingsReader(fs, tables, job.column)
     raise DataError(
-        f"{job.source} holds no embeddings: give a folder of .npy or parquet files, one such file, or a faiss index"
+        f"{job.source} contains no embeddings: give a folder of .npy or parquet files, one such file, or a faiss index"
     )
 
 
@@ -89,8 +89,8 @@ def _texts_reader(job: Job) -> Reader:
     found = {suffix: _ending(listed, suffix) for suffix in (".parquet", ".jsonl", ".txt")}
     kinds = [suffix for suffix, files in found.items() if files]
     if len(kinds) != 1:
-        told = f"files of several kinds ({', '.join(kinds)})" if kinds else "no .parquet, .jsonl or .txt file"
-        raise DataError(f"{job.source} holds {told}: give a file, or a folder of files of one kind")
+        found_kinds = f"files of several kinds ({', '.join(kinds)})" if kinds else "no .parquet, .jsonl or .txt file"
+        raise DataError(f"{job.source} contains {found_kinds}: give a file, or a folder of files of one kind")
     if kinds == [".parquet"]:
         return ParquetTextsReader(fs, found[".parquet"], job.column)
     if kinds == [".jsonl"]:

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Span:
-    """A range of rows that makes a shard; see :class:`Shard` for its fields."""
+    """The range of rows of a shard; see `job.Shard` for its fields."""
 
     start: int
     stop: int
@@ -20,7 +20,7 @@ class Rows:
     Attributes:
         values: a list of texts (anything but a non-empty text is unusable), or an array of embeddings ``[n, d]`` of
             any float type.
-        metadata: a pyarrow table of n rows to hand on, or None.
+        metadata: a pyarrow table of n rows that is passed on, or None.
     """
 
     values: Any
@@ -30,11 +30,11 @@ class Rows:
         return len(self.values)
 
     def slice(self, start: int, length: int) -> "Rows":
-        """Rows from ``start`` on, ``length`` at most."""
+        """At most ``length`` rows from ``start`` on."""
         metadata = None if self.metadata is None else self.metadata.slice(start, length)
         return Rows(self.values[start : start + length], metadata)
 
 
 def even_spans(count: int, size: int) -> list[Span]:
-    """``count`` rows, ``size`` together, the last of them fewer."""
+    """``count`` rows in ranges of ``size``; the last may be shorter."""
     return [Span(start, min(start + size, count)) for start in range(0, count, size)]

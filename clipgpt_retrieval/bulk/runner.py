@@ -1,4 +1,4 @@
-"""The runner takes shards through reader, mapper and writer, and reads the next one's rows meanwhile."""
+"""The runner passes shards through reader, mapper and writer, and prefetches the next one."""
 
 import time
 from collections import deque
@@ -16,13 +16,13 @@ from clipgpt_retrieval.bulk.writer import ShardWriter, is_done
 
 
 class Runner:
-    """Does shards one by one. One that fails is tried again, then noted and left.
+    """Processes shards one by one. One that fails is retried, then recorded and skipped.
 
     Args:
-        job: what to do.
+        job: the job.
         reader: of its collection.
         mapper: of its task.
-        stats: where to note what was done.
+        stats: of the worker.
     """
 
     def __init__(self, job: Job, reader: Reader, mapper: Mapper, stats: StatsWriter) -> None:
@@ -32,43 +32,43 @@ class Runner:
         self._stats = stats
 
     def __call__(self, shards: Iterable[Shard]) -> None:
-        """Does those of the shards that nobody has done.
+        """Processes the shards that are not done.
 
         Raises:
-            StorageFullError: the output has no room left.
+            StorageFullError: the output storage is full or read-only.
         """
-        for shard, coming in self._read_ahead(shards):
+        for shard, future in self._read_ahead(shards):
             try:
                 started = time.perf_counter()
-                rows = coming.result()
+                rows = future.result()
                 self._stats.stats.read_duration += time.perf_counter() - started
                 if rows is not None:
-                    retried(partial(self._do, shard, rows), self._job.retries)
+                    retried(partial(self._process, shard, rows), self._job.retries)
             except StorageFullError:
                 raise
-            except Exception as error:  # whatever a shard dies of, the others are done
+            except Exception as error:  # one shard's failure must not stop the others
                 self._stats.fail(shard, error)
             self._stats.update()
 
     def _read_ahead(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, "Future[Rows | None]"]]:
-        """Shards with their rows to come: while one is worked on, the next is read."""
+        """Shards with futures of their rows: while one is processed, the next is read."""
         with ThreadPoolExecutor(1) as pool:
-            coming: deque[tuple[Shard, Future[Rows | None]]] = deque()
+            futures: deque[tuple[Shard, Future[Rows | None]]] = deque()
             for shard in shards:
-                coming.append((shard, pool.submit(self._read, shard)))
-                if len(coming) > 1:
-                    yield coming.popleft()
-            yield from coming
+                futures.append((shard, pool.submit(self._read, shard)))
+                if len(futures) > 1:
+                    yield futures.popleft()
+            yield from futures
 
     def _read(self, shard: Shard) -> Rows | None:
-        """The rows of a shard, or None where it is done."""
+        """The rows of a shard, or None if it is done."""
 
         def read() -> Rows | None:
             return None if is_done(self._job.output_folder, shard.name) else self._reader.read(shard)
 
         return retried(read, self._job.retries)
 
-    def _do(self, shard: Shard, rows: Rows) -> None:
+    def _process(self, shard: Shard, rows: Rows) -> None:
         stats = self._stats.stats
         before = stats.sample_count, stats.skipped_count
         writer = ShardWriter(self._job.output_folder, shard.name)

@@ -1,4 +1,4 @@
-"""The slurm distributor submits one job whose tasks share the shards, and waits for its end."""
+"""The slurm distributor submits one SLURM job whose tasks share the shards, and waits for its end."""
 
 import json
 import shlex
@@ -38,14 +38,14 @@ class SlurmDistributor:
             )
         except FileNotFoundError:
             raise InputError(
-                "distribution_strategy", "slurm needs sbatch, which is not on this machine: start on a login node"
+                "distribution_strategy", "slurm needs sbatch, which is not installed on this machine: use a login node"
             ) from None
         if ended.returncode:
-            told = ended.stderr.strip() or "its own output says why"
-            raise DataError(f"the SLURM job ended with exit status {ended.returncode}: {told}")
+            reason = ended.stderr.strip() or "see its output"
+            raise DataError(f"the SLURM job ended with exit status {ended.returncode}: {reason}")
 
     def script(self, shards_url: str) -> str:
-        """The job script, which sbatch also takes by hand."""
+        """The job script for sbatch."""
         flags = [
             "--job-name=clipgpt-retrieval",
             f"--nodes={self._nodes}",
@@ -57,8 +57,8 @@ class SlurmDistributor:
         return f"""#!/bin/bash
 {directives}
 
-# srun does not take this over from sbatch by itself.
+# srun does not inherit this from sbatch.
 export SRUN_CPUS_PER_TASK="${{SLURM_CPUS_PER_TASK:-1}}"
-# A task that dies leaves the others at work.
+# The other tasks go on if one fails.
 srun --kill-on-bad-exit=0 {command}
 """

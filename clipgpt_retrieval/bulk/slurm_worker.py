@@ -1,4 +1,4 @@
-"""What each task of the slurm distributor's job runs: ``python -m clipgpt_retrieval.bulk.slurm_worker SHARDS``."""
+"""The program of each task of a SLURM job: ``python -m clipgpt_retrieval.bulk.slurm_worker SHARDS``."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from clipgpt_retrieval.errors import ClipGptError
 
 
 def slurm_worker(shards_url: str) -> None:
-    """Does this task's share of the shards: every ``SLURM_NTASKS``-th, from the ``SLURM_PROCID``-th on."""
+    """Processes every ``SLURM_NTASKS``-th shard, from the ``SLURM_PROCID``-th on."""
     with fsspec.open(shards_url, "r") as file:
         document = json.load(file)
     rank, tasks = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])

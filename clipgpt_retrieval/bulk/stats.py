@@ -1,4 +1,4 @@
-"""What a worker did, in a file of its own in ``stats/``, and what all of them did together."""
+"""Statistics of each worker, in a file in ``stats/``."""
 
 import json
 import time
@@ -15,23 +15,23 @@ from clipgpt_retrieval.bulk.writer import STATS
 from clipgpt_retrieval.storage import write_text
 
 WRITE_INTERVAL = 2.0
-"""Seconds between two writes of a worker that is at work."""
+"""Seconds between two writes of a running worker."""
 
 
 @dataclass
 class WorkerStats:
-    """What a worker has done so far; durations are in seconds, and named as clip-retrieval inference names them.
+    """Statistics of a worker so far; durations are in seconds, and named as by clip-retrieval inference.
 
     Attributes:
-        start_time: when it began, in seconds since 1970.
-        end_time: when it last wrote this.
-        read_duration: spent waiting for rows.
-        inference_duration: spent in the model.
-        write_duration: spent writing.
-        sample_count: rows done, those of the shard at hand included.
-        skipped_count: rows among them that could not be used.
-        failed: shards given up, ``{"shard": name, "error": sentence}``.
-        stopped: why the worker ended early, else None.
+        start_time: in seconds since 1970.
+        end_time: of the last write.
+        read_duration: waiting for rows.
+        inference_duration: in the model.
+        write_duration: writing files.
+        sample_count: rows done, including those of the current shard.
+        skipped_count: unusable rows among the input.
+        failed: shards that failed, ``{"shard": name, "error": message}``.
+        stopped: the error that ended the worker, else None.
     """
 
     start_time: float = field(default_factory=time.time)
@@ -46,10 +46,10 @@ class WorkerStats:
 
 
 class StatsWriter:
-    """Keeps a worker's statistics file up to date.
+    """Writes a worker's statistics file.
 
     Args:
-        run: the file's name begins with its name.
+        run: its name is the beginning of the file's name.
     """
 
     def __init__(self, run: Run) -> None:
@@ -58,17 +58,17 @@ class StatsWriter:
         self._written = 0.0
 
     def fail(self, shard: Shard, error: Exception) -> None:
-        """Notes a shard that was given up."""
-        told = " ".join(str(error).split()) or type(error).__name__
-        self.stats.failed.append({"shard": shard.name, "error": told})
+        """Records a failed shard."""
+        message = " ".join(str(error).split()) or type(error).__name__
+        self.stats.failed.append({"shard": shard.name, "error": message})
 
     def update(self) -> None:
-        """Writes the file if the last time is long enough ago."""
+        """Writes the file at most every 2 seconds."""
         if time.monotonic() - self._written > WRITE_INTERVAL:
             self.write()
 
     def write(self) -> None:
-        """Writes the file; where that fails, the work goes on without it."""
+        """Writes the file; a failure is ignored, as results do not depend on it."""
         self.stats.end_time = time.time()
         self._written = time.monotonic()
         with suppress(OSError):
@@ -76,7 +76,7 @@ class StatsWriter:
 
 
 def read_stats(output_folder: str, run_name: str = "") -> list[dict[str, Any]]:
-    """The statistics of all workers of a run, or of all runs."""
+    """The statistics of the workers of one run, or of all runs."""
     fs, root = fsspec.core.url_to_fs(output_folder)
     fs.invalidate_cache()
     files = [file for file in list_files(fs, f"{root}/{STATS}") if file.endswith(".json")]

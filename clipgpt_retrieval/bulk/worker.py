@@ -1,4 +1,4 @@
-"""A worker does shards in a process of its own with one model; every distributor calls this one."""
+"""The worker, which every distributor runs: one process with one model that processes shards."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -16,16 +16,16 @@ from clipgpt_retrieval.errors import ModelError
 
 
 def worker(run: Run, shards: Iterable[Shard], *, device: str | None = None, threads: int | None = None) -> None:
-    """Does shards, and leaves a file in ``stats/``.
+    """Processes shards, and writes a file of statistics into ``stats/``.
 
     Args:
-        run: what the shards belong to.
-        shards: those of them that are done already are passed over.
+        run: the run that the shards belong to.
+        shards: those that are already done are skipped.
         device: instead of the job's.
-        threads: for torch on the CPU; None leaves it to torch.
+        threads: of torch on the CPU; None: torch's default.
 
     Raises:
-        ClipGptError: nothing can be done here: no model, another model than the run was started with, no room.
+        ClipGptError: no model, another model than the driver's, or full storage.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -43,8 +43,8 @@ def worker(run: Run, shards: Iterable[Shard], *, device: str | None = None, thre
 
 @lru_cache(maxsize=1)
 def _engine(path: str, fingerprint: str, device: str) -> ClipGpt:
-    """The model at work: loaded once in a process, however many tasks Spark gives it."""
+    """The engine, loaded once in a process, however many tasks Spark runs in it."""
     engine = load(path, device=device)
     if engine.fingerprint != fingerprint:
-        raise ModelError(f"{path} holds another model here than where the job was started: copy that one here")
+        raise ModelError(f"{path} is another model on this machine than where the job was started: copy that one here")
     return engine

@@ -1,4 +1,4 @@
-"""Writers: a shard's files, as clip-retrieval inference names its own, each complete or not there at all."""
+"""Writers: the output files of a shard, named as by clip-retrieval inference, each complete or absent."""
 
 from contextlib import suppress
 from typing import Any
@@ -19,10 +19,10 @@ STATS = "stats"
 
 
 class ShardWriter:
-    """Collects what a shard yields and writes its files.
+    """Collects the rows of a shard and writes its files.
 
-    ``img_emb/img_emb_{name}.npy`` comes first, where there are embeddings, then ``metadata/metadata_{name}.parquet``,
-    whose presence means that the shard is done.
+    ``img_emb/img_emb_{name}.npy`` is written first, if there are embeddings, then ``metadata/metadata_{name}.parquet``,
+    whose presence marks the shard as done.
 
     Args:
         output_folder: path or fsspec url.
@@ -52,20 +52,20 @@ class ShardWriter:
 
 
 def prepare(job: Job) -> None:
-    """Makes the folders of a job's output, and takes away what interrupted workers left half-written."""
+    """Creates the folders of a job's output, and removes partial files of interrupted workers."""
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     for part in _parts(job):
         fs.makedirs(f"{root}/{part}", exist_ok=True)
-    remove_half_written(job)
+    remove_partial_files(job)
 
 
-def remove_half_written(job: Job) -> None:
-    """Takes away what workers that were killed left in a job's output, while none is at work."""
+def remove_partial_files(job: Job) -> None:
+    """Removes partial files of killed workers from a job's output, while none is running."""
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     for part in _parts(job):
         for file in list_files(fs, f"{root}/{part}"):
             if file.endswith(".part"):
-                with suppress(FileNotFoundError):  # its worker lives, and is done with it
+                with suppress(FileNotFoundError):  # its worker is alive and has just renamed it
                     fs.rm(file)
 
 

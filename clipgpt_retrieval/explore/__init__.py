@@ -1,1 +1,1 @@
-"""What is in an index: its table of contents, its map, and how it differs from another."""
+"""Table of contents and map of an index, and its comparison with another."""

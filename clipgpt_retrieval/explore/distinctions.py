@@ -1,9 +1,8 @@
-"""What sets each of some clusters apart from the others, in a few words of its caption.
+"""Distinctive captions: the phrase of a cluster's caption that distinguishes it from its siblings.
 
-As in discriminative captioning, words count by how much better they fit one image than those beside it (Vedantam et
-al. 2017, arXiv:1701.02870). Here the phrases of a caption compete, and a phrase fits a cluster as the model's own query
-embedding of its noun does: nouns recur from caption to caption, so that little has to be read for many clusters, and
-nothing more is generated.
+As in discriminative captioning, a phrase is scored by how much better it fits one image than its distractors (Vedantam
+et al. 2017, arXiv:1701.02870). The candidates are the phrases of a caption, scored by the cosine of the model's query
+embedding of their noun to the cluster's centre: nouns recur, so that few have to be encoded, and nothing is generated.
 """
 
 import re
@@ -25,10 +24,10 @@ MIN_LETTERS = 4
 
 
 class PhraseReader:
-    """Phrases as a model reads their gists, each read once, however many phrases have it.
+    """Query embeddings of phrases by their `gist`; each gist is encoded once.
 
     Args:
-        engine: encodes.
+        engine: encodes the gists.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -44,15 +43,14 @@ class PhraseReader:
 
 
 def distinctions(read: PhraseReader, levels: Sequence[tuple[Sequence[str], np.ndarray]]) -> list[list[str | None]]:
-    """For each cluster the phrase of its caption that fits it best in comparison with its siblings.
+    """For each cluster the phrase of its caption with the largest margin over its siblings.
 
     Args:
-        read: what the phrases of all levels are read by, together.
-        levels: the clusters that stand beside each other: the captions of each, n of them, and their centres, float32
-            ``[n, d]``, unit norm.
+        read: encodes the phrases of all levels together.
+        levels: n captions of sibling clusters each, and their centres, float32 ``[n, d]``, unit norm.
 
     Returns:
-        A phrase for each cluster of each level, or None where no part of its caption fits it better than its siblings.
+        A phrase for each cluster of each level, or None where no phrase fits it better than its siblings.
     """
     candidates = [_candidates(captions) for captions, _ in levels]
     together = {phrase for of_level in candidates for of_cluster in of_level for phrase in of_cluster}
@@ -62,7 +60,7 @@ def distinctions(read: PhraseReader, levels: Sequence[tuple[Sequence[str], np.nd
 
 
 def _candidates(captions: Sequence[str]) -> list[list[str]]:
-    """The phrases that compete for each of some captions; none where it is a single one, which tells nothing more."""
+    """The candidate phrases of each caption; none for a caption of a single phrase, which would be repeated."""
     if len(captions) < 2:
         return [[] for _ in captions]
     phrases = map(phrases_of, captions)
@@ -81,7 +79,7 @@ def _best(read: PhraseReader, candidates: list[list[str]], centres: np.ndarray) 
 
 
 def gist(phrase: str) -> str:
-    """The last word of a phrase, in English most often its noun, with an article, as models seldom read bare words.
+    """The last word of a phrase, in English mostly its noun, with an article, as training texts have few bare words.
 
     >>> gist("two young girls"), gist("on a wooden table")
     ('the girls', 'the table')

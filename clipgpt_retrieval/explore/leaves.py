@@ -1,4 +1,4 @@
-"""The finest clusters of an index: its inverted lists where it has enough, else k-means over a sample of its items."""
+"""The finest clusters of an index: its inverted lists if it has enough, else k-means over a sample of its items."""
 
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ from clipgpt_retrieval.index.inverted_lists import InvertedLists
 from clipgpt_retrieval.index.items import Items, unit_rows
 
 SAMPLE_SIZE = 50_000
-"""The most items that are read to cluster an index whose inverted lists do not suffice."""
+"""The most items that are read to cluster an index with too few inverted lists."""
 
 MAX_LISTS_SEARCHED = 16
 MAX_LEAVES = 1024
@@ -20,7 +20,7 @@ class Leaves(Protocol):
 
     Attributes:
         centres: float32 ``[k, d]``, unit norm.
-        sizes: int64 ``[k]``, items in each; 0 for one that is empty.
+        sizes: int64 ``[k]``, items in each, may be 0.
     """
 
     centres: np.ndarray
@@ -37,7 +37,7 @@ class Leaves(Protocol):
 
 
 class ListLeaves:
-    """The inverted lists of an IVF index. Finding them reads no item."""
+    """The inverted lists of an IVF index; no item is read for them."""
 
     def __init__(self, lists: InvertedLists) -> None:
         self._lists = lists
@@ -49,7 +49,7 @@ class ListLeaves:
         return unit_rows(self._lists.vectors_at(self._lists.spread_positions(leaves, count)))
 
     def nearest(self, leaves: np.ndarray, centre: np.ndarray, count: int) -> list[int]:
-        """See `Leaves`; of a cluster of many lists the ones nearest to its centre are searched."""
+        """See `Leaves`; only the 16 lists nearest to the centre are searched."""
         order = np.argsort(-(self.centres[leaves] @ centre), kind="stable")[:MAX_LISTS_SEARCHED]
         positions, _ = self._lists.search(centre[None], count, lists=leaves[order])
         return [int(item) for item in self._lists.ids_at(positions[0]) if item >= 0]
@@ -76,7 +76,7 @@ class SampledLeaves:
         return self._items.embeddings(self.some_ids(leaves, count))
 
     def nearest(self, leaves: np.ndarray, centre: np.ndarray, count: int) -> list[int]:
-        """See `Leaves`; of the sampled items alone."""
+        """See `Leaves`; only sampled items are found."""
         rows = np.flatnonzero(np.isin(self._labels, leaves))
         rows = rows[np.argsort(-self._closeness[rows], kind="stable")[: 20 * count]]
         ids = self._ids[rows]
@@ -95,8 +95,8 @@ def find_leaves(items: Items, num_clusters: int) -> Leaves:
 
     Args:
         items: of the index.
-        num_clusters: how many clusters will be shown at once. An index with fewer lists that hold something, such as
-            the IVF1 that autofaiss makes of small collections, is cut anew, as one without lists is.
+        num_clusters: clusters on a level. An index with fewer non-empty lists, such as
+            the IVF1 that autofaiss makes of small collections, is clustered by k-means, as one without lists.
     """
     if items.lists is None or np.count_nonzero(items.lists.sizes) < num_clusters:
         return SampledLeaves(items, num_clusters)
@@ -106,10 +106,10 @@ def find_leaves(items: Items, num_clusters: int) -> Leaves:
 def weighted_kmeans(
     points: np.ndarray, weights: np.ndarray, count: int, restarts: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """K-means of points ``[n, d]`` that count ``weights [n]`` each, the best of some restarts.
+    """K-means of points ``[n, d]`` with weights ``[n]``, the best of several restarts.
 
     Returns:
-        Centres ``[k, d]`` of unit norm, none of them empty, and the number of each point's centre ``[n]``.
+        Centres ``[k, d]`` of unit norm, of non-empty clusters, and the label of each point ``[n]``.
     """
     points = np.ascontiguousarray(points, np.float32)
     kmeans: Any = faiss.Kmeans(points.shape[1], count, niter=20, nredo=restarts, seed=0, min_points_per_centroid=1)
@@ -120,6 +120,6 @@ def weighted_kmeans(
 
 
 def _scaled(counts: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers in the proportions of ``counts`` that add up to ``total``."""
+    """Integers in the proportions of ``counts`` with the sum ``total``."""
     ends = np.round(np.cumsum(counts) * (total / counts.sum())).astype(np.int64)
     return np.diff(ends, prepend=0)

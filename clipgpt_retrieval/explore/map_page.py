@@ -1,4 +1,4 @@
-"""The map of an index: one HTML file that needs no network, and images of it for a paper."""
+"""The map of an index: a self-contained HTML page, and images for a paper."""
 
 import json
 from importlib import resources
@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 SHADES = "tab20"
-WHOLE_FIGURE = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.95}
-"""Where the map stands, with room for a title: matplotlib's own "tight" draws every image twice to find that out."""
+MARGINS = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.95}
+"""Margins with space for the title; matplotlib's "tight" would draw every image twice."""
 
 
 def write_page(tree: dict[str, Any], title: str, file: Path) -> None:
-    """Writes the interactive map: circles to hover and open, captions that keep clear of each other.
+    """Writes the interactive map: circles to hover and open, with captions that do not overlap.
 
     Args:
-        tree: ``{"num_items", "clusters"}``, where a cluster may hold its own ``clusters``.
+        tree: ``{"num_items", "clusters"}``, where a cluster may have nested ``clusters``.
         title: of the page.
-        file: to write.
+        file: the HTML file to write.
     """
     template = resources.files("clipgpt_retrieval.explore").joinpath("map.html").read_text(encoding="utf-8")
     # "<" is escaped, so that no caption can close the script.
@@ -25,16 +25,16 @@ def write_page(tree: dict[str, Any], title: str, file: Path) -> None:
 
 
 def write_images(tree: dict[str, Any], title: str, files: list[Path]) -> None:
-    """Draws the first level of the tree; the ending of each file (``.png``, ``.svg``) says how."""
+    """Draws the first level of the tree in the format of each file's suffix (``.png``, ``.svg``)."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     clusters = tree["clusters"]
-    # Without pyplot, whose backend is the caller's: a notebook goes on showing its own figures.
+    # Without pyplot, whose backend belongs to the caller, such as a notebook.
     figure = Figure(figsize=(11, 8))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(gridspec_kw=WHOLE_FIGURE)
+    axes = figure.subplots(gridspec_kw=MARGINS)
     colours = matplotlib.colormaps[SHADES]
     for i, cluster in enumerate(clusters):
         x, y = cluster["position"]
@@ -53,8 +53,8 @@ def _place_label(axes: Any, cluster: dict[str, Any], taken: list[Any]) -> None:
     import textwrap
 
     x, y = cluster["position"]
-    words = textwrap.fill(cluster["distinctive_caption"] or cluster["caption"], 26, max_lines=2, placeholder=" …")
-    label = axes.text(x, y, words.replace("$", r"\$"), fontsize=7, ha="center", va="center")
+    caption = textwrap.fill(cluster["distinctive_caption"] or cluster["caption"], 26, max_lines=2, placeholder=" …")
+    label = axes.text(x, y, caption.replace("$", r"\$"), fontsize=7, ha="center", va="center")
     for shift in (0, 0.04, -0.04, 0.08, -0.08, 0.12, -0.12):
         label.set_position((x, y + shift))
         box = label.get_window_extent()

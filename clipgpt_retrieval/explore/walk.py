@@ -1,4 +1,4 @@
-"""A terminal browser: from a text, an item or a cluster to its neighbours, and on."""
+"""A terminal browser of the neighbourhoods of texts, items and clusters."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +27,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class Axis:
-    """A direction in which a neighbourhood varies, with what lies at its two ends.
+    """A principal axis of a neighbourhood.
 
     Attributes:
         share: of the neighbourhood's variance.
-        minus, plus: captions of the ends.
+        minus, plus: captions of its two ends.
         minus_end, plus_end: embeddings of the ends, ``[d]``.
     """
 
@@ -44,14 +44,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class View:
-    """What is seen from a stop: ``(id, cosine, caption)`` of the nearest items, and the axes around it."""
+    """The neighbourhood of a stop: ``(id, cosine, caption)`` of the nearest items, and its principal axes."""
 
     neighbours: list[tuple[int, float, str]]
     axes: list[Axis]
 
 
 def look(contents: Contents, engine: ClipGpt, embedding: np.ndarray) -> View:
-    """What is around an embedding ``[d]``: its neighbours, and two standard deviations along their main axes."""
+    """Neighbours of an embedding ``[d]``, and their principal axes, with ends at two standard deviations."""
     items = contents.items
     found, vectors = items.nearest(embedding[None], NUM_NEIGHBOURHOOD)
     ids, around = found[0][found[0] >= 0], vectors[0][found[0] >= 0]  # [m], [m, d]
@@ -73,7 +73,7 @@ def look(contents: Contents, engine: ClipGpt, embedding: np.ndarray) -> View:
 
 
 class Walk:
-    """The browser: reads a line, goes there, shows what is there."""
+    """The browser: reads a line, opens what it names, shows its neighbourhood."""
 
     def __init__(self, contents: Contents, engine: ClipGpt) -> None:
         from rich.console import Console
@@ -111,7 +111,7 @@ class Walk:
             self._show_stop()
 
     def _stop(self, line: str) -> Stop:
-        """Where a line leads to.
+        """The stop that a line names.
 
         Raises:
             InputError: no such item, cluster or axis.
@@ -129,7 +129,7 @@ class Walk:
         axes = self._view.axes if self._view else []
         number = int(word[1:])
         if not 1 <= number <= len(axes):
-            raise InputError("axis", f"there is no axis {number} here: go to an item or a text first")
+            raise InputError("axis", f"there is no axis {number}: open an item or a text first")
         axis = axes[number - 1]
         return Stop(axis.plus, axis.plus_end) if word[0] == "+" else Stop(axis.minus, axis.minus_end)
 
@@ -140,7 +140,7 @@ class Walk:
         for item, cosine, caption in self._view.neighbours:
             table.add_row(str(item), f"{cosine:.2f}", self._plain(caption))
         self._console.print(table)
-        table = self._table("axis", "varies by", "from (-)", "to (+)")
+        table = self._table("axis", "variance", "from (-)", "to (+)")
         for number, axis in enumerate(self._view.axes, 1):
             table.add_row(str(number), f"{axis.share:.0%}", self._plain(axis.minus), self._plain(axis.plus))
         self._console.print(table)

@@ -143,9 +143,9 @@ def test_head_ends_the_output_without_a_word(clipgpt_path):
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        ({}, r"holds no \.parquet, \.jsonl or \.txt file"),
-        ({"a.txt": "x", "b.jsonl": "{}"}, r"holds files of several kinds \(\.jsonl, \.txt\)"),
-        ({"a.txt": ""}, "holds no rows"),
+        ({}, r"contains no \.parquet, \.jsonl or \.txt file"),
+        ({"a.txt": "x", "b.jsonl": "{}"}, r"contains files of several kinds \(\.jsonl, \.txt\)"),
+        ({"a.txt": ""}, "contains no rows"),
         ({"a.jsonl": '{"text": "a dog"}'}, "no line is a JSON object with a text under 'caption'"),
         ({"a.jsonl": '{"caption": "a dog", "id": 1180591620717411303424}'}, "a.jsonl rows 0 to 0: .*no type in common"),
         ({"a.parquet": "no parquet"}, "a.parquet cannot be read as parquet"),

@@ -97,6 +97,6 @@ def test_a_corrupt_file_is_named_by_the_driver(cluster, caption_job):
         np.save(folder / f"{name}.npy", unit_rows(14))
     with (folder / "b.npy").open("r+b") as file:
         file.truncate(128 + 8 * 64 * 4)
-    with pytest.raises(DataError, match=r"lists 1 parts.*b.npy ends before row 13"):
+    with pytest.raises(DataError, match=r"^1 of the files and shards of .*b.npy ends before row 13"):
         run_job(caption_job, PysparkDistributor())
     assert report(caption_job.output_folder)["rows_done"] == 35
