@@ -1,6 +1,6 @@
-"""The clip-retrieval back end with CLIP-GPT: `create_app` for any WSGI server, `serve` with one of its own.
+"""The clip-retrieval back end with CLIP-GPT: `create_app` for any WSGI server, `serve` for the built-in one.
 
-Importing this package is quick; clip-retrieval and torch are loaded when an app is made.
+Importing this package is quick; clip-retrieval and torch are imported when an app is created.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -84,5 +84,5 @@ def _add_services(api: JsonErrorsApi, resources: dict[str, ClipGptResource], opt
 
 
 def _metrics() -> Response:
-    """The page of Prometheus, as a view, so that it is logged and guarded as all others are."""
+    """The metrics page as a view, so that logging and the API key apply to it."""
     return Response.from_app(metrics_app(), request.environ)

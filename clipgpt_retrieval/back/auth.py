@@ -1,4 +1,4 @@
-"""Who may ask: the api key, and the origins of web pages."""
+"""Access control: the API key, and the origins of web pages."""
 
 import hmac
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from clipgpt_retrieval.back.error_handlers import error_response
 from clipgpt_retrieval.errors import NotAllowedError
 
 OPEN_PATHS = ("/health", "/ready")
-"""What answers without a key, for whatever watches over the server."""
+"""Paths that need no key, for orchestrators and load balancers."""
 
 
 def allow_origins(app: Flask, origins: Sequence[str], expose_headers: Sequence[str]) -> None:
-    """Lets web pages of these origins read the answers; ``*`` is every origin, as upstream has it."""
+    """Lets web pages of these origins read the responses; ``*`` is every origin, as upstream has it."""
     CORS(app, origins=list(origins), expose_headers=list(expose_headers))
 
 
 def require_api_key(app: Flask, key: str) -> None:
-    """Refuses every request without the key, except those that ask whether the server lives.
+    """Refuses every request without the key, except to `OPEN_PATHS`.
 
-    The key comes as ``X-API-Key``, as a bearer token, or as the password of HTTP's basic authentication: a browser
-    then asks its user for it, and any client can have it in its url, ``http://key:KEY@host``.
+    The key comes as ``X-API-Key``, as a bearer token, or as the password of basic authentication: a browser then
+    prompts for it, and any client can have it in its URL, ``http://key:KEY@host``.
     """
 
     @app.before_request
     def refuse_without_key():  # type: ignore[no-untyped-def]
-        # A browser asks for permission to send the key before it sends it.
+        # A preflight request of CORS carries no key.
         if request.method == "OPTIONS" or request.path in OPEN_PATHS:
             return None
         if any(_equal(given, key) for given in _given_keys()):
             return None
-        response = error_response(NotAllowedError("api_key", "is missing or wrong: send it as X-API-Key: KEY"))
+        response = error_response(NotAllowedError("api_key", "is missing or invalid: send it as X-API-Key: KEY"))
         response.www_authenticate = WWWAuthenticate("basic", {"realm": "clipgpt-retrieval"})
         return response
 
@@ -46,5 +46,5 @@ def _given_keys() -> list[str]:
 
 
 def _equal(given: str, key: str) -> bool:
-    # In constant time, so that the time of an answer does not tell how much of a key was right.
+    # In constant time, against timing attacks.
     return hmac.compare_digest(given.encode(errors="replace"), key.encode())

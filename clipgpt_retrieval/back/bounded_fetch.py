@@ -1,4 +1,4 @@
-"""Fetching until a deadline: a timeout of requests is of each wait for bytes, and a server may drip them for ever."""
+"""Fetching with a deadline: a timeout of requests limits each read, and a server can send single bytes for ever."""
 
 import io
 import time
@@ -9,12 +9,12 @@ import requests
 
 
 def end_at(session: requests.Session, deadline: float) -> None:
-    """Ends all that a session does at a deadline: redirects, handshakes, headers and bodies together.
+    """Limits the total time of a session: redirects, handshakes, headers and bodies.
 
-    What is not there by then raises ``TimeoutError``, as requests and urllib3 wrap it.
+    After the deadline, reads raise ``TimeoutError``, as requests and urllib3 wrap it.
 
     Args:
-        session: one that has not connected yet.
+        session: not connected yet.
         deadline: on the clock of ``time.monotonic``.
     """
     for adapter in session.adapters.values():
@@ -25,7 +25,7 @@ def end_at(session: requests.Session, deadline: float) -> None:
 
 
 def _bounded(pool_class: Any, deadline: float) -> Any:
-    """A urllib3 pool of connections that end at a deadline."""
+    """A urllib3 connection pool with a deadline."""
 
     class Connection(pool_class.ConnectionCls):
         timeout: float
@@ -44,7 +44,7 @@ def _bounded(pool_class: Any, deadline: float) -> Any:
 
 
 class _UntilDeadline(io.RawIOBase):
-    """What a socket receives until a deadline."""
+    """Reads from a socket until a deadline."""
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock

@@ -1,4 +1,4 @@
-"""The caption service: items, embeddings and images to captions."""
+"""The caption service: captions of items, embeddings and images."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -24,7 +24,7 @@ class CaptionService(Service):
     """``POST /caption-service``."""
 
     def post(self) -> list[dict[str, Any]]:
-        """Answers ``[{"id", "captions": [{"text", "logprob"}]}]``; what has no id is counted from 0."""
+        """Returns ``[{"id", "captions": [{"text", "logprob"}]}]``; ids count from 0 where the request has none."""
         params = parse_request(CaptionRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
         engine = resource.require_engine("indice_name")
@@ -47,7 +47,7 @@ class CaptionService(Service):
         ]
 
     def _embeddings(self, resource: ClipGptResource, params: CaptionRequest) -> Any:
-        """What is to be captioned, ``[n, d]``."""
+        """The embeddings to caption, ``[n, d]``."""
         encoder = RequestEncoder(resource, self.images)
         if params.ids is not None:
             return resource.items.embeddings(params.ids)

@@ -1,4 +1,4 @@
-"""The encode service: text and interleaved queries to embeddings, and what the model understood."""
+"""The encode service: embeddings of text and interleaved queries, and the caption of the image embedding."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ class EncodeService(Service):
     """``POST /encode-service``."""
 
     def post(self) -> dict[str, Any]:
-        """Answers ``{"embedding", "image_embedding", "caption", "min_similarity"}``.
+        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity"}``.
 
-        The caption is the image embedding read back, and min_similarity the cosine to the image embedding that the
-        model's evaluation proposes for "nothing here looks like that". Where CLIP-GPT takes no part (``use_clipgpt``
-        false, or an index without a model) these are null.
+        ``caption`` is the caption of the image embedding, ``min_similarity`` the cosine to the image embedding below
+        which the model's evaluation counts no image as a match. Without CLIP-GPT (``use_clipgpt`` false, or an index
+        without a model) all but ``embedding`` are null.
         """
         params = parse_request(EncodeRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)

@@ -1,4 +1,4 @@
-"""waitress with an end that loses nothing: it lets nobody in any more, and finishes what it has begun."""
+"""waitress with a graceful shutdown: it stops accepting connections and finishes the requests in progress."""
 
 import json
 import logging
@@ -17,17 +17,17 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 LOGGER = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-SILENT_SECONDS = 2.0
-"""How long a stopping server waits for the first byte of a client that has connected and said nothing yet."""
+IDLE_SECONDS = 2.0
+"""How long a stopping server waits for the first byte of a new connection."""
 
 Kind = TypeVar("Kind")
 
 
 class _JsonErrorTask(ErrorTask):
-    """What is no HTTP, or too large to be read, is refused as everything else is: in JSON."""
+    """JSON errors for requests that waitress itself refuses: invalid HTTP, or a body that is too large."""
 
     def execute(self) -> None:
-        """Answers before the app has seen the request."""
+        """Writes the error; the app does not see the request."""
         error = self.request.error
         body = json.dumps({"error": {"field": "body", "message": error.reason}}).encode()
         self.status = f"{error.code} {error.reason}"
@@ -38,10 +38,10 @@ class _JsonErrorTask(ErrorTask):
 
 
 class _ClosingTask(WSGITask):
-    """Tells the client that its connection ends with this answer once the server stops."""
+    """Closes the connection after the response while the server stops, and tells the client so."""
 
     def build_response_header(self) -> bytes:
-        """The head of the answer."""
+        """The header of the response."""
         if self.channel.server.stopping.is_set():
             self.set_close_on_finish()
         return super().build_response_header()
@@ -52,27 +52,27 @@ class _Channel(HTTPChannel):
     error_task_class = _JsonErrorTask
 
     def is_busy(self) -> bool:
-        """Whether the client is owed something: an answer, or the rest of one."""
+        """Whether a request is being received, processed or answered, or the connection is new."""
         if self.requests or self.request is not None or self.total_outbufs_len:
             return True
-        is_silent = self.last_activity == self.creation_time
-        return is_silent and time.time() - self.creation_time < SILENT_SECONDS
+        is_new = self.last_activity == self.creation_time
+        return is_new and time.time() - self.creation_time < IDLE_SECONDS
 
 
 class GracefulServer:
-    """Serves a WSGI app over HTTP until it is told to stop.
+    """Serves a WSGI app over HTTP until `stop`.
 
     Args:
-        app: what is served.
-        stopping: set when the server is told to stop, for the app to know.
+        app: the app.
+        stopping: set on shutdown, so that the app knows.
         host: address to listen on.
-        port: to listen on.
-        threads: requests that are worked on at once.
+        port: to listen on; 0 takes a free one.
+        threads: requests processed at once.
         max_body_bytes: larger bodies are refused before they are read.
-        shutdown_seconds: how long a stop waits for what has begun.
+        shutdown_seconds: how long a shutdown waits for the requests in progress.
 
     Raises:
-        OSError: the address cannot be listened on.
+        OSError: the server cannot listen on the address.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class GracefulServer:
         max_body_bytes: int,
         shutdown_seconds: float,
     ) -> None:
-        # It warns of every request that waits for a thread.
+        # It logs a warning for every request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._stopping = stopping
         self._shutdown_seconds = shutdown_seconds
@@ -99,9 +99,9 @@ class GracefulServer:
             host=host,
             port=port,
             threads=threads,
-            # Reading on while a request is worked on is how waitress notices that its client has gone.
+            # waitress notices a closed connection by reading ahead while a request is processed.
             channel_request_lookahead=1,
-            # waitress refuses what has as many bytes as it is told, not what has more.
+            # waitress already refuses a body of exactly this size.
             max_request_body_size=max_body_bytes + 1,
         )
         self._tasks.set_thread_count(threads)
@@ -111,26 +111,26 @@ class GracefulServer:
 
     @property
     def port(self) -> int:
-        """The port that is listened on, also where 0 asked for any."""
+        """The port that the server listens on."""
         return int(next(self._of_kind(BaseWSGIServer)).effective_port)
 
     def run(self) -> None:
-        """Serves until `stop`, SIGTERM or ctrl-C, then finishes what has begun."""
+        """Serves until `stop`, SIGTERM or ctrl-C, then finishes the requests in progress."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self.stop())
-            signal.signal(signal.SIGINT, lambda *_: self._stop_politely())
+            signal.signal(signal.SIGINT, lambda *_: self._stop_on_interrupt())
         while not self._stopping.is_set():
             self._poll(POLL_SECONDS)
         self._finish()
 
     def stop(self) -> None:
-        """Makes `run` finish what has begun and return; may be called from any thread or signal handler."""
+        """Makes `run` finish the requests in progress and return; callable from any thread or signal handler."""
         self._stopping.set()
         for listener in self._of_kind(BaseWSGIServer):
             listener.pull_trigger()
 
-    def _stop_politely(self) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second ctrl-C does not wait
+    def _stop_on_interrupt(self) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second ctrl-C stops at once
         self.stop()
 
     def _finish(self) -> None:
@@ -140,16 +140,16 @@ class GracefulServer:
         while (busy := self._busy_channels()) and time.monotonic() < deadline:
             self._poll(0.05)
         if busy:
-            LOGGER.warning("stopped with %d requests unanswered after %s s", len(busy), self._shutdown_seconds)
+            LOGGER.warning("stopped with %d unfinished requests after %s s", len(busy), self._shutdown_seconds)
         self._tasks.shutdown(timeout=1)
         wasyncore.close_all(self._sockets)
 
     def _close_listeners(self) -> None:
-        """Takes in who has connected already, then stops listening; the threads' triggers stay."""
+        """Accepts the connections in the backlog, then stops listening; the triggers of the threads stay open."""
         for listener in list(self._of_kind(BaseWSGIServer)):
-            let_in = -1
-            while let_in != len(self._sockets):
-                let_in = len(self._sockets)
+            accepted = -1
+            while accepted != len(self._sockets):
+                accepted = len(self._sockets)
                 listener.handle_accept()
             wasyncore.dispatcher.close(listener)
 
@@ -160,4 +160,4 @@ class GracefulServer:
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._sockets, count=1)
 
     def _of_kind(self, kind: type[Kind]) -> Iterator[Kind]:
-        return (one for one in list(self._sockets.values()) if isinstance(one, kind))
+        return (each for each in list(self._sockets.values()) if isinstance(each, kind))

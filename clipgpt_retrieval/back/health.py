@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it takes requests: what an orchestrator asks."""
+"""Liveness and readiness probes for orchestrators."""
 
 import threading
 from collections.abc import Sequence
@@ -10,15 +10,15 @@ from clipgpt_retrieval.errors import BusyError
 
 
 class Health(Resource):
-    """``GET /health``: the process lives and answers."""
+    """``GET /health``: the process responds."""
 
     def get(self) -> dict[str, str]:
-        """Answers ``{"status": "ok"}``."""
+        """Returns ``{"status": "ok"}``."""
         return {"status": "ok"}
 
 
 class Ready(Resource):
-    """``GET /ready``: the indices are loaded, and requests are welcome."""
+    """``GET /ready``: the indices are loaded and the server accepts requests."""
 
     def __init__(self, *, indices: Sequence[str], stopping: threading.Event) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Ready(Resource):
         self._stopping = stopping
 
     def get(self) -> dict[str, Any]:
-        """Answers ``{"status": "ready", "indices"}``, or 503 once the server has been told to stop."""
+        """Returns ``{"status": "ready", "indices"}``, or 503 while the server shuts down."""
         if self._stopping.is_set():
-            raise BusyError("is about to stop")
+            raise BusyError("server is shutting down")
         return {"status": "ready", "indices": self._indices}

@@ -1,4 +1,4 @@
-"""Images that strangers send: as base64, or as an url to fetch without reaching into the own network."""
+"""Images of requests: base64, or a URL that is fetched without access to the private network."""
 
 import base64
 import binascii
@@ -22,15 +22,15 @@ FETCH_SECONDS = 10
 MAX_REDIRECTS = 5
 
 MAX_ASPECT_RATIO = 50
-"""Long side over short side. CLIP's preprocessing scales the short side to a fixed length before it crops, so an image
-of one pixel by ten thousand would grow to gigabytes."""
+"""Long side over short side. CLIP's preprocessing scales the short side to a fixed length before it crops, so that an
+image of 1 x 10,000 pixels would take gigabytes."""
 
-# Those that the web uses: Pillow reads many more, and some (EPS) by starting other programs.
+# Pillow reads more formats, some of them (EPS) by starting other programs.
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 
 
 class _OneHopSession(HTTPSession):
-    """Sees no redirects: requests would read the body of each to its end, of any size and unpacked."""
+    """Follows no redirects: requests would read the whole body of each, decompressed and without a size limit."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
@@ -40,8 +40,8 @@ class ImageReader:
     """Opens the images of requests.
 
     Args:
-        allow_private_urls: fetch from this machine and its private network too.
-        limits: the largest image that is opened.
+        allow_private_urls: also fetch from this machine and its private network.
+        limits: the largest image accepted.
     """
 
     def __init__(self, *, allow_private_urls: bool = False, limits: Limits | None = None) -> None:
@@ -59,7 +59,7 @@ class ImageReader:
 
         Raises:
             InputError: not base64, or not an image.
-            TooLargeError: of more bytes or pixels than are taken, or too long for its width.
+            TooLargeError: too many bytes or pixels, or too large an aspect ratio.
         """
         try:
             data = base64.b64decode(image)
@@ -68,12 +68,12 @@ class ImageReader:
         return self._open(data, "image")
 
     def from_url(self, url: str) -> Image.Image:
-        """The image at an http or https url.
+        """The image at an http or https URL.
 
         Raises:
-            InputError: another kind of url, an address in a private network (before or after redirects),
-                no answer, or an answer that is not an image.
-            TooLargeError: of more bytes or pixels than are taken, or too long for its width.
+            InputError: another scheme, an address in a private network (before or after redirects), no response, or a
+                response that is not an image.
+            TooLargeError: too many bytes or pixels, or too large an aspect ratio.
         """
         try:
             scheme = urlsplit(url).scheme
@@ -84,11 +84,9 @@ class ImageReader:
         except InputError:
             raise
         except InvalidIPAddress as error:
-            raise InputError("image_url", "leads into a private network") from error
+            raise InputError("image_url", "resolves to a private network") from error
         except (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError) as error:
-            raise InputError(
-                "image_url", f"takes too long to fetch: it must be here within {FETCH_SECONDS} seconds"
-            ) from error
+            raise InputError("image_url", f"was not fetched within {FETCH_SECONDS} seconds") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise InputError("image_url", f"cannot be fetched ({type(error).__name__})") from error
         return self._open(data, "image_url")
@@ -102,11 +100,11 @@ class ImageReader:
                     if target is None:
                         return self._body(response)
                     url = urljoin(url, target)
-        raise InputError("image_url", f"is redirected more than {MAX_REDIRECTS} times")
+        raise InputError("image_url", f"redirects more than {MAX_REDIRECTS} times")
 
     def _body(self, response: requests.Response) -> bytes:
         if not response.ok:
-            raise InputError("image_url", f"answers {response.status_code}")
+            raise InputError("image_url", f"returned status {response.status_code}")
         data = bytearray()
         while chunk := response.raw.read1(2**16, decode_content=True):
             data += chunk
@@ -121,8 +119,8 @@ class ImageReader:
             image.load()
         except TooLargeError:
             raise
-        except Exception as error:  # decoders fail on broken bytes in many ways, all of them the sender's
-            raise InputError(field, f"is not an image that can be read ({', '.join(FORMATS)})") from error
+        except Exception as error:  # decoders raise exceptions of many kinds on invalid data
+            raise InputError(field, f"is not a readable image ({', '.join(FORMATS)})") from error
         return image
 
     def _check_size(self, image: Image.Image, field: str) -> None:
@@ -130,7 +128,7 @@ class ImageReader:
             raise TooLargeError(field, f"has more than {self._limits.max_image_pixels} pixels")
         short, long = sorted(image.size)
         if long > MAX_ASPECT_RATIO * short:
-            raise TooLargeError(field, f"has one side more than {MAX_ASPECT_RATIO} times the other: crop it")
+            raise TooLargeError(field, f"has an aspect ratio above {MAX_ASPECT_RATIO}: crop it")
 
     def _check_bytes(self, data: bytes | bytearray, field: str) -> None:
         if len(data) > self._limits.max_image_bytes:

@@ -1,4 +1,4 @@
-"""The knn service: clip-retrieval's own search, params with what CLIP-GPT made of the query."""
+"""The knn service: clip-retrieval's search with query embeddings of CLIP-GPT."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ from clipgpt_retrieval.errors import InputError
 
 
 class ClipGptKnnService(KnnService):
-    """``POST /knn-service``: the query becomes an embedding here, all that follows is clip-retrieval's."""
+    """``POST /knn-service``: encodes the query, then searches as clip-retrieval does."""
 
     def __init__(self, *, clip_resources: dict[str, ClipGptResource], images: ImageReader) -> None:
         super().__init__(clip_resources=clip_resources)
@@ -26,7 +26,7 @@ class ClipGptKnnService(KnnService):
 
     @FULL_KNN_REQUEST_TIME.time()
     def post(self) -> list[dict[str, Any]]:
-        """Answers the stock results, none below ``min_similarity``, the first ones with ``clipgpt_caption``."""
+        """Returns the stock results, none below ``min_similarity``, the first ones with ``clipgpt_caption``."""
         params = parse_request(KnnRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
         index = resource.index_of(params.modality)
@@ -34,7 +34,7 @@ class ClipGptKnnService(KnnService):
             resource.require_engine("caption_results")
         if params.embedding_input is not None and len(params.embedding_input) != index.d:
             count = len(params.embedding_input)
-            raise InputError("embedding_input", f"has {count} numbers, this index takes {index.d}")
+            raise InputError("embedding_input", f"has dimension {count}, expected {index.d}")
         embedding, image_embedding = self._embeddings(resource, params)
         results = self._found(resource, params, embedding, image_embedding)
         return self._with_captions(resource, results, params.caption_results)
@@ -42,7 +42,7 @@ class ClipGptKnnService(KnnService):
     def _results(
         self, resource: ClipGptResource, ids: list[Any], similarities: list[Any], num_images: int
     ) -> list[dict[str, Any]]:
-        """Ids and similarities as clip-retrieval answers them, the first ``num_images`` with metadata."""
+        """Ids and similarities as clip-retrieval returns them, the first ``num_images`` with metadata."""
         if not ids:
             return []
         with METADATA_GET_TIME.time():
@@ -57,9 +57,9 @@ class ClipGptKnnService(KnnService):
     def _found(
         self, resource: ClipGptResource, params: KnnRequest, embedding: np.ndarray, image_embedding: np.ndarray | None
     ) -> list[dict[str, Any]]:
-        """The results; from memory where the same was asked before, since a served index never changes.
+        """The results, cached, since a served index never changes.
 
-        They are kept as JSON: of exactly known size, and each request has results of its own to add captions to.
+        The cache holds them as JSON, which has an exact size and gives each request a copy to add captions to.
         """
         search = {
             "modality": params.modality,
@@ -77,7 +77,7 @@ class ClipGptKnnService(KnnService):
             query = self.compute_query(resource, None, None, None, embeddings[0], False, **aesthetic)  # [1, d]
             similarities, ids = self.knn_search(query, clip_resource=resource, **search)
             if params.min_similarity is not None:
-                # Before the metadata, which the first of those that are left shall have.
+                # Before the metadata, which belong to the first of the remaining results.
                 kept = _similar_enough(resource, ids, similarities, image_embedding, params.min_similarity)
                 ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
             return [json.dumps(self._results(resource, ids, similarities, params.num_images))]
@@ -86,7 +86,7 @@ class ClipGptKnnService(KnnService):
         return json.loads(found)
 
     def _embeddings(self, resource: ClipGptResource, params: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the index is asked with, and the image embedding where CLIP-GPT made it, float32 ``[d]`` each."""
+        """The query embedding, and the image embedding of CLIP-GPT if it encodes the query; float32 ``[d]`` each."""
         encoder = RequestEncoder(resource, self.images)
         if params.image is not None:
             return encoder.image(params.image)[0], None
@@ -110,10 +110,10 @@ class ClipGptKnnService(KnnService):
 
 
 def _num_result_ids(resource: ClipGptResource, params: KnnRequest) -> int:
-    """How many ids are searched, at least 1.
+    """The number of ids to search for, at least 1.
 
-    More than this server takes are not refused: clip-retrieval's page asks for 3000, whatever its user wants to see.
-    There are no more than items, and faiss makes room for as many as it is asked for.
+    A number above the limit is lowered, not refused: clip-retrieval's page always requests 3000. So is one above the
+    size of the index, since faiss allocates memory for as many as requested.
     """
     bound = min(current_limits().max_result_ids, resource.index_of(params.modality).ntotal)
     return max(1, min(params.num_result_ids or params.num_images, bound))
@@ -126,22 +126,22 @@ def _similar_enough(
     image_embedding: np.ndarray | None,
     least: float,
 ) -> list[int]:
-    """The places of the ids of what looks like what was asked for.
+    """The ranks of results that are similar enough to the query.
 
-    What CLIP-GPT encoded is compared by its image embedding, which lies where images lie, so that one threshold
-    serves every query; of other queries the similarity that was searched by counts.
+    A query of CLIP-GPT is compared by its image embedding, whose cosines to images are comparable across queries; any
+    other query by the similarity of the search.
     """
     cosines = similarities if image_embedding is None else resource.items.embeddings(ids) @ image_embedding
-    return [place for place, cosine in enumerate(cosines) if cosine >= least]
+    return [rank for rank, cosine in enumerate(cosines) if cosine >= least]
 
 
 def _aesthetic(resource: ClipGptResource, params: KnnRequest) -> dict[str, Any]:
-    """The aesthetic fields as upstream's query takes them; without aesthetic embeddings it ignores them."""
+    """The aesthetic fields for upstream's query, None without aesthetic embeddings."""
     score = params.aesthetic_score
     if resource.aesthetic_embeddings is None or score is None:
         return {"aesthetic_score": None, "aesthetic_weight": None}
     if score not in resource.aesthetic_embeddings:
-        raise InputError("aesthetic_score", f"is {score}: it goes from 0 to 9")
+        raise InputError("aesthetic_score", f"is {score}, it must be from 0 to 9")
     if params.aesthetic_weight is None:
-        raise InputError("aesthetic_weight", "is missing: aesthetic_score goes with a weight")
+        raise InputError("aesthetic_weight", "is required with aesthetic_score")
     return {"aesthetic_score": score, "aesthetic_weight": params.aesthetic_weight}

@@ -1,4 +1,4 @@
-"""How much one request may ask for."""
+"""Limits of one request."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _EXTENSION = "clipgpt_limits"
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of a request.
+    """The limits of a request.
 
     Attributes:
         max_result_ids: results of a query.
-        max_items: items that one request has captioned or looks up.
+        max_items: items that a request captions or looks up.
         max_segments: segments of an interleaved query.
         max_text_length: characters of a text.
-        max_body_bytes: bytes of a request body; there is room for a few images in base64.
-        max_image_bytes: bytes of an image as it is sent or fetched.
-        max_image_pixels: pixels of an image once it is unpacked.
+        max_body_bytes: bytes of a request body; enough for a few images in base64.
+        max_image_bytes: bytes of an image as sent or fetched.
+        max_image_pixels: pixels of an image.
     """
 
     max_result_ids: int = 1_000_000
@@ -34,13 +34,13 @@ class Limits:
     max_image_pixels: int = 64_000_000
 
     def apply(self, app: Flask) -> None:
-        """Makes these the limits of an app's requests."""
+        """Sets these limits for the requests of an app."""
         app.config["MAX_CONTENT_LENGTH"] = self.max_body_bytes
         app.extensions[_EXTENSION] = self
 
 
 def current_limits() -> Limits:
-    """The limits of the app that answers the current request."""
-    from flask import current_app  # the flags are read where there is no Flask yet
+    """The limits of the current app."""
+    from flask import current_app  # slow to import, and not needed for `--help`
 
     return current_app.extensions[_EXTENSION]

@@ -1,4 +1,4 @@
-"""The metadata of items, as searches and the metadata service answer it."""
+"""The metadata service, and the metadata of search results."""
 
 import base64
 import io
@@ -12,10 +12,10 @@ from clipgpt_retrieval.back.schema import MetadataRequest, parse_request
 
 
 class CheckedMetadataService(MetadataService):
-    """``POST /metadata``: clip-retrieval's answer, behind a check of what is params."""
+    """``POST /metadata``: clip-retrieval's response, for validated requests."""
 
     def post(self) -> list[dict[str, Any]]:
-        """Answers ``[{"id", "metadata"}]``."""
+        """Returns ``[{"id", "metadata"}]``."""
         params = parse_request(MetadataRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
         resource.items.check(params.ids)
@@ -29,14 +29,14 @@ class CheckedMetadataService(MetadataService):
 
 
 def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """The metadata of an item ready for JSON, as clip-retrieval answers it.
+    """The metadata of an item as JSON values, as clip-retrieval returns them.
 
     Args:
-        metadata: as the metadata provider read it.
+        metadata: from the metadata provider.
 
     Returns:
-        With ``image``, a JPEG in base64, where the file at ``image_path`` is an image that can be read here. Upstream
-        fails on images that JPEG cannot hold as they are, such as those with transparency.
+        With ``image``, a JPEG in base64, if ``image_path`` is a readable image. Upstream fails on images in modes that
+        JPEG does not support, such as those with transparency.
     """
     image = _jpeg(metadata["image_path"]) if "image_path" in metadata else None
     return meta_to_dict(metadata if image is None else {**metadata, "image": image})
@@ -47,6 +47,6 @@ def _jpeg(path: Any) -> str | None:
     try:
         with Image.open(path) as image:
             image.convert("RGB").save(data, "JPEG")
-    except Exception:  # decoders fail on broken files in many ways, and the item is of use without its image
+    except Exception:  # decoders raise exceptions of many kinds, and the item is useful without its image
         return None
     return base64.b64encode(data.getvalue()).decode()

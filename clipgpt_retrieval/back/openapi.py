@@ -1,4 +1,4 @@
-"""The description of the services, made of the types that check the requests: as OpenAPI, and as a page to read."""
+"""The OpenAPI description, generated from the request and response types, and a page that shows it."""
 
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,25 +24,25 @@ _REFS = "#/components/schemas/{model}"
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing to ask the server.
+    """One operation of the API.
 
     Attributes:
-        path: where.
-        summary: what it does.
-        answer: the type of the JSON that comes back, or the media type of what is not JSON.
-        body: the type of the JSON to post; without it the operation is a GET.
-        query: the type of the fields of the query string.
+        path: of its URL.
+        summary: one sentence.
+        response: type of the JSON, or the media type if it is not JSON.
+        body: type of the JSON of a POST; None for a GET.
+        query: type of the query string.
     """
 
     path: str
     summary: str
-    answer: Any
+    response: Any
     body: Any = None
     query: Any = None
 
     @property
     def method(self) -> str:
-        """The HTTP method, in small letters."""
+        """The HTTP method in lower case."""
         return "get" if self.body is None else "post"
 
 
@@ -63,7 +63,7 @@ OPERATIONS = (
 
 
 def add_description(app: Flask, *, needs_key: bool) -> None:
-    """Adds ``/openapi.json`` and ``/docs`` to an app that has its limits."""
+    """Adds ``/openapi.json`` and ``/docs`` to an app whose limits are set."""
     with app.app_context():
         document = describe(needs_key=needs_key)
     app.add_url_rule("/openapi.json", "openapi", lambda: document)
@@ -74,13 +74,13 @@ def describe(*, needs_key: bool) -> dict[str, Any]:
     """The services as an OpenAPI 3.1 document.
 
     Args:
-        needs_key: requests must carry the api key.
+        needs_key: requests must carry the API key.
     """
     requests = [op.body for op in OPERATIONS if op.body is not None]
-    answers = [op.answer for op in OPERATIONS if not _is_text(op.answer)]
+    responses = [op.response for op in OPERATIONS if not _is_text(op.response)]
     adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = []
     adapters += [(kind.__name__, "validation", TypeAdapter(kind)) for kind in requests]
-    adapters += [(str(kind), "serialization", TypeAdapter(kind)) for kind in (*answers, ErrorResponse)]
+    adapters += [(str(kind), "serialization", TypeAdapter(kind)) for kind in (*responses, ErrorResponse)]
     schemas, definitions = TypeAdapter.json_schemas(adapters, ref_template=_REFS)
     of_type = {name: schema for (name, _), schema in schemas.items()}
     components: dict[str, Any] = {"schemas": definitions.get("$defs", {})}
@@ -89,7 +89,7 @@ def describe(*, needs_key: bool) -> dict[str, Any]:
         "info": {
             "title": "clip-retrieval with CLIP-GPT",
             "version": version("clipgpt-retrieval"),
-            "description": "Search an index of CLIP embeddings with CLIP-GPT, and caption what comes back.",
+            "description": "Search an index of CLIP embeddings with CLIP-GPT, and caption the results.",
         },
         "paths": {op.path: {op.method: _operation(op, of_type, needs_key)} for op in OPERATIONS},
         "components": components,
@@ -105,16 +105,16 @@ def describe(*, needs_key: bool) -> dict[str, Any]:
 
 
 def _operation(op: Operation, of_type: dict[str, Any], needs_key: bool) -> dict[str, Any]:
-    media = op.answer if _is_text(op.answer) else "application/json"
-    schema = {"type": "string"} if _is_text(op.answer) else of_type[str(op.answer)]
-    failure = {"content": {"application/json": {"schema": of_type[str(ErrorResponse)]}}}
+    media = op.response if _is_text(op.response) else "application/json"
+    schema = {"type": "string"} if _is_text(op.response) else of_type[str(op.response)]
+    error = {"content": {"application/json": {"schema": of_type[str(ErrorResponse)]}}}
     described: dict[str, Any] = {
         "summary": op.summary,
         "operationId": op.path.strip("/").replace(".", "-"),
         "responses": {
-            "200": {"description": "The answer.", "content": {media: {"schema": schema}}},
-            "4XX": {"description": "Refused: what is wrong with the request.", **failure},
-            "5XX": {"description": "Too busy, about to stop, or failed.", **failure},
+            "200": {"description": "The response.", "content": {media: {"schema": schema}}},
+            "4XX": {"description": "Invalid request.", **error},
+            "5XX": {"description": "Overloaded, shutting down, or an internal error.", **error},
         },
     }
     if op.body is not None:
@@ -136,12 +136,12 @@ def _parameters(query: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _is_text(answer: Any) -> bool:
-    return isinstance(answer, str)
+def _is_text(response: Any) -> bool:
+    return isinstance(response, str)
 
 
 def _type_name(schema: dict[str, Any]) -> str:
-    """A schema in a few words, for the page."""
+    """A short name of a schema, for the page."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:
@@ -152,5 +152,5 @@ def _type_name(schema: dict[str, Any]) -> str:
     if name == "array":
         name = f"list of {_type_name(schema['items'])}"
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "maxLength": "length ≤", "maxItems": "at most"}
-    told = [f"{word} {schema[keyword]}" for keyword, word in bounds.items() if keyword in schema]
-    return f"{name} ({', '.join(told)})" if told else name
+    shown = [f"{word} {schema[keyword]}" for keyword, word in bounds.items() if keyword in schema]
+    return f"{name} ({', '.join(shown)})" if shown else name

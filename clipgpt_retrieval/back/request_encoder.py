@@ -17,10 +17,10 @@ from clipgpt_retrieval.model.sequence import unit_embeddings
 
 
 class RequestEncoder:
-    """Turns what a request asks with into embeddings of its index's CLIP.
+    """Encodes the query of a request as embeddings of its index's CLIP.
 
     Args:
-        resource: the index that is params.
+        resource: the index of the request.
         images: opens the images of requests.
     """
 
@@ -34,15 +34,15 @@ class RequestEncoder:
         """Encodes the text or the segments of a request.
 
         Args:
-            params: holds one of the two.
-            use_mclip: encode text with clip-retrieval's multilingual CLIP, unless CLIP-GPT is asked for.
+            params: has one of the two.
+            use_mclip: encode text with clip-retrieval's multilingual CLIP, unless the request sets ``use_clipgpt``.
 
         Returns:
             The query embedding and the image embedding, each float32 ``[1, d]`` and unit norm; no image
-            embedding where CLIP-GPT takes no part.
+            embedding without CLIP-GPT.
 
         Raises:
-            InputError: what is asked for cannot be encoded, or not by what this server has loaded.
+            InputError: the query is invalid, or needs a model that this server has not loaded.
         """
         if not self._wants_clipgpt(params, use_mclip):
             if params.text is None:
@@ -64,10 +64,10 @@ class RequestEncoder:
         return self._clip_image(self._images.from_base64(image))
 
     def image_url(self, url: str) -> np.ndarray:
-        """CLIP's embedding of the image at an url, float32 ``[1, d]``, unit norm.
+        """CLIP's embedding of the image at a URL, float32 ``[1, d]``, unit norm.
 
         Raises:
-            InputError: not an image, not an url that may be fetched, or no CLIP is loaded.
+            InputError: not an image, not a URL that may be fetched, or no CLIP is loaded.
         """
         self._resource.require_clip("image_url")
         return self._clip_image(self._images.from_url(url))
@@ -78,16 +78,16 @@ class RequestEncoder:
         return self._resource.encodes and not use_mclip
 
     def _segments(self, segments: list[Segment]) -> list[dict[str, Any]]:
-        """The segments as the engine reads them: text and embeddings."""
+        """The segments as input of the engine: text and embeddings."""
         return [
             {"text": segment.text} if segment.text is not None else {"embedding": self._embedding(segment)}
             for segment in segments
         ]
 
     def _lone_image(self, segments: list[Segment]) -> np.ndarray:
-        """The embedding of a query that is one image: its neighbours are found without CLIP-GPT."""
+        """The embedding of a query that is a single image, which needs no CLIP-GPT."""
         if len(segments) != 1 or segments[0].text is not None:
-            raise InputError("segments", "are encoded by CLIP-GPT, and this request or index has it off")
+            raise InputError("segments", "need CLIP-GPT, and it is off for this request or index")
         return unit_embeddings([self._embedding(segments[0])], self._resource.items.dimension)
 
     def _embedding(self, segment: Segment) -> Any:
@@ -100,7 +100,7 @@ class RequestEncoder:
         return segment.embedding
 
     def _blend(self, query_embedding: np.ndarray, params: EncodeRequest | KnnRequest) -> np.ndarray:
-        """The weighted mean of CLIP-GPT and CLIP's text tower, normalised; the latter sees no images."""
+        """The weighted mean of CLIP-GPT and CLIP's text tower, normalised; the tower encodes the text only."""
         weight = self._resource.clipgpt_weight if params.clipgpt_weight is None else params.clipgpt_weight
         text = params.text
         if params.segments is not None:

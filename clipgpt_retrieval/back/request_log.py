@@ -1,4 +1,4 @@
-"""One line of JSON for each request, and the id that ties lines, answers and the user's question together."""
+"""One JSON log line per request, and the request id in logs and responses."""
 
 import logging
 import re
@@ -13,26 +13,26 @@ from clipgpt_retrieval.back.metrics import HTTP_TIME
 LOGGER = logging.getLogger("clipgpt_retrieval.requests")
 
 HEADER = "X-Request-ID"
-"""A proxy's id is taken over, so that its log and ours name a request alike."""
+"""The id of a proxy is kept, so that its log and ours agree."""
 
-# What cannot pass for something else in a log or a header.
+# Without characters that could forge a log line or a header.
 _USABLE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
 def log_requests(app: Flask) -> None:
-    """Gives each request of an app an id, and logs and measures it when it is answered."""
+    """Gives each request of an app an id, logs it and records its time."""
 
     @app.before_request
-    def begin() -> None:
+    def start() -> None:
         given = request.headers.get(HEADER, "")
         g.request_id = given if _USABLE_ID.fullmatch(given) else uuid.uuid4().hex
-        g.began = time.perf_counter()
+        g.started = time.perf_counter()
 
     @app.after_request
     def finish(response: Response) -> Response:
         response.headers[HEADER] = g.request_id
-        seconds = time.perf_counter() - g.began
-        # The rule and not the path: strangers could else make a time series of every path they think of.
+        seconds = time.perf_counter() - g.started
+        # The rule, not the path: arbitrary paths would create arbitrarily many time series.
         rule = request.url_rule.rule if request.url_rule is not None else "none"
         HTTP_TIME.labels(rule, str(response.status_code)).observe(seconds)
         LOGGER.info(
@@ -50,12 +50,12 @@ def log_requests(app: Flask) -> None:
 
 
 def current_request_id() -> str | None:
-    """The id of the request that is being answered, or None outside of one."""
+    """The id of the current request, or None outside of a request."""
     return g.get("request_id") if has_request_context() else None
 
 
 def log_as_json() -> None:
-    """Sends the log to standard error, one JSON object a line; what is logged within a request has its id."""
+    """Logs to standard error, one JSON object per line; lines within a request have its id."""
     handler = logging.StreamHandler()
     handler.setFormatter(
         JsonFormatter(

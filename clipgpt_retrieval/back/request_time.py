@@ -1,4 +1,4 @@
-"""How long a request may take, and whether anybody still waits for it."""
+"""The time limit of each request, and whether its client is still connected."""
 
 import time
 
@@ -7,17 +7,17 @@ from flask import Flask, request
 from clipgpt_retrieval.back.batching import CURRENT_DEADLINE, UNLIMITED, Deadline
 
 CLIENT_DISCONNECTED = "waitress.client_disconnected"
-"""What waitress puts into a request's environment; other servers tell nothing, and the deadline alone counts."""
+"""Set by waitress in the environment of a request; with other servers only the deadline applies."""
 
 
 def limit_time(app: Flask, seconds: float) -> None:
-    """Gives up work for requests that take longer than ``seconds`` or whose client has gone."""
+    """Cancels the work of requests that take longer than ``seconds`` or whose client has disconnected."""
 
     @app.before_request
-    def set_patience() -> None:
-        has_left = request.environ.get(CLIENT_DISCONNECTED, lambda: False)
-        CURRENT_DEADLINE.set(Deadline(time.monotonic() + seconds, has_left))
+    def set_deadline() -> None:
+        is_disconnected = request.environ.get(CLIENT_DISCONNECTED, lambda: False)
+        CURRENT_DEADLINE.set(Deadline(time.monotonic() + seconds, is_disconnected))
 
     @app.teardown_request
-    def forget_patience(error: BaseException | None) -> None:
+    def reset_deadline(error: BaseException | None) -> None:
         CURRENT_DEADLINE.set(UNLIMITED)

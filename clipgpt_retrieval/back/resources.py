@@ -45,7 +45,8 @@ class ClipGptResource(ClipResource):
             InputError: the index has no clipgpt model; ``field`` is the request field that needs it.
         """
         if self.engine is None:
-            raise InputError(field, f"needs a clipgpt model, and index {self.name!r} has none: use another index")
+            message = f"index {self.name!r} has no clipgpt model: use another index, or start the back end with a model"
+            raise InputError(field, message)
         return self.engine
 
     def require_clip(self, field: str) -> Any:

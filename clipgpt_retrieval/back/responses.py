@@ -1,4 +1,4 @@
-"""What each service answers, as types: the description of the services is made of them."""
+"""The responses of the services as types, from which the OpenAPI description is generated."""
 
 from typing import Any
 
@@ -9,20 +9,20 @@ from clipgpt_retrieval.explore.contents import Cluster
 
 
 class ErrorDetail(TypedDict):
-    """What is wrong with a request: the field at fault, and one sentence."""
+    """An error: the request field that causes it, and one sentence."""
 
     field: str
     message: str
 
 
 class ErrorResponse(TypedDict):
-    """The answer to a request that was refused or went wrong."""
+    """The response to a request that was refused or failed."""
 
     error: ErrorDetail
 
 
 class StatusResponse(TypedDict):
-    """Whether the server is well; a server that is ready names its indices."""
+    """The status of the server; ``/ready`` adds the names of the indices."""
 
     status: str
     indices: NotRequired[list[str]]
@@ -30,7 +30,7 @@ class StatusResponse(TypedDict):
 
 @with_config(ConfigDict(extra="allow"))
 class SearchResult(TypedDict):
-    """A result of a query, with the columns of the index's metadata beside these."""
+    """A result of a query, with the columns of the index's metadata."""
 
     id: int
     similarity: float
@@ -52,17 +52,17 @@ class ScoredCaption(TypedDict):
 
 
 class CaptionedItem(TypedDict):
-    """The captions of an item; what has no id is counted from 0."""
+    """The captions of an item; ids count from 0 where the request has none."""
 
     id: int
     captions: list[ScoredCaption]
 
 
 class EncodeResponse(TypedDict):
-    """The embeddings of a query; all but the first are null where CLIP-GPT takes no part.
+    """The embeddings of a query; without CLIP-GPT all but ``embedding`` are null.
 
-    ``embedding`` is the one to search with, ``image_embedding`` the guess at the image, ``caption`` that guess read
-    back, ``min_similarity`` the cosine to it below which nothing matches.
+    ``embedding`` is the query embedding, ``image_embedding`` the estimate of the image's own, ``caption`` its caption,
+    ``min_similarity`` the cosine to it below which no image counts as a match.
     """
 
     embedding: list[float]
@@ -72,14 +72,14 @@ class EncodeResponse(TypedDict):
 
 
 class Ancestor(TypedDict):
-    """A cluster on the way from the root to the one that is open."""
+    """A cluster on the path from the root to the open cluster."""
 
     id: str
     caption: str
 
 
 class ExploreResponse(TypedDict):
-    """The clusters of an index, or of the cluster that is open."""
+    """The clusters of an index, or of the open cluster."""
 
     indice_name: str
     num_items: int

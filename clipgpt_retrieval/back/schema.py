@@ -1,4 +1,4 @@
-"""What each endpoint accepts, and how a request that is not that is refused."""
+"""The requests of each endpoint, validated by pydantic."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
@@ -26,11 +26,11 @@ from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUS
 
 @dataclass(frozen=True)
 class AtMost:
-    """Bounds a field by one of the app's `Limits`: a number itself, the length of anything else.
+    """Limits a field by one of the app's `Limits`: the value of a number, the length of anything else.
 
     Args:
         limit: the name of the limit.
-        keyword: JSON Schema's word for such a bound; the description of the services puts the number there.
+        keyword: of JSON Schema for such a limit, under which the OpenAPI description has the number.
     """
 
     limit: str
@@ -46,30 +46,30 @@ class AtMost:
         size = value if isinstance(value, int) else len(value)
         bound = getattr(current_limits(), self.limit)
         if size > bound:
-            what = "is" if isinstance(value, int) else "has"
-            raise ValueError(f"{what} {size}, this server takes at most {bound}")
+            what = "is" if isinstance(value, int) else "has length"
+            raise ValueError(f"{what} {size}, the limit of this server is {bound}")
         return value
 
 
 def _encodable(text: str) -> str:
-    # JSON can spell half a surrogate pair, and tokenizers fail on it.
+    # JSON can contain lone surrogates, on which tokenizers fail.
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("has characters that are not valid Unicode") from None
+        raise ValueError("contains characters that are not valid Unicode") from None
     return text
 
 
 Text = Annotated[str, AfterValidator(_encodable), AtMost("max_text_length", "maxLength")]
 Segments = Annotated[list["Segment"], Field(min_length=1), AtMost("max_segments", "maxItems")]
 Ids = Annotated[list[int], AtMost("max_items", "maxItems")]
-# What is larger overflows in float32 once it is squared; an embedding has about norm 1.
+# The square of a larger number overflows float32.
 Component = Annotated[FiniteFloat, Field(ge=-1e15, le=1e15)]
 Embedding = Annotated[list[Component], Field(min_length=1)]
 
 
 class Request(BaseModel):
-    """A request body. A field that is null or an empty string is absent: stock clients send both so."""
+    """A request body. A field that is null or an empty string counts as absent: stock clients send both."""
 
     @model_validator(mode="before")
     @classmethod
@@ -81,12 +81,14 @@ class Request(BaseModel):
     def _one_of(self, *names: str) -> None:
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) != 1:
-            found = f"these were given: {', '.join(given)}" if given else "none was given, or an empty one"
-            raise InputError(names[0] if not given else given[1], f"give one of {', '.join(names)}; {found}")
+            found = f"got {', '.join(given)}" if given else "got none, or an empty one"
+            raise InputError(
+                names[0] if not given else given[1], f"exactly one of {', '.join(names)} is required; {found}"
+            )
 
 
 class Segment(BaseModel):
-    """One piece of an interleaved query: text, or an image as base64, url, embedding or item id."""
+    """One part of an interleaved query: text, or an image as base64, URL, embedding or item id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -100,7 +102,7 @@ class Segment(BaseModel):
     def _has_one_key(self) -> Self:
         given = [name for name, value in self if value is not None]
         if len(given) != 1:
-            raise InputError("segments", f"each segment has one of {', '.join(type(self).model_fields)}")
+            raise InputError("segments", f"each segment must have exactly one of {', '.join(type(self).model_fields)}")
         return self
 
 
@@ -157,9 +159,9 @@ class KnnRequest(IndexRequest):
     def _has_one_query(self) -> Self:
         self._one_of("text", "image", "image_url", "embedding_input", "segments")
         if self.use_mclip and self.use_clipgpt:
-            raise InputError("use_mclip", "and use_clipgpt exclude each other: set one of them")
+            raise InputError("use_mclip", "and use_clipgpt are mutually exclusive")
         if self.min_similarity is not None and self.modality != "image":
-            raise InputError("min_similarity", "is about images: ask with modality image, or without it")
+            raise InputError("min_similarity", "applies to modality image only")
         return self
 
 
@@ -196,34 +198,34 @@ def parse_request(kind: type[AnyRequest]) -> AnyRequest:
     """The body of the current Flask request as ``kind``.
 
     Raises:
-        InputError: not JSON, or not what ``kind`` describes; names the first field at fault.
-        TooLargeError: more bytes than the app takes.
+        InputError: not JSON, or not a valid ``kind``; names the first invalid field.
+        TooLargeError: larger than the app's limit.
     """
     try:
         body = request.get_json(force=True)
     except RequestEntityTooLarge as error:
-        raise TooLargeError("body", "has more bytes than this server takes") from error
+        raise TooLargeError("body", "exceeds the maximum size of a request body") from error
     except (BadRequest, RecursionError) as error:
         raise InputError("body", "is not valid JSON") from error
     return validated(kind, body)
 
 
 def validated(kind: type[AnyRequest], body: Any) -> AnyRequest:
-    """What a request holds as ``kind``.
+    """A decoded request as ``kind``.
 
     Raises:
-        InputError: not what ``kind`` describes; names the first field at fault.
+        InputError: not a valid ``kind``; names the first invalid field.
     """
     try:
         return kind.model_validate(body)
     except ValidationError as error:
-        raise _first_fault(error) from error
+        raise _first_error(error) from error
 
 
-def _first_fault(error: ValidationError) -> InputError:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    ours = fault.get("ctx", {}).get("error")
+def _first_error(error: ValidationError) -> InputError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    ours = first.get("ctx", {}).get("error")
     if isinstance(ours, InputError):
         return ours
-    message = str(ours) if ours else fault["msg"][0].lower() + fault["msg"][1:]
-    return InputError(".".join(map(str, fault["loc"])) or "body", message)
+    message = str(ours) if ours else first["msg"][0].lower() + first["msg"][1:]
+    return InputError(".".join(map(str, first["loc"])) or "body", message)

@@ -135,11 +135,11 @@ def test_work_that_nobody_waits_for_any_longer_ends(reason):
     batcher, work = Batcher(MANY), recorder.work(max_rows=1)
     deadline = {
         "deadline": lambda: Deadline(time.monotonic() + 0.1),
-        "client_disconnected": lambda: Deadline(has_left=lambda: True),
+        "client_disconnected": lambda: Deadline(is_disconnected=lambda: True),
     }[reason]
     with ThreadPoolExecutor(1) as pool:  # two rows: one is worked on and one waits
         given_up = pool.submit(run_with, batcher, work, [0, 1], deadline())
-        with pytest.raises(BusyError, match="given up"):
+        with pytest.raises(BusyError, match="cancelled"):
             given_up.result()
     assert batcher._waiting_rows == 0
     recorder.go.set()  # nothing is left to do for it, and the next caller is served

@@ -214,7 +214,7 @@ def test_with_leave_the_services_take_a_fetched_image_as_an_uploaded_one(
     [
         ("/redirect-to-file", "cannot be fetched"),
         ("/circle", "redirected more than 5 times"),
-        ("/nothing", "answers 404"),
+        ("/nothing", "returned status 404"),
     ],
 )
 def test_what_cannot_be_fetched_is_told(web, path, says):
@@ -257,7 +257,7 @@ def test_a_server_that_drips_holds_nobody(slow_web, monkeypatch, drips):
     """A handful of such urls would hold every thread of the server for as long as their owner likes."""
     monkeypatch.setattr(images, "FETCH_SECONDS", 1)
     begun = time.monotonic()
-    with pytest.raises(InputError, match="takes too long to fetch: it must be here within 1 seconds"):
+    with pytest.raises(InputError, match="was not fetched within 1 seconds"):
         ImageReader(allow_private_urls=True).from_url(f"{slow_web}/{drips}")
     assert time.monotonic() - begun < 20
 
@@ -297,7 +297,7 @@ def test_a_tiny_image_of_extreme_shape_is_refused(http, size):
     response = http.post("/knn-service", json={"image": base64.b64encode(data.getvalue()).decode()})
     assert response.status_code == 413
     assert response.json["error"]["field"] == "image"
-    assert "50 times" in response.json["error"]["message"]
+    assert "aspect ratio above 50" in response.json["error"]["message"]
 
 
 def test_a_panorama_is_taken(http):

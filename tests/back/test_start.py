@@ -205,11 +205,11 @@ def test_a_blend_without_clip_is_refused_at_start(start, index_folder):
 
 
 def test_equal_models_load_once(start, index_folder, clipgpt_path, monkeypatch):
-    from clipgpt_retrieval.back import resources
+    from clipgpt_retrieval.back import loading
 
     loaded = []
-    load = resources.engine.load
-    monkeypatch.setattr(resources.engine, "load", lambda path: loaded.append(path) or load(path))
+    load = loading.engine.load
+    monkeypatch.setattr(loading.engine, "load", lambda path: loaded.append(path) or load(path))
     entry = {"indice_folder": str(index_folder), "clipgpt_model": clipgpt_path}
     app = start({"a": entry, "b": {**entry, "clipgpt_weight": 0.5}, "c": str(index_folder)})
     assert loaded == [clipgpt_path]

@@ -103,7 +103,7 @@ def test_who_waits_for_the_clusters_of_another_is_let_go_in_time(
     may_end.set()
     first.join()
     assert refused.status_code == 503
-    assert "longer than this server" in refused.json["error"]["message"]
+    assert "exceeded the time limit" in refused.json["error"]["message"]
 
 
 def test_two_calls_at_once_compute_once_and_a_new_start_reads_it_back(index_folder, clipgpt, tmp_path, monkeypatch):
