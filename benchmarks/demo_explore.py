@@ -1,10 +1,9 @@
-"""Does exploring the demo's index tell what is in it? Clusters against the scenes' own descriptions.
+"""How right is what ``explore`` says about the demo's index? Compares clusters with the scenes' descriptions.
 
     python benchmarks/demo_explore.py
 
-Prints the table of contents with, for each cluster, how many of its images are of the setting that its caption names
-and how many show a thing that its caption names; then what the comparison of two halves says, of which the second was
-rid of every image with a vehicle.
+Prints the table of contents with, for each cluster, the shares of its images that have the setting and a thing that its
+caption names; then the comparison of two halves, the second without images of vehicles.
 """
 
 import tempfile
@@ -40,13 +39,13 @@ def main() -> None:
 
 
 def has_vehicle(scene: Scene) -> bool:
-    """Whether any vehicle is to be seen."""
+    """Whether the scene has a vehicle."""
     return any(KINDS[thing.kind].section == "vehicles" for thing in scene.things)
 
 
 def clusters_of(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> list[dict]:
-    """The clusters of the first level, each with the shares of its images that are as its caption says."""
-    with tempfile.TemporaryDirectory() as folder:  # nothing that was kept from before
+    """The clusters of the first level, each with the shares of images for which its captions are right."""
+    with tempfile.TemporaryDirectory() as folder:  # without a cache of earlier runs
         index = Path(folder) / "image.index"
         index.write_bytes((collection / "index" / "image.index").read_bytes())
         source = open_index(str(index))
@@ -55,17 +54,17 @@ def clusters_of(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> 
         for cluster in clusters:
             ids, _ = contents.some_items(cluster["id"], cluster["size"])
             cluster["scenes"] = [scenes[item] for item in ids]
-            cluster |= told(cluster["caption"], cluster["scenes"])
+            cluster |= shares_of_caption(cluster["caption"], cluster["scenes"])
     for cluster in clusters:
-        beside = [scene for other in clusters if other is not cluster for scene in other["scenes"]]
+        others = [scene for other in clusters if other is not cluster for scene in other["scenes"]]
         phrase = cluster["distinctive_caption"] or ""
-        cluster["apart"] = share_of(phrase, cluster["scenes"])
-        cluster["apart_beside"] = share_of(phrase, beside)
+        cluster["distinctive"] = share_of(phrase, cluster["scenes"])
+        cluster["distinctive_elsewhere"] = share_of(phrase, others)
     return clusters
 
 
 def share_of(phrase: str, scenes: list[Scene]) -> float | None:
-    """The share of scenes that have what a phrase says, setting and a thing; None where it says nothing of the kind."""
+    """The share of scenes with the setting and a thing that a phrase names; None where it names neither."""
     setting, named = setting_in(phrase), named_in(phrase)
     if setting is None and not named:
         return None
@@ -80,8 +79,8 @@ def share_of(phrase: str, scenes: list[Scene]) -> float | None:
     )
 
 
-def told(caption: str, members: list[Scene]) -> dict[str, float | None]:
-    """Shares of scenes that have what a caption says; None where it says nothing of the kind."""
+def shares_of_caption(caption: str, members: list[Scene]) -> dict[str, float | None]:
+    """Shares of scenes with the setting, and with a thing, that a caption names; None where it names none."""
     setting, named = setting_in(caption), named_in(caption)
     return {
         "of_its_setting": None if setting is None else float(np.mean([scene.setting == setting for scene in members])),
@@ -92,32 +91,42 @@ def told(caption: str, members: list[Scene]) -> dict[str, float | None]:
 
 
 def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> Table:
-    """Cluster by cluster."""
+    """One row per cluster."""
     clusters = clusters_of(collection, engine, scenes)
     table = Table(title="The demo's table of contents, images in %")
-    for name in ("caption", "size", "of its setting", "with a thing of it", "apart by", "of its own", "of all others"):
+    for name in (
+        "caption",
+        "size",
+        "has its setting",
+        "has a thing of it",
+        "distinctive caption",
+        "true here",
+        "true elsewhere",
+    ):
         table.add_column(name, overflow="fold")
     for cluster in clusters:
         table.add_row(
             cluster["caption"], str(cluster["size"]), percent(cluster["of_its_setting"]),
-            percent(cluster["with_its_things"]), cluster["distinctive_caption"], percent(cluster["apart"]),
-            percent(cluster["apart_beside"]),
+            percent(cluster["with_its_things"]), cluster["distinctive_caption"], percent(cluster["distinctive"]),
+            percent(cluster["distinctive_elsewhere"]),
         )  # fmt: skip
     groups = settings_of(clusters)
     named = {setting_in(cluster["caption"]) for cluster in clusters} - {None}
     present = {scene.setting for scene in scenes}
-    checked = [cluster for cluster in clusters if cluster["apart"] is not None]
-    own, others = (np.mean([cluster[share] for cluster in checked]) for share in ("apart", "apart_beside"))
+    checked = [cluster for cluster in clusters if cluster["distinctive"] is not None]
+    own, others = (
+        np.mean([cluster[share] for cluster in checked]) for share in ("distinctive", "distinctive_elsewhere")
+    )
     table.caption = (
         f"purity by setting {purity(groups):.2f}, by chance {chance(groups):.2f}; "
-        f"{len(named)} of {len(present)} settings are named; what sets {len(checked)} of the clusters apart holds of "
-        f"{percent(own)} % of their own images and of {percent(others)} % of all others"
+        f"{len(named)} of {len(present)} settings are named; the distinctive captions of {len(checked)} clusters are "
+        f"true for {percent(own)} % of their own images and for {percent(others)} % of all others"
     )
     return table
 
 
 def settings_of(clusters: list[dict]) -> list[list[str]]:
-    """Of each cluster the settings of its images."""
+    """The settings of each cluster's images."""
     return [[scene.setting for scene in cluster["scenes"]] for cluster in clusters]
 
 
@@ -127,7 +136,7 @@ def purity(groups: list[list[str]]) -> float:
 
 
 def chance(groups: list[list[str]]) -> float:
-    """Purity of clusters of the same sizes with settings dealt at random: the mean of :data:`SHUFFLES`."""
+    """Mean purity over :data:`SHUFFLES` random permutations of the settings among clusters of the same sizes."""
     random = np.random.default_rng(0)
     settings, ends = np.concatenate(groups), np.cumsum([len(group) for group in groups])[:-1]
     shuffled = (np.split(random.permutation(settings), ends) for _ in range(SHUFFLES))
@@ -135,7 +144,7 @@ def chance(groups: list[list[str]]) -> float:
 
 
 def percent(share: float | None) -> str:
-    """For people."""
+    """A share in %, or an empty string."""
     return "" if share is None else f"{100 * share:.0f}"
 
 
@@ -154,10 +163,10 @@ def two_halves(collection: Path, scenes: list[Scene]) -> tuple[Items, Items]:
 
 
 def comparison_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> Table:
-    """What differs between the halves."""
+    """The rows of the comparison that differ between the halves."""
     first, second = two_halves(collection, scenes)
-    table = Table(title="All of one half beside the other half without vehicles, in %")
-    for name in ("caption", "first", "second", "verdict", "vehicles among its images in the first"):
+    table = Table(title="One half compared with the other half without vehicles, in %")
+    for name in ("caption", "first", "second", "verdict", "images with vehicles in the first"):
         table.add_column(name, overflow="fold")
     for row in compare(first, second, engine, 24):
         if row["verdict"] != "alike":

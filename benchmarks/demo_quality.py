@@ -2,10 +2,10 @@
 
     python benchmarks/demo_quality.py
 
-Queries are the gallery's own captions, five for each of its 2,000 images, none of which was seen in training. An edit
-is asked of an image whose three changes are all in the gallery, drawn with the same seed, so that the right one has to
-be told from its like. What has a weight to be chosen (the blend, and how much CLIP's embedding of the words counts
-beside an edited image's) is measured on each half of the images with the weight that is best on the other half.
+Queries are the gallery's own captions, five for each of its 2,000 images, none of which is in the training set. The
+three edits of an image are all in the gallery, drawn with the same seed, so that each has similar negatives. Weights
+(of the blend, and of CLIP's text embedding added to an image's) are chosen on one half of the images and evaluated on
+the other, and vice versa.
 """
 
 import json
@@ -33,7 +33,7 @@ from clipgpt_retrieval.demo.vocabulary import (
 from clipgpt_retrieval.engine.text_tower import TextTower
 
 WEIGHTS = np.linspace(0, 1, 11)
-PARAPHRASES = (
+SHORT_QUERIES = (
     "kid with a book",
     "bikes and cars",
     "birthday cake with candles",
@@ -55,12 +55,12 @@ PARAPHRASES = (
     "three ducks on a lake",
     "old lady with a cat",
 )
-"""What people might type who have not seen our captions."""
+"""Queries in other words than the gallery's captions."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What is searched, and what is asked."""
+    """The images, and the queries with the row of each one's own image."""
 
     scenes: list[Scene]
     embeddings: np.ndarray
@@ -69,7 +69,7 @@ class Gallery:
 
 
 def main() -> None:
-    """Prints everything."""
+    """Prints all tables."""
     collection = cg.demo.path()
     engine = cg.load("demo", device="cpu")
     gallery = read_gallery(collection)
@@ -103,7 +103,7 @@ def clip_text_embeddings(texts: list[str]) -> np.ndarray:
 
 
 def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
-    """The three encoders side by side."""
+    """Compares the three encoders."""
     clipgpt = engine.encode(gallery.texts)
     tower = clip_text_embeddings(gallery.texts)
     blends = np.stack([unit(weight * clipgpt + (1 - weight) * tower) for weight in WEIGHTS])
@@ -118,14 +118,14 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
     by_clipgpt, by_tower, _ = among_ten
     table.caption = against_the_tower(gallery, by_clipgpt, by_tower)
     for name, of_each in {
-        "the best hit shows every thing that is named": [
+        "the best hit shows every named thing": [
             shown(gallery, embeddings, shows_named_things) for embeddings in encoders.values()
         ],
-        "... and as many of each, there and then": [
+        "... with the right counts, setting and time of day": [
             shown(gallery, embeddings, matches_text) for embeddings in encoders.values()
         ],
-        "R@1 of the very image": [found(gallery, embeddings, 1) for embeddings in encoders.values()],
-        "R@10 of the very image": among_ten,
+        "R@1 of the query's own image": [found(gallery, embeddings, 1) for embeddings in encoders.values()],
+        "R@10 of the query's own image": among_ten,
         "... of even rows": [each[even] for each in among_ten],
         "... of odd rows": [each[~even] for each in among_ten],
     }.items():
@@ -134,35 +134,35 @@ def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
 
 
 def best_on_the_other_half(right: np.ndarray, even: np.ndarray) -> tuple[np.ndarray, str]:
-    """Which weight's answer counts, so that none is measured where it was chosen.
+    """The weight for each query, chosen on the other half of the queries.
 
     Args:
-        right: whether an answer is right by each of ``WEIGHTS``, bool ``[w, n]``.
-        even: which of the answers are one half, bool ``[n]``.
+        right: whether a result is right with each of ``WEIGHTS``, bool ``[w, n]``.
+        even: which queries are in the first half, bool ``[n]``.
 
     Returns:
-        Rows of ``right``, int64 ``[n]``, and the one or two weights in words.
+        Rows of ``right``, int64 ``[n]``, and the one or two weights as text.
     """
     of_even, of_odd = right[:, ~even].mean(1).argmax(), right[:, even].mean(1).argmax()
-    words = " and ".join(f"{weight:.1f}" for weight in np.unique(WEIGHTS[[of_even, of_odd]]))
-    return np.where(even, of_even, of_odd), words
+    weights = " and ".join(f"{weight:.1f}" for weight in np.unique(WEIGHTS[[of_even, of_odd]]))
+    return np.where(even, of_even, of_odd), weights
 
 
 def shown(gallery: Gallery, queries: np.ndarray, shows) -> np.ndarray:
-    """Whether each query's best hit shows what it says, bool ``[n]``."""
+    """Whether each query's best hit matches it by ``shows(scene, text)``, bool ``[n]``."""
     best = (queries @ gallery.embeddings.T).argmax(1)
     return np.array([shows(gallery.scenes[hit], text) for hit, text in zip(best, gallery.texts, strict=True)])
 
 
 def found(gallery: Gallery, queries: np.ndarray, k: int) -> np.ndarray:
-    """Whether each query finds the image that it was written for among the best k, bool ``[n]``."""
+    """Whether each query finds its own image among the best k, bool ``[n]``."""
     similarities = queries @ gallery.embeddings.T
     own = similarities[np.arange(len(similarities)), gallery.truth]
     return (similarities > own[:, None]).sum(1) < k
 
 
 def against_the_tower(gallery: Gallery, by_clipgpt: np.ndarray, by_tower: np.ndarray) -> str:
-    """How many images one encoder alone finds, whether by more than chance, and how many queries fit over ten."""
+    """How many images only one encoder finds, a sign test, and how many of these queries match more than ten images."""
     won, lost = int((by_clipgpt & ~by_tower).sum()), int((by_tower & ~by_clipgpt).sum())
     chance = binomtest(won, won + lost).pvalue if won + lost else 1.0
     queries = [gallery.texts[row] for row in np.flatnonzero(by_clipgpt != by_tower)]
@@ -170,12 +170,12 @@ def against_the_tower(gallery: Gallery, by_clipgpt: np.ndarray, by_tower: np.nda
     return (
         f"Among the best ten, CLIP-GPT finds {won} images that the tower does not, "
         f"the tower {lost} that CLIP-GPT does not (sign test, p {chance:.2f}). "
-        f"Of these {won + lost} queries {crowded} say what more than ten images show"
+        f"{crowded} of these {won + lost} queries match more than ten images"
     )
 
 
 def captions_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
-    """What captions of the gallery's embeddings get right, as they are made everywhere and with a search for better."""
+    """What captions of the gallery's embeddings get right, greedy and with five beams."""
     table = Table(title=f"Captions of {len(gallery.scenes)} embeddings, in %")
     several = {"greedy": engine.caption(gallery.embeddings), "5 beams": engine.caption(gallery.embeddings, num_beams=5)}
     for name in ("", *several):
@@ -184,17 +184,17 @@ def captions_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
         "name every thing": lambda scene, text: all(
             any(named.exact and thing.kind in named.kinds for named in named_in(text)) for thing in scene.things
         ),
-        "name every thing with the right number, and nothing else": names_all,
-        "name the right setting": lambda scene, text: setting_in(text) == scene.setting,
-        "tell night from day": lambda scene, text: night_in(text) == scene.night,
+        "name every thing once, with the right count, and nothing else": names_all,
+        "right setting": lambda scene, text: setting_in(text) == scene.setting,
+        "right time of day": lambda scene, text: night_in(text) == scene.night,
     }.items():
         table.add_row(name, *(shown_share(gallery.scenes, captions, right) for captions in several.values()))
     things = np.array([sum(thing.count for thing in scene.things) for scene in gallery.scenes])
-    for number in np.unique(things):
-        rows = np.flatnonzero(things == number)
+    for count in np.unique(things):
+        rows = np.flatnonzero(things == count)
         scenes = [gallery.scenes[row] for row in rows]
         shares = [shown_share(scenes, [captions[row] for row in rows], names_all) for captions in several.values()]
-        table.add_row(f"name all of {number}, with the right numbers ({len(rows)} images)", *shares)
+        table.add_row(f"... of {count} things ({len(rows)} images)", *shares)
     return table
 
 
@@ -204,7 +204,7 @@ def shown_share(scenes: list[Scene], captions: list[str], right) -> str:
 
 
 def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Table:
-    """Images with a change asked of them."""
+    """Results of queries that are an image and a change of it."""
     edits = [json.loads(line) for line in (collection / "edits.jsonl").open()]
     sources = np.array([edit["segments"][0]["clip"] for edit in edits])
     targets = np.array([edit["target"]["clip"] for edit in edits])
@@ -212,25 +212,25 @@ def edits_table(gallery: Gallery, engine: "cg.ClipGpt", collection: Path) -> Tab
     queries = [
         [{"embedding": gallery.embeddings[source]}, {"text": text}] for source, text in zip(sources, texts, strict=True)
     ]
-    images, words = gallery.embeddings[sources], clip_text_embeddings(texts)
+    images, changes = gallery.embeddings[sources], clip_text_embeddings(texts)
 
     def right(encoded: np.ndarray) -> np.ndarray:
         hits = best_besides(encoded, gallery.embeddings, sources)
         pairs = zip(hits, targets, strict=True)
         return np.array([gallery.scenes[hit].shows_the_same_as(gallery.scenes[target]) for hit, target in pairs])
 
-    sums = np.stack([right(unit((1 - weight) * images + weight * words)) for weight in WEIGHTS])
+    sums = np.stack([right(unit((1 - weight) * images + weight * changes)) for weight in WEIGHTS])
     rows, chosen = best_on_the_other_half(sums, sources // (1 + EDITS_PER_SCENE) % 2 == 0)
-    measured = {
+    encoders = {
         "CLIP-GPT": right(engine.encode(queries)),
         "the image alone": sums[0],
-        f"image + {chosen} of CLIP's words": sums[rows, np.arange(len(rows))],
+        f"image + {chosen} of CLIP's text embedding": sums[rows, np.arange(len(rows))],
     }
-    table = Table(title=f"{len(edits)} edits: an image and what to change about it, in %")
-    for name in ("", *measured):
+    table = Table(title=f"{len(edits)} edits: an image and a change of it, in %")
+    for name in ("", *encoders):
         table.add_column(name)
-    shares = [f"{100 * each.mean():.1f}" for each in measured.values()]
-    table.add_row("the best hit shows the change and keeps the rest", *shares)
+    shares = [f"{100 * each.mean():.1f}" for each in encoders.values()]
+    table.add_row("the best hit has the change and keeps the rest", *shares)
     return table
 
 
@@ -242,22 +242,22 @@ def best_besides(queries: np.ndarray, embeddings: np.ndarray, sources: np.ndarra
 
 
 def hits_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
-    """The notebook's examples and twenty paraphrases with what they find."""
-    table = Table(title="Queries that people might type", show_lines=False)
-    for name in ("query", "shown", "understood as", "caption of the best hit"):
+    """The notebook's examples and twenty short queries with their best hits."""
+    table = Table(title="Typical queries", show_lines=False)
+    for name in ("query", "matches", "understood as", "caption of the best hit"):
         table.add_column(name, overflow="fold")
-    texts = [*NOTEBOOK_EXAMPLES, *PARAPHRASES]
+    texts = [*NOTEBOOK_EXAMPLES, *SHORT_QUERIES]
     queries, images = engine.encode_both(texts)
     first_caption = {int(row): text for row, text in zip(gallery.truth[::-1], gallery.texts[::-1], strict=True)}
     blended = unit(queries + clip_text_embeddings(texts))
     counts = [
         sum(
             shows_named_things(gallery.scenes[hit], text)
-            for hit, text in zip((asked @ gallery.embeddings.T).argmax(1), texts, strict=True)
+            for hit, text in zip((embeddings @ gallery.embeddings.T).argmax(1), texts, strict=True)
         )
-        for asked in (queries, blended)
+        for embeddings in (queries, blended)
     ]
-    table.caption = "The best hit shows every kind named: {} by CLIP-GPT, {} blended half and half".format(*counts)
+    table.caption = "Queries whose best hit shows every named kind: {} by CLIP-GPT, {} by an even blend".format(*counts)
     for text, hit, understood in zip(
         texts, (queries @ gallery.embeddings.T).argmax(1), engine.caption(images), strict=True
     ):

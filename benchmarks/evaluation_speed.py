@@ -1,8 +1,8 @@
-"""What an evaluation costs beside the models: 5,000 images, 25,000 captions, two encoders.
+"""The cost of an evaluation without the models' own time: 5,000 images, 25,000 captions, two encoders.
 
-Embeddings and captions are made up, so that no model runs; everything that follows the models does: retrieval both
-ways, blends, tests, calibration, an index, Karpathy's protocol, caption metrics (with Java where there is one), the
-page. Prints the minutes and the peak memory of this process, and of the largest of its children that are Java.
+Embeddings and captions are synthetic, so that no model runs. Everything after the models does: retrieval in both
+directions, blends, tests, calibration, an index, Karpathy's protocol, caption metrics (with Java if installed), the
+page. Prints the minutes and the peak memory of this process and of its largest Java child.
 
     python benchmarks/evaluation_speed.py
 """
@@ -21,7 +21,7 @@ from _memory import peak_megabytes, peak_megabytes_of_children
 IMAGES, CAPTIONS, DIM = 5000, 5, 512
 WORDS = ["red", "blue", "dog", "cat", "man", "woman", "runs", "sits", "on", "the", "beach", "street", "ball", "with"]
 MINUTES, GIGABYTES = 2.0, 2.0
-SECONDS_BETWEEN_LOOKS = 0.1
+POLL_SECONDS = 0.1
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -30,11 +30,11 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def java_watched() -> Iterator[list[int]]:
-    """What is read meanwhile of the peak megabytes of Java, which this process starts and ends."""
+    """Collects the peak megabytes of Java processes that this process starts."""
     peaks, ended = [0], threading.Event()
 
     def watch() -> None:
-        while not ended.wait(SECONDS_BETWEEN_LOOKS):
+        while not ended.wait(POLL_SECONDS):
             peaks.append(peak_megabytes_of_children("java"))
 
     watching = threading.Thread(target=watch)
@@ -71,17 +71,17 @@ def main() -> None:
     captions = [[sentence(i, j) for j in range(CAPTIONS)] for i in range(IMAGES)]
     rows = [[i] for i in range(IMAGES)]
     pairs = Pairs(gallery, captions, captions, 1.0, rows, [f"{i}.jpg" for i in range(IMAGES)])
-    collection = Collection("made up", pairs, None, "all", IMAGES)
-    asked = gallery[collection.truth]
-    clip = ClipQueries(np.arange(len(asked)), near(asked, 2.5), "made up")
-    encoded = Encoded(near(asked, 2.0), near(asked, 0.5), clip)
+    collection = Collection("synthetic", pairs, None, "all", IMAGES)
+    targets = gallery[collection.truth]
+    clip = ClipQueries(np.arange(len(targets)), near(targets, 2.5), "synthetic")
+    encoded = Encoded(near(targets, 2.0), near(targets, 0.5), clip)
     said = {"CLIP-GPT": [sentence(i, 9) for i in range(IMAGES)]}
     said |= {name: [of_image[0] for of_image in captions] for name in ("nearest caption", "a true caption")}
     read_back = {name: (near(gallery, 2.0), near(gallery, 0.5)) for name in said}
-    captioned = Captioned(pairs, said, read_back, "made-up images", [])
-    outputs = ModelOutputs("made up", collection, encoded, captioned, Skipped("interleaved queries", "made up"))
+    captioned = Captioned(pairs, said, read_back, "synthetic images", [])
+    outputs = ModelOutputs("synthetic", collection, encoded, captioned, Skipped("interleaved queries", "synthetic"))
 
-    test_set = TestSet(np.arange(IMAGES), np.arange(len(asked)).reshape(IMAGES, CAPTIONS).tolist())
+    test_set = TestSet(np.arange(IMAGES), np.arange(len(targets)).reshape(IMAGES, CAPTIONS).tolist())
 
     with tempfile.TemporaryDirectory() as folder:
         index = faiss.index_factory(DIM, "IVF64,PQ32", faiss.METRIC_INNER_PRODUCT)
@@ -95,10 +95,10 @@ def main() -> None:
         write_text(f"{folder}/evaluation.html", page(report))
         minutes = (time.monotonic() - started) / 60
     peak, java = peak_megabytes() / 1024, max(java_peaks) / 1024
-    print(f"{IMAGES:,} images, {len(asked):,} captions: {minutes:.2f} minutes, the bound is {MINUTES}")
-    print(f"peak memory {peak:.2f} GB ({before:.2f} before it began), the bound is {GIGABYTES}; of Java {java:.2f}")
+    print(f"{IMAGES:,} images, {len(targets):,} captions: {minutes:.2f} minutes, limit {MINUTES}")
+    print(f"peak memory {peak:.2f} GB ({before:.2f} before the evaluation), limit {GIGABYTES}; Java {java:.2f} GB")
     if minutes > MINUTES or peak > GIGABYTES:
-        sys.exit("over its bound")
+        sys.exit("above the limit")
 
 
 if __name__ == "__main__":

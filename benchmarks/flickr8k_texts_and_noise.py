@@ -1,15 +1,14 @@
-"""What texts without images and noise on embeddings do for captions, on 820 real Flickr8k embeddings, 164 held out.
+"""The effect of ``--texts`` and ``--embedding_noise`` on captions, on 820 real Flickr8k embeddings, 164 held out.
 
-Texts: a small GPT-2 from scratch, with a tokenizer of 4,000 tokens made of the texts, is trained on the 656 images as
-it is, and with 35,530 captions of other photographs as ``--texts``. Prints the caption loss over all held-out captions
-and R@10, and the differences with their 95 % intervals over images.
+Texts: trains a small GPT-2 from scratch, with a vocabulary of 4,000 tokens, on the 656 images, without and with 35,530
+captions of other photographs as ``--texts``. Prints the caption loss over all held-out captions and R@10, and the
+differences with 95 % confidence intervals over images.
 
-Noise: the frozen recipe on SmolLM2-135M is trained without and with its ``--embedding_noise``. Prints loss and CIDEr-D
-of captions of held-out embeddings that faiss's product quantiser (trained on the 656) has compressed to 8 to 128 bytes,
-and of the embeddings as they are. A model from scratch hardly looks at the image after so few steps, so that what
-harms the image does not harm its captions.
+Noise: trains the frozen recipe on SmolLM2-135M without and with its ``--embedding_noise``. Prints loss and CIDEr-D of
+captions of held-out embeddings, exact and compressed to 8 to 128 bytes by faiss's product quantiser (trained on the
+656). A model from scratch is not used for this: after so few steps its captions hardly depend on the image.
 
-Each part goes on in ``--folder`` where it was cut off.
+An interrupted run resumes from ``--folder``.
 
     python benchmarks/flickr8k_texts_and_noise.py --folder models texts      # about four minutes on two cores
     python benchmarks/flickr8k_texts_and_noise.py --folder models noise      # about eight
@@ -35,7 +34,7 @@ VOCABULARY = 4000
 
 
 def make_tokenizer(folder: Path) -> str:
-    """A tokenizer of the texts, as GPT-2's are made; the head of one of 50,000 tokens would be most of the work."""
+    """Trains a byte-level BPE tokenizer; with GPT-2's own vocabulary the head would dominate the training time."""
     from tokenizers import ByteLevelBPETokenizer
 
     if not (folder / "merges.txt").is_file():
@@ -47,11 +46,11 @@ def make_tokenizer(folder: Path) -> str:
 
 
 def train_one(folder: Path, name: str) -> None:
-    """Trains one of the models, unless it is there."""
+    """Trains one of the models, unless it exists."""
     from clipgpt_retrieval.training.train import train
 
     if (folder / name).is_dir():
-        print(f"{folder / name} is there already")
+        print(f"{folder / name} exists")
         return
     train(
         flickr(),
@@ -85,8 +84,8 @@ def losses_of(engine, held_out) -> np.ndarray:
         return np.array([engine.model(caption=batch).caption_loss.item() for batch in batches])
 
 
-def first_tens(engine, held_out) -> np.ndarray:
-    """For each held-out image the share of its captions that find it among the first ten of all, ``[n]``."""
+def recall_at_10(engine, held_out) -> np.ndarray:
+    """R@10 of each held-out image's captions, ``[n]``."""
     shares = []
     for image, texts in enumerate(held_out.captions):
         similarities = engine.encode(texts) @ held_out.embeddings.T  # [c, n]
@@ -95,18 +94,18 @@ def first_tens(engine, held_out) -> np.ndarray:
     return np.array(shares)
 
 
-def compressed(learned: np.ndarray, held_out: np.ndarray, count: int) -> np.ndarray:
-    """The held-out embeddings as a product quantiser of so many bytes gives them back."""
+def compressed(training: np.ndarray, held_out: np.ndarray, num_bytes: int) -> np.ndarray:
+    """The held-out embeddings after compression by a product quantiser."""
     import faiss
 
-    quantiser = faiss.ProductQuantizer(learned.shape[1], count, 8)
-    quantiser.train(learned)
+    quantiser = faiss.ProductQuantizer(training.shape[1], num_bytes, 8)
+    quantiser.train(training)
     found = quantiser.decode(quantiser.compute_codes(held_out))
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> str:
-    """Mean difference over images with its bootstrap interval."""
+    """Mean difference over images with its 95 % bootstrap interval."""
     gains = after - before
     drawn = np.random.default_rng(SEED).integers(len(gains), size=(DRAWS, len(gains)))
     low, high = np.quantile(gains[drawn].mean(axis=1), [0.025, 0.975])
@@ -120,17 +119,17 @@ def texts(folder: Path) -> None:
     from clipgpt_retrieval.engine import load
 
     _, held_out = split_by_image(read_pairs(flickr()), FRACTION, SEED)
-    losses, tens = {}, {}
+    losses, recalls = {}, {}
     for name in MODELS:
         train_one(folder, name)
         engine = load(str(folder / name), device="cpu")
-        losses[name], tens[name] = losses_of(engine, held_out), first_tens(engine, held_out)
-        print(f"{name:10} caption loss {losses[name].mean():.3f}  R@10 {tens[name].mean():.3f}", flush=True)
-    print(f"caption loss {difference(*losses.values())}  R@10 {difference(*tens.values())}")
+        losses[name], recalls[name] = losses_of(engine, held_out), recall_at_10(engine, held_out)
+        print(f"{name:10} caption loss {losses[name].mean():.3f}  R@10 {recalls[name].mean():.3f}", flush=True)
+    print(f"caption loss {difference(*losses.values())}  R@10 {difference(*recalls.values())}")
 
 
 def noise(folder: Path) -> None:
-    """Trains the frozen recipe's fusion without and with noise, and reads captions from compressed embeddings."""
+    """Trains the frozen recipe's fusion without and with noise, and captions compressed embeddings."""
     import torch
 
     from clipgpt_retrieval.engine import ClipGpt
@@ -156,11 +155,11 @@ def noise(folder: Path) -> None:
         trained[level] = deepcopy(fusion.state_dict())
     states = caption_states(run.model, run.sequences, held_out, folder / "all_held_out_states")
     engine = ClipGpt(run.model, run.tokenizer, device="cpu", dtype="float32")
-    print(f"\nbytes | cosine to the true | caption loss and CIDEr-D at noise {NOISES} | gain in loss, in CIDEr-D")
-    for count in (*PQ_BYTES, None):
+    print(f"\nbytes | cosine to the true one | caption loss and CIDEr-D at noise {NOISES} | gain in loss, in CIDEr-D")
+    for num_bytes in (*PQ_BYTES, None):
         embeddings = held_out.embeddings
-        if count is not None:
-            embeddings = compressed(run.data.in_memory.embeddings, held_out.embeddings, count)
+        if num_bytes is not None:
+            embeddings = compressed(run.data.in_memory.embeddings, held_out.embeddings, num_bytes)
         losses, ciders = [], []
         for level in NOISES:
             fusion.load_state_dict(trained[level])
@@ -168,7 +167,7 @@ def noise(folder: Path) -> None:
             ciders.append(ciders_of(engine.caption(embeddings), held_out.captions))
         cosine = (embeddings * held_out.embeddings).sum(axis=1).mean()
         print(
-            f"{count or 'all'} | {cosine:.3f} | "
+            f"{num_bytes or 'all'} | {cosine:.3f} | "
             + ", ".join(f"{loss.mean():.3f} {cider.mean():.3f}" for loss, cider in zip(losses, ciders, strict=True))
             + f" | {difference(*losses)}, {difference(*ciders)}",
             flush=True,
@@ -176,7 +175,7 @@ def noise(folder: Path) -> None:
 
 
 def token_losses(model, states, embeddings) -> np.ndarray:
-    """The mean loss of the tokens of each image's captions, ``[n]``, from the backbone's states of them."""
+    """The mean token loss of each image's captions, ``[n]``, from the backbone's hidden states."""
     import torch
 
     from clipgpt_retrieval.training.frozen.fusion import CaptionTokens
@@ -192,14 +191,14 @@ def token_losses(model, states, embeddings) -> np.ndarray:
     return (images.bincount(torch.cat(losses)) / images.bincount()).numpy()
 
 
-def ciders_of(said: list[str], captions: list[list[str]]) -> np.ndarray:
+def ciders_of(generated: list[str], captions: list[list[str]]) -> np.ndarray:
     """CIDEr-D of each caption, ``[n]``."""
     from pycocoevalcap.cider.cider import Cider
 
     from clipgpt_retrieval.metrics.captions import plain_words
 
-    references = {i: [plain_words(text) for text in of_one] for i, of_one in enumerate(captions)}
-    return Cider().compute_score(references, {i: [plain_words(text)] for i, text in enumerate(said)})[1]
+    references = {i: [plain_words(text) for text in of_image] for i, of_image in enumerate(captions)}
+    return Cider().compute_score(references, {i: [plain_words(text)] for i, text in enumerate(generated)})[1]
 
 
 def main() -> None:
@@ -207,9 +206,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"{' and '.join(parts)}; by default both")
     parser.add_argument("--folder", type=Path, required=True, help="keeps the models")
-    asked = parser.parse_args()
-    for part in asked.parts or parts:
-        parts[part](asked.folder)
+    options = parser.parse_args()
+    for part in options.parts or parts:
+        parts[part](options.folder)
 
 
 if __name__ == "__main__":
