@@ -1,13 +1,13 @@
 """CLIP-GPT for clip-retrieval: text to predicted CLIP image embedding, and CLIP embedding to caption.
 
-The public names are loaded when they are first used, so that importing the package costs nothing:
+The public names are imported when they are first used, so that importing the package is quick:
 
     >>> import clipgpt_retrieval as cg
     >>> cg.ClipGptClient.__name__
     'ClipGptClient'
 """
 
-# Neither typing nor importlib: with the plugin enabled, every Python start of the environment imports this.
+# No imports, not even of typing: with the plugin enabled, every Python process of the environment imports this.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from clipgpt_retrieval import demo

@@ -11,21 +11,21 @@ from clipgpt_retrieval.errors import ClipGptError
 
 
 def enable() -> None:
-    """Turns the plugin on: plain `clip-retrieval back --clipgpt_model MODEL` then uses CLIP-GPT."""
+    """Enables the plugin: `clip-retrieval back --clipgpt_model MODEL` then uses CLIP-GPT."""
     from clipgpt_retrieval.plugin import enable as run
 
     print(run())
 
 
 def disable() -> None:
-    """Turns the plugin off and gives clip-retrieval back as it was."""
+    """Disables the plugin: clip-retrieval is as before `enable`."""
     from clipgpt_retrieval.plugin import disable as run
 
     print(run())
 
 
 def status() -> None:
-    """Tells whether the plugin is on, and where."""
+    """Prints whether the plugin is enabled, and by which file."""
     from clipgpt_retrieval.plugin import status as run
 
     print(run())
@@ -62,14 +62,14 @@ def _commands() -> dict[str, Callable[..., Any]]:
 
 
 def _take_texts_as_typed(command: Callable[..., Any]) -> None:
-    """Has fire hand texts and names on as they are: it would read "cat, dog" as a tuple, and 2024 as a number."""
+    """Makes fire pass texts and names as typed: it would parse "cat, dog" as a tuple and 2024 as a number."""
     from fire.decorators import SetParseFn
     from fire.parser import DefaultParseValue
 
     parameters = signature(command, eval_str=True).parameters.values()
     texts = {each.name: each for each in parameters if each.annotation in (str, str | None)}
     if any(text.kind is Parameter.VAR_POSITIONAL for text in texts.values()):
-        # The further words of a command line have no name, and are read by the default.
+        # Positional arguments have no name: fire parses them with the default function.
         SetParseFn(str)(command)
         SetParseFn(DefaultParseValue, *(each.name for each in parameters if each.name not in texts))(command)
     else:
@@ -77,12 +77,12 @@ def _take_texts_as_typed(command: Callable[..., Any]) -> None:
 
 
 def main() -> None:
-    """Runs a command; what the user can put right is told in one line, with exit status 2."""
+    """Runs a command. A `ClipGptError` is printed as one line, with exit status 2."""
     import fire
 
-    # fire before 0.6, which clip-retrieval needs, asks IPython for its help texts, and that of 9.0 on refuses it.
+    # fire before 0.6, which clip-retrieval requires, gets help texts from IPython, which fails from IPython 9 on.
     sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
-    # Clip, which clip-retrieval needs, imports it; nobody who runs a command can change that.
+    # clip, which clip-retrieval requires, imports it, and users cannot change that.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     try:
         fire.Fire(_commands(), name="clipgpt-retrieval")
@@ -92,9 +92,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # `| head` has read enough. Python flushes once more when it ends, and would complain.
+        # A reader such as `| head` has closed the pipe. Python would flush once more at exit, and fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)  # what a shell says of a program that head ended
+        sys.exit(141)  # the exit status of a process that SIGPIPE ended
 
 
 def _fail(message: str) -> int:

@@ -1,8 +1,8 @@
-"""The errors that a user meets: each is one sentence that names the field or file and what to do."""
+"""The errors that users see: each message is one sentence that names the field or file and says what to do."""
 
 
 class ClipGptError(Exception):
-    """Anything that the user can put right. The command line prints its message and nothing else.
+    """An error that the user can fix. The command line prints its message without a traceback.
 
     Examples:
         >>> import clipgpt_retrieval as cg
@@ -10,20 +10,20 @@ class ClipGptError(Exception):
         ...     model = cg.load("./no_model_here")
         ... except ClipGptError as error:
         ...     print(error)
-        ./no_model_here does not exist: give a directory, a hub id or an fsspec url
+        ./no_model_here does not exist: give a directory, a hub id or an fsspec URL
     """
 
 
 class InputError(ClipGptError, ValueError):
-    """A value that was handed in is wrong (HTTP 400).
+    """An invalid value (HTTP 400).
 
     Args:
-        field: the request field, flag or argument at fault.
-        message: one sentence: what is wrong with it and what to do.
+        field: the request field, flag or argument.
+        message: one sentence: the problem and what to do.
 
     Examples:
-        >>> str(InputError("embedding", "has 3 numbers, this model takes 512"))
-        'embedding: has 3 numbers, this model takes 512'
+        >>> str(InputError("embedding", "has dimension 3, expected 512"))
+        'embedding: has dimension 3, expected 512'
     """
 
     status = 400
@@ -34,15 +34,15 @@ class InputError(ClipGptError, ValueError):
         self.message = message
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        """So that it crosses from one process to another whole."""
+        """Makes it picklable, for other processes."""
         return type(self), (self.field, self.message)
 
 
 class NotFoundError(InputError):
-    """A name or id that was asked for does not exist (HTTP 404).
+    """An unknown name or id (HTTP 404).
 
     Examples:
-        >>> NotFoundError("ids", "no item 2000: this index holds ids 0 to 1999").status
+        >>> NotFoundError("ids", "no item 2000: this index has ids 0 to 1999").status
         404
     """
 
@@ -50,7 +50,7 @@ class NotFoundError(InputError):
 
 
 class TooLargeError(InputError):
-    """A value is larger than this server takes (HTTP 413).
+    """A value above a limit of this server (HTTP 413).
 
     Examples:
         >>> TooLargeError("image", "has more than 20971520 bytes").field
@@ -61,7 +61,7 @@ class TooLargeError(InputError):
 
 
 class NotAllowedError(InputError):
-    """A request without the key that this server asks for (HTTP 401).
+    """A request without the API key that this server requires (HTTP 401).
 
     Examples:
         >>> NotAllowedError("api_key", "is missing: send it as X-API-Key").status
@@ -72,11 +72,11 @@ class NotAllowedError(InputError):
 
 
 class BusyError(ClipGptError):
-    """The server has more to do than it takes on, or is about to stop (HTTP 503).
+    """The server is overloaded or about to stop (HTTP 503).
 
     Args:
-        message: one sentence: what is the matter.
-        retry_after: seconds after which it is worth asking again.
+        message: one sentence: the reason.
+        retry_after: seconds until a retry is worthwhile.
 
     Examples:
         >>> BusyError("this server is about to stop", retry_after=5).retry_after
@@ -90,7 +90,7 @@ class BusyError(ClipGptError):
 
 
 class ModelError(ClipGptError):
-    """A clipgpt model cannot be read, or does not fit the index or the request.
+    """A clipgpt model cannot be loaded, or does not match the index or the request.
 
     Examples:
         >>> str(ModelError("my_model has no config.json: it is not a clipgpt model"))
@@ -99,16 +99,16 @@ class ModelError(ClipGptError):
 
 
 class DataError(ClipGptError):
-    """A folder of embeddings, captions or an index cannot be read as what it should be.
+    """Embeddings, captions or an index cannot be read, or are invalid.
 
     Examples:
-        >>> str(DataError("my_index holds no embeddings: give an index with some"))
-        'my_index holds no embeddings: give an index with some'
+        >>> str(DataError("my_index contains no embeddings: give an index with items"))
+        'my_index contains no embeddings: give an index with items'
     """
 
 
 class TrainingError(ClipGptError):
-    """A training that cannot go on: its numbers are no numbers any more, or lead nowhere.
+    """Training cannot continue: the loss is not finite, or diverges.
 
     Examples:
         >>> str(TrainingError("step 7: the caption loss is nan: lower --learning_rate"))

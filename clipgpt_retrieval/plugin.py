@@ -1,9 +1,9 @@
 """The plugin seam: `enable`, `disable`, `status`, and the one import hook behind them.
 
-`enable` writes a single ``.pth`` file, so that every Python of the environment installs the hook when it
-starts. The hook waits for the modules of clip-retrieval's two web commands, ``clip_back`` and ``clip_front``, and
-replaces in each the one function that the command runs. This module is therefore imported by every Python start:
-at its head it imports nothing but `sys`.
+`enable` writes one ``.pth`` file, by which every Python process of the environment installs the hook when it starts.
+The hook acts on the import of the modules of clip-retrieval's two web commands, ``clip_back`` and ``clip_front``, and
+replaces in each the function that the command runs. Since every Python process imports this module, it imports
+nothing but `sys` at module level.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 PTH_NAME = "zz_clipgpt_retrieval.pth"
-"""Python reads .pth files in the order of their names: this one after those of editable installs."""
+"""Python reads .pth files in alphabetical order: this one comes after those of editable installs."""
 
-# One line that begins with "import", as .pth files want it; silent once the package is uninstalled.
+# A line of a .pth file is executed if it begins with "import". It has no effect once the package is uninstalled.
 PTH_LINE = (
     'import sys; exec("try:\\n import clipgpt_retrieval.plugin as plugin\\n'
     'except ImportError:\\n pass\\nelse:\\n plugin.install_import_hook()")\n'
@@ -29,32 +29,32 @@ PTH_LINE = (
 
 
 def enable() -> str:
-    """Turns CLIP-GPT on for `clip-retrieval back` in this Python environment.
+    """Enables CLIP-GPT for `clip-retrieval back` in this Python environment.
 
     Returns:
-        What `status` says afterwards.
+        The new `status`.
 
     Raises:
-        ClipGptError: the environment's site-packages folder cannot be written.
+        ClipGptError: the environment's site-packages folder is not writable.
     """
     import os
 
     pth_file = _writable_site_folder() / PTH_NAME
-    # Written aside first: another Python that starts now must not read half a line.
-    aside = pth_file.with_name(f"{PTH_NAME}.{os.getpid()}")
-    aside.write_text(PTH_LINE, encoding="ascii")
-    aside.replace(pth_file)
+    # Renamed into place, so that a Python process that starts now does not read half a line.
+    temporary = pth_file.with_name(f"{PTH_NAME}.{os.getpid()}")
+    temporary.write_text(PTH_LINE, encoding="ascii")
+    temporary.replace(pth_file)
     return status()
 
 
 def disable() -> str:
-    """Gives clip-retrieval back as it was; does nothing where the plugin is not enabled.
+    """Disables the plugin; has no effect where it is not enabled.
 
     Returns:
-        What `status` says afterwards.
+        The new `status`.
 
     Raises:
-        ClipGptError: the file that `enable` wrote may not be removed.
+        ClipGptError: the file that `enable` wrote cannot be removed.
     """
     from clipgpt_retrieval.errors import ClipGptError
 
@@ -67,7 +67,7 @@ def disable() -> str:
 
 
 def status() -> str:
-    """One line: whether the plugin is enabled, by which file, and the versions involved."""
+    """One line: whether the plugin is enabled, by which file, and the versions of both packages."""
     from importlib.metadata import PackageNotFoundError, version
 
     def named(package: str) -> str:
@@ -84,20 +84,20 @@ def status() -> str:
 
 
 def install_import_hook() -> None:
-    """Makes the import of clip-retrieval's web commands in this process end with ours in their place."""
+    """Replaces clip-retrieval's web commands by ours when this process imports them."""
     if CommandFinder not in sys.meta_path:
         sys.meta_path.insert(0, CommandFinder)
 
 
 class CommandFinder:
-    """A meta-path finder that answers for the modules in `REPLACEMENTS` and leaves all others to those after it.
+    """A meta-path finder for the modules in `REPLACEMENTS`.
 
-    A plain class: importing `importlib.abc` to derive from would cost every Python start milliseconds.
+    Not derived from `importlib.abc.MetaPathFinder`, whose import would cost every Python start milliseconds.
     """
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The spec that the next finder has for the module, with a loader that also replaces the command."""
+        """The spec of the next finder for the module, with a loader that also replaces the command."""
         if name not in REPLACEMENTS:
             return None
         for finder in sys.meta_path:
@@ -116,23 +116,23 @@ def _replace_after_loading(spec: ModuleSpec) -> None:
 
     def exec_module(module: ModuleType) -> None:
         load(module)
-        command = spec.name.rpartition(".")[2]  # each of these modules is named for its command
+        command = spec.name.rpartition(".")[2]  # each of these modules has the name of its command
         setattr(module, command, REPLACEMENTS[spec.name](getattr(module, command)))
 
-    # On the instance, which serves this module alone: everything else about the loader stays the stock one.
+    # On the instance, which loads this module only; the rest of the loader stays as it is.
     loader.exec_module = exec_module
 
 
 def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
-    """clip-retrieval's `clip_back` with our flags added to its own.
+    """clip-retrieval's `clip_back` with our flags in addition to its own.
 
     Args:
-        stock: upstream's function; it runs untouched whenever neither the flag ``clipgpt_model`` nor the
+        stock: upstream's function; it is called unchanged where neither the flag ``clipgpt_model`` nor the
             indices JSON names a clipgpt model.
 
     Returns:
-        The function that takes its place. Its signature shows every flag, so `clip-retrieval back --help`
-        does; what the user can put right ends the program with one sentence.
+        The replacement. Its signature has every flag, for `clip-retrieval back --help`; a `ClipGptError` ends the
+        program with its message.
     """
     import functools
     import inspect
@@ -154,7 +154,7 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
                 from clipgpt_retrieval.back.server import serve
 
                 return serve(**given)
-            _refuse_idle_flags(given)
+            _refuse_unused_flags(given)
         except ClipGptError as error:
             sys.exit(f"clip-retrieval back: {error}")
         return stock(**given)
@@ -165,10 +165,10 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
 
 
 def with_front_patch(stock: Callable[..., None]) -> Callable[..., None]:
-    """clip-retrieval's `clip_front` with CLIP-GPT's controls added to the page that it serves.
+    """clip-retrieval's `clip_front` with the front patch in the page that it serves.
 
     Args:
-        stock: upstream's function; the one that takes its place has the same flags and port.
+        stock: upstream's function; the replacement has the same flags and port.
     """
     import functools
 
@@ -193,7 +193,7 @@ REPLACEMENTS = {
     "clip_retrieval.clip_back": with_clipgpt,
     "clip_retrieval.clip_front": with_front_patch,
 }
-"""What makes our command of clip-retrieval's own, by the module that holds it."""
+"""By module of a stock command: the function that returns our replacement of it."""
 
 
 def _names_clipgpt_model(flags: dict[str, Any]) -> bool:
@@ -205,12 +205,12 @@ def _names_clipgpt_model(flags: dict[str, Any]) -> bool:
     try:
         indices = json.loads(Path(flags["indices_paths"]).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False  # upstream says what is wrong with it
+        return False  # upstream reports the error
     entries = indices.values() if isinstance(indices, dict) else []
     return any(isinstance(entry, dict) and entry.get("clipgpt_model") for entry in entries)
 
 
-def _refuse_idle_flags(given: dict[str, Any]) -> None:
+def _refuse_unused_flags(given: dict[str, Any]) -> None:
     from clipgpt_retrieval.back.options import own_parameters
     from clipgpt_retrieval.errors import InputError
 
@@ -218,12 +218,12 @@ def _refuse_idle_flags(given: dict[str, Any]) -> None:
         if parameter.name in given:
             raise InputError(
                 parameter.name,
-                "does nothing without a clipgpt model: give --clipgpt_model, or name one in the indices JSON",
+                "has no effect without a clipgpt model: give --clipgpt_model, or a model in the indices JSON",
             )
 
 
 def _site_folders() -> list[Path]:
-    """Where this environment reads .pth files: its own site-packages, then the user's where that counts."""
+    """The folders in which this environment reads .pth files: its site-packages, then the user's if enabled."""
     import site
     import sysconfig
     from pathlib import Path
@@ -233,7 +233,7 @@ def _site_folders() -> list[Path]:
 
 
 def enabled_files() -> list[Path]:
-    """The files that turn the plugin on in this environment; none while it is off."""
+    """The files that enable the plugin in this environment; none where it is disabled."""
     return [folder / PTH_NAME for folder in _site_folders() if (folder / PTH_NAME).is_file()]
 
 
@@ -246,4 +246,4 @@ def _writable_site_folder() -> Path:
     for folder in folders:
         if os.access(folder, os.W_OK):
             return folder
-    raise ClipGptError(f"cannot write to {folders[0]}: run enable with the rights to, or in a virtual environment")
+    raise ClipGptError(f"cannot write to {folders[0]}: run enable as a user who can, or in a virtual environment")

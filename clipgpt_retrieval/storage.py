@@ -1,4 +1,4 @@
-"""Folders on any file system that fsspec knows: fetched whole, and put in place only once they are complete."""
+"""Files and folders on any file system of fsspec. New ones are complete before they replace an old one."""
 
 import errno
 import hashlib
@@ -20,32 +20,32 @@ CHUNK_BYTES = 1 << 20
 
 
 def cache_folder() -> Path:
-    """Where this package keeps what it can make again: ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """The cache of this package, in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipgpt_retrieval"
 
 
 def is_url(path: str) -> bool:
-    """Whether ``path`` names a file system (``s3://...``, ``memory://...``), not a local path."""
+    """Whether ``path`` is a URL (``s3://...``, ``memory://...``) and not a local path."""
     return "://" in path
 
 
 def exists(path: str) -> bool:
-    """Whether anything stands at a path or url."""
-    fs, place = fsspec.core.url_to_fs(path)
-    return fs.exists(place)
+    """Whether a file or folder exists at a path or URL."""
+    fs, name = fsspec.core.url_to_fs(path)
+    return fs.exists(name)
 
 
 def local_path(path: str) -> Path:
-    """A local path as fsspec reads it: absolute, and ``~`` is the home folder."""
+    """A local path as fsspec reads it: absolute, with ``~`` for the home folder."""
     return Path(fsspec.core.url_to_fs(path)[1])
 
 
 @contextmanager
 def local_folder(url: str) -> Iterator[Path]:
-    """A local copy of the folder at ``url``, kept while the context lasts; a local folder is used as it is.
+    """A temporary local copy of a remote folder; a local folder is used as it is.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: the folder does not exist.
     """
     if not is_url(url):
         if not local_path(url).is_dir():
@@ -62,10 +62,10 @@ def local_folder(url: str) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(path: str) -> Iterator[str]:
-    """Where transformers reads a folder: a local copy of a url's, while the context lasts; else the path or hub id.
+    """A folder for transformers to read: a temporary local copy of a URL, else the path or hub id itself.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: the folder does not exist.
     """
     if not is_url(path) and not path.startswith("~"):
         yield path
@@ -75,50 +75,47 @@ def local_copy(path: str) -> Iterator[str]:
 
 
 def check_new_folder(field: str, url: str, last: str, inputs: Sequence[str]) -> None:
-    """Refuses a folder to write in whose place something else stands, before there is work to lose.
+    """Checks, before any work is done, that a new folder replaces nothing but an earlier one of its kind.
 
     Args:
         field: the argument that names the folder.
-        url: where it shall stand.
-        last: see :func:`new_folder`; a folder that holds it is an earlier one, which may be replaced.
-        inputs: paths and urls of what is read. A hub id is none, unless a folder of that name is here.
+        url: path or URL of the folder.
+        last: see :func:`new_folder`; a folder that contains this file is an earlier one, which may be replaced.
+        inputs: paths and URLs of the inputs; hub ids are ignored, unless a folder of that name exists.
 
     Raises:
-        InputError: an input would be lost, or the folder that the process is in, or what is no earlier such folder.
-        DataError: a url of a file system that is not installed.
+        InputError: an input, the current directory or an unrelated folder would be replaced.
+        DataError: a URL of an unknown file system.
     """
-    fs, place = _place(url)
-    for one in [*inputs, "."]:
-        other, of_input = _place(one)
-        if other.protocol == fs.protocol and of_input.is_relative_to(place) and fs.exists(str(of_input)):
-            used = "the folder that you are in" if one == "." else f"{one}, which is read"
-            raise InputError(field, f"{url} would be replaced as a whole and is or holds {used}: give another folder")
-    if fs.isfile(str(place)) or (fs.isdir(str(place)) and fs.ls(str(place)) and not fs.exists(str(place / last))):
-        raise InputError(
-            field,
-            f"{url} is there and has no {last}, so that other things would be lost: give a new or an empty folder",
-        )
+    fs, folder = _resolve(url)
+    for given in [*inputs, "."]:
+        other, read = _resolve(given)
+        if other.protocol == fs.protocol and read.is_relative_to(folder) and fs.exists(str(read)):
+            used = "the current directory" if given == "." else f"the input {given}"
+            raise InputError(field, f"{url} would be replaced, and it is or contains {used}: give another folder")
+    if fs.isfile(str(folder)) or (fs.isdir(str(folder)) and fs.ls(str(folder)) and not fs.exists(str(folder / last))):
+        raise InputError(field, f"{url} exists and has no {last}: give a new or an empty folder")
 
 
-def _place(url: str) -> tuple[Any, PurePosixPath]:
-    """The file system that a path or url is on, and where on it, links followed."""
+def _resolve(url: str) -> tuple[Any, PurePosixPath]:
+    """The file system of a path or URL, and the path on it with symbolic links resolved."""
     try:
         fs, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise DataError(f"{url} is on no file system that is installed here: {error}") from error
+        raise DataError(f"{url} cannot be opened: {error}") from error
     return fs, PurePosixPath(Path(path).resolve().as_posix() if "file" in fs.protocol else path)
 
 
 @contextmanager
 def new_folder(url: str, last: str) -> Iterator[Path]:
-    """A local folder to fill, which takes the place of ``url`` when the context ends without an error.
+    """A temporary local folder to fill, which replaces ``url`` when the context ends without an error.
 
-    A local folder is renamed into place. Object stores cannot rename a folder: there the file named ``last``,
-    without which the folder is no use, is uploaded when all others are there and what stood there before is removed.
+    A local folder is renamed to its target. Object stores cannot rename a folder: there the file ``last`` is uploaded
+    after all others, when the old files have been removed.
 
     Args:
-        url: where the folder shall stand; what stood there before is replaced.
-        last: the file whose presence means that the folder is complete.
+        url: path or URL of the folder; an earlier one is replaced.
+        last: name of a file whose presence means that the folder is complete.
     """
     if is_url(url):
         with tempfile.TemporaryDirectory() as staging:
@@ -137,15 +134,15 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
 
 
 def _replace(staging_folder: Path, target: Path) -> None:
-    """Of several processes that write one folder, the last to be done leaves its own."""
+    """Of several processes that write the same folder, the last one wins."""
     while staging_folder.exists():
         old = target.parent / f".{target.name}.{uuid4().hex[:8]}.old"
-        with suppress(FileNotFoundError):  # nothing is there, or another process has just moved it
+        with suppress(FileNotFoundError):  # there is none, or another process has just moved it
             target.rename(old)
         try:
             staging_folder.rename(target)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # these: another process put its own there
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # these: another process was first
                 raise
         shutil.rmtree(old, ignore_errors=True)
 
@@ -170,17 +167,17 @@ def _upload(folder: Path, url: str, last: str) -> None:
 
 
 def content_key(path: str) -> str:
-    """The same for the same content of a file, or of the files of a folder, wherever and whenever it was written.
+    """A hash of the content of a file, or of the files directly in a folder.
 
-    Where nothing stands, as with a hub id, it is that of nothing. A remote file is not read: the key is what its file
-    system tells versions of it apart by.
+    A path that does not exist, such as a hub id, has the hash of an empty folder. Remote files are not read: their key
+    is the version that their file system reports.
     """
     if is_url(path):
-        fs, place = fsspec.core.url_to_fs(path)
-        return fs.ukey(place)
+        fs, name = fsspec.core.url_to_fs(path)
+        return fs.ukey(name)
     digest = hashlib.sha256()
-    named = local_path(path)
-    for file in sorted(filter(Path.is_file, named.iterdir() if named.is_dir() else [named])):
+    root = local_path(path)
+    for file in sorted(filter(Path.is_file, root.iterdir() if root.is_dir() else [root])):
         digest.update(f"{file.name}/{file.stat().st_size}/".encode())
         with file.open("rb") as content:
             while chunk := content.read(CHUNK_BYTES):
@@ -189,16 +186,16 @@ def content_key(path: str) -> str:
 
 
 def file_sizes(folder: str) -> list[int]:
-    """The size of each file of a folder, by their names' order."""
-    fs, place = fsspec.core.url_to_fs(folder)
-    return [info["size"] for _, info in sorted(fs.find(place, detail=True).items())]
+    """The sizes of the files of a folder, in bytes, sorted by name."""
+    fs, root = fsspec.core.url_to_fs(folder)
+    return [info["size"] for _, info in sorted(fs.find(root, detail=True).items())]
 
 
 def read_array(url: str) -> np.ndarray:
-    """An array from an ``.npy`` file, never unpickled.
+    """Reads an array from an ``.npy`` file without pickle.
 
     Raises:
-        DataError: no such file, no array in it, or a single number.
+        DataError: the file cannot be read, or its array has no dimension.
     """
     try:
         with fsspec.open(url, "rb") as file:
@@ -206,18 +203,18 @@ def read_array(url: str) -> np.ndarray:
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"{url} cannot be read as an .npy array: {error}") from error
     if not array.ndim:
-        raise DataError(f"{url} holds a single number: give an .npy file of vectors [n, d]")
+        raise DataError(f"{url} contains a scalar: give an .npy file of vectors [n, d]")
     return array
 
 
 def write_array(url: str, array: np.ndarray) -> None:
-    """An array as an ``.npy`` file, written aside and then moved into place."""
+    """Writes an array as an ``.npy`` file, see `new_file`."""
     with new_file(url) as file:
         np.save(file, array, allow_pickle=False)
 
 
 def write_text(url: str, text: str) -> None:
-    """A text file, written aside and then moved into place; folders on the way are made."""
+    """Writes a text file, see `new_file`; its folder is created."""
     fs, path = fsspec.core.url_to_fs(url)
     fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
     with new_file(url) as file:
@@ -225,41 +222,40 @@ def write_text(url: str, text: str) -> None:
 
 
 def check_new_file(field: str, url: str) -> None:
-    """Makes the folder of a file that is written when the work is done, which may take hours.
+    """Creates the folder of a file that is written later, after work that may take hours.
 
     Args:
         field: the argument that names the file or its folder.
-        url: where the file shall stand.
+        url: path or URL of the file.
 
     Raises:
-        InputError: the folder cannot be made, or a folder stands where the file shall.
+        InputError: the folder cannot be created, or ``url`` is a folder.
     """
     try:
         fs, path = fsspec.core.url_to_fs(url)
         fs.makedirs(path.rpartition("/")[0], exist_ok=True)
     except (OSError, ValueError, ImportError) as error:
-        told = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         folder = url.rpartition("/")[0] or url
-        raise InputError(field, f"{folder} cannot be written to ({told}): name another") from error
+        raise InputError(field, f"{folder} cannot be written to ({reason}): give another") from error
     if fs.isdir(path):
-        raise InputError(field, f"{url} is a folder: name a file")
+        raise InputError(field, f"{url} is a folder: give a file")
 
 
 @contextmanager
 def new_file(url: str) -> Iterator[IO[bytes]]:
-    """A file to fill, which takes the place of ``url`` when the context ends without an error.
+    """A temporary file to fill, which replaces ``url`` when the context ends without an error.
 
     Args:
-        url: where the file shall stand, in a folder that exists; until then it stands beside, its name ending in
-            ``.part``.
+        url: path or URL of the file, in an existing folder, where the temporary file ``*.part`` is, too.
     """
     fs, path = fsspec.core.url_to_fs(url)
-    aside = f"{path}.{uuid4().hex[:8]}.part"
+    temporary = f"{path}.{uuid4().hex[:8]}.part"
     try:
-        with fs.open(aside, "wb") as file:
+        with fs.open(temporary, "wb") as file:
             yield file
-        fs.mv(aside, path)
+        fs.mv(temporary, path)
     except BaseException:
         with suppress(OSError):
-            fs.rm(aside)
+            fs.rm(temporary)
         raise

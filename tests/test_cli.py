@@ -1,4 +1,4 @@
-"""The command line hands on what was typed."""
+"""The command line passes texts and names as typed."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from clipgpt_retrieval import cli
 
 @pytest.mark.parametrize("text", ["cat, dog", "'dog'", "17"])
 def test_a_text_is_encoded_as_it_was_typed(clipgpt, clipgpt_path, monkeypatch, capsys, text):
-    """Fire reads "cat, dog" as a tuple of names: something else would be searched, without a word."""
+    """Fire parses "cat, dog" as a tuple: another query would be encoded, without a warning."""
     monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", "encode", text, "a bus", "--model", clipgpt_path])
     cli.main()
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -31,7 +31,7 @@ def test_a_text_is_encoded_as_it_was_typed(clipgpt, clipgpt_path, monkeypatch, c
     ],
 )
 def test_a_name_of_digits_is_a_name(clipgpt_path, typed, tmp_path, monkeypatch, capsys):
-    """Fire reads it as a number, on which the commands ended in a traceback."""
+    """Fire parses it as a number, with which the commands failed with a traceback."""
     monkeypatch.chdir(tmp_path)
     typed = [clipgpt_path if word == "m" else word for word in typed]
     monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", *typed])
@@ -45,7 +45,7 @@ def test_the_demos_query_is_a_text(monkeypatch):
     from clipgpt_retrieval.demo import command
 
     class Gallery:
-        def answer(self, text: str, hits: int) -> str:
+        def search(self, text: str, hits: int) -> str:
             return text
 
     shown: list[str] = []

@@ -1,6 +1,6 @@
-"""`enable` gives plain `clip-retrieval back` our flags; `disable` gives clip-retrieval back as it was.
+"""`enable` adds our flags to `clip-retrieval back`; `disable` removes them.
 
-Everything runs in a virtual environment of its own, so that a test that is killed changes nobody's.
+Each test uses a new virtual environment, so that a test that is killed leaves no other enabled.
 """
 
 import json
@@ -28,7 +28,7 @@ def helper():
 
 
 class Environment:
-    """A virtual environment that also sees the packages of this one."""
+    """A virtual environment that can also import packages of other folders."""
 
     def __init__(self, folder: Path, *, sees: list[str]) -> None:
         venv.create(folder, symlinks=True)
@@ -44,7 +44,7 @@ class Environment:
 
 @pytest.fixture
 def environment(tmp_path) -> Environment:
-    """One in which clip-retrieval is a stand-in that loads at once."""
+    """An environment with a small fake of clip-retrieval."""
     fake = tmp_path / "fake"
     (fake / "clip_retrieval").mkdir(parents=True)
     (fake / "clip_retrieval" / "__init__.py").write_text("from .clip_back import clip_back\n")
@@ -108,19 +108,19 @@ def test_a_flag_of_ours_without_a_model_is_refused(environment):
     environment.plugin("enable")
     finished = call(environment, "threads=3")
     assert finished.returncode == 1
-    assert finished.stderr.startswith("clip-retrieval back: threads: does nothing without a clipgpt model")
+    assert finished.stderr.startswith("clip-retrieval back: threads: has no effect without a clipgpt model")
     assert finished.stderr.count("\n") == 1
 
 
-def test_the_file_is_harmless_once_the_package_is_gone(tmp_path):
+def test_the_file_has_no_effect_once_the_package_is_uninstalled(tmp_path):
     environment = Environment(tmp_path / "venv", sees=[])
     (environment.site_packages / plugin.PTH_NAME).write_text(plugin.PTH_LINE)
     finished = run(environment.python, "-c", "print('fine')")
     assert (finished.stdout, finished.stderr) == ("fine\n", "")
 
 
-def test_a_start_imports_the_hook_alone(environment):
-    """Every Python start of the environment waits for whatever it imports."""
+def test_a_start_imports_only_the_hook(environment):
+    """Every Python start of the environment waits for its imports."""
 
     def imported() -> set[str]:
         return set(run(environment.python, "-I", "-c", "import sys; print(*sys.modules)").stdout.split())
@@ -130,12 +130,12 @@ def test_a_start_imports_the_hook_alone(environment):
     assert imported() - before == {"clipgpt_retrieval", "clipgpt_retrieval.plugin", "__future__"}
 
 
-# From here on with the real clip-retrieval, in processes and over sockets.
+# The tests below run the real clip-retrieval, in processes and over HTTP.
 
 
 def with_clip_retrieval(folder: Path, clip_configs: Path) -> Environment:
-    """An environment with clip-retrieval's own command, told of the tiny CLIP that stands for a real one."""
-    # With the .pth files of this environment: they say where an editable install has its packages.
+    """An environment with clip-retrieval's own command, to which the config of the tiny CLIP is added."""
+    # addsitedir also reads the .pth files of this environment, which an editable install needs.
     with_pth_files = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
     environment = Environment(folder, sees=[str(REPOSITORY), with_pth_files])
     command = environment.folder / "bin" / "clip-retrieval"
@@ -155,7 +155,7 @@ def real(tmp_path_factory, clip_configs) -> Environment:
 
 @pytest.fixture
 def own(tmp_path, clip_configs) -> Environment:
-    """Another one, for a test that enables and disables: left as it is by a test that fails, it fails no other."""
+    """Another one, for a test that enables and disables, so that its failure affects no other test."""
     return with_clip_retrieval(tmp_path / "venv", clip_configs)
 
 
@@ -165,7 +165,7 @@ def clip_retrieval(environment: Environment, *arguments: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def built_index(real, clip_collection, tmp_path_factory) -> Path:
-    """The collection as `clip-retrieval index` indexes it."""
+    """The index that `clip-retrieval index` makes of the collection."""
     folder = tmp_path_factory.mktemp("built") / "index"
     folder.mkdir()
     finished = run(*clip_retrieval(real, "index", str(clip_collection), str(folder), "--nb_cores=1"))
@@ -175,7 +175,7 @@ def built_index(real, clip_collection, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def back_flags(built_index, clip_model) -> list[str]:
-    """What makes `clip-retrieval back` serve that index without a network."""
+    """Flags by which `clip-retrieval back` serves that index without a network."""
     indices = built_index.parent / "indices_paths.json"
     indices.write_text(json.dumps({"demo": str(built_index)}))
     return [
@@ -311,7 +311,7 @@ def test_help_shows_stock_flags_and_ours(backs, real):
 
 
 @pytest.mark.slow
-def test_what_is_wrong_at_start_is_one_sentence(backs, real, back_flags):
+def test_an_error_at_start_is_one_sentence(backs, real, back_flags):
     finished = run(*clip_retrieval(real, "back", *back_flags, "--clipgpt_model=/nowhere"))
     assert finished.returncode == 1
     assert finished.stderr.splitlines()[-1].startswith("clip-retrieval back: /nowhere")
@@ -319,7 +319,7 @@ def test_what_is_wrong_at_start_is_one_sentence(backs, real, back_flags):
 
 
 @pytest.mark.slow
-def test_the_server_ends_when_told_to(backs, real, back_flags, clipgpt_path):
+def test_sigterm_ends_the_server(backs, real, back_flags, clipgpt_path):
     with start_back(real, *back_flags, f"--clipgpt_model={clipgpt_path}", "--host=127.0.0.1") as ours:
         ours.process.send_signal(signal.SIGTERM)
         status, output = ours.wait()
@@ -329,7 +329,7 @@ def test_the_server_ends_when_told_to(backs, real, back_flags, clipgpt_path):
 
 
 @pytest.mark.slow
-def test_disable_gives_clip_retrieval_back_as_it_was(backs, own, back_flags):
+def test_disable_restores_clip_retrieval(backs, own, back_flags):
     stock, _ = backs
     own.plugin("enable")
     own.plugin("disable")

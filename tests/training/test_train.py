@@ -209,16 +209,16 @@ def test_a_run_replaces_neither_what_it_reads_nor_what_is_no_model(collection, t
     monkeypatch.chdir(coco)
     before = sorted(tmp_path.rglob("*"))
     for output in (coco, f"{coco}/", ".", "..", str(tmp_path / "link"), f"file://{coco}"):
-        with pytest.raises(InputError, match=r"output_folder: .* holds .*coco, which is read: give another folder"):
+        with pytest.raises(InputError, match=r"output_folder: .* contains the input .*coco: give another folder"):
             train(coco, output, **scratch(collection))
-    with pytest.raises(InputError, match=r"img_emb is there and has no config\.json"):
+    with pytest.raises(InputError, match=r"img_emb exists and has no config\.json"):
         train(coco, f"{coco}/img_emb", **scratch(collection))
-    with pytest.raises(InputError, match=r"holds .*tokenizer, which is read"):
+    with pytest.raises(InputError, match=r"contains the input .*tokenizer"):
         train(coco, str(collection / "tokenizer"), **scratch(collection))
     assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(InputError, match="the folder that you are in"):
+    with pytest.raises(InputError, match="the current directory"):
         train(coco, ".", **scratch(collection))
 
 
