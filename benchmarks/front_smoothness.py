@@ -1,8 +1,8 @@
 """Claim: with 3,000 result ids and 40 shown, typing, scrolling and captioning stay smooth: no task over 100 ms.
 
-Searches, types a query key by key, scrolls through the results and captions what is visible, in Chromium, on the stock
-page and on the patched one, and prints the longest task of the page's main thread in Chromium's own trace. What the
-services answer is made up here, as this is about the page and not about the server; captions come after a second.
+Types a query key by key, searches, scrolls through the results and captions what is visible, in Chromium, on the stock
+page and on the patched one, and prints the longest task of the page's main thread in Chromium's own trace. The services
+return made-up responses, as this measures the page and not the server; captions take a second.
 
     python benchmarks/front_smoothness.py
 """
@@ -37,7 +37,7 @@ CATEGORIES = ["toplevel", "devtools.timeline", "disabled-by-default-devtools.tim
 def main() -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
-        sys.exit("there is no chromium: apt-get install chromium")
+        sys.exit("chromium is missing: apt-get install chromium")
     addresses = {patched: serve(make_app(patched)) for patched in (False, True)}
     longest: dict[bool, list[float]] = {False: [], True: []}
     with sync_playwright() as playwright:
@@ -66,7 +66,7 @@ def longest_task_ms(browser: Browser, address: str, patched: bool) -> float:
 
 
 def use(page: Page, patched: bool) -> None:
-    """Types, searches, scrolls to the end and back, and on the patched page captions what is visible."""
+    """Types, searches, scrolls down and back, and on the patched page captions what is visible."""
     page.locator("#searchBar").fill("")
     page.locator("#searchBar").press_sequentially(QUERY, delay=20)
     with page.expect_response("**/knn-service"):
@@ -82,7 +82,7 @@ def use(page: Page, patched: bool) -> None:
 
 
 def longest_on_main_thread(events: list[dict[str, Any]]) -> float:
-    """The longest task, in milliseconds, of the renderer's main thread that did most."""
+    """The longest task, in milliseconds, on the main threads of all renderers."""
     mains = {
         (event["pid"], event["tid"])
         for event in events
@@ -94,12 +94,12 @@ def longest_on_main_thread(events: list[dict[str, Any]]) -> float:
         if event["name"].endswith("RunTask") and (event["pid"], event["tid"]) in mains and "dur" in event
     ]
     if len(tasks) < 100:
-        raise RuntimeError(f"the trace holds {len(tasks)} tasks of the page's main thread: it was not recorded")
+        raise RuntimeError(f"the trace has only {len(tasks)} tasks of the page's main thread: recording failed")
     return max(tasks)
 
 
 def make_app(patched: bool) -> Flask:
-    """The page, stock or patched, with services that answer at once."""
+    """The page, stock or patched, with made-up services."""
     app = Flask(__name__)
     images = [image(seed) for seed in range(SHOWN)]
     items = [{"id": i, "similarity": 0.3} for i in range(RESULTS)]
@@ -121,15 +121,15 @@ def make_app(patched: bool) -> Flask:
         text = "a man in a red shirt walks along a street"
         return as_json(json.dumps([{"id": i, "captions": [{"text": text, "logprob": -3.0}]} for i in ids]))
 
-    understood = {"embedding": [0.1] * 512, "image_embedding": [0.1] * 512, "caption": QUERY}
-    for path, answer in (
+    encoded = {"embedding": [0.1] * 512, "image_embedding": [0.1] * 512, "caption": QUERY}
+    for path, respond in (
         ("/indices-list", lambda: as_json('["demo"]')),
         ("/knn-service", lambda: as_json(found)),
-        ("/encode-service", lambda: as_json(json.dumps(understood))),
+        ("/encode-service", lambda: as_json(json.dumps(encoded))),
         ("/caption-service", captions),
         ("/metadata", metadata),
     ):
-        app.add_url_rule(path, path, answer, methods=["GET", "POST"])
+        app.add_url_rule(path, path, respond, methods=["GET", "POST"])
     add_static_endpoints(app)
     if patched:
         add_front_patch(app)

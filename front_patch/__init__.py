@@ -1,6 +1,6 @@
-"""What the plugin adds to clip-retrieval's web front end (installed as ``clipgpt_retrieval.front_patch``).
+"""CLIP-GPT's controls for clip-retrieval's web front end (installed as ``clipgpt_retrieval.front_patch``).
 
-The stock page is served as the clip-retrieval wheel ships it, with one style sheet and one module script more.
+The stock page is served from the clip-retrieval wheel, with a style sheet and a module script added to its head.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ __all__ = ["add_front_patch"]
 
 
 def __getattr__(name: str) -> Any:
-    # Flask is loaded when an app is patched, not when the package is looked at.
+    # Flask is imported when an app is patched, not with the package.
     if name == "add_front_patch":
         from .inject import add_front_patch
 

@@ -13,11 +13,11 @@ STATIC = Path(__file__).parent / "static"
 
 
 def add_front_patch(app: Flask) -> None:
-    """Serves the files of the front patch, and names them in the stock page.
+    """Serves the files of the front patch, and links them in the stock page.
 
     Args:
-        app: one to which clip-retrieval's ``add_static_endpoints`` was applied. A stock page that has no
-            ``<head>`` is served as it is, and the log says so.
+        app: one to which clip-retrieval's ``add_static_endpoints`` was applied. A stock page without ``<head>`` is
+            served unchanged, with a warning in the log.
     """
     app.register_blueprint(Blueprint("clipgpt_front", __name__, static_folder=STATIC, static_url_path=URL_PREFIX))
     endpoint, _ = app.url_map.bind("localhost").match("/")
@@ -26,9 +26,9 @@ def add_front_patch(app: Flask) -> None:
         stock.direct_passthrough = False
         page = stock.get_data(as_text=True)
     if "<head>" not in page:
-        LOGGER.warning("clip-retrieval's front end has no <head>: it is served without CLIP-GPT's controls")
+        LOGGER.warning("the page of clip-retrieval's front end has no <head>: it is served without CLIP-GPT's controls")
         return
-    # Before the stock script: both are deferred, and ours has to have run when that one defines its element.
+    # Before the stock script: both are deferred, and ours has to run before that one defines its element.
     patched = page.replace("<head>", f"<head>{_tags()}", 1)
 
     def patched_page() -> Response:
@@ -42,9 +42,9 @@ def add_front_patch(app: Flask) -> None:
 
 
 def _tags() -> str:
-    # Relative, as the stock page names its own files: it then works behind a path prefix, too.
+    # Relative, as in the stock page, so that it also works behind a path prefix.
     folder = URL_PREFIX[1:]
-    # All at once, or the browser would find the modules one import after the other.
+    # Preloaded, or the browser would only discover the modules one import after another.
     modules = [f'<link rel="modulepreload" href="{folder}/{file.name}">' for file in sorted(STATIC.glob("*.js"))]
     return "".join(
         [

@@ -1,4 +1,4 @@
-"""Makes the animation of the README from a running demo: a text, its best image, and a change of that image.
+"""Records the animation of the README from a running demo: a text query, its best image, and a change of that image.
 
 clipgpt-retrieval demo &
 python docs/screens/animate.py http://127.0.0.1:1234
@@ -16,7 +16,7 @@ FILE = Path(__file__).parent / "demo.webp"
 SIZE = (960, 600)
 TEXT, CHANGE = "a dog on the beach", "but at night"
 QUICK, SLOW = 120, 2200
-"""Milliseconds that a frame is shown."""
+"""Duration of a frame, in milliseconds."""
 
 
 def main(url: str) -> None:
@@ -44,21 +44,21 @@ def main(url: str) -> None:
 
 
 def type_text(page: Page, text: str, frames: list[tuple[Image.Image, int]]) -> None:
-    """Letter by letter, as somebody types."""
+    """Two letters per frame."""
     for end in range(2, len(text) + 2, 2):
         page.locator("#searchBar").fill(text[:end])
         shoot(page, frames, QUICK)
 
 
 def search(page: Page) -> None:
-    """Enter, and the results."""
+    """Presses Enter and waits for the results."""
     page.evaluate("window.before = document.querySelector('clip-front').images")
     page.locator("#searchBar").press("Enter")
     wait_for_results(page)
 
 
 def wait_for_results(page: Page) -> None:
-    """Until other images than before are there."""
+    """Waits until the page shows other results than before."""
     page.wait_for_function(
         "() => { const { images } = document.querySelector('clip-front');"
         " return images.length > 0 && images !== window.before; }"
@@ -68,7 +68,7 @@ def wait_for_results(page: Page) -> None:
 
 
 def shoot(page: Page, frames: list[tuple[Image.Image, int]], milliseconds: int) -> None:
-    """A frame of the page as it stands."""
+    """Adds a frame of the page."""
     frames.append((Image.open(io.BytesIO(page.screenshot())).convert("RGB"), milliseconds))
 
 

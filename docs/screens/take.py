@@ -16,10 +16,10 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 DESKTOP, PHONE = (1280, 800), (390, 844)
 
-PLACES = ("search", "compare", "chips", "explore", "near")
+VIEWS = ("search", "compare", "chips", "explore", "near")
 SHOTS = [
-    *((place, DESKTOP, "light", place) for place in PLACES),
-    *((place, PHONE, "light", f"{place}-phone") for place in PLACES),
+    *((view, DESKTOP, "light", view) for view in VIEWS),
+    *((view, PHONE, "light", f"{view}-phone") for view in VIEWS),
     ("search", DESKTOP, "dark", "search-dark"),
 ]
 
@@ -35,11 +35,11 @@ def main(url: str, query: str, change: str, item: str) -> None:
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        for place, (width, height), scheme, name in SHOTS:
+        for view, (width, height), scheme, name in SHOTS:
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-            page.goto(f"{url}/?{urlencode(addresses[place], doseq=True)}")
+            page.goto(f"{url}/?{urlencode(addresses[view], doseq=True)}")
             page.locator("figure, .point").first.wait_for()
-            if "captioned" in addresses[place]:
+            if "captioned" in addresses[view]:
                 page.locator(".caption:visible").first.wait_for()
             page.wait_for_load_state("networkidle")
             page.wait_for_timeout(500)

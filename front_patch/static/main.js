@@ -1,6 +1,6 @@
 /**
- * The entry point: waits for clip-retrieval's element and extends it. This module stands before the stock script in
- * the page, so that it has run by the time that script defines the element.
+ * The entry point: waits for clip-retrieval's element and extends it. The page loads this module before the
+ * stock script, so that it has run by the time that script defines the element.
  */
 
 import { fromAddress } from "./address.js";

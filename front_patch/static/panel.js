@@ -1,6 +1,7 @@
 /** The panel under the search bar: the choice of encoder and view, and buttons for the query. */
 
 import { button, h } from "./dom.js";
+import { ENCODERS, EncoderView } from "./encoder-view.js";
 
 /**
  * @typedef {import("./address.js").View} View
@@ -23,13 +24,6 @@ import { button, h } from "./dom.js";
  * @property {boolean} useMclip
  */
 
-/** @type {[Encoder, string][]} */
-const ENCODERS = [
-  ["clip", "CLIP"],
-  ["clip-gpt", "CLIP-GPT"],
-  ["blend", "blend"],
-];
-
 export class Panel {
   /**
    * @param {HTMLElement[]} queryParts shown above the tools
@@ -40,29 +34,7 @@ export class Panel {
     this.actions = actions;
     /** @type {View} */
     this.view = "search";
-    /** @type {(encoder: Encoder) => void} */
-    const choose = (encoder) => actions.changeEncoder(encoder, Number(this.slider.value));
-    this.radios = ENCODERS.map(([value]) =>
-      h("input", { type: "radio", name: "encoder", value, onchange: () => choose(value) }),
-    );
-    this.slider = h("input", {
-      type: "range",
-      min: 0,
-      max: 1,
-      step: 0.05,
-      "aria-label": "Weight of CLIP-GPT in the blend",
-      oninput: () => this.#showWeight(),
-      onchange: () => choose("blend"),
-    });
-    this.weight = h("output", {});
-    this.blend = h("span", { class: "blend" }, this.slider, this.weight);
-    this.encoders = h(
-      "fieldset",
-      { class: "encoders" },
-      h("legend", {}, "Text is read by"),
-      ...ENCODERS.map(([, name], position) => h("label", {}, this.radios[position], name)),
-      this.blend,
-    );
+    this.encoders = new EncoderView(actions.changeEncoder);
     this.compare = button("Compare", () => this.#toggle("compare"), {
       label: "Compare: the same query by CLIP and by CLIP-GPT, side by side",
     });
@@ -71,19 +43,14 @@ export class Panel {
     this.addText = button("+ text", () => actions.addText(), {
       label: "+ text: keep this text in the query and add another",
     });
-    const label = "Image to add to the query";
-    const chooser = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": label });
-    chooser.addEventListener("change", () => {
-      if (chooser.files?.[0]) actions.addUpload(chooser.files[0]);
-      chooser.value = "";
-    });
+    const chooser = fileChooser((file) => actions.addUpload(file));
     this.addImage = button("+ image", () => chooser.click(), {
       label: "+ image: add your own image to the query",
     });
     this.tools = h(
       "div",
       { class: "tools", role: "group", "aria-label": "CLIP-GPT" },
-      this.encoders,
+      this.encoders.element,
       this.addText,
       this.addImage,
       chooser,
@@ -114,15 +81,9 @@ export class Panel {
   update({ query, features, view, kind, effectiveEncoder, useMclip }) {
     this.view = view;
     this.tools.hidden = !features.clipgpt && !features.explore;
-    this.encoders.hidden = !features.clip || !features.clipgpt || view !== "search";
-    const choice = effectiveEncoder ?? query.encoder;
-    this.radios.forEach((radio) => {
-      radio.checked = radio.value === choice;
-      radio.disabled = useMclip || (radio.value === "clip" && kind === "interleaved");
-    });
-    this.blend.hidden = choice !== "blend";
-    if (!this.slider.matches(":active")) this.slider.value = String(query.weight);
-    this.#showWeight();
+    this.encoders.element.hidden = !features.clip || !features.clipgpt || view !== "search";
+    const unavailable = kind === "interleaved" ? ["clip"] : [];
+    this.encoders.update(effectiveEncoder ?? query.encoder, query.weight, useMclip ? ENCODERS : unavailable);
     this.addText.hidden = !features.clipgpt;
     this.addText.disabled = query.text.trim() === "";
     this.addImage.hidden = !features.clip || !features.clipgpt;
@@ -131,10 +92,6 @@ export class Panel {
     this.captionAll.hidden = !features.clipgpt;
     this.compare.setAttribute("aria-pressed", String(view === "compare"));
     this.explore.setAttribute("aria-pressed", String(view === "explore"));
-  }
-
-  #showWeight() {
-    this.weight.textContent = `${Math.round(Number(this.slider.value) * 100)} % CLIP-GPT`;
   }
 
   /** @param {"compare" | "explore"} view */
@@ -147,4 +104,15 @@ export class Panel {
     this.settingsButton.setAttribute("aria-expanded", String(open));
     this.actions.showSettings(open);
   }
+}
+
+/** @param {(file: File) => void} use */
+function fileChooser(use) {
+  const label = "Image to add to the query";
+  const chooser = h("input", { type: "file", accept: "image/*", hidden: true, "aria-label": label });
+  chooser.addEventListener("change", () => {
+    if (chooser.files?.[0]) use(chooser.files[0]);
+    chooser.value = "";
+  });
+  return chooser;
 }

@@ -104,7 +104,7 @@ export function imageSource(item, urlColumn) {
 }
 
 /**
- * Gives the stock page's bare inputs and clickable images names, roles and a place in the tab order.
+ * Gives the stock page's bare inputs and clickable images names, roles and tab stops.
  *
  * @param {ShadowRoot} root
  */

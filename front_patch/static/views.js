@@ -41,53 +41,60 @@ export class Views {
   constructor(state, activity, actions) {
     this.state = state;
     this.activity = activity;
-    const { element } = state;
-    const requests = new Requests(state);
-    /** @type {(item: Item) => string | null} */
-    const imageOf = (item) => imageSource(item, element.urlColumn);
-    const focusSearchBar = () => element.shadowRoot.getElementById("searchBar")?.focus();
-    const onShown = () => this.#captionIfCaptioned();
+    this.actions = actions;
+    this.requests = new Requests(state);
+    this.results = new Results(state.element, activity, this.requests, () => actions.refresh());
+    this.cards = this.#makeCards();
+    this.chips = this.#makeChips();
+    this.readback = new ReadbackView(activity, {
+      load: (signal) => this.requests.readback(signal),
+      retry: () => actions.refresh(),
+    });
+    this.compare = new CompareView(activity, {
+      load: (count, signal) => this.requests.resultsOfBoth(count, signal),
+      figure: (item, note) => this.cards.figure(item, note),
+      onShown: () => this.#captionIfCaptioned(),
+    });
+    this.explore = new ExploreView(activity, {
+      load: (...cluster) => this.requests.explore(...cluster),
+      figure: (item) => this.cards.figure(item),
+      imageOf: (item) => this.#imageOf(item),
+      visit: (cluster, near) => actions.visit(cluster, near),
+      onShown: () => this.#captionIfCaptioned(),
+    });
+    this.panel = this.#makePanel();
+  }
 
-    this.results = new Results(element, activity, requests, () => actions.refresh());
-    this.cards = new Cards(activity, {
-      figures: () => element.shadowRoot.querySelectorAll("figure"),
-      imageOf,
+  #makeCards() {
+    const { actions, requests } = this;
+    return new Cards(this.activity, {
+      figures: () => this.state.element.shadowRoot.querySelectorAll("figure"),
+      imageOf: (item) => this.#imageOf(item),
       loadCaptions: (ids, signal) => requests.captions(ids, signal),
       searchText: (text) => actions.searchText(text),
       addToQuery: (id) => actions.addItem(id),
       openNeighbours: (id) => actions.openNeighbours(id),
     });
-    /** @type {(item: Item, note?: string) => HTMLElement} */
-    const figure = (item, note) => this.cards.figure(item, note);
-    this.chips = new ChipsView(activity, {
-      imageOf,
-      loadItem: async (id, signal) => (await requests.items([id], signal))[0],
-      change: (chips) => actions.changeChips(chips),
-      leave: focusSearchBar,
+  }
+
+  #makeChips() {
+    return new ChipsView(this.activity, {
+      imageOf: (item) => this.#imageOf(item),
+      loadItem: async (id, signal) => (await this.requests.items([id], signal))[0],
+      change: (chips) => this.actions.changeChips(chips),
+      leave: () => this.#focusSearchBar(),
     });
-    this.readback = new ReadbackView(activity, {
-      load: (signal) => requests.readback(signal),
-      retry: () => actions.refresh(),
-    });
-    this.compare = new CompareView(activity, {
-      load: (count, signal) => requests.resultsOfBoth(count, signal),
-      figure,
-      onShown,
-    });
-    this.explore = new ExploreView(activity, {
-      load: (...place) => requests.explore(...place),
-      figure,
-      imageOf,
-      visit: (cluster, near) => actions.visit(cluster, near),
-      onShown,
-    });
+  }
+
+  #makePanel() {
+    const { actions } = this;
     const parts = [this.chips.element, this.chips.announcement, this.readback.element];
-    this.panel = new Panel(parts, activity.element, {
+    return new Panel(parts, this.activity.element, {
       changeEncoder: (encoder, weight) => actions.changeEncoder(encoder, weight),
       changeView: (view) => actions.changeView(view),
       addText: () => {
         actions.addText();
-        focusSearchBar();
+        this.#focusSearchBar();
       },
       addUpload: (file) => actions.addUpload(file),
       captionVisible: () => actions.captionVisible(),
@@ -181,6 +188,15 @@ export class Views {
   forgetItems() {
     this.cards.forgetCaptions();
     this.chips.forgetSources();
+  }
+
+  /** @param {Item} item */
+  #imageOf(item) {
+    return imageSource(item, this.state.element.urlColumn);
+  }
+
+  #focusSearchBar() {
+    this.state.element.shadowRoot.getElementById("searchBar")?.focus();
   }
 
   #all() {

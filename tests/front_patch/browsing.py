@@ -1,4 +1,4 @@
-"""What a person does on the page, and what is to be seen there."""
+"""Actions on the page, and what it shows."""
 
 import io
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ def search(page, text):
 
 @contextmanager
 def results_of(page):
-    """Waits until the page shows the results of what is done inside."""
+    """Waits until the page shows other results than before."""
     page.evaluate("window.before = document.querySelector('clip-front')?.images")
     yield
     page.wait_for_function(
@@ -34,7 +34,7 @@ def results_of(page):
 
 @contextmanager
 def sent_to(page, service):
-    """The bodies of the requests to a service that are sent inside, in order."""
+    """The bodies of the requests that are sent to a service in the meantime, in order."""
     bodies = []
 
     def note(request):
@@ -47,16 +47,21 @@ def sent_to(page, service):
 
 
 def searches(bodies):
-    """The searches for the page's results, without those for the images closest to the image embedding."""
+    """The searches for results, without those for the images closest to the image embedding."""
     return [body for body in bodies if body["num_images"] > 1]
+
+
+def next_frame(page):
+    """Waits until the page has drawn once more."""
+    page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
 
 
 def figures(page):
     return page.locator("#products figure")
 
 
-def card(page, place):
-    return figures(page).nth(place).locator(".card")
+def card(page, position):
+    return figures(page).nth(position).locator(".card")
 
 
 def shown_ids(page):
@@ -64,7 +69,7 @@ def shown_ids(page):
 
 
 def an_image():
-    """A person's own, large enough that the page makes it smaller before it is sent."""
+    """A PNG file for an upload, large enough that the page scales it down."""
     data = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((800, 600)).save(data, "PNG")

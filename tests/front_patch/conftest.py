@@ -1,18 +1,17 @@
-"""A real back end with images to look at, and a real Chromium to look with."""
+"""A real back end with a collection of drawn images, and a real Chromium."""
 
 import json
 import shutil
-import threading
-import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import requests
-from flask import request
+from flask import Flask, request
 from PIL import Image, ImageDraw
+from support import served
 
 CHROMIUM = shutil.which("chromium")
 COLOURS = ["red", "blue", "green", "orange", "purple", "black"]
@@ -37,7 +36,7 @@ def draw(caption: str, shift: int) -> Image.Image:
 
 
 def embeddings_of(captions: list[str], dim: int) -> np.ndarray:
-    """Embeddings in which images of one colour and shape lie together, ``[n, dim]``."""
+    """Embeddings that are similar for images of the same colour and shape, float32 ``[n, dim]``."""
     random = np.random.default_rng(0)
     directions = {word: random.normal(size=dim) for word in [*COLOURS, *SHAPES]}
     shared = random.normal(size=dim)
@@ -48,7 +47,7 @@ def embeddings_of(captions: list[str], dim: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def shapes_embeddings(clipgpt) -> np.ndarray:
-    """Of the drawn images."""
+    """The embeddings of the drawn images."""
     return embeddings_of(IMAGES, clipgpt.clip_dim)
 
 
@@ -61,9 +60,9 @@ def shapes_index(tmp_path_factory, shapes_embeddings) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "metadata").mkdir()
     paths = []
-    for number, caption in enumerate(IMAGES):
-        paths.append(str(folder / f"{number}.png"))
-        draw(caption, number % COPIES).save(paths[-1])
+    for item, caption in enumerate(IMAGES):
+        paths.append(str(folder / f"{item}.png"))
+        draw(caption, item % COPIES).save(paths[-1])
     pd.DataFrame({"caption": IMAGES, "image_path": paths}).to_parquet(folder / "metadata" / "metadata_0.parquet")
     index = faiss.IndexFlatIP(shapes_embeddings.shape[1])
     index.add(shapes_embeddings)
@@ -91,7 +90,7 @@ def make_front_app(shapes_indices, clipgpt_path, clip_model, offline_flags):
 
 @pytest.fixture(scope="session")
 def front_app(make_front_app):
-    """The back end with a table of contents that a test can foretell."""
+    """The back end with a predictable table of contents."""
     app = make_front_app()
     rules = {rule.rule: rule.endpoint for rule in app.url_map.iter_rules()}
     app.view_functions[rules["/explore-service"]] = explore
@@ -101,23 +100,25 @@ def front_app(make_front_app):
 @pytest.fixture(scope="session")
 def exploring_url(make_front_app) -> Iterator[str]:
     """The back end with its own explore service."""
-    yield from serve(make_front_app())
+    with served(make_front_app()) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def clipless_url(make_front_app) -> Iterator[str]:
     """The back end with `--load_clip False`."""
-    yield from serve(make_front_app(load_clip=False))
+    with served(make_front_app(load_clip=False)) as url:
+        yield url
 
 
 def explore() -> dict[str, Any]:
-    """Stands in for the explore service: the colours, and in each its shapes."""
+    """Replaces the explore service: the colours, and in each its shapes."""
     opened = [word for word in request.args.get("cluster", "").split(".") if word]
-    inside = [number for number, caption in enumerate(IMAGES) if set(opened) <= set(caption.split())]
+    inside = [item for item, caption in enumerate(IMAGES) if set(opened) <= set(caption.split())]
     names = [COLOURS, SHAPES, []][len(opened)]
     clusters = []
-    for place, name in enumerate(names):
-        ids = [number for number in inside if name in IMAGES[number].split()]
+    for position, name in enumerate(names):
+        ids = [item for item in inside if name in IMAGES[item].split()]
         clusters.append(
             {
                 "id": ".".join([*opened, name]),
@@ -126,7 +127,7 @@ def explore() -> dict[str, Any]:
                 "size": len(ids),
                 "share": len(ids) / len(IMAGES),
                 "spread": 0.1,
-                "position": [(place + 0.5) / len(names), 0.2 + 0.15 * (place % 4)],
+                "position": [(position + 0.5) / len(names), 0.2 + 0.15 * (position % 4)],
                 "example_ids": ids[:6],
                 "num_children": 3 * (not opened),
             }
@@ -145,67 +146,39 @@ def explore() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def front_url(front_app) -> Iterator[str]:
     """The back end with its page, on a real socket."""
-    yield from serve(front_app)
+    with served(front_app) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def other_front_url() -> Iterator[str]:
     """The page alone, as `clip-retrieval front` serves it: another origin than that of any back end."""
-    from importlib import import_module
-
-    from flask import Flask
-
     from clipgpt_retrieval.front_patch import add_front_patch
 
     app = Flask("clip_front")
     import_module("clip_retrieval.clip_front").add_static_endpoints(app)
     add_front_patch(app)
-    yield from serve(app)
+    with served(app) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def stock_back_url(shapes_indices, clip_model, offline_flags) -> str:
-    """clip-retrieval's own back end, with the plugin off."""
-    import socket
-    from importlib import import_module
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def stock_back_url(shapes_indices, clip_model, offline_flags) -> Iterator[str]:
+    """clip-retrieval's own back end, without the plugin."""
     stock: Any = import_module("clip_retrieval.clip_back")
-    run = threading.Thread(
-        target=stock.clip_back,
-        kwargs={"indices_paths": shapes_indices, "port": port, "clip_model": clip_model, **offline_flags},
-        daemon=True,
-    )
-    run.start()
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            requests.get(f"{url}/indices-list", timeout=5)
-            return url
-        except requests.ConnectionError:
-            time.sleep(0.1)
-    raise TimeoutError(url)
+    apps: list[Flask] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "run", lambda app, **options: apps.append(app))
+        stock.clip_back(indices_paths=shapes_indices, clip_model=clip_model, **offline_flags)
+    with served(apps[0]) as url:
+        yield url
 
 
-def serve(app: Any) -> Iterator[str]:
-    """Serves a WSGI app as long as the fixture that yields from this lives."""
-    from werkzeug.serving import make_server
-
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-
-
-# Not longer than the module: while Playwright runs, nothing else in this thread can start an event loop.
+# Per module: while Playwright runs, nothing else in this thread can start an event loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
+        pytest.skip("chromium is missing: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -227,7 +200,7 @@ def page(browser) -> Iterator[Any]:
     opened = context.new_page()
     opened.set_default_timeout(15_000)
     opened.console_errors = []
-    opened.on("console", lambda message: note_error(opened.console_errors, message))
+    opened.on("console", lambda message: record_error(opened.console_errors, message))
     opened.on("pageerror", lambda error: opened.console_errors.append(str(error)))
     yield opened
     errors = opened.console_errors
@@ -235,8 +208,8 @@ def page(browser) -> Iterator[Any]:
     assert errors == []
 
 
-def note_error(errors: list[str], message: Any) -> None:
-    # The stock wheel misplaces two polyfill scripts and has no icon.
+def record_error(errors: list[str], message: Any) -> None:
+    # The stock wheel lacks two polyfill scripts and an icon.
     of_stock = ("webcomponents", "custom-elements-es5-adapter", "favicon.ico")
     if message.type == "error" and not any(name in message.location["url"] for name in of_stock):
         errors.append(f"{message.text} ({message.location['url']})")

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.slow
 
 
-PLACES = {
+QUERIES = {
     "search": "?query=a+red+circle&encoder=blend&captioned=true",
     "query in pieces": "?query=at+night&chip=item:3&chip=bar&chip=text:in+summer",
     "compare": "?query=a+red+circle&view=compare",
@@ -18,11 +18,11 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", QUERIES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_violation(page, front_url, place, scheme):
+def test_axe_finds_no_serious_violation(page, front_url, name, scheme):
     page.emulate_media(color_scheme=scheme)
-    open_page(page, f"{front_url}/{PLACES[place]}")
+    open_page(page, f"{front_url}/{QUERIES[name]}")
     page.locator("figure, .point").first.wait_for()
     found = Axe().run(page).response["violations"]
     serious = [
@@ -33,10 +33,10 @@ def test_axe_finds_no_serious_violation(page, front_url, place, scheme):
     assert serious == []
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_on_a_phone_nothing_is_wider_than_the_screen(page, front_url, place):
+@pytest.mark.parametrize("name", QUERIES)
+def test_on_a_phone_nothing_is_wider_than_the_screen(page, front_url, name):
     page.set_viewport_size({"width": 390, "height": 844})
-    open_page(page, f"{front_url}/{PLACES[place]}")
+    open_page(page, f"{front_url}/{QUERIES[name]}")
     page.locator("figure, .point").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     expect(page.get_by_label("Backend URL")).to_be_hidden()
@@ -50,16 +50,16 @@ LONG_WORD = 200 * "w"
 @pytest.mark.parametrize("width", [360, 390, 412])
 def test_on_a_phone_long_texts_are_not_wider_than_the_screen(page, front_url, width):
     def with_long_captions(route):
-        answer = route.fetch()
-        place = answer.json()
-        for cluster in place["clusters"]:
+        response = route.fetch()
+        exploration = response.json()
+        for cluster in exploration["clusters"]:
             cluster |= {"caption": LONG_WORD, "distinctive_caption": "a label with room for much"}
-        route.fulfill(response=answer, json=place)
+        route.fulfill(response=response, json=exploration)
 
     page.route("**/explore-service?**", with_long_captions)
     refused = {"error": {"field": "text", "message": LONG_WORD}}
     page.route("**/knn-service", lambda route: route.fulfill(status=400, json=refused))
-    # Refused as well, it might be so only after the errors that were asked for are forgotten.
+    # An error here might arrive after those of the first page are removed.
     unread = {"embedding": [], "image_embedding": None, "caption": None}
     page.route("**/encode-service", lambda route: route.fulfill(json=unread))
     page.set_viewport_size({"width": width, "height": 844})
@@ -73,8 +73,8 @@ def test_on_a_phone_long_texts_are_not_wider_than_the_screen(page, front_url, wi
     page.console_errors.clear()
 
 
-def test_all_is_done_by_keyboard(page, front_url):
-    """From the search bar on with the tab key alone, to each thing that can be clicked on a result."""
+def test_everything_can_be_done_by_keyboard(page, front_url):
+    """The tab key reaches every control, from the search bar to the buttons of a result."""
     open_page(page, front_url)
     search(page, "a red circle")
     page.locator("#searchBar").focus()

@@ -1,4 +1,4 @@
-"""Queries made of images and words on the page, in a real Chromium against a real back end."""
+"""Interleaved queries on the page, in a real Chromium against a real back end."""
 
 import re
 
@@ -65,7 +65,7 @@ def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
     expect(page.get_by_text("image 5 removed")).to_have_count(1)
 
 
-def test_a_keyboard_goes_on_from_the_search_bar_when_the_last_chip_is_removed(page, front_url):
+def test_the_search_bar_is_focused_when_the_last_chip_is_removed(page, front_url):
     with results_of(page):
         open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
     page.locator(".chips li").nth(0).focus()
@@ -75,7 +75,7 @@ def test_a_keyboard_goes_on_from_the_search_bar_when_the_last_chip_is_removed(pa
     expect(page.get_by_role("status").filter(has_text="image 3 removed")).to_have_count(1)
 
 
-def test_texts_are_pieces_of_a_query_too(page, front_url):
+def test_a_text_becomes_a_chip(page, front_url):
     open_page(page, f"{front_url}/?query=a+dog+like&chip=bar")
     page.get_by_text("+ text").click()
     page.locator("#searchBar").fill("at night")
@@ -117,7 +117,7 @@ def test_the_stock_image_search_is_part_of_the_link_too(page, browser, front_url
     other.close()
 
 
-def test_a_file_that_is_no_image_is_refused_in_words(page, front_url):
+def test_a_file_that_is_not_an_image_is_refused_with_a_message(page, front_url):
     open_page(page, front_url)
     page.locator("#clipgpt input[type=file]").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_image_is_refused_in_words(page, front_url):
     expect(page.get_by_role("alert")).to_contain_text("notes.txt is not an image that this browser can read.")
 
 
-def test_another_index_forgets_the_images_of_this_one(page, front_url):
+def test_a_change_of_index_removes_image_chips(page, front_url):
     open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
     expect(page.locator(".chips li")).to_have_count(2)
     with sent_to(page, "/knn-service") as bodies, results_of(page):
@@ -134,8 +134,8 @@ def test_another_index_forgets_the_images_of_this_one(page, front_url):
     assert "chip=" not in page.url
 
 
-def test_another_index_forgets_what_was_found_for_an_image_of_this_one(page, front_url):
-    """Else images of the old index stand under captions of the new one."""
+def test_a_change_of_index_removes_the_neighbours_of_an_image(page, front_url):
+    """Images of the old index would get captions of the new one."""
     open_page(page, front_url)
     search(page, "a red circle")
     with results_of(page):

@@ -1,4 +1,4 @@
-"""What people do on the page of the demo, where what is found can be checked against what is drawn."""
+"""The page of the demo, whose results can be checked against the scenes that were drawn."""
 
 import pytest
 from browsing import card, open_page, results_of, search, shown_ids
@@ -9,7 +9,7 @@ from clipgpt_retrieval.demo.search import EDITS, NOTEBOOK_EXAMPLES
 pytestmark = pytest.mark.slow
 
 
-def test_from_a_text_to_its_image_and_on_to_a_change_of_it(page, demo_server, demo_scenes):
+def test_from_a_text_to_its_image_to_a_change_of_it(page, demo_server, demo_scenes):
     open_page(page, demo_server.url)
     search(page, NOTEBOOK_EXAMPLES[3])
     source = demo_scenes[shown_ids(page)[0]]
@@ -31,17 +31,19 @@ def test_a_caption_says_what_is_in_the_image(page, demo_server, demo_scenes):
 
 
 @pytest.mark.parametrize(("text", "is_there"), [("two dogs on a beach", True), ("xyzzy plugh quux", False)])
-def test_what_the_collection_does_not_hold_is_called_that(page, demo_server, text, is_there):
+def test_a_query_without_a_match_gets_a_warning(page, demo_server, text, is_there):
     open_page(page, demo_server.url)
     search(page, text)
     expect(page.locator(".readback")).to_contain_text("best similarity")
     assert ("Nothing here looks like that" in page.locator(".readback").inner_text()) != is_there
 
 
-def test_the_map_names_places_of_the_collection(page, demo_server):
+def test_the_map_has_the_places_of_the_collection(page, demo_server):
     open_page(page, f"{demo_server.url}/?view=explore")
     page.locator(".point").first.wait_for(timeout=60_000)
-    told = " ".join(page.locator(".contents .title").all_inner_texts())
-    assert sum(place in told for place in ("beach", "forest", "snow", "table", "street", "desert", "sea", "farm")) >= 4
+    titles = " ".join(page.locator(".contents .title").all_inner_texts())
+    assert (
+        sum(place in titles for place in ("beach", "forest", "snow", "table", "street", "desert", "sea", "farm")) >= 4
+    )
     page.locator(".contents .title").first.click()
     expect(page.locator(".images figure").first).to_be_visible()

@@ -29,20 +29,20 @@ def test_from_the_map_to_a_cluster_to_its_images_and_their_neighbours(page, fron
     expect(trail).to_have_count(2)
 
 
-def test_a_keyboard_goes_on_from_the_place_that_it_opened(page, front_url):
+def test_the_opened_cluster_is_focused(page, front_url):
     open_page(page, f"{front_url}/?view=explore")
     page.get_by_label("Open: blue things").press("Enter")
-    place = page.get_by_label("Breadcrumb").locator("[aria-current]")
-    expect(place).to_have_text("blue things")
-    expect(place).to_be_focused()
+    current = page.get_by_label("Breadcrumb").locator("[aria-current]")
+    expect(current).to_have_text("blue things")
+    expect(current).to_be_focused()
 
 
-def test_the_explore_service_s_own_answer_is_shown(page, exploring_url):
+def test_the_response_of_the_explore_service_is_shown(page, exploring_url):
     open_page(page, f"{exploring_url}/?view=explore")
     page.locator(".point").first.wait_for()
-    answer = requests.get(f"{exploring_url}/explore-service", params={"indice_name": "shapes"}, timeout=60).json()
-    expect(page.locator(".point")).to_have_count(len(answer["clusters"]))
-    expect(page.locator(".contents li")).to_have_count(len(answer["clusters"]))
+    response = requests.get(f"{exploring_url}/explore-service", params={"indice_name": "shapes"}, timeout=60).json()
+    expect(page.locator(".point")).to_have_count(len(response["clusters"]))
+    expect(page.locator(".contents li")).to_have_count(len(response["clusters"]))
     page.locator(".contents .title").first.click()
     expect(page.get_by_label("Breadcrumb").locator("li")).to_have_count(2)
     expect(page.locator(".images figure").first).to_be_visible()

@@ -1,14 +1,14 @@
-"""What the page says when something goes wrong, in a real Chromium against a real back end."""
+"""Errors on the page, in a real Chromium against a real back end."""
 
 import pytest
-from browsing import card, figures, open_page, results_of, search, searches, sent_to
+from browsing import card, figures, next_frame, open_page, results_of, search, searches, sent_to
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
-    """A tab that is restored before the back end has started has to come back as it was left."""
+def test_a_link_is_kept_while_the_back_end_is_unreachable(page, front_url):
+    """A tab may be restored before the back end has started."""
     page.route("**/indices-list", lambda route: route.abort())
     open_page(page, f"{front_url}/?index=shapes&query=at+night&encoder=blend&chip=item:3&chip=bar")
     expect(page.get_by_role("alert")).to_contain_text("Cannot reach the back end")
@@ -24,7 +24,7 @@ def test_a_link_survives_a_moment_without_a_back_end(page, front_url):
     page.console_errors.clear()
 
 
-def test_the_page_starts_when_its_back_end_answers_at_last(page, front_url):
+def test_the_page_starts_once_its_back_end_responds(page, front_url):
     """Opened at its bare address, before the back end has started."""
     page.route("**/indices-list", lambda route: route.abort())
     open_page(page, front_url)
@@ -35,17 +35,17 @@ def test_the_page_starts_when_its_back_end_answers_at_last(page, front_url):
     page.console_errors.clear()
 
 
-def test_what_went_wrong_is_told_and_can_be_tried_again(page, front_url):
-    open_page(page, f"{front_url}/?encoder=clip")  # CLIP-GPT would ask for more than the search
-    answers = [
+def test_errors_are_shown_and_requests_can_be_retried(page, front_url):
+    open_page(page, f"{front_url}/?encoder=clip")  # with CLIP-GPT, the readback would be requested too
+    responses = [
         {"status": 503, "headers": {"Retry-After": "3"}, "json": {"error": {"field": "", "message": "full"}}},
         {"status": 400, "json": {"error": {"field": "text", "message": "is too long: write at most 70 words"}}},
         {"status": 500, "body": "oops"},
     ]
 
     def refuse(route):
-        if answers:
-            route.fulfill(**answers.pop(0))
+        if responses:
+            route.fulfill(**responses.pop(0))
         else:
             route.continue_()
 
@@ -61,14 +61,14 @@ def test_what_went_wrong_is_told_and_can_be_tried_again(page, front_url):
     with results_of(page):
         page.get_by_text("Try again").click()
     expect(alert).to_be_empty()
-    assert len(page.console_errors) == 3  # the browser's own, of the three refusals
+    assert len(page.console_errors) == 3  # the browser logs the three responses
     page.console_errors.clear()
 
 
 BUSY = {"status": 503, "json": {"error": {"field": "", "message": "full"}}}
 
 
-def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url):
+def test_scrolling_does_not_repeat_a_failed_request(page, front_url):
     page.route("**/metadata", lambda route: route.fulfill(**BUSY))
     open_page(page, f"{front_url}/?hideDuplicateImages=false")
     with sent_to(page, "/metadata") as bodies:
@@ -77,7 +77,7 @@ def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url)
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
         for _ in range(10):
             page.evaluate("window.dispatchEvent(new Event('scroll'))")
-            page.wait_for_timeout(50)
+            next_frame(page)
     assert len(bodies) == 1
     seen = figures(page).count()
     page.unroute("**/metadata")
@@ -86,8 +86,8 @@ def test_scrolling_does_not_ask_a_busy_back_end_again_and_again(page, front_url)
     page.console_errors.clear()
 
 
-def test_an_image_that_the_index_does_not_have_leaves_the_others_theirs(page, front_url):
-    """A link from before the index was built anew."""
+def test_an_unknown_id_does_not_affect_the_other_images_of_a_query(page, front_url):
+    """A link from before the index was rebuilt."""
     open_page(page, f"{front_url}/?query=at+night&chip=item:99999999&chip=item:3&chip=bar")
     expect(page.get_by_alt_text("image 3")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text("99999999")
@@ -97,20 +97,20 @@ def test_an_image_that_the_index_does_not_have_leaves_the_others_theirs(page, fr
     page.console_errors.clear()
 
 
-def test_what_went_wrong_with_an_old_search_is_not_told_for_a_new_one(page, front_url):
-    """Its captions, asked for again, would be those of the same ids in another index."""
+def test_a_new_search_removes_the_errors_of_the_old_one(page, front_url):
+    """A retry would caption the same ids in another index."""
     page.route("**/caption-service", lambda route: route.fulfill(**BUSY))
     open_page(page, front_url)
     search(page, "a red circle")
-    for place in (0, 1):
-        card(page, place).get_by_label("Caption this image").click()
+    for position in (0, 1):
+        card(page, position).get_by_label("Caption this image").click()
     expect(page.get_by_role("button", name="Try again")).to_have_count(2)
     search(page, "a blue square")
     expect(page.get_by_role("alert")).to_be_empty()
     page.console_errors.clear()
 
 
-def test_an_address_that_is_none_is_named_as_it_was_typed(page, front_url):
+def test_an_invalid_backend_url_is_shown_as_it_was_typed(page, front_url):
     open_page(page, front_url)
     page.get_by_label("Backend URL").fill("http://a:b")
     expect(page.get_by_role("alert")).to_contain_text("Cannot reach the back end at http://a:b/indices-list.")

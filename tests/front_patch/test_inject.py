@@ -1,4 +1,4 @@
-"""Where the patched page is served, and what becomes of the stock one."""
+"""How the patched page is served."""
 
 import json
 import re
@@ -43,14 +43,14 @@ def test_every_file_that_the_page_needs_is_served(front):
     seen = set()
     while needed:
         path = needed.pop()
-        if path in seen or "webcomponents" in path or "es5" in path:  # the stock wheel misplaces these two
+        if path in seen or "webcomponents" in path or "es5" in path:  # missing from the stock wheel
             continue
         seen.add(path)
-        answer = front.get(f"/{path}")
-        assert answer.status_code == 200, path
+        response = front.get(f"/{path}")
+        assert response.status_code == 200, path
         if path.endswith(".js") and path.startswith("clipgpt-front"):
-            assert answer.mimetype == "text/javascript"
-            needed += [f"clipgpt-front/{name}" for name in re.findall(r'"\./([^"]+\.(?:js|css))"', answer.text)]
+            assert response.mimetype == "text/javascript"
+            needed += [f"clipgpt-front/{name}" for name in re.findall(r'"\./([^"]+\.(?:js|css))"', response.text)]
     import clipgpt_retrieval.front_patch as package
 
     files = (Path(package.__file__).parent / "static").iterdir()
@@ -62,9 +62,9 @@ def test_a_browser_that_kept_the_stock_page_gets_the_patched_one(front):
     CLIP_FRONT.add_static_endpoints(app)
     kept = app.test_client().get("/")
     headers = {"If-None-Match": kept.headers["ETag"], "If-Modified-Since": kept.headers["Last-Modified"]}
-    answer = front.get("/", headers=headers)
-    assert "clipgpt-front" in answer.text
-    assert front.get("/", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    response = front.get("/", headers=headers)
+    assert "clipgpt-front" in response.text
+    assert front.get("/", headers={"If-None-Match": response.headers["ETag"]}).status_code == 304
 
 
 def test_a_stock_page_without_a_head_is_served_as_it_is(caplog):
@@ -88,7 +88,7 @@ def test_clip_retrieval_front_serves_the_patched_page(monkeypatch):
 
 
 def test_clip_retrieval_front_publishes_no_folder_of_the_user(monkeypatch, tmp_path):
-    """Started beside a folder named static, it would hand out what lies there."""
+    """Flask's default is to serve a folder named static in the working directory."""
     (tmp_path / "static").mkdir()
     (tmp_path / "static" / "secret.txt").write_text("secret")
     monkeypatch.chdir(tmp_path)
@@ -98,18 +98,18 @@ def test_clip_retrieval_front_publishes_no_folder_of_the_user(monkeypatch, tmp_p
     assert served[0].test_client().get("/static/secret.txt").status_code == 404
 
 
-def test_the_index_list_says_what_each_index_can_do(app):
-    answer = app.test_client().get("/indices-list", headers={"Origin": "http://elsewhere"})
-    assert answer.json == ["demo", "stock"]
-    features = json.loads(answer.headers["ClipGPT-Features"])
+def test_the_index_list_has_the_features_of_each_index(app):
+    response = app.test_client().get("/indices-list", headers={"Origin": "http://elsewhere"})
+    assert response.json == ["demo", "stock"]
+    features = json.loads(response.headers["ClipGPT-Features"])
     assert features == {
         "demo": {"clip": True, "clipgpt": True, "explore": True, "weight": 1.0},
         "stock": {"clip": True, "clipgpt": False, "explore": False, "weight": 1.0},
     }
-    assert "ClipGPT-Features" in answer.headers["Access-Control-Expose-Headers"]
+    assert "ClipGPT-Features" in response.headers["Access-Control-Expose-Headers"]
 
 
-def test_the_files_are_in_the_package_and_the_development_tools_are_not():
+def test_static_holds_scripts_and_styles_only():
     import clipgpt_retrieval.front_patch as package
 
     static = Path(package.__file__).parent / "static"

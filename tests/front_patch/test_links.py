@@ -1,4 +1,4 @@
-"""Links to a page, and its history, in a real Chromium against a real back end: what they bring back."""
+"""Links and the browser's history, in a real Chromium against a real back end."""
 
 import base64
 import re
@@ -24,7 +24,7 @@ def test_a_link_to_an_image_search_keeps_the_view_and_the_captions(page, front_u
     assert asked in page.url
 
 
-def test_back_and_forward_go_through_what_was_seen(page, front_url):
+def test_back_and_forward_restore_the_page(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")
     red = shown_ids(page)
@@ -46,8 +46,8 @@ def test_back_and_forward_go_through_what_was_seen(page, front_url):
     expect(page.locator(".point").first).to_be_visible()
 
 
-def test_what_a_link_opened_stays_in_the_history(page, front_url):
-    """Whoever searches on from a link, or after a reload, comes back to it."""
+def test_a_search_from_a_link_can_be_undone(page, front_url):
+    """Going back returns to what the link showed, after a reload as well."""
     open_page(page, f"{front_url}/?query=a+red+circle")
     expect(figures(page).first).to_be_visible()
     for again in (page.reload, lambda: page.goto(page.url)):
@@ -92,7 +92,7 @@ def test_a_copied_link_shows_the_same_page(page, browser, front_url):
 
 @pytest.mark.parametrize("choice", ["view=compare", "encoder=clip", "encoder=blend&weight=0.3"])
 def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_url, choice):
-    """What it asks for is hidden there, so that nobody could take it back."""
+    """The control that could undo the choice is hidden there."""
     with sent_to(page, "/knn-service") as bodies:
         open_page(page, f"{clipless_url}/?query=a+red+circle&{choice}")
         expect(figures(page).first).to_be_visible()
@@ -104,16 +104,16 @@ def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_u
     expect(page.locator(".compare.view")).to_be_hidden()
 
 
-def test_a_link_to_a_place_in_the_index(page, front_url):
+def test_a_link_to_a_cluster_and_its_images(page, front_url):
     open_page(page, f"{front_url}/?view=explore&cluster=blue.square&near=50.51")
     expect(page.get_by_label("Breadcrumb").locator("li")).to_have_count(5)
     expect(page.locator(".images figure").first).to_be_visible()
 
 
-@pytest.mark.parametrize("place", ["cluster=999.999", "near=99999999"])
-def test_a_link_to_a_place_that_is_no_more_leads_to_the_map(page, exploring_url, place):
-    """Explored anew, an index has other clusters: the page would show an error wherever one goes."""
-    open_page(page, f"{exploring_url}/?view=explore&{place}")
+@pytest.mark.parametrize("gone", ["cluster=999.999", "near=99999999"])
+def test_a_link_to_a_cluster_that_is_gone_leads_to_the_map(page, exploring_url, gone):
+    """After the index is explored again, it has other clusters."""
+    open_page(page, f"{exploring_url}/?view=explore&{gone}")
     expect(page.get_by_role("alert")).to_contain_text("The back end says")
     page.get_by_role("button", name="All images").click()
     expect(page.locator(".point").first).to_be_visible()
@@ -128,14 +128,14 @@ def test_a_link_to_captioned_images_of_another_view(page, front_url, view):
     assert "captioned=true" in page.url
 
 
-def test_the_settings_of_the_display_are_part_of_the_link(page, front_url):
+def test_display_settings_are_part_of_the_link(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")
     page.get_by_label("Display similarities").check()
     expect(page).to_have_url(re.compile("displaySimilarities=true"))
 
 
-def test_going_back_shows_the_setting_that_is_used(page, front_url):
+def test_going_back_restores_the_controls(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")
     with results_of(page):

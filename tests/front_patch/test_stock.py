@@ -18,7 +18,7 @@ def test_an_index_without_a_model_shows_what_stock_shows(page, front_url):
     expect(page.locator(".tools")).to_be_visible()
 
 
-def test_against_a_stock_back_end_the_page_hides_what_it_cannot_do(page, front_url, stock_back_url):
+def test_the_page_hides_what_a_stock_back_end_does_not_support(page, front_url, stock_back_url):
     open_page(page, f"{front_url}/?back={stock_back_url}")
     with sent_to(page, "-service") as bodies:
         search(page, "a red circle")
@@ -28,7 +28,7 @@ def test_against_a_stock_back_end_the_page_hides_what_it_cannot_do(page, front_u
     assert not any("use_clipgpt" in body or "segments" in body for body in bodies)
 
 
-def test_a_page_of_another_origin_learns_what_our_back_end_can_do(page, other_front_url, front_url):
+def test_a_page_of_another_origin_reads_the_features_of_our_back_end(page, other_front_url, front_url):
     open_page(page, f"{other_front_url}/?back={front_url}")
     search(page, "a red circle")
     card(page, 0).get_by_label("Caption this image").click()
@@ -55,18 +55,18 @@ def test_the_stock_page_works_with_our_back_end(page, front_url, stock_back_url)
         ("element <clip-front>", ("<clip-front>", "<clip-page>")),
     ],
 )
-def test_a_page_that_has_changed_stays_stock_and_the_console_says_why(page, front_url, part, changed):
+def test_an_incompatible_stock_page_is_left_as_it_is(page, front_url, part, changed):
     def change(route):
-        answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace(*changed))
+        response = route.fetch()
+        route.fulfill(response=response, body=response.text().replace(*changed))
 
     page.route(re.compile(r"/(main\.\w+\.js)?$"), change)
-    page.emulate_media(color_scheme="dark")  # the stock page is light all the same
-    page.goto(front_url)
-    page.wait_for_timeout(500)
-    told = [error for error in page.console_errors if "CLIP-GPT is not added to this version of the page" in error]
-    assert len(told) == 1
-    assert f"which lacks {part}" in told[0]
+    page.emulate_media(color_scheme="dark")  # the stock page is always light
+    with page.expect_console_message(lambda message: "CLIP-GPT is not added" in message.text):
+        page.goto(front_url)
+    logged = [error for error in page.console_errors if "CLIP-GPT is not added to this version of the page" in error]
+    assert len(logged) == 1
+    assert f"which lacks {part}" in logged[0]
     page.console_errors.clear()
     if "clip-front" not in part:
         page.locator("#searchBar").fill("a red circle")
