@@ -5,6 +5,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +16,21 @@ GENERATION = {"num_captions": 1, "num_beams": 1, "max_new_tokens": 6, "temperatu
 def unit_rows(count: int, seed: int = 0) -> np.ndarray:
     rows = np.random.default_rng(seed).normal(size=(count, CLIP_DIM)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def npy_collection(folder: Path, counts: list[int], with_metadata: bool = True) -> np.ndarray:
+    """A folder as clip-retrieval inference writes it, and its embeddings."""
+    embeddings = unit_rows(sum(counts), seed=3)
+    (folder / "img_emb").mkdir(parents=True)
+    (folder / "metadata").mkdir()
+    start = 0
+    for number, count in enumerate(counts):
+        np.save(folder / "img_emb" / f"img_emb_{number}.npy", embeddings[start : start + count].astype(np.float16))
+        if with_metadata:
+            rows = pd.DataFrame({"url": [f"http://example.org/{i}" for i in range(start, start + count)]})
+            rows.to_parquet(folder / "metadata" / f"metadata_{number}.parquet", row_group_size=5)
+        start += count
+    return embeddings.astype(np.float16)
 
 
 def some_texts(count: int, seed: int = 0) -> list[str]:

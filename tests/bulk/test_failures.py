@@ -1,61 +1,76 @@
-"""What goes wrong on the way: the job ends right after a restart, with each row once."""
+"""Failures of processes, storage and files: afterwards the same command completes the job, each row once."""
 
+import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
-from bulk_helpers import contents, output, some_texts, write_lines
+from bulk_helpers import CLIP_DIM, contents, output, report, some_texts, unit_rows, write_lines
 from fsspec.implementations.memory import MemoryFileSystem
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
 from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.bulk.main import run_job
-from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.bulk.worker import worker
+from clipgpt_retrieval.bulk.writer import ShardWriter
+from clipgpt_retrieval.errors import DataError, ModelError
 
 run = SequentialDistributor()
 
+KILLED = """
+import os, signal
+from clipgpt_retrieval.bulk import writer
+from clipgpt_retrieval.cli import main
+
+write_table, calls = writer.pq.write_table, []
+
+def killed_at_the_seventh(table, file):
+    calls.append(table)
+    if len(calls) == 7:
+        file.write(b"PAR1")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_table(table, file)
+
+writer.pq.write_table = killed_at_the_seventh
+main()
+"""
+
 
 @pytest.mark.slow
-def test_a_killed_driver_goes_on_where_it_was(encode_job, tmp_path):
-    write_lines(encode_job.source, some_texts(2000))
-    command = [sys.executable, "-m", "clipgpt_retrieval.cli", "encode", "--model", encode_job.model]
-    flags = ["--input", encode_job.source, "--output_folder", encode_job.output_folder, "--device", "cpu"]
-    process = subprocess.Popen([*command, *flags, "--write_batch_size", "7", "--batch_size", "4"])
+def test_a_killed_job_is_resumed(encode_job):
+    write_lines(encode_job.source, some_texts(200))
+    flags = ["--model", encode_job.model, "--input", encode_job.source, "--output_folder", encode_job.output_folder]
+    command = [sys.executable, "-c", KILLED, "encode", *flags, "--device", "cpu", "--write_batch_size", "7"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     metadata = Path(encode_job.output_folder) / "metadata"
-    while len(list(metadata.glob("*.parquet"))) <= 5:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
     before = {file: file.stat().st_mtime_ns for file in metadata.glob("*.parquet")}
-    assert 5 < len(before) < 286
-    told = run_job(encode_job, run)
+    assert len(before) == 6 and list(metadata.glob("*.part"))
+    result = run_job(encode_job, run)
     embeddings, table = output(encode_job.output_folder)
-    assert told["rows_done"] == len(embeddings) == 2000
-    assert table.column("input_row").to_pylist() == list(range(2000))
+    assert result["rows_done"] == len(embeddings) == 200
+    assert table.column("input_row").to_pylist() == list(range(200))
     assert all(file.stat().st_mtime_ns == time for file, time in before.items())
     assert not list(Path(encode_job.output_folder).rglob("*.part"))
 
 
-def test_what_a_killed_worker_left_is_not_in_what_the_job_leaves(encode_job):
-    """Another worker did its part again; nobody would take the half-written file away."""
+def test_partial_files_of_a_killed_worker_are_removed(encode_job):
     write_lines(encode_job.source, some_texts(20))
 
-    def with_a_death(of_run: Run, shards: list[Shard]) -> None:
+    def with_a_killed_worker(of_run: Run, shards: list[Shard]) -> None:
         (Path(encode_job.output_folder) / "metadata" / "metadata_00000_00001.parquet.0a1b2c3d.part").touch()
         run(of_run, shards)
 
-    assert run_job(encode_job, with_a_death)["rows_done"] == 20
+    assert run_job(encode_job, with_a_killed_worker)["rows_done"] == 20
     assert not list(Path(encode_job.output_folder).rglob("*.part"))
 
 
-def test_a_full_disk_stops_the_job_and_room_ends_it(encode_job, tmp_path):
+def test_a_full_disk_stops_the_job(encode_job, tmp_path):
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=False)
@@ -78,7 +93,7 @@ def test_a_full_disk_stops_the_job_and_room_ends_it(encode_job, tmp_path):
 
 
 class FlakyFileSystem(MemoryFileSystem):
-    """A bucket that does not answer every tenth call."""
+    """Storage that fails every tenth call."""
 
     protocol = "flaky"
     calls = 0
@@ -89,38 +104,38 @@ class FlakyFileSystem(MemoryFileSystem):
         return MemoryFileSystem._strip_protocol(str(path).replace("flaky://", "memory://"))
 
     @classmethod
-    def answer(cls) -> None:
+    def count(cls) -> None:
         cls.calls += 1
         if cls.calls % 10 == 0:
             cls.failures += 1
             raise OSError("503 Slow Down")
 
     def _open(self, *args, **kwargs):
-        self.answer()
+        self.count()
         return super()._open(*args, **kwargs)
 
     def ls(self, *args, **kwargs):
-        self.answer()
+        self.count()
         return super().ls(*args, **kwargs)
 
     def info(self, *args, **kwargs):
-        self.answer()
+        self.count()
         return super().info(*args, **kwargs)
 
     def cp_file(self, *args, **kwargs):
-        self.answer()
+        self.count()
         return super().cp_file(*args, **kwargs)
 
     def rm_file(self, *args, **kwargs):
-        self.answer()
+        self.count()
         return super().rm_file(*args, **kwargs)
 
     def makedirs(self, *args, **kwargs):
-        self.answer()
+        self.count()
         return super().makedirs(*args, **kwargs)
 
 
-def test_a_bucket_that_fails_every_tenth_call_costs_nothing_but_time(caption_job, tmp_path):
+def test_storage_that_fails_every_tenth_call_changes_no_result(caption_job, tmp_path):
     fsspec.register_implementation("flaky", FlakyFileSystem, clobber=True)
     embeddings = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
     Path(caption_job.source).mkdir()
@@ -130,8 +145,68 @@ def test_a_bucket_that_fails_every_tenth_call_costs_nothing_but_time(caption_job
         fsspec.filesystem("memory").put_file(f"{caption_job.source}/{number}.npy", f"/bucket/in/img_emb/{number}.npy")
     run_job(caption_job, run)
     job = replace(caption_job, source="flaky://bucket/in", output_folder="flaky://bucket/out", retries=3)
-    told = run_job(job, run)
-    assert FlakyFileSystem.failures > 5 and told["failed"] == []
+    result = run_job(job, run)
+    assert FlakyFileSystem.failures > 5 and result["failed"] == []
     memory = fsspec.filesystem("memory")
     written = {Path(file).name: memory.cat_file(file) for file in memory.find("/bucket/out/metadata")}
     assert written == contents(caption_job.output_folder)
+
+
+def test_a_damaged_file_is_reported_and_processed_once_repaired(caption_job):
+    folder = Path(caption_job.source)
+    folder.mkdir()
+    for name in "abc":
+        np.save(folder / f"{name}.npy", unit_rows(9))
+    (folder / "b.npy").write_bytes(b"no array at all")
+    np.save(folder / "c.npy", unit_rows(20))
+    with (folder / "c.npy").open("r+b") as file:
+        file.truncate(128 + 10 * CLIP_DIM * 4)
+    with pytest.raises(
+        DataError, match=r"^3 of the files and shards of .* failed, see .*report.json; the first is .*b.npy"
+    ):
+        run_job(caption_job, run)
+    failed = report(caption_job.output_folder)["failed"]
+    assert [(Path(one["file"]).name, one.get("start")) for one in failed] == [
+        ("b.npy", None),
+        ("c.npy", 7),
+        ("c.npy", 14),
+    ]
+    assert "ends before row 13" in failed[1]["error"]
+    assert len(output(caption_job.output_folder)[1]) == 9 + 7
+    np.save(folder / "b.npy", unit_rows(9))
+    with pytest.raises(DataError, match=r"^2 of the files and shards of"):
+        run_job(caption_job, run)
+    assert len(output(caption_job.output_folder)[1]) == 9 + 9 + 7
+
+
+def test_a_worker_writes_its_statistics(encode_job):
+    write_lines(encode_job.source, some_texts(30))
+    run_job(encode_job, run)
+    (file,) = (Path(encode_job.output_folder) / "stats").glob("*.json")
+    stats = json.loads(file.read_text())
+    assert stats["sample_count"] == 30 and stats["failed"] == [] and stats["stopped"] is None
+    spent = stats["read_duration"] + stats["inference_duration"] + stats["write_duration"]
+    assert 0 < spent <= stats["end_time"] - stats["start_time"] + 0.01
+
+
+def test_a_failed_shard_is_retried(encode_job, monkeypatch):
+    write_lines(encode_job.source, some_texts(20))
+    flush, failures = ShardWriter.flush, iter([True, False, True, True, False])
+
+    def flaky(writer: ShardWriter) -> None:
+        if next(failures, False):
+            raise ConnectionError("reset by peer")
+        flush(writer)
+
+    monkeypatch.setattr(ShardWriter, "flush", flaky)
+    with pytest.raises(DataError, match="reset by peer"):
+        run_job(encode_job, run)
+    assert [one["shard"] for one in report(encode_job.output_folder)["failed"]] == ["00000_00001"]
+    assert run_job(encode_job, run)["rows_done"] == 20
+
+
+def test_a_worker_refuses_another_model_than_the_drivers(encode_job):
+    """A node may have an older copy."""
+    write_lines(encode_job.source, some_texts(5))
+    with pytest.raises(ModelError, match="another model on this machine than where the job was started"):
+        worker(Run(encode_job, "run", "fingerprint of another model"), [])

@@ -1,0 +1,199 @@
+"""Jobs that encode texts, in one process: formats, metadata and results."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bulk_helpers import CLIP_DIM, contents, output, some_texts, write_lines
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipgpt_retrieval.bulk.distributor import SequentialDistributor
+from clipgpt_retrieval.bulk.job import Shard
+from clipgpt_retrieval.bulk.lines_reader import LinesReader
+from clipgpt_retrieval.bulk.main import run_job
+from clipgpt_retrieval.errors import ClipGptError, DataError
+from clipgpt_retrieval.model import checkpoint
+from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.module import ClipGptModel
+
+run = SequentialDistributor()
+
+
+def test_embeddings_are_those_of_the_engine(encode_job, clipgpt):
+    texts = some_texts(30)
+    write_lines(encode_job.source, texts)
+    result = run_job(encode_job, run)
+    embeddings, table = output(encode_job.output_folder)
+    assert result["rows_done"] == 30 and result["shards_done"] == 5 and result["failed"] == []
+    assert table.column("caption").to_pylist() == texts
+    assert table.column("input_row").to_pylist() == list(range(30))
+    np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
+
+
+def test_a_byte_order_mark_is_dropped(encode_job):
+    """Editors on Windows write it."""
+    Path(encode_job.source).write_text("a dog\r\na cat\r\n", encoding="utf-8-sig")
+    run_job(encode_job, run)
+    assert output(encode_job.output_folder)[1].column("caption").to_pylist() == ["a dog", "a cat"]
+
+
+def test_a_column_of_another_type_is_refused(encode_job, tmp_path):
+    """All rows would be skipped."""
+    table = pa.table({"caption": pa.array([b"a dog", b"a cat"]), "kind": pa.array(["a dog", None]).dictionary_encode()})
+    pq.write_table(table, tmp_path / "texts.parquet")
+    job = replace(encode_job, source=str(tmp_path / "texts.parquet"))
+    with pytest.raises(DataError, match="column 'caption' has type binary: texts are strings"):
+        run_job(job, run)
+    assert run_job(replace(job, column="kind"), run)["rows_skipped"] == 1
+
+
+def test_the_image_space(encode_job, clipgpt):
+    write_lines(encode_job.source, some_texts(9))
+    run_job(replace(encode_job, settings={"space": "image"}), run)
+    embeddings, _ = output(encode_job.output_folder)
+    expected = clipgpt.encode(some_texts(9), space="image")
+    np.testing.assert_allclose(embeddings.astype(np.float32), expected, atol=1e-3)
+
+
+def test_unusable_texts_are_skipped_and_counted(encode_job):
+    texts = ["a dog", "", "   ", "a word " * 60, "a cat", "y" * 300, *some_texts(10)]
+    write_lines(encode_job.source, texts)
+    result = run_job(encode_job, run)
+    embeddings, table = output(encode_job.output_folder)
+    assert table.column("input_row").to_pylist() == [0, 4, *range(6, 16)]
+    assert len(embeddings) == 12 and result["rows_skipped"] == 4
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_other_columns_become_metadata(encode_job, tmp_path, kind):
+    rows = pd.DataFrame({"alt": some_texts(20), "url": [f"u{i}" for i in range(20)], "width": range(20)})
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number, part in enumerate((rows[:11], rows[11:])):
+        if kind == "parquet":
+            part.to_parquet(folder / f"part_{number}.parquet", row_group_size=4)
+        else:
+            part.to_json(folder / f"part_{number}.jsonl", orient="records", lines=True)
+    run_job(replace(encode_job, source=str(folder), column="alt"), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == list(rows["alt"])
+    assert table.column("url").to_pylist() == list(rows["url"])
+    assert table.column("width").to_pylist() == list(rows["width"])
+    assert table.column("input_file").to_pylist() == [f"part_0.{kind}"] * 11 + [f"part_1.{kind}"] * 9
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_column_with_the_name_of_a_new_one_is_renamed(encode_job, tmp_path, kind):
+    """Otherwise --text_column alt would drop the column caption, and input_row of an earlier job."""
+    rows = pd.DataFrame({"alt": some_texts(9), "caption": [f"by hand {i}" for i in range(9)]})
+    rows["input_row"] = range(9, 18)
+    rows["input_input_row"] = [f"older {i}" for i in range(9)]
+    if kind == "parquet":
+        rows.to_parquet(tmp_path / "texts.parquet")
+    else:
+        rows.to_json(tmp_path / "texts.jsonl", orient="records", lines=True)
+    run_job(replace(encode_job, source=str(tmp_path / f"texts.{kind}"), column="alt"), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == list(rows["alt"])
+    assert table.column("input_caption").to_pylist() == list(rows["caption"])
+    assert table.column("input_row").to_pylist() == list(range(9))
+    assert table.column("input_input_row").to_pylist() == list(rows["input_input_row"])
+    assert table.column("input_input_input_row").to_pylist() == list(rows["input_row"])
+
+
+def test_a_shard_without_a_text_does_not_fail_the_job(encode_job, tmp_path):
+    """Such as an empty last line."""
+    lines = [*(json.dumps({"caption": text}) for text in some_texts(7)), "", '{"caption": null}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    result = run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    embeddings, table = output(encode_job.output_folder)
+    assert len(embeddings) == len(table) == 7 and result["rows_skipped"] == 2 and result["shards_done"] == 2
+
+
+def test_objects_without_keys_become_null(encode_job, tmp_path):
+    """Parquet has no type for them."""
+    lines = ['{"caption": "a dog", "tags": {}, "seen": [{}]}', '{"caption": "a cat", "tags": {}}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    assert output(encode_job.output_folder)[1].column("tags").to_pylist() == [None, None]
+
+
+def test_lone_surrogates_are_replaced(encode_job, tmp_path):
+    """Scraped texts may be cut within an emoji."""
+    lines = [r'{"caption": "a cat \ud83d", "by": "x"}', r'{"caption": "a cow \ud83d\ude00", "by": "y \udc00"}']
+    lines += [r'{"caption": "a dog", "tags": [{"\ud83d": "\ud83d"}]}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    _, table = output(encode_job.output_folder)
+    assert table.column("caption").to_pylist() == ["a cat ?", "a cow \U0001f600", "a dog"]
+    assert table.column("by").to_pylist() == ["x", "y ?", None]
+    assert table.column("tags").to_pylist() == [None, None, [{"?": "?"}]]
+
+
+def test_a_deeply_nested_line_is_skipped(encode_job, tmp_path):
+    lines = ['{"caption": "a cat"}', "[" * 100_000, '{"caption": "a dog"}']
+    write_lines(str(tmp_path / "texts.jsonl"), lines)
+    result = run_job(replace(encode_job, source=str(tmp_path / "texts.jsonl")), run)
+    assert output(encode_job.output_folder)[1].column("input_row").to_pylist() == [0, 2]
+    assert result["rows_skipped"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text(st.characters(blacklist_characters="\n\r", blacklist_categories=["Cs"]), max_size=5), max_size=40),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_lines_are_cut_into_shards_without_loss(lines, size, closed):
+    fs = fsspec.filesystem("memory")
+    raw = "\n".join(lines) + ("\n" if closed and lines else "")
+    fs.pipe_file("/lines.txt", raw.encode())
+    reader = LinesReader(fs, ["/lines.txt"])
+    shards = [Shard("x", "/lines.txt", s.start, s.stop, s.byte_range) for s in reader.spans("/lines.txt", size)]
+    read = [text for shard in shards for text in reader.read(shard).values]
+    assert read == (raw.removesuffix("\n").split("\n") if raw else [])
+    assert all(len(shard) == size for shard in shards[:-1])
+
+
+def test_in_and_out_may_be_any_file_system(encode_job, clipgpt):
+    texts = some_texts(15)
+    fsspec.filesystem("memory").pipe_file("/in/texts.txt", "\n".join(texts).encode())
+    job = replace(encode_job, source="memory://in/texts.txt", output_folder="memory://out/deep/er")
+    run_job(job, run)
+    embeddings, table = output(job.output_folder)
+    assert table.column("caption").to_pylist() == texts
+    np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
+    assert not [file for file in fsspec.filesystem("memory").find("/out") if file.endswith(".part")]
+
+
+def test_clip_retrieval_indexes_the_output(encode_job, clipgpt, tmp_path):
+    import faiss
+    from clip_retrieval.clip_index import clip_index
+
+    texts = some_texts(60)
+    write_lines(encode_job.source, texts)
+    run_job(encode_job, run)
+    folder = tmp_path / "index"
+    clip_index(encode_job.output_folder, str(folder), max_index_memory_usage="1G", current_memory_available="2G")
+    index = faiss.read_index(str(folder / "image.index"))
+    metadata = pd.concat([pd.read_parquet(file) for file in sorted((folder / "metadata").glob("*.parquet"))])
+    _, ids = index.search(clipgpt.encode([texts[41]]), 1)
+    assert index.ntotal == 60 and metadata["caption"].iloc[ids[0, 0]] == texts[41]
+
+
+def test_a_model_that_only_captions_is_refused(encode_job, tmp_path):
+    """All rows would be skipped."""
+    model, tokenizer = checkpoint.load(encode_job.model)
+    config = ClipGptConfig(model.config.backbone_config, clip_dim=CLIP_DIM, clip_out="none")
+    checkpoint.save(ClipGptModel(config), tokenizer, str(tmp_path / "captions_only"))
+    write_lines(encode_job.source, some_texts(3))
+    with pytest.raises(ClipGptError, match="captions_only only captions: give a model that encodes"):
+        run_job(replace(encode_job, model=str(tmp_path / "captions_only")), run)
+    assert contents(encode_job.output_folder) == {}

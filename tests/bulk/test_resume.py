@@ -1,0 +1,113 @@
+"""Jobs that are run again: what is processed, what is kept and what is refused."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pytest
+from bulk_helpers import CLIP_DIM, GENERATION, contents, npy_collection, some_texts, unit_rows, write_lines
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from clipgpt_retrieval.bulk.distributor import SequentialDistributor
+from clipgpt_retrieval.bulk.main import run_job
+from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.model import checkpoint
+
+run = SequentialDistributor()
+
+
+def test_only_missing_shards_are_processed(encode_job):
+    write_lines(encode_job.source, some_texts(30))
+    run_job(encode_job, run)
+    whole = contents(encode_job.output_folder)
+    metadata = Path(encode_job.output_folder) / "metadata"
+    (metadata / "metadata_00000_00002.parquet").unlink()
+    times = {file: file.stat().st_mtime_ns for file in metadata.iterdir()}
+    result = run_job(encode_job, run)
+    assert contents(encode_job.output_folder) == whole
+    assert all(file.stat().st_mtime_ns == time for file, time in times.items())
+    assert result["rows_done"] == 30
+
+
+def test_sampled_captions_do_not_depend_on_the_order_of_shards(caption_job):
+    Path(caption_job.source).mkdir()
+    np.save(Path(caption_job.source) / "all.npy", unit_rows(20))
+    job = replace(caption_job, settings={**GENERATION, "temperature": 1.0})
+    run_job(job, run)
+    whole = contents(job.output_folder)
+    (Path(job.output_folder) / "metadata" / "metadata_00000_00001.parquet").unlink()
+    run_job(job, run)
+    assert contents(job.output_folder) == whole
+
+
+def test_a_changed_input_is_refused(encode_job):
+    write_lines(encode_job.source, some_texts(20))
+    run_job(encode_job, run)
+    write_lines(encode_job.source, some_texts(21))
+    with pytest.raises(DataError, match=r"texts.txt has changed since"):
+        run_job(encode_job, run)
+
+
+def test_changed_metadata_is_refused(caption_job):
+    npy_collection(Path(caption_job.source), [8])
+    run_job(caption_job, run)
+    other = pd.DataFrame({"url": ["http://example.org/other"] * 8})
+    other.to_parquet(Path(caption_job.source) / "metadata" / "metadata_0.parquet")
+    with pytest.raises(DataError, match=r"img_emb_0.npy or .*metadata_0.parquet has changed since"):
+        run_job(caption_job, run)
+
+
+def test_another_model_or_setting_is_refused(encode_job, tmp_path):
+    write_lines(encode_job.source, some_texts(9))
+    run_job(encode_job, run)
+    model, tokenizer = checkpoint.load(encode_job.model)
+    next(weight for weight in model.parameters() if weight.dim() == 2).data[0, 0] += 0.001
+    checkpoint.save(model, tokenizer, str(tmp_path / "other"))
+    with pytest.raises(DataError, match="started with another model: give a new output folder"):
+        run_job(replace(encode_job, model=str(tmp_path / "other")), run)
+    with pytest.raises(DataError, match="another write_batch_size and another settings"):
+        run_job(replace(encode_job, write_batch_size=8, settings={"space": "image"}), run)
+
+
+def test_a_job_is_resumed_after_an_upgrade_of_transformers(encode_job, monkeypatch):
+    """The library's version is not part of the fingerprint."""
+    write_lines(encode_job.source, some_texts(9))
+    run_job(encode_job, run)
+    monkeypatch.setattr("transformers.configuration_utils.__version__", "99.0.0")
+    assert run_job(encode_job, run)["rows_done"] == 9
+
+
+def test_a_new_min_similarity_is_no_other_model(encode_job, tmp_path):
+    """The weights are the same."""
+    model = str(shutil.copytree(encode_job.model, tmp_path / "model"))
+    write_lines(encode_job.source, some_texts(9))
+    run_job(replace(encode_job, model=model), run)
+    (Path(encode_job.output_folder) / "metadata" / "metadata_00000_00001.parquet").unlink()
+    checkpoint.set_min_similarity(model, 0.25)
+    assert run_job(replace(encode_job, model=model), run)["rows_done"] == 9
+
+
+def test_driver_and_workers_fetch_the_same_general_gpt(caption_job, tmp_path):
+    """Each to its own temporary folder, which is not part of the fingerprint."""
+    _, tokenizer = checkpoint.load(caption_job.model)
+    backbone = GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=CLIP_DIM, n_layer=1, n_head=2)
+    )
+    backbone.save_pretrained(tmp_path / "general_gpt")
+    tokenizer.save_pretrained(tmp_path / "general_gpt")
+    fsspec.filesystem("memory").put(str(tmp_path / "general_gpt"), "/general_gpt", recursive=True)
+    npy_collection(Path(caption_job.source), [9])
+    result = run_job(replace(caption_job, model="memory://general_gpt"), run)
+    assert result["rows_done"] == 9 and result["failed"] == []
+
+
+def test_added_files_are_processed(caption_job):
+    folder = Path(caption_job.source)
+    folder.mkdir()
+    np.save(folder / "a.npy", unit_rows(9))
+    run_job(caption_job, run)
+    np.save(folder / "b.npy", unit_rows(8, seed=1))
+    assert run_job(caption_job, run)["rows_done"] == 17
