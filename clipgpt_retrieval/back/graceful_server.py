@@ -114,11 +114,14 @@ class GracefulServer:
         """The port that the server listens on."""
         return int(next(self._of_kind(BaseWSGIServer)).effective_port)
 
-    def run(self) -> None:
-        """Serves until `stop`, SIGTERM or ctrl-C, then finishes the requests in progress."""
+    def handle_signals(self) -> None:
+        """Makes SIGTERM and ctrl-C call `stop`, in the main thread; before anyone is told the address."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self.stop())
             signal.signal(signal.SIGINT, lambda *_: self._stop_on_interrupt())
+
+    def run(self) -> None:
+        """Serves until `stop`, then finishes the requests in progress."""
         while not self._stopping.is_set():
             self._poll(POLL_SECONDS)
         self._finish()

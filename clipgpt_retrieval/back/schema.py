@@ -82,9 +82,8 @@ class Request(BaseModel):
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) != 1:
             found = f"got {', '.join(given)}" if given else "got none, or an empty one"
-            raise InputError(
-                names[0] if not given else given[1], f"exactly one of {', '.join(names)} is required; {found}"
-            )
+            message = f"exactly one of {', '.join(names)} is required; {found}"
+            raise InputError(given[1] if given else names[0], message)
 
 
 class Segment(BaseModel):

@@ -59,6 +59,7 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
         )
     except OSError as error:
         raise _cannot_listen(options, error) from error
+    server.handle_signals()
     announce(f"http://{options.host}:{server.port}")
     server.run()
 

@@ -1,27 +1,37 @@
-"""Serves a view that takes its time, as the back end serves its own: PORT_FILE SECONDS SHUTDOWN_SECONDS.
+"""Serves a slow view as the back end serves its own: SECONDS SHUTDOWN_SECONDS.
 
-Leaves in ``taken``, beside the port, how many requests it took on.
+Prints its address once it listens, and at the end the number of requests that reached the view.
 """
 
 import sys
 import threading
 import time
-from pathlib import Path
 
 from flask import Flask
 
 from clipgpt_retrieval.back.graceful_server import GracefulServer
 
-port_file, seconds, shutdown_seconds = sys.argv[1:]
+seconds, shutdown_seconds = map(float, sys.argv[1:])
 app = Flask(__name__)
-taken: list[float] = []
+taken = 0
+changed = threading.Condition()
 
 
 @app.post("/slow")
 def slow() -> str:
-    taken.append(time.monotonic())
-    time.sleep(float(seconds))
+    global taken
+    with changed:
+        taken += 1
+        changed.notify_all()
+    time.sleep(seconds)
     return "done"
+
+
+@app.get("/taken/<int:count>")
+def wait_for_taken(count: int) -> str:
+    """Responds once so many requests have reached the view."""
+    with changed:
+        return str(changed.wait_for(lambda: taken >= count, timeout=30))
 
 
 server = GracefulServer(
@@ -31,9 +41,9 @@ server = GracefulServer(
     port=0,
     threads=4,
     max_body_bytes=1000,
-    shutdown_seconds=float(shutdown_seconds),
+    shutdown_seconds=shutdown_seconds,
 )
-Path(port_file).write_text(str(server.port))
+server.handle_signals()
+print(f"http://127.0.0.1:{server.port}", flush=True)
 server.run()
-Path(port_file).with_name("taken").write_text(str(len(taken)))
-print("ended in order")
+print(f"ended in order after {taken} requests")

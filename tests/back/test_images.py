@@ -213,7 +213,7 @@ def test_with_leave_the_services_take_a_fetched_image_as_an_uploaded_one(
     ("path", "says"),
     [
         ("/redirect-to-file", "cannot be fetched"),
-        ("/circle", "redirected more than 5 times"),
+        ("/circle", "redirects more than 5 times"),
         ("/nothing", "returned status 404"),
     ],
 )
@@ -268,7 +268,7 @@ def test_nobody_reads_what_stands_behind_a_redirect(slow_web):
 
 
 def test_an_answer_that_is_no_image(web):
-    with pytest.raises(InputError, match="not an image"):
+    with pytest.raises(InputError, match="not a readable image"):
         ImageReader(allow_private_urls=True).from_url(f"{web}/large")
 
 
@@ -278,7 +278,7 @@ def test_an_answer_without_end_is_cut_off(web):
 
 
 def test_a_image_cut_short(image):
-    with pytest.raises(InputError, match="not an image"):
+    with pytest.raises(InputError, match="not a readable image"):
         ImageReader().from_base64(base64.b64encode(image[: len(image) // 2]).decode())
 
 
