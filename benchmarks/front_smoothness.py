@@ -101,7 +101,7 @@ def longest_on_main_thread(events: list[dict[str, Any]]) -> float:
 def make_app(patched: bool) -> Flask:
     """The page, stock or patched, with made-up services."""
     app = Flask(__name__)
-    images = [image(seed) for seed in range(SHOWN)]
+    images = [make_image(seed) for seed in range(SHOWN)]
     items = [{"id": i, "similarity": 0.3} for i in range(RESULTS)]
     for item, image in zip(items, images, strict=False):
         item.update(image=image, caption=f"result {item['id']} with a caption as long as people write them")
@@ -136,7 +136,7 @@ def make_app(patched: bool) -> Flask:
     return app
 
 
-def image(seed: int) -> str:
+def make_image(seed: int) -> str:
     """A photograph-like image of 256 pixels, in base64."""
     coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
     data = io.BytesIO()
