@@ -1,6 +1,6 @@
-"""How the benchmarks read memory, in megabytes.
+"""Peak memory for the benchmarks, in megabytes, from /proc.
 
-Not by getrusage: on Linux the peak that it tells of a process begins with that of the one that started it.
+On Linux, getrusage would include the peak of the parent process.
 """
 
 import os
@@ -8,21 +8,21 @@ from pathlib import Path
 
 
 def peak_megabytes() -> int:
-    """The most that this process has held so far."""
+    """Peak resident memory of this process."""
     return _peak(_status(Path("/proc/self/status")))
 
 
 def peak_megabytes_of_children(name: str) -> int:
-    """The most that a child of this process has held so far, of those that run a program now; 0 where none does.
+    """The highest peak resident memory of the children that run a program now; 0 where none does.
 
     Args:
-        name: the program's. A child that has not begun it yet still holds its parent's memory.
+        name: of the program. A child before its exec, which still shares its parent's memory, is not counted.
     """
     statuses = []
     for file in Path("/proc").glob("[0-9]*/status"):
         try:
             statuses.append(_status(file))
-        except OSError:  # it has ended meanwhile
+        except OSError:  # the process has ended
             continue
     children = [status for status in statuses if status["PPid"] == str(os.getpid()) and status["Name"] == name]
     return max((_peak(status) for status in children if "VmHWM" in status), default=0)

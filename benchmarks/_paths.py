@@ -1,4 +1,4 @@
-"""Where the benchmarks find their data and models."""
+"""Paths of the data and models that the benchmarks read."""
 
 import importlib.util
 import sys
@@ -10,9 +10,9 @@ GPT2_BPE = SHARED / "gpt2-bpe"
 
 
 def flickr() -> str:
-    """The folder of real embeddings, or the end of the benchmark."""
+    """The folder of real embeddings; the benchmark exits where it is missing."""
     if not FLICKR.is_dir():
-        sys.exit(f"this benchmark reads {FLICKR}, which is not here")
+        sys.exit(f"this benchmark reads {FLICKR}, which does not exist")
     return str(FLICKR)
 
 

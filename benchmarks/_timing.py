@@ -1,4 +1,4 @@
-"""How the benchmarks take time: medians of rounds in which each side has its turn."""
+"""Timing for the benchmarks: medians of rounds, in each of which every side runs once."""
 
 import argparse
 import statistics
@@ -14,18 +14,20 @@ def parse_flags(description: str | None, runs: int) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=runs)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
-        "--cpu_time", action="store_true", help="seconds of this process on the CPU, for a machine that others use"
+        "--cpu_time",
+        action="store_true",
+        help="CPU time instead of wall time, for a machine under other load",
     )
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    return asked
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    return args
 
 
-def median_seconds(sides: dict[str, Callable[[], object]], asked: argparse.Namespace) -> dict[str, float]:
-    """The median time of each side over ``asked.runs`` rounds, after one to warm up."""
-    clock = time.process_time if asked.cpu_time else time.perf_counter
+def median_seconds(sides: dict[str, Callable[[], object]], args: argparse.Namespace) -> dict[str, float]:
+    """The median time of each side over ``args.runs`` rounds, after a warm-up round."""
+    clock = time.process_time if args.cpu_time else time.perf_counter
     taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(asked.runs + 1):
+    for _ in range(args.runs + 1):
         for name, call in sides.items():
             started = clock()
             call()
@@ -33,6 +35,6 @@ def median_seconds(sides: dict[str, Callable[[], object]], asked: argparse.Names
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
-def conditions(asked: argparse.Namespace) -> str:
-    """What the figures were taken under."""
-    return f"medians of {asked.runs}, {asked.threads} threads, {'CPU' if asked.cpu_time else 'wall'} time"
+def conditions(args: argparse.Namespace) -> str:
+    """The conditions of a measurement."""
+    return f"medians of {args.runs}, {args.threads} threads, {'CPU' if args.cpu_time else 'wall'} time"

@@ -1,8 +1,8 @@
-"""Captioning 64 embeddings against ClipCap's own procedure, on GPT-2 small's true shape with random weights.
+"""Captioning 64 embeddings against ClipCap's own procedure, on GPT-2 small's architecture with random weights.
 
-ClipCap captions one embedding at a time and runs the whole prefix again at every token, without a key-value cache;
-``generate2`` of its notebook is greedy after a top-p filter, ``generate_beam`` keeps five beams. Its time for each
-caption is constant, so a few of them are timed in each round. Prints the ratio of captions a second.
+ClipCap captions one embedding at a time and recomputes the whole prefix for every token, without a key-value cache;
+``generate2`` of its notebook is greedy after a top-p filter, ``generate_beam`` keeps five beams. Its time per caption
+is constant, so each round times only one. Prints the ratio of captions per second.
 """
 
 import tempfile
@@ -19,11 +19,11 @@ from clipgpt_retrieval.engine import load
 EMBEDDINGS = 64
 TOKENS = 20
 BEAMS = 5
-TIMED_OF_THEIRS = 1
+TIMED_CLIPCAP = 1
 
 
 class ClipCap:
-    """ClipCap's procedure on a model, step by step as its notebook has it, for ``TOKENS`` tokens."""
+    """ClipCap's procedure on a model, as in its notebook, for ``TOKENS`` tokens."""
 
     def __init__(self, gpt: torch.nn.Module) -> None:
         self._gpt = gpt
@@ -46,7 +46,7 @@ class ClipCap:
 
     @torch.no_grad()
     def beam(self, prefix: Tensor) -> Tensor:
-        """``generate_beam``: ids ``[beams, t]`` for a prefix ``[1, p, h]``, the lengths all the same."""
+        """``generate_beam``: ids ``[beams, t]`` for a prefix ``[1, p, h]``; all beams have the same length."""
         vectors, tokens, scores = prefix, None, None
         for _ in range(TOKENS):
             logits = self._gpt(inputs_embeds=vectors, use_cache=False).logits[:, -1]
@@ -67,27 +67,27 @@ class ClipCap:
 
 
 def main() -> None:
-    asked = parse_flags(__doc__, runs=3)
+    args = parse_flags(__doc__, runs=3)
     with tempfile.TemporaryDirectory() as folder:
         general_gpt_directory(Path(folder))
         engine, exact = load(folder, device="cpu"), load(folder, device="cpu", dtype="float32")
     embeddings = np.random.default_rng(0).normal(size=(EMBEDDINGS, engine.clip_dim)).astype(np.float32)
-    theirs = ClipCap(exact.model.backbone)
+    clipcap = ClipCap(exact.model.backbone)
     prompt = torch.tensor(exact.sequences.caption_prompt_ids())[None]  # [1, p]
     with torch.no_grad():
-        prefixes = [exact.model.embed(prompt, torch.tensor(row)[None]) for row in embeddings[:TIMED_OF_THEIRS]]
+        prefixes = [exact.model.embed(prompt, torch.tensor(row)[None]) for row in embeddings[:TIMED_CLIPCAP]]
     sides = {
-        "ClipCap, greedy": lambda: [theirs.greedy(prefix) for prefix in prefixes],
+        "ClipCap, greedy": lambda: [clipcap.greedy(prefix) for prefix in prefixes],
         "ours, greedy": lambda: engine.caption(embeddings, max_new_tokens=TOKENS),
-        "ClipCap, 5 beams": lambda: [theirs.beam(prefix) for prefix in prefixes],
+        "ClipCap, 5 beams": lambda: [clipcap.beam(prefix) for prefix in prefixes],
         "ours, 5 beams": lambda: engine.caption(embeddings, max_new_tokens=TOKENS, num_beams=BEAMS),
     }
-    taken = median_seconds(sides, asked)
-    counts = {name: EMBEDDINGS if name.startswith("ours") else TIMED_OF_THEIRS for name in sides}
+    taken = median_seconds(sides, args)
+    counts = {name: EMBEDDINGS if name.startswith("ours") else TIMED_CLIPCAP for name in sides}
     speeds = {name: counts[name] / taken[name] for name in sides}
     for name, speed in speeds.items():
-        print(f"{name}: {speed:.2f} captions a second")
-    print(f"{conditions(asked)}, {str(engine.model.dtype).removeprefix('torch.')}")
+        print(f"{name}: {speed:.2f} captions per second")
+    print(f"{conditions(args)}, {str(engine.model.dtype).removeprefix('torch.')}")
     for kind in ("greedy", "5 beams"):
         print(f"ratio, {kind}: {speeds[f'ours, {kind}'] / speeds[f'ClipCap, {kind}']:.1f}")
 

@@ -1,9 +1,9 @@
-"""Encoding by one forward pass against the notebook's procedure, on GPT-2 small's true shape with random weights.
+"""Encoding by one forward pass against the notebook's procedure, on GPT-2 small's architecture with random weights.
 
-General-GPT's notebook calls ``generate`` for up to 50 new tokens with all hidden states kept and counts back from the
-end; the vector it takes is the hidden state at ``[CLIP OUT]``, which one forward pass gives. Random weights generate
-all 50, where trained ones may end sooner. Prints the ratio of the medians, both in turn in one process, the notebook's
-in float32 and ours as ``load`` chooses.
+General-GPT's notebook calls ``generate`` for up to 50 new tokens, keeps all hidden states and counts back from the end
+to the one at ``[CLIP OUT]``, which one forward pass computes. Random weights generate all 50 tokens; trained ones may
+stop earlier. Both sides alternate in one process, the notebook's in float32, ours in the dtype that ``load`` chooses.
+Prints the ratio of the medians.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ TEXT = "A children's birthday party."
 
 
 def general_gpt_directory(folder: Path) -> None:
-    """A General-GPT directory of GPT-2 small's shape, its weights random."""
+    """Writes a General-GPT directory with GPT-2 small's architecture and random weights."""
     from clipgpt_retrieval.model.config import SPECIAL_TOKENS
 
     tokenizer = load_tokenizer(str(GPT2_BPE))
@@ -33,7 +33,7 @@ def general_gpt_directory(folder: Path) -> None:
 
 
 def main() -> None:
-    asked = parse_flags(__doc__, runs=7)
+    args = parse_flags(__doc__, runs=7)
     with tempfile.TemporaryDirectory() as folder:
         general_gpt_directory(Path(folder))
         engine, exact = load(folder, device="cpu"), load(folder, device="cpu", dtype="float32")
@@ -50,9 +50,9 @@ def main() -> None:
             )
         return outputs["hidden_states"][-3][-1][:, -1]
 
-    taken = median_seconds({"notebook": notebook, "ours": lambda: engine.encode([TEXT])}, asked)
+    taken = median_seconds({"notebook": notebook, "ours": lambda: engine.encode([TEXT])}, args)
     print(f"notebook's procedure {taken['notebook'] * 1e3:.0f} ms, one forward pass {taken['ours'] * 1e3:.1f} ms")
-    print(conditions(asked))
+    print(conditions(args))
     print(f"ratio: {taken['ours'] / taken['notebook']:.4f}")
 
 

@@ -1,8 +1,7 @@
-"""Claim: the package, its client and its help are there at once.
+"""Claim: importing the package and its client, and showing the help, are quick.
 
-Each is started several times in a process of its own, beside a Python that does nothing; medians of the processor time
-in milliseconds, less what that Python takes, and the share of the allowed time that was used. Processor time, since
-what else a machine does makes no import slower.
+Runs each several times in a new process, alternating with a Python process that does nothing. Prints the median CPU
+time beyond that of the latter, in milliseconds, and its ratio to the allowed time. CPU time depends less on other load.
 
     python benchmarks/import_speed.py
 """
@@ -24,27 +23,27 @@ ALLOWED_MS = {
 
 
 def main() -> None:
-    """Prints one line a claim; exit status 1 where one does not hold."""
+    """Prints a line for each claim; the exit status is 1 where one does not hold."""
     programs = [NOTHING, *ALLOWED_MS]
     times: dict[str, list[float]] = {program: [] for program in programs}
     for round_number in tqdm(range(ROUNDS + 1), unit="round"):
         for program in programs:
             taken = milliseconds(program)
-            if round_number > 0:  # the first fills the disk's cache
+            if round_number > 0:  # the first round fills the disk cache
                 times[program].append(taken)
     empty = statistics.median(times[NOTHING])
-    print(f"a Python that does nothing: {empty:.0f} ms")
-    late = 0
+    print(f"a Python process that does nothing: {empty:.0f} ms")
+    failed = False
     for program, allowed in ALLOWED_MS.items():
-        # Round by round, so that what else the machine does weighs on both.
+        # Paired by round, so that other load affects both alike.
         taken = statistics.median(one - nothing for one, nothing in zip(times[program], times[NOTHING], strict=True))
         print(f"{taken:6.1f} ms of {allowed:4} allowed, ratio {taken / allowed:.2f}: {program}")
-        late += taken > allowed
-    sys.exit(late > 0)
+        failed |= taken > allowed
+    sys.exit(failed)
 
 
 def milliseconds(program: str) -> float:
-    """The processor time of a process that runs the program."""
+    """CPU time of a process that runs the program."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

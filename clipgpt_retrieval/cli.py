@@ -31,7 +31,8 @@ def status() -> None:
     print(run())
 
 
-def _commands() -> dict[str, Callable[..., Any]]:
+def commands() -> dict[str, Callable[..., Any]]:
+    """The commands by name."""
     from clipgpt_retrieval.back import serve
     from clipgpt_retrieval.bench.command import bench
     from clipgpt_retrieval.bulk.command import caption, encode
@@ -42,9 +43,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.model.command import convert
     from clipgpt_retrieval.training.command import train
 
-    for command in (demo, train, evaluate, encode, caption, explore, bench, convert):
-        _take_texts_as_typed(command)
-    return {
+    found: dict[str, Callable[..., Any]] = {
         "demo": demo,
         "back": serve,
         "enable": enable,
@@ -59,6 +58,9 @@ def _commands() -> dict[str, Callable[..., Any]]:
         "bench": bench,
         "convert": convert,
     }
+    for command in found.values():
+        _take_texts_as_typed(command)
+    return found
 
 
 def _take_texts_as_typed(command: Callable[..., Any]) -> None:
@@ -72,7 +74,7 @@ def _take_texts_as_typed(command: Callable[..., Any]) -> None:
         # Positional arguments have no name: fire parses them with the default function.
         SetParseFn(str)(command)
         SetParseFn(DefaultParseValue, *(each.name for each in parameters if each.name not in texts))(command)
-    else:
+    elif texts:
         SetParseFn(str, *texts)(command)
 
 
@@ -85,7 +87,7 @@ def main() -> None:
     # clip, which clip-retrieval requires, imports it, and users cannot change that.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     try:
-        fire.Fire(_commands(), name="clipgpt-retrieval")
+        fire.Fire(commands(), name="clipgpt-retrieval")
         sys.stdout.flush()
     except ClipGptError as error:
         sys.exit(_fail(str(error)))

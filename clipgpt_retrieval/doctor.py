@@ -108,9 +108,9 @@ def findings(model: str | None = None, index: str | None = None) -> Iterator[Fin
     model_dim = index_dim = None
     if model is not None:
         yield from examined("devices", check_devices())
-        model_dim = yield from examined("model", check_model(str(model)))
+        model_dim = yield from examined("model", check_model(model))
     if index is not None:
-        index_dim = yield from examined("index", check_index(str(index)))
+        index_dim = yield from examined("index", check_index(index))
     if model_dim and index_dim:
         yield check_dimensions(model_dim, index_dim)
 

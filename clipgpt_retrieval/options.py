@@ -9,9 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, field, fields
 from inspect import Parameter
-from typing import Any, TypeVar, get_type_hints
-
-Options = TypeVar("Options")
+from typing import Any, get_type_hints
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
@@ -52,7 +50,7 @@ def option_help(flags: Iterable[Field]) -> str:
     return "\n".join(f"    {flag.name}: {flag.metadata['help']}" for flag in flags)
 
 
-def takes_options(options: type[Options]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def takes_options(options: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Turns a function of one instance of ``options`` into a command with a flag for each of its fields.
 
     The function takes the instance as its only parameter, or as the keyword argument ``options`` after ``*names``
@@ -72,31 +70,26 @@ def takes_options(options: type[Options]) -> Callable[[Callable[..., Any]], Call
         ...     print(f"Hello, {options.name}.")
         >>> greet(name="Ann")
         Hello, Ann.
-        >>> print(greet.__doc__)
-        Prints a greeting.
-        <BLANKLINE>
-        Args:
-            name: whom to greet.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = [
-            each
-            for each in inspect.signature(function, eval_str=True).parameters.values()
-            if each.kind is each.VAR_POSITIONAL
-        ]
+        taken = inspect.signature(function, eval_str=True).parameters.values()
+        own = [each for each in taken if each.kind is each.VAR_POSITIONAL]
 
         @functools.wraps(function)
         def command(*arguments: Any, **flags: Any) -> Any:
             return function(*arguments, options=options(**flags)) if own else function(options(*arguments, **flags))
 
-        parameters = option_parameters(options)
+        flags = option_parameters(options)
         if own:
-            parameters = [*own, *(each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters)]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        description = inspect.getdoc(function) or ""
-        heading = "" if "\nArgs:\n" in description else "\n\nArgs:"
-        command.__doc__ = f"{description}{heading}\n{option_help(option_fields(options))}"
+            flags = [flag.replace(kind=Parameter.KEYWORD_ONLY) for flag in flags]
+        command.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+        command.__doc__ = _with_args(inspect.getdoc(function) or "", options)
         return command
 
     return decorate
+
+
+def _with_args(description: str, options: type) -> str:
+    heading = "" if "\nArgs:\n" in description else "\n\nArgs:"
+    return f"{description}{heading}\n{option_help(option_fields(options))}"

@@ -66,9 +66,9 @@ by_page = pytest.mark.parametrize("page", PAGES, ids=names_of_pages(PAGES))
 
 
 def own_commands() -> dict:
-    from clipgpt_retrieval.cli import _commands
+    from clipgpt_retrieval.cli import commands
 
-    return _commands()
+    return commands()
 
 
 def stock_commands() -> dict:

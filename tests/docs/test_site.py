@@ -68,12 +68,12 @@ def test_no_link_is_dead(site):
 def test_the_references_hold_every_flag_and_field_of_the_code(site):
     from clipgpt_retrieval.back import serve
     from clipgpt_retrieval.back.schema import KnnRequest
-    from clipgpt_retrieval.cli import _commands
+    from clipgpt_retrieval.cli import commands
 
     http = (site / "reference" / "http" / "index.html").read_text(encoding="utf-8")
     assert all(field in http for field in KnnRequest.model_fields)
     command_line = (site / "reference" / "command_line" / "index.html").read_text(encoding="utf-8")
-    for command in _commands().values():
+    for command in commands().values():
         assert f'id="{command.__module__}.{command.__name__}"' in command_line, command.__name__
         if command is not serve:  # its flags are those of BackOptions, by reference
             assert all(flag in command_line for flag in inspect.signature(command).parameters)
