@@ -38,7 +38,7 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
         ModelError: the model cannot be read.
     """
     reader = retried(lambda: open_reader(job), job.retries)
-    fingerprint = checkpoint.load_mapped(job.model).fingerprint
+    fingerprint = checkpoint.load(job.model).fingerprint
     retried(lambda: prepare(job), job.retries)
     plan = make_plan(job, reader, fingerprint)
     shards = plan.missing()

@@ -114,7 +114,8 @@ class CaptionMapper:
     def _columns(self, embeddings: np.ndarray, rows: np.ndarray, count: int) -> dict[str, pa.Array]:
         """The best captions of ``embeddings`` as a column of ``count`` rows, and all if there are several."""
         if self._generation["num_captions"] == 1:
-            captions = self._engine.caption(embeddings, batch_size=self._batch_size, **self._generation)
+            settings = {name: value for name, value in self._generation.items() if name != "num_captions"}
+            captions = self._engine.caption(embeddings, batch_size=self._batch_size, **settings)
             return {"clipgpt_caption": pa.array(_spread(captions, rows, count), pa.string())}
         ranked = self._engine.captions(embeddings, batch_size=self._batch_size, **self._generation)
         texts = [[caption.text for caption in captions] for captions in ranked]

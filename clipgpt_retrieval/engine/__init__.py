@@ -1,5 +1,7 @@
-"""The engine: a clipgpt model at work, on any device."""
+"""The engine: encodes and captions with a clipgpt model, on any device."""
 
-from clipgpt_retrieval.engine.clipgpt import ClipGpt, Query, load, torch_device
+from clipgpt_retrieval.engine.clipgpt import ClipGpt, Query
+from clipgpt_retrieval.engine.device import torch_device
+from clipgpt_retrieval.engine.loading import load
 
 __all__ = ["ClipGpt", "Query", "load", "torch_device"]

@@ -30,7 +30,7 @@ def explore(options: ExploreOptions) -> None:
     from clipgpt_retrieval.engine import load
     from clipgpt_retrieval.explore.contents import Contents
 
-    engine = load(options.model, int8=False)
+    engine = load(options.model)
     contents = Contents(source.items, source.file, engine, options.num_clusters)
     if options.walk:
         from clipgpt_retrieval.explore.walk import Walk

@@ -1,12 +1,11 @@
-"""Clipgpt models on disk, on a hub and on any file system: saved whole, loaded or refused in a sentence."""
+"""Clipgpt models on disk, on the hub and on any file system: save and load."""
 
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 from uuid import uuid4
 
 import fsspec
@@ -18,7 +17,6 @@ from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.fingerprint import fingerprint_files
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
-from clipgpt_retrieval.model.mapped import MappedWeights, has_mapped_weights
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.resolve import as_folder, config_in
 from clipgpt_retrieval.storage import new_folder
@@ -36,9 +34,9 @@ def save(
     Args:
         model: what to save.
         tokenizer: holds the four special tokens.
-        path: a directory or fsspec url; what stood there is replaced.
-        documents: further files to lay beside them, text by name.
-        folders: further folders to lay beside them, as far as they exist.
+        path: a directory or fsspec URL; an existing model there is replaced.
+        documents: further files to write beside the weights, text by name.
+        folders: further folders to copy there; those that do not exist are skipped.
     """
     with new_folder(path, last="config.json") as folder:
         for name, text in (documents or {}).items():
@@ -49,36 +47,40 @@ def save(
         tokenizer.save_pretrained(folder)
 
 
-def load(
-    path: str, *, tokenizer_path: str | None = None, embedding_norm: float | None = None
-) -> tuple[ClipGptModel, PreTrainedTokenizerBase]:
-    """Reads a clipgpt model, or a General-GPT directory as the clipgpt model that it is.
+class LoadedModel(NamedTuple):
+    """A model as it was read.
+
+    Attributes:
+        model: in float32 on the CPU, in evaluation mode.
+        tokenizer: its tokenizer.
+        fingerprint: of its files, see :mod:`~clipgpt_retrieval.model.fingerprint`.
+    """
+
+    model: ClipGptModel
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: str
+
+
+def load(path: str, *, tokenizer_path: str | None = None, embedding_norm: float | None = None) -> LoadedModel:
+    """Reads a clipgpt model, or a General-GPT directory as a clipgpt model.
 
     Args:
-        path: a directory, an fsspec url, a hub id, or ``demo`` for the one that the package carries.
-        tokenizer_path: where the tokenizer lies, if not beside the weights (General-GPT's notebook saves it
-            to a directory of its own).
+        path: a directory, an fsspec URL, a hub id, or ``demo`` for the model that the package ships.
+        tokenizer_path: the tokenizer, where it is not beside the weights (General-GPT's notebook saves it to a
+            directory of its own).
         embedding_norm: the norm that a General-GPT model's input embeddings had in training, where it is known.
 
-    Returns:
-        The model in float32 on the CPU, ready to evaluate, and its tokenizer.
-
     Raises:
-        ModelError: nothing there, a file missing or cut short, or another kind of model.
+        ModelError: nothing is there, a file is missing or truncated, or it is another kind of model.
     """
-    loaded = load_mapped(path, tokenizer_path=tokenizer_path, embedding_norm=embedding_norm)
-    return loaded.model, loaded.tokenizer
-
-
-def load_mapped(path: str, *, tokenizer_path: str | None = None, embedding_norm: float | None = None) -> "LoadedModel":
-    """The same, with the mapped file that its weights are read from; see :func:`load`."""
     with as_folder(path) as folder, as_folder(tokenizer_path or str(folder)) as tokenizer_folder:
         kind = config_in(folder, path)["model_type"]
         tokenizer = _load_tokenizer(tokenizer_folder, tokenizer_path or path)
-        with _told_in_a_sentence(path):
-            weights = MappedWeights(folder) if has_mapped_weights(folder) else None
+        with _as_model_error(path):
             if kind == ClipGptConfig.model_type:
-                model, info = _load_clipgpt(folder, weights)
+                model, info = ClipGptModel.from_pretrained(
+                    folder, output_loading_info=True, dtype=torch.float32, local_files_only=True, use_safetensors=True
+                )
             elif is_general_gpt(tokenizer):
                 model, info = load_general_gpt(folder, tokenizer, tokenizer_folder, embedding_norm)
             else:
@@ -92,41 +94,11 @@ def load_mapped(path: str, *, tokenizer_path: str | None = None, embedding_norm:
                 f"{path}: the weights lack {len(missing)} tensors that the configuration names "
                 f"({', '.join(missing[:3])}): fetch or save the model again"
             )
-        fingerprint = fingerprint_files(folder, tokenizer_folder)
-    return LoadedModel(model.eval(), tokenizer, weights, fingerprint)
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model as it was read.
-
-    Attributes:
-        model: in float32 on the CPU, ready to evaluate.
-        tokenizer: its own.
-        weights: the mapped files that the model's tensors lie in, or None where they are no safetensors.
-        fingerprint: of its files; see :mod:`~clipgpt_retrieval.model.fingerprint`.
-    """
-
-    model: ClipGptModel
-    tokenizer: PreTrainedTokenizerBase
-    weights: MappedWeights | None
-    fingerprint: str
-
-
-def _load_clipgpt(folder: Path, weights: MappedWeights | None) -> tuple[ClipGptModel, dict[str, Any]]:
-    """The model with transformers' loading information."""
-    if weights is None:
-        return ClipGptModel.from_pretrained(
-            folder, output_loading_info=True, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
-    config = ClipGptConfig.from_pretrained(folder, local_files_only=True)
-    return ClipGptModel.from_pretrained(
-        None, config=config, state_dict=weights.tensors, output_loading_info=True, dtype=torch.float32
-    )
+        return LoadedModel(model.eval(), tokenizer, fingerprint_files(folder, tokenizer_folder))
 
 
 def read_document(path: str, name: str) -> str | None:
-    """The text of a file that lies beside a model's weights, or None where there is no such file.
+    """The text of a file beside a model's weights, or None where there is no such file.
 
     Raises:
         ModelError: there is no such model.
@@ -140,7 +112,7 @@ def set_min_similarity(path: str, min_similarity: float) -> None:
     """Writes ``min_similarity`` into a model's configuration; nothing else of the model is touched.
 
     Args:
-        path: a directory or fsspec url that holds a clipgpt model.
+        path: a directory or fsspec URL that holds a clipgpt model.
         min_similarity: a cosine to the image embedding, 0 to 1.
 
     Raises:
@@ -156,27 +128,27 @@ def set_min_similarity(path: str, min_similarity: float) -> None:
 
 
 def check_takes_min_similarity(path: str) -> None:
-    """Refuses what :func:`set_min_similarity` cannot write to.
+    """Refuses a path that :func:`set_min_similarity` cannot write to.
 
     Raises:
-        ModelError: no directory or url of a clipgpt model.
+        ModelError: not a directory or URL of a clipgpt model.
     """
     fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
     file = f"{root}/config.json"
     if not fs.exists(file):
-        raise ModelError(f"{path} has no config.json to write min_similarity to: give a directory or an fsspec url")
+        raise ModelError(f"{path} has no config.json to write min_similarity to: give a directory or an fsspec URL")
     if json.loads(fs.cat_file(file)).get("model_type") != ClipGptConfig.model_type:
-        raise ModelError(f"{path} holds no clipgpt model, so its config has no place for min_similarity: convert it")
+        raise ModelError(f"{path} is not a clipgpt model, and only their config has min_similarity: convert it")
 
 
 def _load_tokenizer(folder: Path, path: str) -> PreTrainedTokenizerBase:
-    with _told_in_a_sentence(path):
+    with _as_model_error(path):
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 @contextmanager
-def _told_in_a_sentence(path: str) -> Iterator[None]:
-    """Turns what transformers and safetensors raise on a broken model into one sentence."""
+def _as_model_error(path: str) -> Iterator[None]:
+    """Turns the errors of transformers and safetensors on a broken model into a ModelError of one line."""
     try:
         yield
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:

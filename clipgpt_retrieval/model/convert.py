@@ -42,7 +42,7 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
             f"{output} holds {source}, a ClipCap with {network.config.prefix_length} prefix vectors, as a clipgpt "
             "model. It captions; text queries use CLIP's own text tower."
         )
-    network, words = load(source, tokenizer_path=tokenizer, embedding_norm=embedding_norm)
+    network, words, _ = load(source, tokenizer_path=tokenizer, embedding_norm=embedding_norm)
     if _is_clipgpt(source):
         if embedding_norm is not None:
             raise InputError("embedding_norm", f"{source} is a clipgpt model and knows its own: leave the flag out")

@@ -1,4 +1,4 @@
-"""The network: a causal language model with a way in and a way out for CLIP embeddings.
+"""The model: a causal language model that reads and writes CLIP embeddings.
 
 Ideas and their sources: embeddings in and out of GPT-2 as vectors of its own stream, General-GPT's notebook
 ``CLIP_GPT_COCO.ipynb``; a prefix of several vectors through an MLP, ClipCap (Mokady et al. 2021,
@@ -17,26 +17,25 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 
-from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import ClipGptConfig
-from clipgpt_retrieval.model.gpt2 import gpt2_states, is_plain_gpt2
+from clipgpt_retrieval.model.layers import ClipFusion, ClipIn, ClipOut
 from clipgpt_retrieval.model.next_token_loss import next_token_loss
 from clipgpt_retrieval.model.sequence import PLACEHOLDER
 
 LOGIT_SCALE_START = math.log(1 / 0.07)
-"""CLIP's own first temperature."""
+"""The initial temperature of CLIP's contrastive loss (Radford et al. 2021, arXiv:2103.00020)."""
 
 IGNORED = -100
-"""The label of a token that no loss counts."""
+"""The label of a token that does not enter the loss, as in PyTorch's cross-entropy."""
 
 
 @dataclass
 class Prediction:
-    """What a query was understood as, float32 ``[b, d]`` of unit norm each.
+    """The predicted embeddings of queries, float32 ``[b, d]``, unit norm.
 
     Attributes:
-        query: the best vector to search an index with.
-        image: the best guess at the image's own embedding.
+        query: query embeddings, to search an index with.
+        image: image embeddings, the estimate of the image's own.
     """
 
     query: Tensor
@@ -48,11 +47,11 @@ class Batch:
     """A right-padded batch of sequences.
 
     Attributes:
-        ids: int64 ``[b, t]``, ``PLACEHOLDER`` where prefix vectors go.
+        ids: int64 ``[b, t]``, ``PLACEHOLDER`` at prefix positions.
         mask: int64 ``[b, t]``, 0 on padding.
-        embeddings: float32 ``[m, d]``, unit norm, in reading order; one a row where embeddings are captioned.
-        labels: int64 ``[b, t]``, the ids that a language model learns to say, ``IGNORED`` elsewhere.
-        ends: int64 ``[b]``, the place of ``[CLIP OUT]`` in each row.
+        embeddings: float32 ``[m, d]``, unit norm, in reading order; one per row where embeddings are captioned.
+        labels: int64 ``[b, t]``, the ids that the language-model loss counts, ``IGNORED`` elsewhere.
+        ends: int64 ``[b]``, the position of ``[CLIP OUT]`` in each row.
     """
 
     ids: Tensor
@@ -74,11 +73,11 @@ class Batch:
 
 @dataclass
 class ClipGptOutput(ModelOutput):
-    """What a training step needs.
+    """The outputs of :meth:`ClipGptModel.forward`.
 
     Attributes:
-        direction: float32 ``[b, d]``, what clip_out gave, of any norm.
-        encode_loss: language-model loss on the queries' own text.
+        direction: float32 ``[b, d]``, the output of clip_out, not normalised.
+        encode_loss: language-model loss on the text of the queries.
         caption_loss: language-model loss on captions.
     """
 
@@ -87,103 +86,12 @@ class ClipGptOutput(ModelOutput):
     caption_loss: Tensor | None = None
 
 
-class ClipIn(nn.Module):
-    """Embedding to prefix: ``[m, d]`` to ``[m, k, h]``."""
-
-    def __init__(self, config: ClipGptConfig, hidden_size: int) -> None:
-        super().__init__()
-        self.prefix_length, self.hidden_size = config.prefix_length, hidden_size
-        width = config.prefix_length * hidden_size
-        if config.clip_in == "linear":
-            self.project: nn.Module = nn.Linear(config.clip_dim, width)
-        elif config.clip_in == "mlp":
-            inner = width // 2
-            self.project = nn.Sequential(nn.Linear(config.clip_dim, inner), nn.Tanh(), nn.Linear(inner, width))
-        elif config.clip_in == "identity" and width == config.clip_dim:
-            self.project = nn.Identity()
-        else:
-            raise ModelError(
-                f"clip_in {config.clip_in!r} does not turn {config.clip_dim} numbers into "
-                f"{config.prefix_length} vectors of {hidden_size}: use 'linear' or 'mlp'"
-            )
-
-    def forward(self, embeddings: Tensor) -> Tensor:  # [m, d]
-        return self.project(embeddings).view(-1, self.prefix_length, self.hidden_size)  # [m, k, h]
-
-
-class ClipOut(nn.Module):
-    """Hidden states at ``[CLIP OUT]`` to an embedding: ``[b, r, h]`` to ``[b, d]``."""
-
-    def __init__(self, config: ClipGptConfig, hidden_size: int) -> None:
-        super().__init__()
-        of_each_layer = {"last": 1, "last_mean": 2, "mean_each": config.query_repeats}
-        if config.readout_pool not in of_each_layer:
-            raise ModelError(f"readout_pool {config.readout_pool!r} is unknown: choose {', '.join(of_each_layer)}")
-        slices = len(config.readout_layers) * of_each_layer[config.readout_pool]
-        self.identity = config.clip_out == "identity"
-        if self.identity and (slices != 1 or hidden_size != config.clip_dim):
-            raise ModelError(
-                f"clip_out 'identity' needs one readout layer as wide as clip_dim, "
-                f"not {slices} of {hidden_size} for clip_dim {config.clip_dim}: use 'linear'"
-            )
-        if not self.identity:
-            self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
-            self.project = nn.Linear(slices * hidden_size, config.clip_dim)
-
-    def forward(self, states: Tensor) -> Tensor:  # [b, r, h]
-        if self.identity:
-            return states[:, 0]  # [b, d]
-        return self.project(self.normalised(states).flatten(1))  # [b, d]
-
-    def normalised(self, states: Tensor) -> Tensor:
-        """The states as the linear map reads them, ``[b, r, h]``: some layers' are hundreds of times others'."""
-        return self.norm(states)
-
-    @torch.no_grad()
-    def absorb_standardisation(self, mean: Tensor, deviation: Tensor) -> None:
-        """Makes the linear map, trained on ``(states - mean) / deviation``, read the states as they are.
-
-        Args:
-            mean: ``[r, h]``.
-            deviation: ``[r, h]``.
-        """
-        assert isinstance(self.project, nn.Linear)
-        self.project.weight.div_(deviation.flatten())
-        self.project.bias.sub_(self.project.weight @ mean.flatten())
-
-
-class ClipFusion(nn.Module):
-    """Language model's state to captioner's state: ``[b, t, h]`` and embeddings ``[b, d]`` to ``[b, t, h]``.
-
-    The embedding joins the last hidden states, not the input. A frozen backbone's states of a text are then the
-    same whatever the image, so that they are computed once for a whole training.
-    """
-
-    mean: Tensor
-
-    def __init__(self, config: ClipGptConfig, hidden_size: int) -> None:
-        super().__init__()
-        width = config.fusion_width
-        self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
-        self.of_states = nn.Linear(hidden_size, width)
-        self.of_embedding = nn.Linear(config.clip_dim, width, bias=False)
-        self.dropout = nn.Dropout(config.fusion_dropout)
-        self.out = nn.Linear(width, hidden_size)
-        self.register_buffer("mean", torch.zeros(config.clip_dim))
-
-    def forward(self, states: Tensor, embeddings: Tensor) -> Tensor:
-        # CLIP's images share a large mean, which would drown what tells them apart.
-        centred = (embeddings - self.mean) * embeddings.shape[-1] ** 0.5  # [..., d]
-        inner = nn.functional.gelu(self.of_states(self.norm(states)) + self.of_embedding(centred))
-        return states + self.out(self.dropout(inner))  # [..., h]
-
-
 class ClipGptModel(PreTrainedModel):
     """A causal language model that reads and writes CLIP embeddings.
 
     Args:
         config: the model's configuration.
-        backbone: the language model itself; made with random weights from ``config`` where it is not given.
+        backbone: the language model; None: one with random weights, from ``config``.
     """
 
     config_class = ClipGptConfig
@@ -201,17 +109,15 @@ class ClipGptModel(PreTrainedModel):
             f"backbone.{key}" for key in getattr(self.backbone, "_tied_weights_keys", None) or []
         ]
         hidden_size = self.backbone.config.hidden_size
-        # The backbone once more, in int8, for queries: the engine makes it where it is faster and faithful.
-        self.query_reader: nn.Module | None = None
         self.clip_in = ClipIn(config, hidden_size)
         self.clip_out = None if config.clip_out == "none" else ClipOut(config, hidden_size)
         self.clip_fusion = ClipFusion(config, hidden_size) if config.caption_from == "fusion" else None
-        # image embedding = normalised(image_mean + image_beta * query @ image_map); a mean of zero and the identity
-        # make both the same vector, as General-GPT has it.
+        # image embedding = normalised(image_mean + image_beta * query @ image_map). With these initial values it equals
+        # the query embedding, as in General-GPT.
         self.register_buffer("image_mean", torch.zeros(config.clip_dim))
         self.register_buffer("image_map", torch.eye(config.clip_dim))
         self.register_buffer("image_beta", torch.ones(()))
-        # The contrastive temperature, learned as in CLIP; nothing reads it after training.
+        # The contrastive temperature, trained as in CLIP and unused after training.
         self.logit_scale = nn.Parameter(torch.tensor(LOGIT_SCALE_START))
         for module in (self.clip_in, self.clip_out, self.clip_fusion):
             if module is not None:
@@ -243,7 +149,7 @@ class ClipGptModel(PreTrainedModel):
 
     @property
     def token_weight(self) -> Tensor:
-        """The token embeddings themselves, ``[vocabulary, h]``."""
+        """The token embeddings, ``[vocabulary, h]``."""
         return cast(nn.Embedding, self.get_input_embeddings()).weight
 
     @property
@@ -253,68 +159,76 @@ class ClipGptModel(PreTrainedModel):
 
     @property
     def encodes(self) -> bool:
-        """Whether the model predicts embeddings; else it captions only."""
+        """Whether the model predicts embeddings; otherwise it captions only."""
         return self.clip_out is not None
 
     @property
     def context_length(self) -> int | None:
-        """How many tokens a sequence may have, or None where the backbone sets no bound."""
+        """The most tokens of a sequence, or None where the backbone has no limit."""
         return getattr(self.backbone.config, "max_position_embeddings", None)
 
     def embed(self, ids: Tensor, embeddings: Tensor) -> Tensor:
-        """Token and prefix vectors of a batch, by one scatter.
+        """Input vectors of a batch: token embeddings, and prefix vectors at the placeholders.
 
         Args:
-            ids: int64 ``[b, t]``, ``PLACEHOLDER`` where prefix vectors go.
-            embeddings: float ``[m, d]``, unit norm, in reading order; ``m * k`` places are in ``ids``.
+            ids: int64 ``[b, t]``, ``PLACEHOLDER`` at ``m * k`` positions.
+            embeddings: float ``[m, d]``, unit norm, in reading order.
 
         Returns:
             ``[b, t, h]``
         """
-        places = ids == PLACEHOLDER  # [b, t]
-        vectors = self.get_input_embeddings()(ids.masked_fill(places, 0))  # [b, t, h]
+        is_prefix = ids == PLACEHOLDER  # [b, t]
+        vectors = self.get_input_embeddings()(ids.masked_fill(is_prefix, 0))  # [b, t, h]
         if not len(embeddings):
             return vectors
         prefix = self.clip_in(embeddings.to(self.dtype) * self.config.embedding_norm)  # [m, k, h]
-        return vectors.masked_scatter(places.unsqueeze(-1), prefix.to(vectors.dtype))
+        return vectors.masked_scatter(is_prefix.unsqueeze(-1), prefix.to(vectors.dtype))  # [b, t, h]
 
-    def hidden_states(
-        self, ids: Tensor, attention_mask: Tensor, embeddings: Tensor, *, every_layer: bool = False
-    ) -> tuple[Tensor, ...]:
-        """Hidden states of a right-padded batch, without the language-model head.
+    def hidden_states(self, vectors: Tensor, mask: Tensor, *, every_layer: bool = False) -> tuple[Tensor, ...]:
+        """The backbone's hidden states, without the language-model head, by transformers' own forward pass.
+
+        The engine computes the same states by other runners, see :mod:`clipgpt_retrieval.engine.runner`.
 
         Args:
-            ids: int64 ``[b, t]``.
-            attention_mask: int64 ``[b, t]``, 0 on padding.
-            embeddings: ``[m, d]`` as in :meth:`embed`.
-            every_layer: all layers' states rather than the last one's alone.
+            vectors: ``[b, t, h]``, right-padded, as :meth:`embed` returns them.
+            mask: int64 ``[b, t]``, 0 on padding.
+            every_layer: return the states of all layers, not of the last one alone.
 
         Returns:
-            ``[b, t, h]`` for each layer, as transformers numbers them, or for the last alone.
+            ``[b, t, h]`` per layer, numbered as in transformers, or of the last layer alone.
         """
-        if not self.training and not torch.is_grad_enabled() and is_plain_gpt2(self.backbone.config):
-            states = gpt2_states(self.backbone.base_model, self.embed(ids, embeddings), _shared_start(ids))
-            return states if every_layer else states[-1:]
         outputs: BaseModelOutputWithPast = self.backbone.base_model(
-            inputs_embeds=self.embed(ids, embeddings),
-            attention_mask=attention_mask,
-            output_hidden_states=every_layer,
-            use_cache=False,
+            inputs_embeds=vectors, attention_mask=mask, output_hidden_states=every_layer, use_cache=False
         )
         return outputs.hidden_states if every_layer else (outputs.last_hidden_state,)
 
-    def readout(self, states: tuple[Tensor, ...], ends: Tensor) -> Tensor:
-        """What clip_out reads of every layer's hidden states.
+    @property
+    def reads_every_layer(self) -> bool:
+        """Whether :meth:`readout` needs the states of other layers than the last."""
+        return self.config.readout_layers != [-1]
+
+    def query_states(self, ids: Tensor, mask: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
+        """The states that :meth:`readout` needs of right-padded queries, by transformers' own forward pass.
 
         Args:
-            states: as :meth:`hidden_states` gives them, ``[b, t, h]`` each.
-            ends: int64 ``[b]``, the place of ``[CLIP OUT]`` in each row.
+            ids: int64 ``[b, t]``.
+            mask: int64 ``[b, t]``, 0 on padding.
+            embeddings: ``[m, d]`` as in :meth:`embed`.
+        """
+        return self.hidden_states(self.embed(ids, embeddings), mask, every_layer=self.reads_every_layer)
+
+    def readout(self, states: tuple[Tensor, ...], ends: Tensor) -> Tensor:
+        """The input of clip_out: the states of the readout layers, pooled as ``readout_pool`` says.
+
+        Args:
+            states: ``[b, t, h]`` per layer, as from :meth:`query_states` or a runner.
+            ends: int64 ``[b]``, the position of ``[CLIP OUT]`` in each row.
 
         Returns:
             ``[b, r, h]``
         """
         layers = torch.stack([states[layer] for layer in self.config.readout_layers], dim=1)  # [b, l, t, h]
-        rows = torch.arange(len(ends), device=ends.device)
+        rows = torch.arange(len(ends), device=ends.device)  # [b]
         last = layers[rows, :, ends]  # [b, l, h]
         if self.config.readout_pool == "last":
             return last
@@ -324,38 +238,26 @@ class ClipGptModel(PreTrainedModel):
         readings = [_mean_between(layers, length * i, length * (i + 1)) for i in range(self.config.query_repeats)]
         return torch.cat(readings, dim=1)  # [b, repeats l, h]
 
-    def query_states(self, ids: Tensor, attention_mask: Tensor, embeddings: Tensor) -> tuple[Tensor, ...]:
-        """The hidden states that :meth:`readout` needs: all layers', or the last one's where it reads no other."""
-        if self.query_reader is not None:
-            states = gpt2_states(self.query_reader, self.embed(ids, embeddings).float(), _shared_start(ids))
-            return tuple(state.to(self.dtype) for state in states)
-        every_layer = self.config.readout_layers != [-1]
-        return self.hidden_states(ids, attention_mask, embeddings, every_layer=every_layer)
-
-    def predict(self, ids: Tensor, attention_mask: Tensor, embeddings: Tensor) -> Prediction:
-        """Query and image embeddings of right-padded queries that end in ``[CLIP OUT]``, in one forward pass.
-
-        Args:
-            ids: int64 ``[b, t]``.
-            attention_mask: int64 ``[b, t]``.
-            embeddings: ``[m, d]`` as in :meth:`embed`.
-        """
-        states = self.query_states(ids, attention_mask, embeddings)
+    def direction(self, states: tuple[Tensor, ...], ends: Tensor) -> Tensor:
+        """The output of clip_out, float32 ``[b, d]``, not normalised; arguments as of :meth:`readout`."""
         assert self.clip_out is not None
-        direction = self.clip_out(self.readout(states, attention_mask.sum(1) - 1))  # [b, d]
-        return self.as_prediction(direction.float())
+        return self.clip_out(self.readout(states, ends)).float()
+
+    def predict(self, states: tuple[Tensor, ...], ends: Tensor) -> Prediction:
+        """Query and image embeddings; arguments as of :meth:`readout`."""
+        return self.as_prediction(self.direction(states, ends))
 
     def as_prediction(self, direction: Tensor) -> Prediction:
-        """Both vectors of what clip_out gave, float32 ``[b, d]``."""
-        query = nn.functional.normalize(direction, dim=-1)
-        from_mean = self.image_beta.float() * query @ self.image_map.float()
+        """Query and image embeddings of the output of clip_out, float32 ``[b, d]``."""
+        query = nn.functional.normalize(direction, dim=-1)  # [b, d]
+        from_mean = self.image_beta.float() * query @ self.image_map.float()  # [b, d]
         return Prediction(query, nn.functional.normalize(self.image_mean.float() + from_mean, dim=-1))
 
     def fused(self, states: Tensor, embeddings: Tensor) -> Tensor:
-        """Last-layer states ``[b, t, h]`` as the head reads them when ``[b, d]`` are captioned."""
+        """The head's input where embeddings ``[b, d]`` are captioned, of last-layer states ``[b, t, h]``."""
         if self.clip_fusion is None:
             return states
-        return self.clip_fusion(states, embeddings.to(states.dtype)[:, None])
+        return self.clip_fusion(states, embeddings.to(states.dtype)[:, None])  # [b, t, h]
 
     def token_logits(self, states: Tensor) -> Tensor:
         """Logits over the vocabulary, ``[..., vocabulary]``, of last-layer states ``[..., h]``."""
@@ -364,53 +266,47 @@ class ClipGptModel(PreTrainedModel):
     def caption_loss(self, states: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of the next token where ``labels`` is not ``IGNORED``.
 
-        The head runs on those places alone, since it costs more than the layers of a small backbone.
+        The head runs on those positions alone, since it costs more than the layers of a small backbone.
 
         Args:
             states: last-layer states ``[b, t, h]``.
-            labels: int64 ``[b, t]``, the ids themselves; the shift is made here.
+            labels: int64 ``[b, t]``, not shifted.
         """
         targets = labels[:, 1:]  # [b, t - 1]
-        kept = targets != IGNORED
+        kept = targets != IGNORED  # [b, t - 1]
         before, head = states[:, :-1][kept], self.get_output_embeddings()  # [n, h]
         if type(head) is nn.Linear:
             return next_token_loss(before, head, targets[kept])
-        return nn.functional.cross_entropy(head(before).float(), targets[kept])  # an adapter around a head
+        return nn.functional.cross_entropy(head(before).float(), targets[kept])  # a head with an adapter
 
     def forward(self, encode: "Batch | None" = None, caption: "Batch | None" = None) -> ClipGptOutput:
-        """What training needs of a step: directions for the queries, language-model losses for both tasks.
+        """Directions of queries and language-model losses of both tasks, for training.
 
         Args:
             encode: queries that hold ``[CLIP OUT]`` at ``ends``.
             caption: captioned embeddings.
         """
-        # Made in one go: a ModelOutput does not know of fields that are set later when autocast converts it.
+        # Built at once: autocast converts a ModelOutput and would miss fields that are set later.
         parts: dict[str, Tensor] = {}
         if encode is not None:
             states = self.query_states(encode.ids, encode.mask, encode.embeddings)
-            assert encode.ends is not None and self.clip_out is not None
-            parts["direction"] = self.clip_out(self.readout(states, encode.ends)).float()
+            assert encode.ends is not None
+            parts["direction"] = self.direction(states, encode.ends)
             if encode.labels is not None:
                 parts["encode_loss"] = self.caption_loss(states[-1], encode.labels)
         if caption is not None:
             assert caption.labels is not None
-            (last,) = self.hidden_states(caption.ids, caption.mask, caption.embeddings)
+            (last,) = self.hidden_states(self.embed(caption.ids, caption.embeddings), caption.mask)
             parts["caption_loss"] = self.caption_loss(self.fused(last, caption.embeddings), caption.labels)
         return ClipGptOutput(**parts)
 
 
-def _shared_start(ids: Tensor) -> int:
-    """How many tokens all rows of ``[b, t]`` begin with, fewer than t; an embedding's place ends them."""
-    alike = (ids == ids[0]).all(0) & (ids[0] != PLACEHOLDER)  # [t]
-    return min(int(alike.long().cumprod(0).sum()), ids.shape[1] - 1)
-
-
 def _mean_between(layers: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """Mean of ``[b, l, t, h]`` over the places from ``starts`` to before ``ends``, ``[b]`` each: ``[b, l, h]``."""
-    places = torch.arange(layers.shape[2], device=layers.device)  # [t]
-    inside = (places >= starts[:, None]) & (places < ends[:, None])  # [b, t]
+    """Mean of ``[b, l, t, h]`` over the positions from ``starts`` to before ``ends``, ``[b]`` each: ``[b, l, h]``."""
+    positions = torch.arange(layers.shape[2], device=layers.device)  # [t]
+    inside = (positions >= starts[:, None]) & (positions < ends[:, None])  # [b, t]
     mask = inside[:, None, :, None].to(layers.dtype)  # [b, 1, t, 1]
-    return (layers * mask).sum(2) / mask.sum(2)
+    return (layers * mask).sum(2) / mask.sum(2)  # [b, l, h]
 
 
 def _backbone_config(config: ClipGptConfig) -> Any:

@@ -216,7 +216,7 @@ def unit_embeddings(embeddings: Any, clip_dim: int) -> np.ndarray:
     if array.shape[:1] == (0,):
         return np.empty((0, clip_dim), np.float32)
     if array.ndim != 2:
-        raise InputError("embedding", f"has shape {array.shape}: give a list of vectors of {clip_dim} numbers")
+        raise InputError("embedding", f"has shape {array.shape}, expected [n, {clip_dim}]: give a list of vectors")
     if array.shape[1] != clip_dim:
         raise InputError("embedding", f"has {array.shape[1]} numbers, this model takes {clip_dim}")
     norms = np.linalg.norm(array, axis=1, keepdims=True)

@@ -84,7 +84,7 @@ def trained_model(
         raise InputError(
             "backbone", f"{path} is a clipgpt model, from which {recipe.name} does not go on: give the backbone itself"
         )
-    model, tokenizer = load(path)
+    model, tokenizer, _ = load(path)
     for name, wanted in _shape(recipe, clip_dim, model.backbone).items():
         if (found := getattr(model.config, name)) != wanted:
             raise InputError(

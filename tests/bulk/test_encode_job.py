@@ -190,7 +190,7 @@ def test_clip_retrieval_indexes_the_output(encode_job, clipgpt, tmp_path):
 
 def test_a_model_that_only_captions_is_refused(encode_job, tmp_path):
     """All rows would be skipped."""
-    model, tokenizer = checkpoint.load(encode_job.model)
+    model, tokenizer, _ = checkpoint.load(encode_job.model)
     config = ClipGptConfig(model.config.backbone_config, clip_dim=CLIP_DIM, clip_out="none")
     checkpoint.save(ClipGptModel(config), tokenizer, str(tmp_path / "captions_only"))
     write_lines(encode_job.source, some_texts(3))

@@ -63,7 +63,7 @@ def test_changed_metadata_is_refused(caption_job):
 def test_another_model_or_setting_is_refused(encode_job, tmp_path):
     write_lines(encode_job.source, some_texts(9))
     run_job(encode_job, run)
-    model, tokenizer = checkpoint.load(encode_job.model)
+    model, tokenizer, _ = checkpoint.load(encode_job.model)
     next(weight for weight in model.parameters() if weight.dim() == 2).data[0, 0] += 0.001
     checkpoint.save(model, tokenizer, str(tmp_path / "other"))
     with pytest.raises(DataError, match="started with another model: give a new output folder"):
@@ -92,7 +92,7 @@ def test_a_new_min_similarity_is_no_other_model(encode_job, tmp_path):
 
 def test_driver_and_workers_fetch_the_same_general_gpt(caption_job, tmp_path):
     """Each to its own temporary folder, which is not part of the fingerprint."""
-    _, tokenizer = checkpoint.load(caption_job.model)
+    _, tokenizer, _ = checkpoint.load(caption_job.model)
     backbone = GPT2LMHeadModel(
         GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=CLIP_DIM, n_layer=1, n_head=2)
     )

@@ -60,6 +60,7 @@ def test_nothing_in_nothing_out(clipgpt):
         (lambda m: m.captions(np.ones((1, 64)), temperature=1e-39), "temperature"),
         (lambda m: m.captions(np.ones((1, 64)), top_p=0), "top_p"),
         (lambda m: m.captions(np.ones((1, 64)), num_captions=0), "num_captions"),
+        (lambda m: m.caption(np.ones((1, 64)), num_captions=2), "num_captions"),
     ],
 )
 def test_bad_input_names_its_field(clipgpt, call, field):
@@ -69,8 +70,8 @@ def test_bad_input_names_its_field(clipgpt, call, field):
 
 
 def test_one_vector_instead_of_a_list_is_said_to_be_that(clipgpt):
-    """It read "has 64 numbers, this model takes 64"."""
-    with pytest.raises(InputError, match=r"has shape \(64,\): give a list of vectors of 64 numbers"):
+    """It read "has dimension 64, expected 64"."""
+    with pytest.raises(InputError, match=r"has shape \(64,\), expected \[n, 64\]"):
         clipgpt.caption(np.ones(64))
 
 
@@ -104,7 +105,8 @@ def greedy_by_hand(engine: ClipGpt, embedding: np.ndarray, length: int) -> tuple
     with torch.inference_mode():
         for _ in range(length):
             row = torch.tensor([ids + generated])
-            state = engine.model.hidden_states(row, torch.ones_like(row), vector)[-1][0, -1]
+            [states] = engine.model.hidden_states(engine.model.embed(row, vector), torch.ones_like(row))  # [1, t, h]
+            state = states[0, -1]
             logprobs = engine.model.token_logits(state).log_softmax(-1)
             generated.append(int(logprobs.argmax()))
             total += float(logprobs.max())

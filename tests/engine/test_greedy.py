@@ -3,17 +3,19 @@
 from copy import deepcopy
 
 import numpy as np
+import pytest
 import torch
 from transformers import GenerationConfig
 
-from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.engine.captioner import Captioner
+from clipgpt_retrieval.engine.generation import Generation
 from clipgpt_retrieval.engine.greedy import generate_greedy, likeliest_tokens
 from clipgpt_retrieval.model.module import ClipGptModel
 
 
 def until_stop(row: list[int], stops: list[int]) -> list[int]:
-    end = next((place + 1 for place, token in enumerate(row) if token in stops), len(row))
+    end = next((position + 1 for position, token in enumerate(row) if token in stops), len(row))
     return row[:end]
 
 
@@ -51,9 +53,29 @@ def test_captions_that_end_early_leave_the_others_as_they_are(clipgpt: ClipGpt):
     assert len({len(row) for row in cut}) > 2  # they did end at several places
 
 
-def test_logits_that_tie_in_bfloat16_are_told_apart(clipgpt_path):
-    from clipgpt_retrieval.engine import load
+@torch.inference_mode()
+@pytest.mark.parametrize("path", ["tiny", "demo"])
+def test_greedy_captions_are_transformers_token_by_token(path, clipgpt_path):
+    engine = load("demo" if path == "demo" else clipgpt_path, device="cpu")
+    rows = np.random.default_rng(0).normal(size=(24, engine.clip_dim)).astype(np.float32)
+    vectors = torch.tensor(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    stops, settings = engine.sequences.stop_ids(), Generation(max_new_tokens=20)
+    prompt = torch.tensor(engine.sequences.caption_prompt_ids())
+    embedded = engine.model.embed(prompt.expand(len(vectors), -1), vectors)
+    theirs = Captioner(engine.model).generate(
+        inputs_embeds=embedded,
+        attention_mask=torch.ones(embedded.shape[:2], dtype=torch.long),
+        clip_embeddings=vectors,
+        generation_config=settings.as_config(stops, 100),
+    )
+    ours = generate_greedy(engine.model, embedded, vectors, torch.tensor(stops), 20, lambda: None)
+    cut = [until_stop(row, stops) for row in theirs.tolist()]
+    assert [until_stop(row, stops) for row in ours.tolist()] == cut
+    texts = [engine.sequences.caption_text(row) for row in cut]
+    assert engine.caption(rows, max_new_tokens=20) == texts
 
+
+def test_logits_that_tie_in_bfloat16_are_told_apart(clipgpt_path):
     model = load(clipgpt_path, device="cpu", dtype="bfloat16").model
     torch.manual_seed(0)
     states = (40 * torch.randn(64, model.backbone.config.hidden_size)).bfloat16()

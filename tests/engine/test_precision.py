@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from clipgpt_retrieval.engine import clipgpt as engine
-from clipgpt_retrieval.engine.precision import (
+from clipgpt_retrieval.engine import ClipGpt, load, precision
+from clipgpt_retrieval.engine.cpu_layers import (
     Int8Linear,
     PackedLinear,
     has_bfloat16_units,
@@ -52,8 +52,8 @@ def test_packed_layers_answer_as_plain_ones(kind):
 
 @needs_units
 def test_a_large_model_runs_in_bfloat16(monkeypatch, clipgpt, clipgpt_path):
-    monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
-    half = engine.load(clipgpt_path, device="cpu")
+    monkeypatch.setattr(precision, "MIN_WEIGHTS", 0)
+    half = load(clipgpt_path, device="cpu")
     assert half.model.dtype == torch.bfloat16
     assert half.fingerprint == clipgpt.fingerprint
     texts = ["a dog", "two children play in the snow"]
@@ -66,16 +66,45 @@ def test_a_large_model_runs_in_bfloat16(monkeypatch, clipgpt, clipgpt_path):
 
 @needs_units
 def test_a_model_that_needs_float32_keeps_it(monkeypatch, clipgpt, clipgpt_path):
-    monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
-    monkeypatch.setattr(engine, "MIN_BFLOAT16_COSINE", 1.001)  # as if this one lost too much
-    kept = engine.load(clipgpt_path, device="cpu")
+    monkeypatch.setattr(precision, "MIN_WEIGHTS", 0)
+    monkeypatch.setattr(precision, "MIN_COSINE", 1.001)  # as if this one lost too much
+    kept = load(clipgpt_path, device="cpu")
     assert kept.model.dtype == torch.float32
     np.testing.assert_allclose(kept.encode(["a dog"]), clipgpt.encode(["a dog"]), atol=1e-6)
 
 
+@needs_units
+def test_a_kernel_that_fails_leaves_float32(monkeypatch, clipgpt, clipgpt_path):
+    def fail(module):
+        raise RuntimeError("could not create a primitive")
+
+    monkeypatch.setattr(precision, "MIN_WEIGHTS", 0)
+    monkeypatch.setattr(precision, "pack_linear_layers", fail)
+    kept = load(clipgpt_path, device="cpu")
+    assert kept.model.dtype == torch.float32
+    np.testing.assert_array_equal(kept.encode(["a dog"]), clipgpt.encode(["a dog"]))
+
+
+@needs_units
+def test_a_bfloat16_copy_is_the_model_packed_in_place(clipgpt):
+    """Tied weights stay tied, and the float32 model is left as it is."""
+    before = {name: weight.clone() for name, weight in clipgpt.model.state_dict().items()}
+    made = precision.bfloat16_copy(clipgpt.model)
+    assert made.head_weight is made.token_weight
+    assert all(torch.equal(weight, before[name]) for name, weight in clipgpt.model.state_dict().items())
+    half = ClipGpt(made, clipgpt.sequences.tokenizer, device="cpu", dtype="bfloat16")
+    assert half.model.image_map.dtype == torch.float32
+    plain = deepcopy(clipgpt.model)
+    in_place = ClipGpt(plain, clipgpt.sequences.tokenizer, device="cpu", dtype="bfloat16")
+    pack_linear_layers(in_place.model.backbone.base_model)
+    texts, vectors = ["a dog", "snow"], np.eye(5, clipgpt.clip_dim, dtype=np.float32)
+    np.testing.assert_array_equal(half.encode_both(texts), in_place.encode_both(texts))
+    assert half.caption(vectors) == in_place.caption(vectors)
+
+
 def test_small_models_and_explicit_types_stay_as_they_are(clipgpt, clipgpt_path):
     assert clipgpt.model.dtype == torch.float32
-    assert engine.load(clipgpt_path, device="cpu", dtype="float32").model.dtype == torch.float32
+    assert load(clipgpt_path, device="cpu", dtype="float32").model.dtype == torch.float32
 
 
 @needs_int8
@@ -115,7 +144,7 @@ def test_rows_and_weights_of_nothing_are_nothing():
 def test_int8_is_multiplied_in_hardware():
     """Without AMX, oneDNN takes rows of signed numbers too, in a plain loop: nine seconds for a text."""
     asked = (
-        "import torch; from clipgpt_retrieval.engine.precision import Int8Linear; "
+        "import torch; from clipgpt_retrieval.engine.cpu_layers import Int8Linear; "
         "Int8Linear(torch.randn(768, 768), None)(torch.randn(13, 768))"
     )
     ran = subprocess.run(
@@ -133,31 +162,32 @@ def test_int8_is_multiplied_in_hardware():
 @needs_units
 @needs_int8
 def test_queries_are_read_in_int8_and_captions_are_not(monkeypatch, clipgpt, clipgpt_path):
-    monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
-    packed = engine.load(clipgpt_path, device="cpu")
+    monkeypatch.setattr(precision, "MIN_WEIGHTS", 0)
+    packed = load(clipgpt_path, device="cpu")
     vectors = np.eye(3, clipgpt.clip_dim, dtype=np.float32)
     captions = packed.captions(vectors, max_new_tokens=6)
     assert (packed.encode(["a dog"]) * clipgpt.encode(["a dog"])).sum() >= 0.999
     with_int8 = packed.encode(["a dog"])
     together = packed.encode(["a dog", *(f"{n} cats" for n in range(9))])
     np.testing.assert_allclose(together[:1], with_int8, atol=2e-3)  # whoever else asks
-    packed.model.query_reader = None
-    assert not np.array_equal(packed.encode(["a dog"]), with_int8)  # it had been at work
-    assert packed.captions(vectors, max_new_tokens=6) == captions
+    assert (packed.query_runner.name, packed.runner.name) == ("gpt2-int8", "gpt2")
+    half = ClipGpt(packed.model, packed.sequences.tokenizer, device="cpu", dtype="bfloat16")
+    assert not np.array_equal(half.encode(["a dog"]), with_int8)
+    assert half.captions(vectors, max_new_tokens=6) == captions
 
 
 @needs_units
 @needs_int8
 def test_a_model_that_int8_harms_is_read_in_bfloat16(monkeypatch, clipgpt_path, tmp_path):
     """States that are thousands of times the others leave nothing of these in int8."""
-    monkeypatch.setattr(engine, "MIN_BFLOAT16_WEIGHTS", 0)
-    model, tokenizer = checkpoint.load(clipgpt_path)
+    monkeypatch.setattr(precision, "MIN_WEIGHTS", 0)
+    model, tokenizer, _ = checkpoint.load(clipgpt_path)
     with torch.no_grad():
         for block in model.backbone.base_model.h:
             block.ln_1.weight[3] = block.ln_2.weight[3] = 10_000
             block.attn.c_attn.weight[3] = block.mlp.c_fc.weight[3] = 0
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    packed = engine.load(str(tmp_path), device="cpu")
+    packed = load(str(tmp_path), device="cpu")
     assert packed.model.dtype == torch.bfloat16
-    assert packed.model.query_reader is None
+    assert packed.query_runner.name == "gpt2"

@@ -216,7 +216,7 @@ def test_an_encoder_of_no_numbers_is_refused(folder, model, tmp_path):
 
     from clipgpt_retrieval.model import checkpoint
 
-    network, tokenizer = checkpoint.load(model)
+    network, tokenizer, _ = checkpoint.load(model)
     with torch.no_grad():
         for weights in network.clip_out.parameters():
             weights.fill_(torch.nan)

@@ -234,7 +234,7 @@ def test_min_similarity_goes_into_clipgpt_models_alone(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ModelError, match="convert it"):
         checkpoint.set_min_similarity(str(tmp_path), 0.5)
-    with pytest.raises(ModelError, match="give a directory or an fsspec url"):
+    with pytest.raises(ModelError, match="give a directory or an fsspec URL"):
         checkpoint.set_min_similarity("some/hub-id", 0.5)
 
 
@@ -249,7 +249,7 @@ def test_a_document_beside_the_weights(copy, clipgpt_path):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_model_has_one_fingerprint_in_every_precision_and_place(clipgpt, clipgpt_path, copy, dtype):
     assert load(str(copy), device="cpu", dtype=dtype).fingerprint == clipgpt.fingerprint is not None
-    assert checkpoint.load_mapped(clipgpt_path).fingerprint == clipgpt.fingerprint
+    assert checkpoint.load(clipgpt_path).fingerprint == clipgpt.fingerprint
 
 
 def test_a_model_in_memory_has_no_fingerprint(clipgpt):

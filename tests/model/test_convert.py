@@ -12,6 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
 from clipgpt_retrieval.cli import main
 from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.engine.caption_generator import CaptionGenerator
 from clipgpt_retrieval.engine.generation import Generation
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.model.convert import convert
@@ -81,16 +82,17 @@ def test_a_clipcap_says_what_its_own_procedure_says_token_for_token(clipcap, tok
     ]
     prompt = torch.tensor([engine.sequences.caption_prompt_ids()])
     settings = Generation(max_new_tokens=ENTRY_LENGTH)
+    generator = CaptionGenerator(engine.model, engine.sequences, engine.runner)
     for row, said in zip(embeddings, expected, strict=True):
         batch = torch.from_numpy(row[None])
-        generated = engine._generate(prompt, batch, batch, settings, lambda: None)[0].tolist()
+        generated = generator.generate(prompt, batch, batch, settings, lambda: None)[0].tolist()
         assert generated == said
 
 
 def test_a_clipcap_refuses_to_encode_and_says_who_does(clipcap):
     _, folder = clipcap
     convert(str(folder / "coco_weights.pt"), str(folder / "ours"), tokenizer=str(folder / "tokenizer"))
-    with pytest.raises(InputError, match="only captions: let CLIP's own text tower encode"):
+    with pytest.raises(InputError, match="only captions: encode texts with CLIP's text tower"):
         load(str(folder / "ours"), device="cpu").encode(["a dog"])
 
 

@@ -79,13 +79,13 @@ def test_the_input_norm_is_the_models_own(notebook_folder):
     model = load(str(notebook_folder), device="cpu").model
     expected = state_at_clip_out(notebook_folder, "A child reading a book.").norm().item()
     assert model.config.embedding_norm == pytest.approx(expected, rel=0.2)
-    given, _ = checkpoint.load(str(notebook_folder), embedding_norm=12.5)
+    given, _, _ = checkpoint.load(str(notebook_folder), embedding_norm=12.5)
     assert given.config.embedding_norm == 12.5
 
 
 def test_the_measured_norm_has_no_digits_in_which_cpus_differ(notebook_folder):
     """Else machines with other CPUs take the same files for another model, and their part of a bulk job fails."""
-    model, _ = checkpoint.load(str(notebook_folder))
+    model, _, _ = checkpoint.load(str(notebook_folder))
     assert len(str(model.config.embedding_norm)) <= len("27.71")
 
 
@@ -98,7 +98,7 @@ def test_a_tokenizer_saved_apart_can_be_named(notebook_folder, tmp_path):
     for file in notebook_folder.iterdir():
         is_weights = file.name in ("config.json", "model.safetensors", "generation_config.json")
         shutil.copy(file, (weights if is_weights else words) / file.name)
-    model, _ = checkpoint.load(str(weights), tokenizer_path=str(words))
+    model, _, _ = checkpoint.load(str(weights), tokenizer_path=str(words))
     assert model.config.clip_in == "identity"
 
 

@@ -16,6 +16,10 @@ def network(**settings) -> ClipGptModel:
     return ClipGptModel(ClipGptConfig(backbone_config=dict(TINY), clip_dim=16, **settings)).eval()
 
 
+def predicted(model: ClipGptModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return model.predict(model.query_states(ids, mask, torch.empty(0, 16)), mask.sum(1) - 1).query
+
+
 @pytest.mark.parametrize("clip_in", ["linear", "mlp"])
 def test_prefix_vectors_land_in_their_places_in_order(clip_in):
     model = network(prefix_length=2, clip_in=clip_in)
@@ -34,13 +38,12 @@ def test_prefix_vectors_land_in_their_places_in_order(clip_in):
 @pytest.mark.parametrize("layers", [[-1], [1, 2, -1]])
 def test_padding_changes_no_prediction(pool, layers):
     model = network(readout_layers=layers, readout_pool=pool)
-    none = torch.empty(0, 16)
     short, long = torch.tensor([[3, 4, 5]]), torch.tensor([[7, 8, 9, 10, 11]])
     padded = torch.tensor([[3, 4, 5, 0, 0], [7, 8, 9, 10, 11]])
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
-    together = model.predict(padded, mask, none).query
+    together = predicted(model, padded, mask)
     for row, ids in enumerate((short, long)):
-        alone = model.predict(ids, torch.ones_like(ids), none).query
+        alone = predicted(model, ids, torch.ones_like(ids))
         assert torch.allclose(together[row], alone[0], atol=1e-6)
 
 
@@ -73,7 +76,7 @@ def test_caption_loss_is_that_of_the_language_model_itself():
     ids = torch.randint(0, 50, (2, 7))
     labels = ids.clone()
     labels[0, :3] = IGNORED
-    states = model.hidden_states(ids, torch.ones_like(ids), torch.empty(0, 16))[-1]
+    [states] = model.hidden_states(model.get_input_embeddings()(ids), torch.ones_like(ids))
     assert torch.allclose(
         model.caption_loss(states, labels), model.backbone(input_ids=ids, labels=labels).loss, atol=1e-5
     )

@@ -20,7 +20,7 @@ def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
     images = MixtureSampler([ShuffledSampler(InMemory(read_pairs(str(collection)), "images"), 0)], [1.0], 0)
     gradients, losses = [], []
     for weight in (1.0, 3.0):
-        model, tokenizer = load(clipgpt_path)
+        model, tokenizer, _ = load(clipgpt_path)
         batch_builder = BatchBuilder(
             TrainingData(images),
             Collator(SequenceFormat(tokenizer, model.config)),

@@ -20,7 +20,7 @@ from clipgpt_retrieval.training.train_step import TrainStep
 @pytest.mark.parametrize("micro_batch", [100, 3])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_path, collection, share, micro_batch):
-    model, tokenizer = load(clipgpt_path)
+    model, tokenizer, _ = load(clipgpt_path)
     sequences, pairs = SequenceFormat(tokenizer, model.config), read_pairs(str(collection))
     images = MixtureSampler([ShuffledSampler(InMemory(pairs, "images"), 0)], [1.0], 0)
     batch_builder = BatchBuilder(

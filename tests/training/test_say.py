@@ -53,7 +53,7 @@ def test_without_a_column_the_captions_are_said(recaptioned):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
-    model, tokenizer = load(clipgpt_path)
+    model, tokenizer, _ = load(clipgpt_path)
     data = read_data(
         TrainOptions(recaptioned, "model", caption_targets="recaption", stream=stream, validation_fraction=0.2)
     )

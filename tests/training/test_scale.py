@@ -41,7 +41,7 @@ def one_step(
     length_bucketing: int = 100,
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Losses and gradients of one step of a model in random order of everything."""
-    model, tokenizer = load(model_path)
+    model, tokenizer, _ = load(model_path)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
@@ -85,7 +85,7 @@ def given(clipgpt_path, clip_collection, tmp_path_factory) -> dict[str, list[str
     ]
     (folder / "queries.jsonl").write_text("\n".join(lines))
     (folder / "texts.txt").write_text("\n".join(f"a text of {'many ' * (i % 5)}words" for i in range(30)))
-    model, tokenizer = load(clipgpt_path)
+    model, tokenizer, _ = load(clipgpt_path)
     backbone = {**model.config.backbone_config, "n_embd": 64}
     torch.manual_seed(0)
     narrow = ClipGptConfig(backbone_config=backbone, clip_dim=64, clip_in="identity", clip_out="identity")

@@ -1,0 +1,37 @@
+"""Devices and types by name."""
+
+import torch
+
+from clipgpt_retrieval.errors import InputError
+
+
+def torch_device(name: str) -> torch.device:
+    """The device of that name; ``"auto"`` is cuda, else mps, else cpu.
+
+    Raises:
+        InputError: it is not available.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+        return device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError("device", f"{name!r} is not available: try 'auto' or 'cpu'") from None
+
+
+def torch_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The floating-point type of that name; ``"auto"`` is bfloat16 on cuda, float32 elsewhere.
+
+    Raises:
+        InputError: there is no such type.
+    """
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError("dtype", f"{name!r} is not a floating-point type: try 'float32' or 'bfloat16'")
+    return dtype
