@@ -103,7 +103,7 @@ def spark(slots: str, model: str, source: Path, output: Path) -> None:
 
 
 def in_process(*arguments: str) -> dict:
-    """What this script prints last when it is called anew."""
+    """The last line that this script prints in a new process."""
     told = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(told.stdout.splitlines()[-1])
 

@@ -34,7 +34,7 @@ def evaluate_compose(interleaved: Interleaved, engine: ClipGpt, clip: TextTower 
     Args:
         interleaved: the queries, at least one.
         engine: encodes them.
-        clip: embeds their text, where a CLIP is at hand.
+        clip: embeds their text, or None.
         seed: of the intervals.
     """
     rows = range(len(interleaved))

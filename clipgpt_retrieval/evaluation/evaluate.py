@@ -22,7 +22,7 @@ from clipgpt_retrieval.storage import check_new_file, write_text
 MIN_IMAGES = 10
 """Below this a half of the gallery is no gallery."""
 
-FIGURES = "evaluation.json"
+REPORT_FILE = "evaluation.json"
 """The file of the output folder that programs read."""
 
 NEEDED = ("jinja2", "plotly", "pycocoevalcap", "rich", "scipy")
@@ -76,7 +76,7 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
         ModelError: the model cannot be loaded, or not written to.
     """
     _check_installed()
-    check_new_file("output_folder", f"{output_folder.rstrip('/')}/{FIGURES}")
+    check_new_file("output_folder", f"{output_folder.rstrip('/')}/{REPORT_FILE}")
     if settings.write_min_similarity:
         check_takes_min_similarity(model)
     engine = load(model, device=settings.device)
@@ -113,7 +113,7 @@ def _check_installed() -> None:
 
 def _write(report: Report, output_folder: str) -> None:
     folder = output_folder.rstrip("/")
-    write_text(f"{folder}/{FIGURES}", report.as_json())
+    write_text(f"{folder}/{REPORT_FILE}", report.as_json())
     write_text(f"{folder}/evaluation.html", page(report))
 
 

@@ -15,7 +15,7 @@ KEPT = 0.95
 """Share of the queries with a match that the proposed threshold lets through."""
 
 AUC_RESAMPLES = RESAMPLES // 5
-"""Each sorts all similarities anew, so there are fewer of them."""
+"""Fewer than for other metrics, since each resample sorts all similarities."""
 
 
 @dataclass(frozen=True)

@@ -107,4 +107,4 @@ def _read(file: Path) -> dict[str, Any]:
         return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise TrainingError(f"{file} cannot be read ({reason}): delete its folder to begin the run anew") from error
+        raise TrainingError(f"{file} cannot be read ({reason}): delete its folder to start the run over") from error

@@ -114,7 +114,7 @@ class Datasets:
 
     @property
     def captions_key(self) -> str:
-        """The same for the same captions; of a stream as far as those at hand and its files' sizes tell."""
+        """A hash of the captions; for a stream, of the first window's captions and of the file sizes."""
         sizes = [file_sizes(f"{folder['folder']}/metadata") for folder in self.folders] if self.streamed else []
         both = [[pairs.captions, pairs.target_captions] for pairs in (self.in_memory, self.validation)]
         known = json.dumps([both, sizes])

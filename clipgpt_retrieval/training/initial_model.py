@@ -77,7 +77,7 @@ def trained_model(
         clip_model: the CLIP that made the embeddings, as all_clip names it.
 
     Raises:
-        InputError: the recipe makes another model, or one that is computed anew from its backbone.
+        InputError: the recipe makes another kind of model, or computes it from the backbone.
         ModelError: it cannot be loaded.
     """
     if recipe.freeze_backbone:

@@ -83,7 +83,7 @@ def described(app):
 def test_requests_near_the_description(described, operation, mode):
     """Schemathesis keeps to the description, or breaks it in one place at a time."""
     if operation.query is not None and mode.is_positive:
-        pytest.skip("each valid number of clusters makes a table of contents anew")
+        pytest.skip("each valid number of clusters computes a new table of contents")
     strategy = described[operation.path][operation.method.upper()].as_strategy(mode)
 
     @settings(many, max_examples=60)

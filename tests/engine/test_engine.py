@@ -98,7 +98,7 @@ def test_a_caption_does_not_depend_on_its_batch(clipgpt, embeddings):
 
 
 def greedy_by_hand(engine: ClipGpt, embedding: np.ndarray, length: int) -> tuple[list[int], float]:
-    """The likeliest token again and again, the whole sequence run anew each time; and its log-probability."""
+    """Greedy decoding without a key-value cache: token ids and their summed log-probability."""
     ids, total = engine.sequences.caption_prompt_ids(), 0.0
     vector = torch.tensor(embedding[None] / np.linalg.norm(embedding))
     generated: list[int] = []

@@ -143,7 +143,7 @@ def test_a_second_run_of_the_same_settings_is_refused_while_the_first_is_under_w
 
 
 def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(collection, tmp_path):
-    """A copy made anew for each job of a cluster must not cost the days that were trained before it."""
+    """A cluster may copy the data again for each job; the run must resume all the same."""
     backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
     backbone.save_pretrained(tmp_path / "backbone")
     tokenizer.save_pretrained(tmp_path / "backbone")

@@ -14,7 +14,7 @@ from clipgpt_retrieval.training.recipes import Recipe
 from clipgpt_retrieval.training.train_step import manual_seed
 
 RANDOM_TOKENS = 1000
-"""Tokens beside those of the captions that a step's softmax runs over, drawn anew each time."""
+"""Tokens drawn at random in each step for its softmax, in addition to those of the captions."""
 
 MEASURED_TOKENS = 512
 """Tokens whose logits over the whole vocabulary lie in memory together."""
