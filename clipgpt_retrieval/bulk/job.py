@@ -44,9 +44,9 @@ class Job:
 
     Attributes:
         task: ``"encode"`` or ``"caption"``.
-        source: path or fsspec url of the collection.
-        output_folder: path or fsspec url.
-        model: clipgpt model: directory, hub id or fsspec url.
+        source: path or fsspec URL of the collection.
+        output_folder: path or fsspec URL.
+        model: clipgpt model: directory, hub id or fsspec URL.
         column: name of the texts, or of the embeddings in parquet.
         write_batch_size: most rows in a shard, and so in an output file.
         settings: ``{"space": ..}`` to encode, the fields of ``generation.Generation`` to caption.

@@ -25,7 +25,7 @@ class ShardWriter:
     whose presence marks the shard as done.
 
     Args:
-        output_folder: path or fsspec url.
+        output_folder: path or fsspec URL.
         name: of the shard.
     """
 

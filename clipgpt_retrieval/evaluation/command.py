@@ -21,7 +21,7 @@ def evaluate(
 
     Args:
         embeddings_folder: what ``clip-retrieval inference`` wrote: img_emb/ and metadata/ with captions, text_emb/ too.
-        model: clipgpt model: directory, hub id or fsspec url.
+        model: clipgpt model: directory, hub id or fsspec URL.
         output_folder: where evaluation.json and evaluation.html go.
         clip_model: the CLIP of the embeddings, to embed every caption by its text tower instead of text_emb/.
         index: what ``clip-retrieval index`` made of this folder, to see what its compression costs.

@@ -62,7 +62,7 @@ def evaluate(embeddings_folder: str, model: str, output_folder: str, settings: S
     """Measures a model on a collection and writes ``evaluation.json`` and ``evaluation.html``.
 
     Args:
-        embeddings_folder: what ``clip-retrieval inference`` wrote, with captions; directory or fsspec url.
+        embeddings_folder: what ``clip-retrieval inference`` wrote, with captions; directory or fsspec URL.
         model: path of the clipgpt model.
         output_folder: where the two files go.
         settings: see :class:`Settings`.

@@ -71,7 +71,7 @@ def evaluate_index(
     """Asks ``image.index`` of a clip-retrieval index folder, as it is served.
 
     Args:
-        index_folder: directory or fsspec url.
+        index_folder: directory or fsspec URL.
         queries: float32 ``[n, d]``.
         truth: the image of the collection that each query asks for, int ``[n]``.
         collection: its whole folder is what the index holds.

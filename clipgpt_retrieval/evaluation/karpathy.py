@@ -52,7 +52,7 @@ def find_test_set(file: str, collection: Collection) -> tuple[Collection, TestSe
     Images are known by their file name.
 
     Args:
-        file: path or fsspec url of ``dataset_coco.json``, ``dataset_flickr30k.json``, ...
+        file: path or fsspec URL of ``dataset_coco.json``, ``dataset_flickr30k.json``, ...
         collection: what is evaluated otherwise.
 
     Returns:

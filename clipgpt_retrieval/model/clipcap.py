@@ -28,7 +28,7 @@ def load_clipcap(file: str, embedding_norm: float | None) -> ClipGptModel:
     """Reads a ClipCap ``.pt`` file; nothing in it is executed.
 
     Args:
-        file: path or fsspec url of the weights of ``ClipCaptionModel`` or ``ClipCaptionPrefix`` with an MLP.
+        file: path or fsspec URL of the weights of ``ClipCaptionModel`` or ``ClipCaptionPrefix`` with an MLP.
         embedding_norm: the norm of the embeddings in training; None: that of raw ViT-B/32 embeddings. It is 1 for a
             model that was trained with ``--normalize_prefix``.
 

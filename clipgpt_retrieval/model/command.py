@@ -7,8 +7,8 @@ def convert(source: str, output: str, tokenizer: str | None = None, embedding_no
     Args:
         source: a General-GPT directory or a ClipCap .pt file (MLP and GPT-2), or a clipgpt model of the recipe
             general-gpt.
-        output: directory or fsspec url to write.
-        tokenizer: directory, fsspec url or hub id, where it does not lie beside the weights; gpt2 for ClipCap.
+        output: directory or fsspec URL to write.
+        tokenizer: directory, fsspec URL or hub id, where it does not lie beside the weights; gpt2 for ClipCap.
         embedding_norm: norm of the embeddings in training, where it is known: 1 for a ClipCap trained with
             --normalize_prefix.
     """

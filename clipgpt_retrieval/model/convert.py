@@ -18,10 +18,10 @@ def convert(source: str, output: str, *, tokenizer: str | None = None, embedding
     """Converts a model by what it is.
 
     Args:
-        source: path or fsspec url of a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or
+        source: path or fsspec URL of a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or
             of a clipgpt model, to become a General-GPT directory.
-        output: directory or fsspec url to write; an earlier model there is replaced.
-        tokenizer: directory, fsspec url or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
+        output: directory or fsspec URL to write; an earlier model there is replaced.
+        tokenizer: directory, fsspec URL or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
         embedding_norm: norm that the embeddings had in training, where it is known.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Where models lie: directories, fsspec urls, hub ids and those that the package carries; read without torch."""
+"""Where models lie: directories, fsspec URLs, hub ids and those that the package carries; read without torch."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ UNREADABLE = "config.json cannot be read: fetch or save the model again"
 
 @contextmanager
 def as_folder(path: str, hub_files: Sequence[str] = HUB_FILES) -> Iterator[Path]:
-    """The local folder that holds what ``path`` names: a directory, an fsspec url or a hub id.
+    """The local folder that holds what ``path`` names: a directory, an fsspec URL or a hub id.
 
     Args:
         path: as it was given.
@@ -45,7 +45,7 @@ def as_folder(path: str, hub_files: Sequence[str] = HUB_FILES) -> Iterator[Path]
         try:
             folder = kept.enter_context(local_folder(path))
         except FileNotFoundError:
-            raise ModelError(f"{path} does not exist: give a directory, a hub id or an fsspec url") from None
+            raise ModelError(f"{path} does not exist: give a directory, a hub id or an fsspec URL") from None
         except Exception as error:  # every file system has errors of its own
             raise _unreachable(path, error) from error
         yield folder
@@ -55,7 +55,7 @@ def read_config(path: str) -> dict[str, Any]:
     """A model's configuration as its file has it, without the weights.
 
     Args:
-        path: a directory, an fsspec url, a hub id, or ``demo``.
+        path: a directory, an fsspec URL, a hub id, or ``demo``.
 
     Raises:
         ModelError: nothing there, no configuration in it, or it cannot be fetched.

@@ -10,7 +10,7 @@ from clipgpt_retrieval.storage import local_copy
 
 
 def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
-    """A tokenizer from a directory, an fsspec url, a hub id or a GGUF file.
+    """A tokenizer from a directory, an fsspec URL, a hub id or a GGUF file.
 
     A bare ``vocab.json`` with ``merges.txt`` is GPT-2's.
 

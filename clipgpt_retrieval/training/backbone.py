@@ -28,8 +28,8 @@ def load_backbone(
     """A causal language model whose tokenizer and embeddings hold the four special tokens.
 
     Args:
-        backbone: a hub id, a directory, an fsspec url, a ``.gguf`` file, or ``scratch:tiny`` / ``scratch:small``.
-        tokenizer: a directory, hub id or fsspec url; needed by ``scratch:``, else taken from the backbone.
+        backbone: a hub id, a directory, an fsspec URL, a ``.gguf`` file, or ``scratch:tiny`` / ``scratch:small``.
+        tokenizer: a directory, hub id or fsspec URL; needed by ``scratch:``, else taken from the backbone.
         width: hidden width of a ``scratch:`` model instead of its own.
 
     Raises:

@@ -45,7 +45,7 @@ def train(
             commas between, or a brace pattern such as part_{00..15}.
         output_folder: where the clipgpt model goes; an interrupted run goes on from its last checkpoint.
         recipe: default, frozen (no GPU needed), lora, general-gpt or clipcap; --recipes shows them.
-        backbone: hub id, directory, fsspec url, .gguf file, or scratch:tiny / scratch:small; or a clipgpt model, to go
+        backbone: hub id, directory, fsspec URL, .gguf file, or scratch:tiny / scratch:small; or a clipgpt model, to go
             on from what it has learned.
         tokenizer: directory or hub id; needed by scratch.
         clip_model: the CLIP that made the embeddings, as clip-retrieval inference took it.

@@ -49,7 +49,7 @@ def new_model(
 
 
 def is_clipgpt(path: str) -> bool:
-    """Whether a clipgpt model lies in a directory or at an fsspec url; a hub is not asked."""
+    """Whether a clipgpt model lies in a directory or at an fsspec URL; a hub is not asked."""
     if path.endswith(".gguf") or not (is_url(path) or (local_path(path) / CONFIG).is_file()):
         return False
     return read_config(path)["model_type"] == ClipGptConfig.model_type
@@ -73,7 +73,7 @@ def trained_model(
     Args:
         recipe: by which it was trained.
         clip_dim: dimension of the embeddings.
-        path: a directory or fsspec url.
+        path: a directory or fsspec URL.
         clip_model: the CLIP that made the embeddings, as all_clip names it.
 
     Raises:

@@ -28,7 +28,7 @@ class TrainOptions:
     Attributes:
         embeddings_folder: what clip-retrieval inference wrote, see :mod:`~clipgpt_retrieval.data.embedding_folder`;
             several folders, or a brace pattern, are mixed.
-        output_folder: directory or fsspec url of the model to write; an earlier model there is replaced.
+        output_folder: directory or fsspec URL of the model to write; an earlier model there is replaced.
         recipe: its name, or a recipe of one's own.
         backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`, or a clipgpt model, see
             :func:`~clipgpt_retrieval.training.initial_model.trained_model`.

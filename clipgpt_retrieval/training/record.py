@@ -16,7 +16,7 @@ CAPTIONS_ONLY = "It turns a CLIP image embedding into a caption, and encodes no 
 
 
 def read_training_record(path: str) -> dict[str, Any] | None:
-    """The ``training.json`` of a model directory or fsspec url, or None where it has none.
+    """The ``training.json`` of a model directory or fsspec URL, or None where it has none.
 
     Raises:
         ModelError: it is no JSON object.
