@@ -1,16 +1,16 @@
 """gunicorn's settings for the back end: ``gunicorn --config gunicorn.conf.py``.
 
-The flags of ``back`` come as JSON in CLIPGPT_FLAGS. The app is made before the workers are forked, and the index is
-mapped into memory: all workers share one copy of the index and of the models.
+The flags of ``back`` are JSON in CLIPGPT_FLAGS. The app is created before the workers fork, and the index is
+memory-mapped: all workers share one copy of the index and of the models.
 """
 
 import json
 import os
 import tempfile
 
-# Where the workers' metrics meet; /metrics, whichever worker answers it, is of all of them.
+# Shared by the workers, so that /metrics of any worker covers all of them.
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="clipgpt-metrics-"))
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # else each worker computes with as many threads as there are cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # otherwise each worker uses as many threads as there are cores
 
 bind = os.environ.get("CLIPGPT_BIND", "0.0.0.0:1234")
 workers = int(os.environ.get("CLIPGPT_WORKERS", "2"))
@@ -24,14 +24,14 @@ wsgi_app = f"clipgpt_retrieval.back:create_app({', '.join(f'{name}={value!r}' fo
 
 
 def on_starting(server):
-    """Logs requests as lines of JSON, as `clipgpt-retrieval back` does."""
+    """Logs requests as JSON lines, as `clipgpt-retrieval back` does."""
     from clipgpt_retrieval.back.request_log import log_as_json
 
     log_as_json()
 
 
 def child_exit(server, worker):
-    """Takes the gauges of a worker that is gone out of the metrics."""
+    """Removes the gauges of an ended worker from the metrics."""
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)

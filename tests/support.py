@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,14 @@ def run(
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = 20) -> None:
+    """Waits for a condition of another thread that offers no event to wait for."""
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def run_cli(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -158,7 +158,7 @@ class KnnRequest(IndexRequest):
     def _has_one_query(self) -> Self:
         self._one_of("text", "image", "image_url", "embedding_input", "segments")
         if self.use_mclip and self.use_clipgpt:
-            raise InputError("use_mclip", "and use_clipgpt are mutually exclusive")
+            raise InputError("use_mclip", "cannot be combined with use_clipgpt")
         if self.min_similarity is not None and self.modality != "image":
             raise InputError("min_similarity", "applies to modality image only")
         return self

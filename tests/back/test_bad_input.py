@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request: a 4xx that names the field and says what to do, never a 500."""
+"""Invalid requests get a 4xx that names the field, never a 500."""
 
 import json
 
@@ -97,7 +97,7 @@ def case_name(case) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_name)
-def test_bad_input_is_refused_in_a_sentence(http, case):
+def test_bad_input_is_refused_with_one_sentence(http, case):
     path, body, status, field = case
     data = body if isinstance(body, bytes) else json.dumps(body)
     response = http.post(path, data=data)

@@ -1,4 +1,4 @@
-"""A ClipCap behind the back end: it captions, CLIP's own text tower answers texts, and both are said."""
+"""A ClipCap in the back end: it captions, CLIP's own text tower encodes text queries."""
 
 import logging
 
@@ -58,7 +58,7 @@ def ask(client, **fields):
     return client.post("/knn-service", json={"indice_name": "demo", "modality": "image", "num_images": 5, **fields})
 
 
-def test_texts_are_answered_by_clip_and_results_captioned(client):
+def test_clip_encodes_texts_and_results_are_captioned(client):
     http, said = client
     assert any("only captions: text queries of index demo use CLIP" in line for line in said)
     found = ask(http, text="two giraffes", caption_results=2)
@@ -68,13 +68,13 @@ def test_texts_are_answered_by_clip_and_results_captioned(client):
     assert [one["id"] for one in found.get_json()] == [one["id"] for one in by_clip.get_json()]
 
 
-def test_asking_for_clipgpt_all_the_same_is_told_who_encodes(client):
+def test_use_clipgpt_is_refused_with_a_hint_to_clip(client):
     answer = ask(client[0], text="two giraffes", use_clipgpt=True)
     assert answer.status_code == 400
     assert "CLIP's own text tower" in answer.get_json()["error"]["message"]
 
 
-def test_the_doctor_finds_such_a_model_well(clipcap):
+def test_doctor_accepts_such_a_model(clipcap):
     from clipgpt_retrieval.doctor import check_model
 
     findings = list(check_model(clipcap))

@@ -32,7 +32,7 @@ def test_the_dashboard_shows_every_metric(http):
     assert [name for name in histograms if name not in dashboard] == []
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_reports_nothing():
     linter = shutil.which("hadolint", path=str(BIN)) or shutil.which("hadolint")
     if linter is None:
         pytest.skip("hadolint is not installed: it comes with the extra dev")

@@ -1,4 +1,4 @@
-"""Whatever strangers send, the server refuses it in order and answers the next one: never a 5xx."""
+"""Random requests never cause a 5xx, and the next valid request gets its response."""
 
 import json
 
@@ -30,7 +30,7 @@ many = settings(deadline=None, suppress_health_check=list(HealthCheck), max_exam
 
 @pytest.fixture(scope="module", autouse=True)
 def answers_as_before(http):
-    """What was asked before all the nonsense is asked again after it."""
+    """A valid request gets the same response before and after the random ones."""
 
     def ask():
         hits = http.post("/knn-service", json={"text": "a dog", "num_images": 3, "caption_results": 1}).json
@@ -49,7 +49,7 @@ def refused_in_order(response) -> None:
 
 @many
 @given(path=st.sampled_from([operation.path for operation in OPERATIONS]), body=st.binary(max_size=200))
-def test_bytes_that_are_no_json(http, path, body):
+def test_bytes_that_are_not_json(http, path, body):
     refused_in_order(http.post(path, data=body))
 
 

@@ -1,4 +1,4 @@
-"""A deployment restarts its servers while people use them: no request that was taken on is lost."""
+"""A restart during use: no accepted request is lost."""
 
 import contextlib
 import re
@@ -42,8 +42,8 @@ def requests_served(served: ServerProcess) -> int:
     return int(re.search(r"ended in order after (\d+) requests\n$", printed)[1])
 
 
-def test_what_was_accepted_is_answered(serve):
-    """Sixteen requests for four threads: those at work, those in the queue, and those just connected."""
+def test_accepted_requests_get_responses(serve):
+    """Sixteen requests for four threads: in progress, in the queue, and just connected."""
     served = serve(seconds=0.3, shutdown_seconds=30)
     sockets = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(16)]
     for one in sockets[:12]:
@@ -102,7 +102,7 @@ def test_clients_that_keep_their_connection_are_told_that_it_ends(serve):
     assert requests_served(served) == 2
 
 
-def test_an_idle_or_silent_client_does_not_hold_up_the_end(serve):
+def test_an_idle_client_does_not_delay_the_shutdown(serve):
     served = serve(seconds=0, shutdown_seconds=30)
     with requests.Session() as session, socket.create_connection(("127.0.0.1", served.port)):
         session.post(f"{served.url}/slow")
@@ -112,7 +112,7 @@ def test_an_idle_or_silent_client_does_not_hold_up_the_end(serve):
         assert time.monotonic() - started < 20
 
 
-def test_what_takes_too_long_is_cut_off_and_told(serve):
+def test_a_request_over_the_shutdown_time_is_cut_off_and_logged(serve):
     served = serve(seconds=30, shutdown_seconds=0.5)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(requests.post, f"{served.url}/slow")
@@ -123,7 +123,7 @@ def test_what_takes_too_long_is_cut_off_and_told(serve):
             asked.result()
 
 
-def test_what_is_no_request_is_refused_in_json_before_it_is_read(serve):
+def test_invalid_http_gets_a_json_error(serve):
     served = serve(seconds=0, shutdown_seconds=5)
     for sent, status in (
         (b"POST /slow HTTP/1.1\r\nContent-Length: 1001\r\n\r\n", b"413"),

@@ -1,4 +1,4 @@
-"""What stands around the services: the key, origins, limits, ids, logs and answers to failures."""
+"""Around the services: API key, origins, limits, request ids, logs and error responses."""
 
 import io
 import json
@@ -44,13 +44,13 @@ def locked(make_http):
 
 
 def test_health_and_readiness(http):
-    """What an orchestrator polls: alive, and with which indices."""
+    """What an orchestrator polls."""
     assert http.get("/health").json == {"status": "ok"}
     assert http.get("/ready").json == {"status": "ready", "indices": ["demo", "stock"]}
 
 
-def test_a_server_about_to_stop_is_alive_and_not_ready(make_http):
-    """A load balancer sends its next requests elsewhere, and nobody kills the process meanwhile."""
+def test_a_server_that_shuts_down_is_alive_and_not_ready(make_http):
+    """A load balancer sends its next requests elsewhere, and the process is not killed."""
     from clipgpt_retrieval.back.app import STOPPING
 
     http = make_http()
@@ -62,7 +62,7 @@ def test_a_server_about_to_stop_is_alive_and_not_ready(make_http):
 
 
 @pytest.mark.parametrize("path", ["/knn-service", "/metrics", "/indices-list", "/", "/openapi.json", "/nowhere"])
-def test_without_the_key_nothing_answers(locked, path):
+def test_requests_without_the_key_are_refused(locked, path):
     for headers in ({}, {"X-API-Key": "sesam"}, {"Authorization": "Bearer x"}, {"Authorization": "Basic x"}):
         response = locked.get(path, headers=headers)
         assert response.status_code == 401
@@ -78,19 +78,19 @@ def test_without_the_key_nothing_answers(locked, path):
         {"Authorization": "Basic a2V5OnNlc2FtZQ=="},  # key:sesame, as of http://key:sesame@host
     ],
 )
-def test_with_the_key_all_answers(locked, headers):
+def test_requests_with_the_key_are_accepted(locked, headers):
     assert locked.get("/indices-list", headers=headers).json == ["demo", "stock"]
 
 
 def test_health_and_preflights_need_no_key(locked):
-    """An orchestrator has no key, and a browser asks before it sends one."""
+    """An orchestrator has no key, and a preflight request carries none."""
     assert locked.get("/health").status_code == 200
     assert locked.get("/ready").status_code == 200
     assert locked.options("/knn-service", headers={"Origin": "https://a.org"}).status_code == 200
 
 
 def test_the_key_may_come_from_the_environment(make_http, monkeypatch):
-    """So that no list of processes shows it."""
+    """So that it does not appear in process lists."""
     monkeypatch.setenv("CLIPGPT_API_KEY", "from there")
     http = make_http()
     assert http.get("/indices-list").status_code == 401
@@ -98,11 +98,11 @@ def test_the_key_may_come_from_the_environment(make_http, monkeypatch):
 
 
 def test_a_key_of_digits(make_http):
-    """Fire hands it over as a number."""
+    """Fire parses it as a number."""
     assert make_http(api_key=1234).get("/indices-list", headers={"X-API-Key": "1234"}).status_code == 200
 
 
-def test_pages_of_any_origin_may_read_answers_as_upstream_has_it(http):
+def test_pages_of_any_origin_may_read_responses_by_default(http):
     allowed = http.get("/indices-list", headers={"Origin": "https://a.org"}).headers["Access-Control-Allow-Origin"]
     assert allowed in ("*", "https://a.org")
 
@@ -133,8 +133,8 @@ def strict(make_http):
         ("/encode-service", {"text": "a", "use_clipgpt": True, "comment": "x" * 2000}, 413, "body"),
     ],
 )
-def test_what_is_more_than_a_limit_is_refused_there_alone(strict, http, path, body, status, field):
-    """Who runs a small machine can say how much it takes, and what is within it is answered."""
+def test_limits_are_enforced(strict, http, path, body, status, field):
+    """A request within the limits still gets its response."""
     response = strict.post(path, json=body)
     assert response.status_code == status, response.json
     assert response.json["error"]["field"] == field
@@ -142,8 +142,8 @@ def test_what_is_more_than_a_limit_is_refused_there_alone(strict, http, path, bo
 
 
 @pytest.mark.parametrize("asked", [11, 3000, 10**40])
-def test_of_more_result_ids_than_the_limit_as_many_come_as_it_lets_through(strict, asked):
-    """clip-retrieval's page asks for 3000 whatever its user wants: refused, it would find nothing at all."""
+def test_more_result_ids_than_the_limit_are_lowered_to_it(strict, asked):
+    """clip-retrieval's page always requests 3000."""
     response = strict.post("/knn-service", json={"text": "a", "num_images": 3, "num_result_ids": asked})
     assert response.status_code == 200
     assert len(response.json) == 10
@@ -172,16 +172,16 @@ def test_large_images_are_refused(indices_paths, clipgpt_path, clip_model, offli
         ("get", "/fail", 500, "server"),
     ],
 )
-def test_every_refusal_is_json(broken, method, path, status, field):
-    """One way to read errors for every client, on clip-retrieval's own paths as well."""
+def test_every_error_is_json(broken, method, path, status, field):
+    """On clip-retrieval's own paths, too."""
     response = getattr(broken, method)(path)
     assert response.status_code == status
     assert response.json["error"]["field"] == field
     assert (status == 405) == ("Allow" in response.headers)
 
 
-def test_a_failure_tells_its_id_and_nothing_else(broken, caplog):
-    """The log has the reason, the stranger has what to name when asking for it."""
+def test_an_internal_error_returns_the_request_id_only(broken, caplog):
+    """The log has the reason."""
     response = broken.get("/fail", headers={"X-Request-ID": "abc-1"})
     assert "abc-1" in response.json["error"]["message"]
     assert "swordfish" not in response.text
@@ -190,19 +190,19 @@ def test_a_failure_tells_its_id_and_nothing_else(broken, caplog):
 
 
 @pytest.mark.parametrize("path", ["/health", "/nowhere"])
-def test_a_host_that_is_no_name(http, path):
+def test_an_invalid_host_header(http, path):
     response = http.get(path, headers={"Host": "a..b" + "c" * 70})
     assert response.status_code < 500
 
 
-def test_a_redirect_stays_one(broken):
+def test_redirects_are_kept(broken):
     response = broken.get("/moved")
     assert response.status_code == 302
     assert response.headers["Location"] == "/health"
 
 
 @pytest.mark.parametrize("given", ["abc-123", "00-4bf92f3577b34da6:7.1"])
-def test_a_proxys_request_id_is_taken_over(http, given):
+def test_the_request_id_of_a_proxy_is_kept(http, given):
     assert http.get("/health", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
 
 
@@ -225,7 +225,7 @@ def log_lines(monkeypatch):
 
 
 def test_each_request_is_one_line_of_json(http, log_lines):
-    """So that a log can be searched for a request, a slow path or a status by any tool."""
+    """So that any tool can search it."""
     http.post("/metadata", json={"ids": [1], "why": "a secret wish"}, headers={"X-Request-ID": "r-1"})
     http.get("/nowhere")
     first, second = log_lines()
@@ -239,7 +239,7 @@ def test_each_request_is_one_line_of_json(http, log_lines):
     assert "secret" not in json.dumps(first)
 
 
-def test_a_failure_is_logged_in_one_line_with_its_traceback(broken, log_lines):
+def test_an_internal_error_is_one_log_line_with_its_traceback(broken, log_lines):
     broken.get("/fail", headers={"X-Request-ID": "r-2"})
     failure, request = log_lines()
     assert "swordfish" in failure["exc_info"]
@@ -247,7 +247,7 @@ def test_a_failure_is_logged_in_one_line_with_its_traceback(broken, log_lines):
     assert (failure["level"], request["status"]) == ("ERROR", 500)
 
 
-def test_requests_are_measured_by_path_and_status(http):
+def test_request_times_are_recorded_by_path_and_status(http):
     http.get("/health")
     http.get("/made-up-by-a-stranger")
     metrics = http.get("/metrics").text

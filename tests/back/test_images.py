@@ -1,4 +1,4 @@
-"""Strangers' urls cannot reach into the server's own network, and broken images break nothing."""
+"""URLs in requests cannot reach the private network, and invalid images cause no failure."""
 
 import base64
 import contextlib
@@ -23,7 +23,7 @@ from clipgpt_retrieval.errors import InputError, TooLargeError
 
 @pytest.fixture(scope="module")
 def web(image):
-    """A little web server on the loopback address."""
+    """A web server on the loopback address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -106,7 +106,7 @@ def test_private_addresses_are_refused(url):
         "http://[",
     ],
 )
-def test_other_kinds_of_url_are_refused(url):
+def test_other_schemes_are_refused(url):
     with pytest.raises(InputError, match="image_url"):
         ImageReader().from_url(url)
 
@@ -128,8 +128,8 @@ def test_a_redirect_into_the_private_network_is_refused(web, monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "::ffff:192.168.0.1"])
-def test_a_name_that_leads_inside_is_refused(monkeypatch, address):
-    """A stranger's own domain may name any address."""
+def test_a_name_of_a_private_address_is_refused(monkeypatch, address):
+    """Any domain can resolve to any address."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     answer = [(family, socket.SOCK_STREAM, 6, "", (address, 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: answer)
@@ -137,7 +137,7 @@ def test_a_name_that_leads_inside_is_refused(monkeypatch, address):
         ImageReader().from_url("http://inside.example/")
 
 
-def test_a_name_that_changes_its_mind_is_asked_once(monkeypatch):
+def test_a_name_is_resolved_once(monkeypatch):
     """DNS rebinding: public when it is checked, private when it is connected to."""
     asked = []
 
@@ -154,14 +154,14 @@ def test_a_name_that_changes_its_mind_is_asked_once(monkeypatch):
     assert asked == ["rebind.example", "93.184.216.34"]
 
 
-def test_a_compressed_answer_is_not_unpacked_beyond_the_limit(web):
+def test_a_compressed_response_is_limited_after_decompression(web):
     """Thirty megabytes in thirty kilobytes."""
     with pytest.raises(TooLargeError):
         ImageReader(allow_private_urls=True, limits=Limits(max_image_bytes=10**6)).from_url(f"{web}/bomb")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG"])
-def test_a_image_of_more_pixels_than_the_limit(kind):
+def test_an_image_of_more_pixels_than_the_limit(kind):
     data = io.BytesIO()
     Image.new("RGB", (110, 100)).save(data, kind)
     reader = ImageReader(limits=Limits(max_image_pixels=11_000))
@@ -170,7 +170,7 @@ def test_a_image_of_more_pixels_than_the_limit(kind):
         ImageReader(limits=Limits(max_image_pixels=10_999)).from_base64(base64.b64encode(data.getvalue()).decode())
 
 
-def test_paths_of_files_come_from_the_metadata_alone(http, tmp_path, image):
+def test_image_paths_come_from_the_metadata_only(http, tmp_path, image):
     """clip-retrieval reads the image at an item's image_path: no request may name another."""
     file = tmp_path / "secret.png"
     file.write_bytes(image)
@@ -181,13 +181,13 @@ def test_paths_of_files_come_from_the_metadata_alone(http, tmp_path, image):
         assert "image" in json.dumps(expected)
 
 
-def test_with_leave_private_urls_work_through_redirects(web):
+def test_when_allowed_private_urls_work_through_redirects(web):
     reader = ImageReader(allow_private_urls=True)
     assert reader.from_url(f"{web}/image").size == (48, 40)
     assert reader.from_url(f"{web}/redirect").size == (48, 40)
 
 
-def test_with_leave_the_services_take_a_fetched_image_as_an_uploaded_one(
+def test_when_allowed_the_services_take_a_fetched_image_as_an_uploaded_one(
     web, image_base64, indices_paths, clipgpt_path, clip_model, offline_flags, http
 ):
     """Images on an intranet's own web server: the flag is for them."""
@@ -217,14 +217,14 @@ def test_with_leave_the_services_take_a_fetched_image_as_an_uploaded_one(
         ("/nothing", "returned status 404"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(web, path, says):
+def test_fetch_errors_are_reported(web, path, says):
     with pytest.raises(InputError, match=says):
         ImageReader(allow_private_urls=True).from_url(web + path)
 
 
 @pytest.fixture
 def slow_web(web):
-    """A web server that answers each request with a byte every tenth of a second: its address, by what it drips."""
+    """A web server that sends a byte every 0.1 seconds: its URLs, by the part that is slow."""
     ended = threading.Event()
 
     class Handler(socketserver.StreamRequestHandler):
@@ -252,37 +252,37 @@ def slow_web(web):
     server.server_close()
 
 
-@pytest.mark.parametrize("drips", ["headers", "body", "redirects"])
-def test_a_server_that_drips_holds_nobody(slow_web, monkeypatch, drips):
-    """A handful of such urls would hold every thread of the server for as long as their owner likes."""
+@pytest.mark.parametrize("slow_part", ["headers", "body", "redirects"])
+def test_a_server_that_sends_single_bytes_is_cut_off(slow_web, monkeypatch, slow_part):
+    """A few such URLs would block every thread of the server."""
     monkeypatch.setattr(images, "FETCH_SECONDS", 1)
     begun = time.monotonic()
     with pytest.raises(InputError, match="was not fetched within 1 seconds"):
-        ImageReader(allow_private_urls=True).from_url(f"{slow_web}/{drips}")
+        ImageReader(allow_private_urls=True).from_url(f"{slow_web}/{slow_part}")
     assert time.monotonic() - begun < 20
 
 
-def test_nobody_reads_what_stands_behind_a_redirect(slow_web):
-    """No limit holds for what requests reads there: it unpacked gigabytes out of some megabytes."""
+def test_the_body_of_a_redirect_is_not_read(slow_web):
+    """requests would read it without a limit, and decompress gigabytes."""
     assert ImageReader(allow_private_urls=True).from_url(f"{slow_web}/redirect-body").size == (48, 40)
 
 
-def test_an_answer_that_is_no_image(web):
+def test_a_response_that_is_not_an_image(web):
     with pytest.raises(InputError, match="not a readable image"):
         ImageReader(allow_private_urls=True).from_url(f"{web}/large")
 
 
-def test_an_answer_without_end_is_cut_off(web):
+def test_an_endless_response_is_cut_off(web):
     with pytest.raises(TooLargeError):
         ImageReader(allow_private_urls=True, limits=Limits(max_image_bytes=1000)).from_url(f"{web}/large")
 
 
-def test_a_image_cut_short(image):
+def test_an_image_cut_short(image):
     with pytest.raises(InputError, match="not a readable image"):
         ImageReader().from_base64(base64.b64encode(image[: len(image) // 2]).decode())
 
 
-def test_a_image_of_too_many_pixels_is_not_unpacked():
+def test_an_image_of_too_many_pixels_is_not_decoded():
     data = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(data, "PNG")
     with pytest.raises(InputError):
@@ -291,7 +291,7 @@ def test_a_image_of_too_many_pixels_is_not_unpacked():
 
 @pytest.mark.parametrize("size", [(1, 40_000), (40_000, 1)])
 def test_a_tiny_image_of_extreme_shape_is_refused(http, size):
-    """CLIP scales the short side up to its own before it crops: some hundred bytes would take all memory."""
+    """CLIP scales the short side up before it crops: a few hundred bytes would take all memory."""
     data = io.BytesIO()
     Image.new("RGB", size).save(data, "PNG")
     response = http.post("/knn-service", json={"image": base64.b64encode(data.getvalue()).decode()})
@@ -300,13 +300,13 @@ def test_a_tiny_image_of_extreme_shape_is_refused(http, size):
     assert "aspect ratio above 50" in response.json["error"]["message"]
 
 
-def test_a_panorama_is_taken(http):
+def test_a_panorama_is_accepted(http):
     data = io.BytesIO()
     Image.new("RGB", (500, 10)).save(data, "PNG")
     assert http.post("/knn-service", json={"image": base64.b64encode(data.getvalue()).decode()}).status_code == 200
 
 
-def test_no_answer_is_told():
+def test_a_closed_port_is_reported():
     with pytest.raises(InputError, match="cannot be fetched"):
         ImageReader(allow_private_urls=True).from_url("http://127.0.0.1:9/")
 
@@ -338,7 +338,7 @@ def served_files(tmp_path_factory, clipgpt_path, offline_flags):
     return create_app(indices_paths=str(indices), **flags).test_client()
 
 
-def test_any_file_on_the_server_s_disk_leaves_the_search_working(served_files):
+def test_search_works_with_any_file_as_image(served_files):
     """One image with transparency failed every search that found it."""
     found = served_files.post("/knn-service", json={"text": "a dog"})
     assert found.status_code == 200

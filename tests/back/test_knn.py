@@ -1,4 +1,4 @@
-"""Queries find what CLIP-GPT, CLIP or a blend of them points at, and stock requests keep working."""
+"""Queries by CLIP-GPT, CLIP or both find the right items, and stock requests keep working."""
 
 import io
 import json
@@ -105,7 +105,7 @@ def test_interleaved_segments(query, clipgpt, embeddings):
     assert ids(query(segments=segments)) == best(embeddings, expected)
 
 
-def test_a_lone_image_finds_its_neighbours_without_clipgpt(query, image_base64, clip_image, embeddings):
+def test_a_single_image_finds_its_neighbours_without_clipgpt(query, image_base64, clip_image, embeddings):
     for indice_name in ("demo", "stock"):
         of_item = query(segments=[{"id": 7}], use_clipgpt=False, indice_name=indice_name)
         assert ids(of_item) == best(embeddings, embeddings[7])
@@ -113,7 +113,7 @@ def test_a_lone_image_finds_its_neighbours_without_clipgpt(query, image_base64, 
     assert ids(upload) == best(embeddings, clip_image)
 
 
-def test_a_image_as_segment_is_clip_s_embedding_of_it(query, image_base64, clip_image, clipgpt, embeddings):
+def test_an_image_as_segment_is_clip_s_embedding_of_it(query, image_base64, clip_image, clipgpt, embeddings):
     expected = clipgpt.encode([[{"embedding": clip_image}, {"text": "in summer"}]])[0]
     found = query(segments=[{"image": image_base64}, {"text": "in summer"}])
     assert ids(found) == best(embeddings, expected)
@@ -140,8 +140,8 @@ def test_the_text_index(query, clipgpt, clip_collection):
     assert ids(query(text="a dog", modality="text")) == best(texts, clipgpt.encode(["a dog"])[0])
 
 
-def test_what_looks_unlike_the_image_embedding_is_left_out(query, clipgpt, embeddings):
-    """The similarity shown is to the query embedding; the threshold is about how the image looks."""
+def test_results_below_min_similarity_are_left_out(query, clipgpt, embeddings):
+    """The similarity shown is to the query embedding, the threshold applies to the image embedding."""
     everything = query(text="a dog")
     cosines = embeddings[ids(everything)] @ clipgpt.encode(["a dog"], space="image")[0]
     least = float(np.median(np.clip(cosines, 0, 1)))
@@ -152,7 +152,7 @@ def test_what_looks_unlike_the_image_embedding_is_left_out(query, clipgpt, embed
     assert all("clipgpt_caption" in result for result in found[:2])
 
 
-def test_the_first_of_those_that_are_left_have_metadata(query, clipgpt, embeddings):
+def test_the_first_remaining_results_have_metadata(query, clipgpt, embeddings):
     """A page shows the first: without metadata there is neither an image nor an address."""
     by_clip = {"text": "a dog", "clipgpt_weight": 0, "num_images": 5, "num_result_ids": 100}
     everything = query(**by_clip)
@@ -163,7 +163,7 @@ def test_the_first_of_those_that_are_left_have_metadata(query, clipgpt, embeddin
     assert [result["caption"] for result in found[:5]] == [f"item {item}" for item in ids(found)[:5]]
 
 
-def test_other_queries_are_held_to_the_similarity_itself(query, embeddings):
+def test_min_similarity_of_other_queries(query, embeddings):
     assert ids(query(embedding_input=embeddings[42].tolist(), min_similarity=0.999)) == [42]
     by_clip = query(text="a dog", use_clipgpt=False)
     least = by_clip[4]["similarity"]
@@ -172,7 +172,7 @@ def test_other_queries_are_held_to_the_similarity_itself(query, embeddings):
     ]
 
 
-def test_nothing_may_be_left(query):
+def test_the_result_may_be_empty(query):
     assert query(text="a dog", min_similarity=1, caption_results=5) == []
 
 
@@ -181,7 +181,7 @@ def test_the_first_results_are_captioned(query, clipgpt, embeddings):
     assert [r.get("clipgpt_caption") for r in results] == clipgpt.caption(embeddings[ids(results)[:3]]) + [None] * 7
 
 
-def test_a_request_of_few_words_is_enough(http):
+def test_a_minimal_request(http):
     response = http.post("/knn-service", json={"text": "a dog", "num_images": 3})
     assert response.status_code == 200
     assert len(response.json) == 3
@@ -205,7 +205,7 @@ def test_the_stock_front_s_request(http):
     assert "url" not in response.json[40]
 
 
-def test_what_was_searched_before_is_found_in_memory(http, query):
+def test_repeated_searches_are_served_from_the_cache(http, query):
     def searches() -> float:
         return REGISTRY.get_sample_value("knn_index_time_count")
 

@@ -1,4 +1,4 @@
-"""The description of the services is true to them."""
+"""The OpenAPI description matches the services."""
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -7,7 +7,7 @@ from openapi_spec_validator import validate
 from clipgpt_retrieval.back.openapi import OPERATIONS
 
 PAGES = {"/", "/config.json", "/<path:path>"}
-"""clip-retrieval's web page, which is no service."""
+"""clip-retrieval's web page, which is not a service."""
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def document(http):
 
 
 def test_the_document_is_openapi(document):
-    """Generators of clients read it."""
+    """Client generators read it."""
     validate(document)
 
 
@@ -53,8 +53,8 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("url", "body"), REQUESTS, ids=lambda value: str(value)[:40])
-def test_answers_are_as_described(http, document, url, body):
-    """Who generated a client from the document can read every answer, refusals too."""
+def test_responses_match_the_description(http, document, url, body):
+    """A client generated from the document can read every response, errors included."""
     response = http.get(url) if body is None else http.post(url, json=body)
     operation = document["paths"][url.partition("?")[0]]["get" if body is None else "post"]
     described = operation["responses"]["200" if response.status_code == 200 else f"{response.status_code // 100}XX"]
@@ -64,11 +64,11 @@ def test_answers_are_as_described(http, document, url, body):
         Draft202012Validator(schema).validate(response.json)
 
 
-def test_each_operation_is_asked_above():
+def test_each_operation_is_tested_above():
     assert {url.partition("?")[0] for url, _ in REQUESTS} == {operation.path for operation in OPERATIONS}
 
 
-def test_limits_of_this_server_are_told(indices_paths, clipgpt_path, offline_flags):
+def test_the_description_has_the_limits_of_the_server(indices_paths, clipgpt_path, offline_flags):
     from clipgpt_retrieval.back import create_app
 
     flags = {"clipgpt_model": clipgpt_path, "load_clip": False, "max_items": 7, "api_key": "k", **offline_flags}
@@ -82,7 +82,7 @@ def test_limits_of_this_server_are_told(indices_paths, clipgpt_path, offline_fla
 
 
 def test_the_page_shows_every_operation_and_loads_nothing(http):
-    """Also where there is no internet."""
+    """It works offline."""
     page = http.get("/docs").text
     for operation in OPERATIONS:
         assert f"{operation.method.upper()} {operation.path}" in page

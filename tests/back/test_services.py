@@ -1,4 +1,4 @@
-"""The services beside the search: captions, embeddings, metadata, metrics, and clip-retrieval's pages."""
+"""The other services: captions, embeddings, metadata, metrics, and clip-retrieval's pages."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,7 +33,7 @@ def test_embeddings_are_captioned_by_position(http, clipgpt, embeddings):
         assert [c["logprob"] for c in item["captions"]] == pytest.approx([c.logprob for c in captions], abs=1e-3)
 
 
-def test_as_many_tokens_as_may_be_asked_for(http):
+def test_the_maximum_number_of_tokens(http):
     """A caption that runs to the end of a small model's context ends there."""
     assert len(post(http, "/caption-service", ids=[1], max_new_tokens=200)) == 1
 
@@ -43,7 +43,7 @@ def test_an_image_is_captioned(http, image_base64):
     assert item["id"] == 0
 
 
-def test_encode_gives_both_embeddings_and_the_second_read_back(http, clipgpt):
+def test_encode_returns_both_embeddings_and_a_caption(http, clipgpt):
     answer = post(http, "/encode-service", indice_name="demo", text="a dog")
     query, image = clipgpt.encode_both(["a dog"])
     np.testing.assert_allclose(answer["embedding"], query[0], atol=1e-6)
@@ -57,7 +57,7 @@ def test_encode_takes_segments(http, clipgpt, embeddings):
     np.testing.assert_allclose(answer["embedding"], expected, atol=1e-6)
 
 
-def test_encode_by_clip_alone_has_nothing_to_read_back(http):
+def test_encode_by_clip_alone_has_no_caption(http):
     answer = post(http, "/encode-service", text="a dog", use_clipgpt=False)
     assert np.linalg.norm(answer["embedding"]) == pytest.approx(1, abs=1e-5)
     assert answer["image_embedding"] is None
@@ -79,7 +79,7 @@ def test_clip_retrieval_s_other_endpoints(http):
     assert http.post("/knn-service", json={"text": "a"}).headers["Access-Control-Allow-Origin"] == "*"
 
 
-def test_clipgpt_s_time_is_measured_beside_clip_retrieval_s(http):
+def test_metrics_include_clipgpt_and_clip_retrieval(http):
     post(http, "/knn-service", text="a dog", caption_results=1)
     metrics = http.get("/metrics").get_data(as_text=True)
     for name in ("clipgpt_encode_time_count", "clipgpt_caption_time_count", "knn_index_time_count"):
@@ -89,8 +89,8 @@ def test_clipgpt_s_time_is_measured_beside_clip_retrieval_s(http):
     assert "clipgpt_encode_time" in summary
 
 
-def test_requests_at_once_are_answered_as_alone(app):
-    """The server works on several requests at a time, and none may see another's text."""
+def test_concurrent_requests_get_the_responses_of_single_ones(app):
+    """No request may see the text of another."""
     texts = [f"an image of {i} dogs" * (1 + i % 3) for i in range(8)]
     body = {"num_images": 3, "caption_results": 1}
     alone = [post(app.test_client(), "/knn-service", text=text, **body) for text in texts]

@@ -1,4 +1,4 @@
-"""What is wrong with flags, models and folders is said in one sentence before anything is served."""
+"""Invalid flags, models and folders are refused at start, with one sentence."""
 
 import inspect
 import json
@@ -82,13 +82,13 @@ def test_every_stock_flag_is_there_with_its_default(function):
         ({"host": 0}, "host"),
     ],
 )
-def test_a_flag_that_cannot_be_meant(flags, field):
+def test_an_invalid_flag(flags, field):
     with pytest.raises(InputError) as caught:
         BackOptions(**flags)
     assert caught.value.field == field
 
 
-def test_an_address_that_cannot_be_listened_on_is_refused_before_anything_is_loaded(monkeypatch):
+def test_an_address_in_use_is_refused_before_loading(monkeypatch):
     """Loading a large index takes minutes."""
     monkeypatch.setattr("clipgpt_retrieval.back.app.create_app", lambda **flags: pytest.fail("loaded first"))
     with socket.socket() as taken:
@@ -104,7 +104,7 @@ def test_an_address_that_cannot_be_listened_on_is_refused_before_anything_is_loa
                 serve(host=host, port=port)
 
 
-def test_a_port_that_is_taken_meanwhile(app):
+def test_a_port_taken_during_loading(app):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -134,13 +134,13 @@ def test_a_model_of_another_dimension_names_both(start, index_folder, tmp_path, 
     assert "'small'" in said
 
 
-def test_a_model_that_is_not_there(start, index_folder):
+def test_a_missing_model(start, index_folder):
     with pytest.raises(ModelError, match="nowhere"):
         start({"demo": str(index_folder)}, clipgpt_model="/nowhere/model")
 
 
 @pytest.mark.parametrize("indices", ["not json", "[]", "{}", '{"demo": 3}', '{"demo": {"clip_model": "a"}}'])
-def test_an_indices_json_that_is_none(start, indices):
+def test_an_invalid_indices_json(start, indices):
     with pytest.raises(DataError, match="indices JSON"):
         start(indices)
 
@@ -150,7 +150,7 @@ def test_a_missing_indices_json():
         create_app(indices_paths="nowhere.json")
 
 
-def test_folders_that_lack_something(start, tmp_path, index_folder):
+def test_incomplete_index_folders(start, tmp_path, index_folder):
     with pytest.raises(DataError, match="does not exist"):
         start({"demo": "/nowhere"})
     with pytest.raises(DataError, match=r"neither image.index nor text.index"):
@@ -160,8 +160,8 @@ def test_folders_that_lack_something(start, tmp_path, index_folder):
         start({"demo": str(tmp_path)})
 
 
-def test_on_an_index_of_texts_alone_a_lone_image_finds_its_neighbours(start, tmp_path, index_folder, embeddings):
-    """The refusal said to ask for the other modality, and that was the one asked for."""
+def test_on_an_index_of_texts_alone_a_single_image_finds_its_neighbours(start, tmp_path, index_folder, embeddings):
+    """Its error told users to use the modality that they used."""
     for name in ("text.index", "metadata"):
         (tmp_path / name).symlink_to(index_folder / name)
     http = start({"texts": str(tmp_path)}, load_clip=False).test_client()
@@ -223,7 +223,7 @@ def test_a_model_in_the_indices_json_is_enough(start, index_folder, clipgpt_path
 
 
 def test_a_weight_of_the_flag_or_the_indices_json_blends_as_one_of_the_request(start, index_folder, clip_model):
-    """Left out, every search would be CLIP-GPT's alone, and nothing would say so."""
+    """Ignored, every search would be by CLIP-GPT alone, without an error."""
 
     def found(app, **asked) -> list[tuple[int, float]]:
         results = app.test_client().post("/knn-service", json={"text": "a dog", "num_images": 5, **asked}).json
@@ -237,8 +237,8 @@ def test_a_weight_of_the_flag_or_the_indices_json_blends_as_one_of_the_request(s
     assert blended != alone == found(by_flag, clipgpt_weight=1)
 
 
-def test_an_aesthetic_score_shifts_what_clipgpt_asks_for(start, index_folder, clipgpt, embeddings, monkeypatch):
-    """The stock front sends a score with every query; what it stands for is fetched, here made up."""
+def test_an_aesthetic_score_shifts_the_query_embedding(start, index_folder, clipgpt, embeddings, monkeypatch):
+    """The stock front sends a score with every query; its embedding is downloaded, here random."""
     rated = {score: embeddings[[score]] for score in range(10)}
     clip_back_module = import_module("clip_retrieval.clip_back")
     monkeypatch.setattr(clip_back_module, "get_aesthetic_embedding", lambda clip_model: rated)

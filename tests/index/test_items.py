@@ -1,4 +1,4 @@
-"""Captions by id are only as good as the embedding behind the id: each index type gives the right one."""
+"""Each index type returns the right embedding for an id."""
 
 import threading
 
@@ -55,7 +55,7 @@ MAPPED = faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY
 
 @pytest.mark.parametrize("flags", [0, MAPPED], ids=["in memory", "mapped"])
 @pytest.mark.parametrize("kind", EXACT)
-def test_exact_indexes_give_back_what_went_in(built, vectors, kind, flags):
+def test_exact_indexes_return_the_added_vectors(built, vectors, kind, flags):
     ids = [5, 599, 0, 5, 17]
     found = Items(faiss.read_index(built(kind), flags)).embeddings(ids)
     assert found.dtype == np.float32
@@ -64,7 +64,7 @@ def test_exact_indexes_give_back_what_went_in(built, vectors, kind, flags):
 
 @pytest.mark.parametrize("flags", [0, MAPPED], ids=["in memory", "mapped"])
 @pytest.mark.parametrize("kind", COMPRESSED)
-def test_compressed_indexes_give_back_what_faiss_itself_reconstructs(built, vectors, kind, flags):
+def test_compressed_indexes_return_what_faiss_reconstructs(built, vectors, kind, flags):
     ids = np.arange(COUNT)
     found = Items(faiss.read_index(built(kind), flags)).embeddings(list(ids))
     with_map = faiss.read_index(built(kind))
@@ -129,7 +129,7 @@ def test_threads_that_ask_at_once_compute_one_table(built, vectors, monkeypatch)
 
 
 @pytest.mark.parametrize("reordered", [False, True])
-def test_a_row_that_is_in_no_list_is_no_other_image(vectors, reordered):
+def test_a_row_in_no_list_is_nan(vectors, reordered):
     """faiss counts a row with NaN: it was given the first image's embedding, and caption."""
     index = faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
@@ -150,7 +150,7 @@ def test_an_index_whose_ids_are_not_rows_is_refused(vectors):
 
 
 @pytest.mark.parametrize("kind", ["IVF16,PQ16x4fs", "IDMap,Flat"])
-def test_an_index_that_cannot_give_vectors_back_is_refused_at_start(vectors, kind):
+def test_an_index_that_cannot_reconstruct_its_vectors_is_refused_at_start(vectors, kind):
     index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     if kind.startswith("IDMap"):
