@@ -25,19 +25,19 @@ def call(monkeypatch, capsys, *arguments: str) -> tuple[str, str]:
     return capsys.readouterr()
 
 
-def test_a_few_texts_and_a_file_of_embeddings_as_ever(monkeypatch, capsys, clipgpt, clipgpt_path, tmp_path):
-    told, _ = call(monkeypatch, capsys, "encode", "a dog", "a cat", "--model", clipgpt_path, "--device", "cpu")
-    vectors = [json.loads(line) for line in told.splitlines()]
+def test_texts_and_a_file_of_embeddings(monkeypatch, capsys, clipgpt, clipgpt_path, tmp_path):
+    printed, _ = call(monkeypatch, capsys, "encode", "a dog", "a cat", "--model", clipgpt_path, "--device", "cpu")
+    vectors = [json.loads(line) for line in printed.splitlines()]
     np.testing.assert_allclose(vectors, clipgpt.encode(["a dog", "a cat"]), atol=1e-5)
     np.save(tmp_path / "some.npy", unit_rows(5))
     arguments = ["--model", clipgpt_path, "--rows", "3", "--max_new_tokens", "6", "--device", "cpu"]
-    told, _ = call(monkeypatch, capsys, "caption", tmp_path / "some.npy", *arguments)
-    captions = [json.loads(line)["captions"][0]["text"] for line in told.splitlines()]
+    printed, _ = call(monkeypatch, capsys, "caption", tmp_path / "some.npy", *arguments)
+    captions = [json.loads(line)["captions"][0]["text"] for line in printed.splitlines()]
     assert captions == clipgpt.caption(unit_rows(3), max_new_tokens=6)
 
 
-def test_a_file_of_embeddings_has_its_place_before_the_work(clipgpt, clipgpt_path, tmp_path):
-    """A slip in the path of --output was found after all the encoding, which was lost."""
+def test_output_is_checked_before_encoding(clipgpt, clipgpt_path, tmp_path):
+    """Otherwise all embeddings would be lost."""
     encode("a dog", model=clipgpt_path, output=str(tmp_path / "new" / "dogs.npy"), device="cpu")
     np.testing.assert_allclose(np.load(tmp_path / "new" / "dogs.npy"), clipgpt.encode(["a dog"]), atol=1e-5)
     for output_file in (tmp_path, tmp_path / "new" / "dogs.npy" / "x.npy", "nosuch://bucket/x.npy"):
@@ -46,12 +46,14 @@ def test_a_file_of_embeddings_has_its_place_before_the_work(clipgpt, clipgpt_pat
 
 
 def test_a_collection_in_and_out(monkeypatch, capsys, clipgpt_path, tmp_path):
-    """What encode wrote, caption reads, with its metadata."""
+    """caption reads the output of encode, with its metadata."""
     texts, encoded, captioned = some_texts(20), tmp_path / "encoded", tmp_path / "captioned"
     write_lines(str(tmp_path / "texts.txt"), texts)
     flags = ["--model", clipgpt_path, "--device", "cpu", "--write_batch_size", "8"]
-    told, _ = call(monkeypatch, capsys, "encode", "--input", tmp_path / "texts.txt", "--output_folder", encoded, *flags)
-    assert told == f"{encoded} contains 20 rows of {tmp_path}/texts.txt\n"
+    printed, _ = call(
+        monkeypatch, capsys, "encode", "--input", tmp_path / "texts.txt", "--output_folder", encoded, *flags
+    )
+    assert printed == f"{encoded} contains 20 rows of {tmp_path}/texts.txt\n"
     arguments = ["--embeddings_folder", encoded, "--output_folder", captioned, "--max_new_tokens", "4"]
     call(monkeypatch, capsys, "caption", *arguments, *flags)
     _, table = output(str(captioned))
@@ -61,7 +63,7 @@ def test_a_collection_in_and_out(monkeypatch, capsys, clipgpt_path, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_terminal_shows_how_far_it_is(clipgpt_path, tmp_path):
+def test_a_terminal_shows_progress(clipgpt_path, tmp_path):
     write_lines(str(tmp_path / "texts.txt"), some_texts(300))
     command = ["-m", "clipgpt_retrieval.cli", "encode", "--model", clipgpt_path, "--device", "cpu"]
     command += ["--input", str(tmp_path / "texts.txt"), "--output_folder", str(tmp_path / "out")]
@@ -84,7 +86,7 @@ def test_a_terminal_shows_how_far_it_is(clipgpt_path, tmp_path):
         ({"input": "x.txt", "output_folder": "out", "retries": -1}, "retries"),
     ],
 )
-def test_what_cannot_be_encoded_is_said_by_its_flag(flags, field):
+def test_invalid_flags_of_encode_are_named(flags, field):
     with pytest.raises(InputError, match=f"^{field}: "):
         encode(model="nowhere", **flags)
 
@@ -98,7 +100,7 @@ def test_what_cannot_be_encoded_is_said_by_its_flag(flags, field):
         ({"model": "nowhere", "embeddings_folder": "in", "output_folder": "out", "num_beams": 0}, "num_beams"),
     ],
 )
-def test_what_cannot_be_captioned_is_said_by_its_flag(flags, field):
+def test_invalid_flags_of_caption_are_named(flags, field):
     with pytest.raises(InputError, match=f"^{field}: "):
         caption(**flags)
 
@@ -114,15 +116,14 @@ def test_what_cannot_be_captioned_is_said_by_its_flag(flags, field):
         ("top_p", "most"),
     ],
 )
-def test_a_flag_that_is_no_such_number_is_said(flag, value, monkeypatch, capsys, clipgpt_path, tmp_path):
-    """They ended in a traceback, but --rows -1, which left out the last row without a word."""
+def test_a_flag_of_another_type_is_refused(flag, value, monkeypatch, capsys, clipgpt_path, tmp_path):
     np.save(tmp_path / "some.npy", unit_rows(2))
     arguments = ["--model", clipgpt_path, "--device", "cpu", f"--{flag}={value}"]
-    told, error = call(monkeypatch, capsys, "caption", tmp_path / "some.npy", *arguments)
-    assert not told and error.startswith(f"clipgpt-retrieval: {flag}: is ")
+    printed, error = call(monkeypatch, capsys, "caption", tmp_path / "some.npy", *arguments)
+    assert not printed and error.startswith(f"clipgpt-retrieval: {flag}: is ")
 
 
-def test_a_file_of_no_vectors_is_told_in_a_sentence(tmp_path):
+def test_a_file_without_vectors_is_refused(tmp_path):
     np.savez(tmp_path / "several.npz", a=unit_rows(2))
     np.save(tmp_path / "one.npy", np.float32(3))
     for name in ("several.npz", "one.npy", "none.npy"):
@@ -130,8 +131,7 @@ def test_a_file_of_no_vectors_is_told_in_a_sentence(tmp_path):
             caption(str(tmp_path / name), model="no_model_is_looked_for")
 
 
-def test_head_ends_the_output_without_a_word(clipgpt_path):
-    """A look at the first lines, as people take it, ended in a traceback."""
+def test_head_ends_the_output_silently(clipgpt_path):
     command = [sys.executable, "-m", "clipgpt_retrieval.cli", "encode", *"abc", "--model", clipgpt_path]
     reader, writer = os.pipe()
     os.close(reader)
@@ -151,7 +151,7 @@ def test_head_ends_the_output_without_a_word(clipgpt_path):
         ({"a.parquet": "no parquet"}, "a.parquet cannot be read as parquet"),
     ],
 )
-def test_a_collection_that_is_none_is_told_in_a_sentence(files, sentence, clipgpt_path, tmp_path):
+def test_a_collection_that_is_not_readable_is_refused(files, sentence, clipgpt_path, tmp_path):
     folder = tmp_path / "texts"
     folder.mkdir()
     for name, text in files.items():
@@ -160,7 +160,7 @@ def test_a_collection_that_is_none_is_told_in_a_sentence(files, sentence, clipgp
         encode(model=clipgpt_path, input=str(folder), output_folder=str(tmp_path / "out"), device="cpu")
 
 
-def test_embeddings_of_another_clip_are_told_by_both_dimensions(clipgpt_path, tmp_path):
+def test_embeddings_of_another_dimension_are_refused(clipgpt_path, tmp_path):
     np.save(tmp_path / "all.npy", np.ones((3, 5), np.float32))
     with pytest.raises(DataError, match="has dimension 5, expected 64"):
         caption(

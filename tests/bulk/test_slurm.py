@@ -54,13 +54,13 @@ def test_two_tasks_share_a_job(slurm, encode_job, tmp_path):
     write_lines(encode_job.source, some_texts(60))
     alone = replace(encode_job, output_folder=str(tmp_path / "alone"))
     run_job(alone, SequentialDistributor())
-    told = run_job(encode_job, slurm)
-    assert told["rows_done"] == 60 and told["failed"] == []
+    result = run_job(encode_job, slurm)
+    assert result["rows_done"] == 60 and result["failed"] == []
     assert contents(encode_job.output_folder) == contents(alone.output_folder)
     assert len(list((Path(encode_job.output_folder) / "stats").glob("*.json"))) == 2
 
 
-def test_flags_stay_whole_in_the_script(tmp_path):
+def test_flags_are_quoted_in_the_script(tmp_path):
     script = SlurmDistributor(3, 8, '--gpus-per-task=1 --comment="two words"').script(str(tmp_path / "a b.json"))
     assert "#SBATCH --nodes=3\n#SBATCH --ntasks-per-node=8\n#SBATCH --gpus-per-task=1\n" in script
     assert "#SBATCH '--comment=two words'\n" in script
@@ -68,14 +68,14 @@ def test_flags_stay_whole_in_the_script(tmp_path):
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
-def test_without_slurm_one_sentence(encode_job, monkeypatch, tmp_path):
+def test_without_slurm(encode_job, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     write_lines(encode_job.source, some_texts(5))
     with pytest.raises(InputError, match="slurm needs sbatch"):
         run_job(encode_job, SlurmDistributor(1, 1, ""))
 
 
-def test_a_job_that_slurm_refuses_tells_why(encode_job, monkeypatch, tmp_path):
+def test_the_error_of_sbatch_is_shown(encode_job, monkeypatch, tmp_path):
     sbatch = tmp_path / "sbatch"
     sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
     sbatch.chmod(0o755)

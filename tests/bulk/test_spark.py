@@ -1,4 +1,4 @@
-"""The same files from a real Spark cluster of two executors, also where one of them is killed at work."""
+"""A real Spark cluster of two executors writes the same files, also when one of them is killed."""
 
 import os
 import shutil
@@ -60,19 +60,19 @@ def test_spark_and_sequential_write_identical_files(cluster, encode_job, caption
     for job in (encode_job, caption_job):
         alone, together = (replace(job, output_folder=str(tmp_path / f"{job.task}_{how}")) for how in ("alone", "two"))
         run_job(alone, SequentialDistributor())
-        told = run_job(together, PysparkDistributor())
-        assert told["failed"] == []
+        result = run_job(together, PysparkDistributor())
+        assert result["failed"] == []
         assert contents(together.output_folder) == contents(alone.output_folder)
         assert len(list((Path(together.output_folder) / "stats").glob("*.json"))) > 1
 
 
-def test_a_killed_executor_costs_nothing_but_time(cluster, encode_job, tmp_path):
+def test_a_killed_executor_changes_no_result(cluster, encode_job, tmp_path):
     write_lines(encode_job.source, some_texts(600))
     alone = replace(encode_job, output_folder=str(tmp_path / "alone"))
     run_job(alone, SequentialDistributor())
     killed: list[int] = []
 
-    def kill_one_at_work() -> None:
+    def kill_a_busy_one() -> None:
         metadata = Path(encode_job.output_folder) / "metadata"
         for _ in range(3000):
             if metadata.is_dir() and any(metadata.iterdir()):
@@ -82,15 +82,15 @@ def test_a_killed_executor_costs_nothing_but_time(cluster, encode_job, tmp_path)
                 return
             time.sleep(0.02)
 
-    killer = threading.Thread(target=kill_one_at_work)
+    killer = threading.Thread(target=kill_a_busy_one)
     killer.start()
-    told = run_job(encode_job, PysparkDistributor())
+    result = run_job(encode_job, PysparkDistributor())
     killer.join()
-    assert killed and told["failed"] == []
+    assert killed and result["failed"] == []
     assert contents(encode_job.output_folder) == contents(alone.output_folder)
 
 
-def test_a_corrupt_file_is_named_by_the_driver(cluster, caption_job):
+def test_a_damaged_file_is_reported_by_the_driver(cluster, caption_job):
     folder = Path(caption_job.source)
     folder.mkdir()
     for name in "abc":

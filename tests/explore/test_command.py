@@ -1,4 +1,4 @@
-"""`clipgpt-retrieval explore`: what it leaves in its folder, and the walk in a real terminal."""
+"""`clipgpt-retrieval explore`: its output folder, its checks, and --walk in a real terminal."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def output(index_folder, clipgpt_path, tmp_path_factory):
     return folder
 
 
-def test_everything_asked_for_is_written(output):
+def test_all_results_are_written(output):
     names = {file.name for file in output.iterdir()}
     reports = {
         f"{name}.{end}"
@@ -49,13 +49,13 @@ def test_everything_asked_for_is_written(output):
     assert {row["verdict"] for row in rows} == {"alike"}
 
 
-def test_the_map_needs_nothing_from_outside(output):
+def test_the_map_is_self_contained(output):
     page = (output / "map.html").read_text()
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
     assert page.count("</script>") == 2
 
 
-def test_flags_that_cannot_be_are_named_before_anything_is_loaded(tmp_path):
+def test_invalid_flags_are_refused_before_loading(tmp_path):
     with pytest.raises(InputError, match="output_folder"):
         explore("nowhere", "nothing", sample=3)
     with pytest.raises(InputError, match=r"output_folder.*already exists"):
@@ -65,14 +65,14 @@ def test_flags_that_cannot_be_are_named_before_anything_is_loaded(tmp_path):
         explore("nowhere", "nothing", "memory://explored")
 
 
-def test_a_map_without_what_draws_it_is_refused_before_the_work(index_folder, clipgpt_path, tmp_path, monkeypatch):
+def test_a_map_needs_matplotlib(index_folder, clipgpt_path, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"output_folder: needs matplotlib.*\[explore\]"):
         explore(str(index_folder), clipgpt_path, str(tmp_path / "explored"))
 
 
 @pytest.mark.slow
-def test_a_walk_goes_on_and_comes_back(index_folder, clipgpt_path):
+def test_walk_opens_items_axes_and_clusters(index_folder, clipgpt_path):
     walk = ["-m", "clipgpt_retrieval.cli", "explore", str(index_folder), "--model", clipgpt_path, "--walk"]
     terminal = pexpect.spawn(
         sys.executable,
@@ -113,9 +113,9 @@ def test_a_number_of_clusters_out_of_range_is_refused(index_folder, clipgpt_path
 
 
 @pytest.mark.parametrize("model", ["./no_model_here", "memory://no_model_here"])
-def test_a_model_that_is_not_there_is_told_before_the_index_is_outlined(model, index_folder, monkeypatch):
-    """The outline of a large index takes minutes."""
-    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("outlined"))
+def test_a_missing_model_is_refused_before_clustering(model, index_folder, monkeypatch):
+    """Clustering a large index takes minutes."""
+    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("clustered"))
     with pytest.raises(ModelError, match="no_model_here"):
         explore(str(index_folder), model)
 
@@ -125,15 +125,15 @@ def test_a_model_that_is_not_there_is_told_before_the_index_is_outlined(model, i
     [{"model_type": "clipgpt", "clip_dim": 768}, {"model_type": "gpt2", "n_embd": 768}],
     ids=["clipgpt", "general-gpt"],
 )
-def test_a_model_of_another_clip_is_told_by_its_configuration_alone(config, index_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("outlined"))
+def test_a_model_of_another_clip_is_refused_by_its_configuration(config, index_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("clustered"))
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=r"model: has dimension 768.*have 64"):
         explore(str(index_folder), str(tmp_path))
 
 
-def test_an_index_to_compare_with_is_opened_before_the_work(index_folder, clipgpt_path, tmp_path, monkeypatch):
-    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("outlined"))
+def test_compare_is_checked_before_clustering(index_folder, clipgpt_path, tmp_path, monkeypatch):
+    monkeypatch.setattr(Outline, "level", lambda *_: pytest.fail("clustered"))
     with pytest.raises(DataError, match="nowhere"):
         explore(str(index_folder), clipgpt_path, str(tmp_path / "explored"), compare=str(tmp_path / "nowhere"))
     index = faiss.IndexFlatIP(3)

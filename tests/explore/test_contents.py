@@ -1,4 +1,4 @@
-"""The table of contents tells the truth about every index type that is in use, and refuses the others in a sentence."""
+"""The table of contents of every index type in use, and errors for the others."""
 
 import logging
 import shutil
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.comparison import compare
@@ -63,7 +64,7 @@ def write_index(vectors: np.ndarray, kind: str, folder) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_clusters_hold_one_thing_each_and_add_up(kind, vectors, things, clipgpt, tmp_path):
+def test_clusters_are_pure_and_complete(kind, vectors, things, clipgpt, tmp_path):
     source = open_index(write_index(vectors, kind, tmp_path / "index"))
     contents = Contents(source.items, source.file, clipgpt, THINGS)
     clusters = contents.open()["clusters"]
@@ -81,8 +82,8 @@ def test_clusters_hold_one_thing_each_and_add_up(kind, vectors, things, clipgpt,
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 @pytest.mark.parametrize("kind", ["Flat", "IVF1,Flat", "IVF24,Flat", "HNSW15", "Pad72,IVF16_HNSW8,PQ12x4"])
-def test_what_autofaiss_itself_makes_has_a_table_of_contents(kind, metric, vectors, things, clipgpt, tmp_path):
-    """Its factory is not faiss's: it sets other quantizers, and maps a small collection as a single list."""
+def test_indexes_of_autofaiss(kind, metric, vectors, things, clipgpt, tmp_path):
+    """It sets other quantizers than faiss's factory, and makes a single list of a small collection."""
     autofaiss.build_index(
         vectors,
         index_path=str(tmp_path / "image.index"),
@@ -99,7 +100,7 @@ def test_what_autofaiss_itself_makes_has_a_table_of_contents(kind, metric, vecto
     assert np.mean([len(set(things[cluster["example_ids"]])) == 1 for cluster in clusters]) >= 0.8
 
 
-def test_an_index_of_fewer_lists_than_clusters_is_cut_anew(vectors, things, clipgpt, tmp_path):
+def test_an_index_with_few_lists_is_clustered_by_k_means(vectors, things, clipgpt, tmp_path):
     source = open_index(write_index(vectors, "IVF3,Flat", tmp_path / "index"))
     contents = Contents(source.items, source.file, clipgpt, THINGS)
     clusters = contents.open()["clusters"]
@@ -109,7 +110,7 @@ def test_an_index_of_fewer_lists_than_clusters_is_cut_anew(vectors, things, clip
 
 
 @pytest.mark.parametrize("kind", ["IVF32,PQ16x4fs", "IDMap,Flat"])
-def test_an_index_that_gives_no_vectors_back_is_refused_in_a_sentence(kind, vectors, tmp_path):
+def test_an_index_without_reconstruction_is_refused(kind, vectors, tmp_path):
     index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add_with_ids(vectors, np.arange(COUNT))
@@ -118,7 +119,7 @@ def test_an_index_that_gives_no_vectors_back_is_refused_in_a_sentence(kind, vect
         open_index(str(tmp_path))
 
 
-def test_what_is_no_index_is_refused_in_a_sentence(tmp_path):
+def test_a_path_that_is_not_an_index_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not an index"):
         open_index(str(tmp_path / "nothing"))
     with pytest.raises(DataError, match=r"s3://bucket/index is not on a local disk.*download"):
@@ -128,7 +129,7 @@ def test_what_is_no_index_is_refused_in_a_sentence(tmp_path):
         open_index(str(tmp_path))
 
 
-def outline_with_a_broken_row(vectors, kind: str, folder) -> OutlineLevel:
+def outline_with_nan(vectors, kind: str, folder) -> OutlineLevel:
     index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     broken = vectors.copy()
@@ -139,19 +140,19 @@ def outline_with_a_broken_row(vectors, kind: str, folder) -> OutlineLevel:
     return Outline(source.items, source.file, THINGS).level(None)
 
 
-def test_an_index_with_a_row_of_no_numbers_is_named_with_the_row(vectors, tmp_path):
-    """Faiss says of it that its input contains NaN's, and not where."""
+def test_a_row_with_nan_is_reported(vectors, tmp_path):
+    """faiss's own error does not name the item."""
     with pytest.raises(DataError, match=r"image\.index contains NaN or infinity, for example in item 5"):
-        outline_with_a_broken_row(vectors, "Flat", tmp_path)
+        outline_with_nan(vectors, "Flat", tmp_path)
 
 
-def test_a_row_of_no_numbers_that_is_in_no_list_does_not_end_the_process(vectors, tmp_path):
-    """A position beyond the lists was read, in memory that is not the index's."""
-    clusters = outline_with_a_broken_row(vectors, "IVF3,Flat", tmp_path).clusters
+def test_a_row_with_nan_in_no_list_is_ignored(vectors, tmp_path):
+    """It must not be read at a position beyond the lists."""
+    clusters = outline_with_nan(vectors, "IVF3,Flat", tmp_path).clusters
     assert len(clusters) == THINGS and 5 not in {i for cluster in clusters for i in cluster.example_ids}
 
 
-def test_example_ids_of_a_reordered_collection_are_the_new_ids(vectors, clipgpt, tmp_path):
+def test_example_ids_of_a_reordered_collection(vectors, clipgpt, tmp_path):
     """In the LAION layout an id that is not re-ordered shows another image."""
     from clip_retrieval.ivf_metadata_ordering import get_old_to_new_mapping
 
@@ -166,7 +167,7 @@ def test_example_ids_of_a_reordered_collection_are_the_new_ids(vectors, clipgpt,
     assert after == list(mapping[before])
 
 
-def test_an_index_whose_lists_lie_beside_it(vectors, clipgpt, tmp_path):
+def test_an_index_with_on_disk_lists(vectors, clipgpt, tmp_path):
     index = faiss.index_factory(DIM, "IVF16,Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
@@ -180,13 +181,21 @@ def test_an_index_whose_lists_lie_beside_it(vectors, clipgpt, tmp_path):
     assert sum(c["size"] for c in Contents(source.items, source.file, clipgpt, 8).open()["clusters"]) == COUNT
 
 
-def test_beside_an_index_that_cannot_be_written_to_the_users_cache_serves(vectors, clipgpt, tmp_path, monkeypatch):
+def test_a_read_only_index_is_cached_in_the_users_cache(vectors, clipgpt, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = open_index(write_index(vectors, "IVF32,Flat", tmp_path / "index"))
     (tmp_path / "index" / FOLDER_NAME).write_text("no folder can be made here")
     before = Contents(source.items, source.file, clipgpt, 8).open()
     monkeypatch.setattr(clipgpt, "caption", lambda *_: pytest.fail("captioned again"))
     assert Contents(source.items, source.file, clipgpt, 8).open() == before
+
+
+def test_engines_of_any_precision_share_cached_captions(vectors, clipgpt, clipgpt_path, tmp_path, monkeypatch):
+    source = open_index(write_index(vectors, "IVF32,Flat", tmp_path / "index"))
+    before = Contents(source.items, source.file, clipgpt, 8).open()
+    bfloat16 = load(clipgpt_path, device="cpu", dtype="bfloat16")
+    monkeypatch.setattr(bfloat16, "caption", lambda *_: pytest.fail("captioned again"))
+    assert Contents(source.items, source.file, bfloat16, 8).open() == before
 
 
 @pytest.mark.parametrize("file", ["root.npz", "root.json"])
@@ -199,7 +208,7 @@ def test_a_damaged_cache_is_computed_again(file, vectors, clipgpt, tmp_path):
     assert Contents(source.items, source.file, clipgpt, 8).open() == before
 
 
-def test_a_model_of_another_clip_is_named(vectors, clipgpt, tmp_path):
+def test_a_model_of_another_clip_is_refused(vectors, clipgpt, tmp_path):
     index = faiss.IndexFlatIP(32)
     index.add(np.ascontiguousarray(vectors[:, :32]))
     faiss.write_index(index, str(tmp_path / "image.index"))
@@ -208,8 +217,8 @@ def test_a_model_of_another_clip_is_named(vectors, clipgpt, tmp_path):
         Contents(source.items, source.file, clipgpt)
 
 
-def test_what_one_collection_lacks_is_told(vectors, things, clipgpt, tmp_path):
-    """The comparison's one purpose: thing 2 was filtered out of the second."""
+def test_a_missing_cluster_is_found(vectors, things, clipgpt, tmp_path):
+    """Thing 2 was filtered out of the second."""
     first = open_index(write_index(vectors[::2], "Flat", tmp_path / "first"))
     kept = vectors[1::2][things[1::2] != 2]
     second = open_index(write_index(kept, "IVF8,Flat", tmp_path / "second"))
@@ -221,8 +230,8 @@ def test_what_one_collection_lacks_is_told(vectors, things, clipgpt, tmp_path):
     assert not [row for row in rows if row["verdict"] == "only in the second"]
 
 
-def test_a_difference_that_runs_through_all_clusters_is_told(vectors, clipgpt):
-    """Every thing is there in both, each a little different in the one: no share of a cluster shows it."""
+def test_a_difference_within_all_clusters_is_found(vectors, clipgpt):
+    """All things are in both, shifted a little in one: no share of a cluster differs."""
     shift = np.random.default_rng(5).normal(size=DIM).astype(np.float32) * 0.05
     rows = compare(items_of(vectors[::2]), items_of(vectors[1::2] + shift), clipgpt, THINGS)
     verdicts = {row["verdict"] for row in rows}
@@ -250,7 +259,7 @@ def test_planted_duplicates_and_an_outlier_are_found(vectors, clipgpt, tmp_path)
     assert outliers(items, clipgpt)[0]["id"] == COUNT + 5
 
 
-def test_the_sample_takes_each_cluster_in_its_share(vectors, clipgpt, tmp_path):
+def test_the_sample_is_stratified(vectors, clipgpt, tmp_path):
     source = open_index(write_index(vectors, "IVF32,Flat", tmp_path / "index"))
     contents = Contents(source.items, source.file, clipgpt, THINGS)
     rows = stratified_sample(contents, clipgpt, 60)
@@ -270,8 +279,8 @@ def test_quotas_add_up_and_never_exceed_a_cluster(sizes, count):
         assert min(quotas) >= 1
 
 
-def test_a_cluster_is_set_apart_by_words_of_its_own_that_its_siblings_do_not_share(clipgpt):
-    """A word that all captions share would tell a reader nothing."""
+def test_distinctive_captions_are_not_shared_by_siblings(clipgpt):
+    """A phrase of all captions is not distinctive."""
     shared, own = clipgpt.encode(["the dog", "the snow"])  # as the phrases are read
     centres = np.stack([shared + own, shared, shared])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -280,8 +289,8 @@ def test_a_cluster_is_set_apart_by_words_of_its_own_that_its_siblings_do_not_sha
     assert distinctions(PhraseReader(clipgpt), [level, alone]) == [["in the snow", None, None], [None]]
 
 
-def test_what_the_phrases_of_many_clusters_share_is_read_once(clipgpt, monkeypatch):
-    """Reading phrases is what the second captions cost."""
+def test_each_gist_is_encoded_once(clipgpt, monkeypatch):
+    """Encoding phrases is the cost of distinctive captions."""
     read = []
     encode = clipgpt.encode
     monkeypatch.setattr(clipgpt, "encode", lambda phrases: read.extend(phrases) or encode(phrases))
@@ -295,15 +304,14 @@ def test_what_the_phrases_of_many_clusters_share_is_read_once(clipgpt, monkeypat
     assert sorted(read) == ["the cat", "the dog", "the rain", "the snow"]
 
 
-def test_a_caption_that_is_one_phrase_is_not_said_again(clipgpt):
-    """ "A dog." apart by "a dog" would only take room."""
+def test_a_caption_of_one_phrase_has_no_distinctive_caption(clipgpt):
     centres = np.eye(2, DIM, dtype=np.float32)
     assert distinctions(PhraseReader(clipgpt), [(["A dog.", "An image of a cat"], centres)]) == [[None, None]]
 
 
 @pytest.mark.parametrize("size", [3, 24, 120])
-def test_centres_that_are_alike_stand_together_on_the_map(size):
-    """The map is read by eye: what stands together is taken for alike."""
+def test_similar_centres_are_neighbours_on_the_map(size):
+    """Readers take neighbours for similar."""
     random = np.random.default_rng(0)
     groups = np.arange(size) % 3
     centres = unit_rows(random.normal(size=(3, 64))[groups] + 0.4 * random.normal(size=(size, 64)))

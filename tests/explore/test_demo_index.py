@@ -1,4 +1,4 @@
-"""On the demo, where every image's content is known, exploring must say what is there."""
+"""The table of contents and the comparison against the known content of the demo."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def engine(demo_cache):
     return cg.load("demo", device="cpu")
 
 
-def test_the_table_of_contents_names_the_settings_that_are_there(collection, engine, demo_scenes):
+def test_captions_name_the_settings(collection, engine, demo_scenes):
     clusters = clusters_of(collection, engine, demo_scenes)
     sizes = [cluster["size"] for cluster in clusters]
     assert sum(sizes) == len(demo_scenes)
@@ -34,27 +34,29 @@ def test_the_table_of_contents_names_the_settings_that_are_there(collection, eng
     assert np.average(true, weights=[cluster["size"] for cluster in telling]) > 2 * chance(groups)
 
 
-def test_chance_is_what_clusters_drawn_at_random_would_reach():
+def test_chance_is_the_purity_of_random_clusters():
     """Each has a most frequent setting: of many small ones more than the share of the most frequent of all."""
     assert chance([["park", "sea"]] * 500) == pytest.approx(0.75, abs=0.01)
 
 
-def test_what_sets_a_cluster_apart_is_in_its_images_and_not_beside_it(collection, engine, demo_scenes):
-    clusters = [one for one in clusters_of(collection, engine, demo_scenes) if one["apart"] is not None]
+def test_distinctive_captions_are_true_of_their_clusters_only(collection, engine, demo_scenes):
+    clusters = [one for one in clusters_of(collection, engine, demo_scenes) if one["distinctive"] is not None]
     assert len(clusters) >= 16
-    assert np.mean([one["apart"] for one in clusters]) > 3 * np.mean([one["apart_beside"] for one in clusters])
+    assert np.mean([one["distinctive"] for one in clusters]) > 3 * np.mean(
+        [one["distinctive_elsewhere"] for one in clusters]
+    )
 
 
-def test_the_comparison_of_two_halves_says_that_the_vehicles_are_missing(collection, engine, demo_scenes):
+def test_the_comparison_finds_the_missing_vehicles(collection, engine, demo_scenes):
     first, second = two_halves(collection, demo_scenes)
     rows = [row for row in compare(first, second, engine, 24) if row["verdict"] != "alike"]
     missing = [row for row in rows if row["verdict"] in ("only in the first", "typical of the first")]
     assert missing, rows
     shown = [demo_scenes[2 * item] for row in missing for item in row["examples_first"]]
     assert np.mean([has_vehicle(scene) for scene in shown]) > 0.8
-    spoken = " ".join(row["caption"] for row in missing)
+    captions = " ".join(row["caption"] for row in missing)
     assert any(
-        word in spoken
+        word in captions
         for word in (
             "car",
             "bus",

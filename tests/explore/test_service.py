@@ -1,4 +1,4 @@
-"""`/explore-service`: the contract that the web front end is built on, and its refusals."""
+"""`/explore-service`: the contract with the web front end, and its errors."""
 
 import json
 import shutil
@@ -32,19 +32,19 @@ def client(back_url):
 
 
 def test_the_root_shows_the_whole_index(client):
-    answer = client.explore(num_clusters=5)
-    assert (answer["indice_name"], answer["num_items"], answer["cluster"]) == ("demo", 300, None)
-    assert answer["trail"] == [] and answer["example_ids"] == []
-    assert len(answer["clusters"]) == 5
-    assert sum(cluster["size"] for cluster in answer["clusters"]) == 300
-    for cluster in answer["clusters"]:
+    response = client.explore(num_clusters=5)
+    assert (response["indice_name"], response["num_items"], response["cluster"]) == ("demo", 300, None)
+    assert response["trail"] == [] and response["example_ids"] == []
+    assert len(response["clusters"]) == 5
+    assert sum(cluster["size"] for cluster in response["clusters"]) == 300
+    for cluster in response["clusters"]:
         assert set(cluster) == CLUSTER_FIELDS
         assert cluster["share"] == pytest.approx(cluster["size"] / 300)
         assert all(0 <= number <= 1 for number in cluster["position"])
         assert 0 < len(cluster["example_ids"]) <= 12
 
 
-def test_opening_a_cluster_shows_its_parts_and_the_way_back(client):
+def test_opening_a_cluster_shows_its_children_and_its_trail(client):
     parent = client.explore(num_clusters=5)["clusters"][1]
     opened = client.explore(cluster=parent["id"], num_clusters=5)
     assert opened["trail"] == [{"id": parent["id"], "caption": parent["caption"]}]
@@ -55,7 +55,7 @@ def test_opening_a_cluster_shows_its_parts_and_the_way_back(client):
 
 
 @pytest.mark.parametrize("number", [1, 501, -3])
-def test_a_number_of_clusters_out_of_bounds_is_named(client, number):
+def test_a_number_of_clusters_out_of_range_is_refused(client, number):
     with pytest.raises(InputError, match="num_clusters"):
         client.explore(num_clusters=number)
 
@@ -76,18 +76,18 @@ def test_an_unknown_index_is_not_found(back_url):
         ClipGptClient(f"{back_url}/knn-service", "nowhere", aesthetic_score="").explore()
 
 
-def test_who_waits_for_the_clusters_of_another_is_let_go_in_time(
+def test_waiting_for_another_request_respects_the_deadline(
     index_folder, clipgpt_path, offline_flags, tmp_path, monkeypatch
 ):
-    """A large index is clustered for minutes: a few clicks on Explore would hold every thread as long."""
+    """Clustering a large index takes minutes, and a few clicks on Explore would block every thread."""
     from clipgpt_retrieval.back import create_app
     from clipgpt_retrieval.explore.outline import Outline
 
-    begun, may_end = threading.Event(), threading.Event()
+    started, may_end = threading.Event(), threading.Event()
     level = Outline.level
 
     def slow_level(outline, cluster):
-        begun.set()
+        started.set()
         assert may_end.wait(60)
         return level(outline, cluster)
 
@@ -98,7 +98,7 @@ def test_who_waits_for_the_clusters_of_another_is_let_go_in_time(
     http = create_app(indices_paths=str(tmp_path / "indices.json"), **flags).test_client
     first = threading.Thread(target=lambda: http().get("/explore-service"))
     first.start()
-    assert begun.wait(60)
+    assert started.wait(60)
     refused = http().get("/explore-service")
     may_end.set()
     first.join()
@@ -106,8 +106,8 @@ def test_who_waits_for_the_clusters_of_another_is_let_go_in_time(
     assert "exceeded the time limit" in refused.json["error"]["message"]
 
 
-def test_two_calls_at_once_compute_once_and_a_new_start_reads_it_back(index_folder, clipgpt, tmp_path, monkeypatch):
-    """Captioning takes minutes on a real index: nobody should pay for it twice."""
+def test_concurrent_calls_compute_once_and_results_are_cached(index_folder, clipgpt, tmp_path, monkeypatch):
+    """Captioning takes minutes on a real index."""
     from clipgpt_retrieval.explore.contents import Contents
     from clipgpt_retrieval.index.source import open_index
 
@@ -117,13 +117,13 @@ def test_two_calls_at_once_compute_once_and_a_new_start_reads_it_back(index_fold
     caption = clipgpt.caption
     monkeypatch.setattr(clipgpt, "caption", lambda *args, **kwargs: calls.append(1) or caption(*args, **kwargs))
     contents = Contents(source.items, source.file, clipgpt, 6)
-    answers = []
-    threads = [threading.Thread(target=lambda: answers.append(contents.open())) for _ in range(4)]
+    responses = []
+    threads = [threading.Thread(target=lambda: responses.append(contents.open())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(calls) == 1 and all(answer == answers[0] for answer in answers)
+    assert len(calls) == 1 and all(response == responses[0] for response in responses)
     again = Contents(source.items, source.file, clipgpt, 6).open()
-    assert len(calls) == 1 and again == json.loads(json.dumps(answers[0]))
+    assert len(calls) == 1 and again == json.loads(json.dumps(responses[0]))
     np.testing.assert_equal([c["id"] for c in again["clusters"]], [str(i) for i in range(6)])
