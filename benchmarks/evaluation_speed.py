@@ -54,9 +54,9 @@ def main() -> None:
     from clipgpt_retrieval.evaluation.collection import Collection
     from clipgpt_retrieval.evaluation.compute import ModelOutputs, compute_report
     from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
-    from clipgpt_retrieval.evaluation.karpathy import TestSet
     from clipgpt_retrieval.evaluation.page import page
     from clipgpt_retrieval.evaluation.report import Skipped
+    from clipgpt_retrieval.metrics.karpathy import TestSet
     from clipgpt_retrieval.storage import write_text
 
     random = np.random.default_rng(0)

@@ -195,10 +195,10 @@ def ciders_of(generated: list[str], captions: list[list[str]]) -> np.ndarray:
     """CIDEr-D of each caption, ``[n]``."""
     from pycocoevalcap.cider.cider import Cider
 
-    from clipgpt_retrieval.metrics.captions import plain_words
+    from clipgpt_retrieval.metrics.captions import plain_tokens
 
-    references = {i: [plain_words(text) for text in of_image] for i, of_image in enumerate(captions)}
-    return Cider().compute_score(references, {i: [plain_words(text)] for i, text in enumerate(generated)})[1]
+    references = {i: [plain_tokens(text) for text in of_image] for i, of_image in enumerate(captions)}
+    return Cider().compute_score(references, {i: [plain_tokens(text)] for i, text in enumerate(generated)})[1]
 
 
 def main() -> None:

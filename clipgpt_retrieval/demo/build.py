@@ -87,9 +87,9 @@ def build(folder: Path) -> None:
 
 def _check_first() -> None:
     """Raises at the start what would otherwise fail at the end."""
-    from clipgpt_retrieval.evaluation.evaluate import NEEDED
+    from clipgpt_retrieval.evaluation.evaluate import REQUIRED
 
-    missing = [name for name in ("accelerate", *NEEDED) if find_spec(name) is None]
+    missing = [name for name in ("accelerate", *REQUIRED) if find_spec(name) is None]
     if missing:
         raise ClipGptError(f"demo --build needs {', '.join(missing)}: pip install 'clipgpt-retrieval[train,eval]'")
     if not os.access(SHIPPED, os.W_OK):
@@ -201,7 +201,8 @@ def _embed(scenes: list[Scene], checkpoint: Path) -> np.ndarray:
 
 
 def _trained_clipgpt(folder: Path, data: Path) -> Path:
-    from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
+    from clipgpt_retrieval.evaluation.evaluate import evaluate
+    from clipgpt_retrieval.evaluation.options import EvaluateOptions
     from clipgpt_retrieval.model.resolve import read_config
 
     captioner, output = folder / "captioner", folder / "clipgpt"
@@ -220,8 +221,8 @@ def _trained_clipgpt(folder: Path, data: Path) -> Path:
         )
     if read_config(str(output)).get("min_similarity") is None:
         # Chosen on held-out training data, since the gallery is the test set.
-        settings = Settings(caption_images=0, write_min_similarity=True, device="cpu", seed=SEED)
-        evaluate(str(data), str(output), str(folder / "evaluation"), settings)
+        given: dict[str, Any] = {"caption_images": 0, "write_min_similarity": True, "device": "cpu", "seed": SEED}
+        evaluate(EvaluateOptions(str(data), str(output), str(folder / "evaluation"), **given))
     return output
 
 

@@ -1,1 +1,1 @@
-"""What a clipgpt model is worth: retrieval and caption metrics."""
+"""Evaluates a clipgpt model on a collection: metrics, tables and a page."""

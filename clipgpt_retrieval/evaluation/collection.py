@@ -1,4 +1,4 @@
-"""What is evaluated: the images that the model has not seen, their captions, and CLIP's embeddings of them."""
+"""What is evaluated: images that the model was not trained on, their captions and CLIP's embeddings of these."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,24 +20,24 @@ class Collection:
     """Images to evaluate on.
 
     Attributes:
-        folder: where they came from.
+        folder: the embeddings folder.
         pairs: the images and their captions.
-        trained_on: the folder's other images, where the model learned from them, else None.
-        part: in words, which images of the folder these are and why.
-        total: images in the folder.
-        others: those that are neither measured on nor learned from, or None.
+        trained_on: the images of the folder in the model's training set, or None if it was trained on another folder.
+        subset: which images of the folder these are and why, in words.
+        total: number of images in the folder.
+        others: images that are neither evaluated nor in the training set, or None.
     """
 
     folder: str
     pairs: Pairs
     trained_on: Pairs | None
-    part: str
+    subset: str
     total: int
     others: Pairs | None = None
 
     @property
     def unseen(self) -> Pairs:
-        """All images of the folder that the model did not learn from."""
+        """All images of the folder that are not in the training set."""
         return self.pairs if self.others is None else concatenate([self.pairs, self.others])
 
     @property
@@ -52,58 +52,57 @@ class Collection:
 
 
 def read_collection(folder: str, model: str) -> Collection:
-    """The images of a folder that a model may be measured on.
+    """The images of a folder that a model may be evaluated on.
 
-    Of the folder that the model was trained on these are the held-out ones, of another folder all.
+    Of the folder that the model was trained on these are the held-out images, of any other folder all images.
 
     Args:
         folder: what ``clip-retrieval inference`` wrote, with captions.
-        model: path of the clipgpt model, whose ``training.json`` tells what it was trained on.
+        model: path of the clipgpt model, whose ``training.json`` records its training set.
 
     Raises:
-        DataError: the folder cannot be read, or it changed since the training so that nobody can tell which of its
-            images were held out.
+        DataError: the folder cannot be read, or has changed since the training.
         ModelError: the model's ``training.json`` cannot be read.
     """
     record = read_training_record(model)
     if record is None:
-        return _whole(folder, "all, as the model does not say what it was trained on")
+        return _whole(folder, "all images, as the model has no training.json")
     content = content_fingerprint(folder)
     trained = _trained_on(folder, content, record)
     if trained is None:
-        return _whole(folder, "all, as the model was trained on another folder")
+        return _whole(folder, "all images, as the model was trained on another folder")
     captions = _captions(record)
     pairs = read_pairs(folder, captions)
-    split = Split(record.get("split", "image"), record["validation_fraction"], record["seed"], captions)
+    split = Split(record["split"], record["validation_fraction"], record["seed"], captions)
     if _has_changed(trained, content, pairs, split):
         raise DataError(
-            f"{folder} holds other images, or in another order, than when the model was trained on it: nobody can "
-            "tell now which were held out; give the folder as it was, or another one"
+            f"{folder} has changed since the model was trained on it, so that its held-out images are unknown: "
+            "give the unchanged folder, or another one"
         )
     trained_on, held_out = split.split(pairs)
-    part = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on {len(trained_on)} others"
-    shared_out = {*trained_on.names, *held_out.names}
-    others = pairs.subset(np.flatnonzero([name not in shared_out for name in pairs.names]))
-    return Collection(folder, held_out, trained_on, part, len(pairs), others)
+    subset = f"the {len(held_out)} held out of {len(pairs)}, as the model was trained on {len(trained_on)} others"
+    assigned = {*trained_on.names, *held_out.names}
+    others = pairs.subset(np.flatnonzero([name not in assigned for name in pairs.names]))
+    return Collection(folder, held_out, trained_on, subset, len(pairs), others)
 
 
-def _whole(folder: str, part: str) -> Collection:
+def _whole(folder: str, subset: str) -> Collection:
     pairs = read_pairs(folder)
-    return Collection(folder, pairs, None, part, len(pairs))
+    return Collection(folder, pairs, None, subset, len(pairs))
 
 
 def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np.ndarray] | None:
-    """CLIP's embeddings of the captions, where ``clip-retrieval inference`` left them in ``text_emb/``.
+    """CLIP's embeddings of the captions in ``text_emb/``.
 
-    That command embeds the column ``caption`` alone, so images with several captions have one of them there. Rows
-    without a usable embedding are left out, as they are of ``img_emb/``.
+    `clip-retrieval inference` embeds only the column ``caption``, one caption of each row. Rows without a usable
+    embedding are skipped, as those of ``img_emb/``.
 
     Returns:
-        The queries that have one, int64 ``[m]``, and their embeddings, float32 ``[m, d]`` of unit norm; None where
-        the folder has no ``text_emb/`` or none of its rows is a query.
+        The positions of the queries that have one, int64 ``[m]``, and their embeddings, float32 ``[m, d]``, unit norm;
+        None if the folder has no ``text_emb/`` or none of its rows is a query.
 
     Raises:
-        DataError: ``text_emb/`` and ``metadata/`` do not go together.
+        DataError: ``text_emb/`` and ``metadata/`` do not match.
     """
     import fsspec
 
@@ -117,8 +116,8 @@ def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np
     wanted = 1 + max(row for rows in collection.pairs.rows for row in rows)
     if len(embeddings) < wanted:
         raise DataError(
-            f"{folder}: text_emb/ has {len(embeddings)} rows where img_emb/ has {wanted} or more: both must come from "
-            "one run of clip-retrieval inference"
+            f"{folder}: text_emb/ has {len(embeddings)} rows, expected at least {wanted} as in img_emb/: both must "
+            "come from one run of clip-retrieval inference"
         )
     norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
     row_of = {
@@ -157,34 +156,20 @@ def _captions(record: dict) -> CaptionFile | None:
 
 
 def _trained_on(folder: str, content: str, record: dict) -> dict | None:
-    """The record's entry of this folder, be it under another name by now; None where it was not trained on."""
-    alone = {name: record[name] for name in ("images", "fingerprint") if name in record}
-    entries = record.get("folders") or [{"folder": str(record.get("embeddings_folder")), **alone}]
-    for entry in entries:
-        if _same_path(folder, entry["folder"]) or entry.get("content") == content:
+    """The record's entry of this folder, even if it was moved or copied; None if it is not in the training set."""
+    for entry in record["folders"]:
+        if _same_path(folder, entry["folder"]) or entry["content"] == content:
             return entry
-    # The first models' records know a folder by its images alone, and a streamed one by nothing but its path.
-    by_images = [entry for entry in entries if "content" not in entry and "images" in entry]
-    fingerprint = _fingerprint(folder, _captions(record)) if by_images else None
-    return next((entry for entry in by_images if entry.get("fingerprint") == fingerprint), None)
-
-
-def _fingerprint(folder: str, captions: CaptionFile | None) -> str:
-    """Of a folder's images; no image's where it cannot be read with these captions."""
-    try:
-        return read_pairs(folder, captions).fingerprint()
-    except DataError:
-        return ""
+    return None
 
 
 def _has_changed(trained: dict, content: str, pairs: Pairs, split: Split) -> bool:
-    """Whether images may have moved from one side of the split to the other since the training."""
+    """Whether images may have moved between the training and the validation set since the training."""
     if split.kind == "image":
-        now = {"images": len(pairs), "fingerprint": pairs.fingerprint()}
-        return any(trained.get(name, value) != value for name, value in now.items())
-    # Names hold in whatever order, but an image without one is called after its row.
+        return trained["fingerprint"] != pairs.fingerprint()
+    # A split by name does not depend on the order, unless images without a name are named by their row.
     unnamed = any(name == f"row {rows[0]}" for name, rows in zip(pairs.names, pairs.rows, strict=True))
-    return unnamed and trained.get("content", content) != content
+    return unnamed and trained["content"] != content
 
 
 def _same_path(one: str, other: str) -> bool:

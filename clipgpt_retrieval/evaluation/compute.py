@@ -1,16 +1,16 @@
-"""From embeddings and captions to a report: every metric that needs no model."""
+"""Computes the report from the outputs of the models."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.evaluation.captions import Captioned, evaluate_captions
+from clipgpt_retrieval.data.pairs import Pairs
+from clipgpt_retrieval.evaluation.captions import Captioned, CaptionReport, evaluate_captions
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.evaluation.compose import Compose
 from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
-from clipgpt_retrieval.evaluation.examples import best_and_worst
+from clipgpt_retrieval.evaluation.examples import Example, RankedQueries, best_and_worst
 from clipgpt_retrieval.evaluation.faiss_index import evaluate_index
-from clipgpt_retrieval.evaluation.karpathy import KarpathyMetrics, TestSet, evaluate_karpathy
+from clipgpt_retrieval.evaluation.interleaved import InterleavedMetrics
 from clipgpt_retrieval.evaluation.report import (
     CLIP,
     CLIPGPT,
@@ -22,178 +22,180 @@ from clipgpt_retrieval.evaluation.report import (
 )
 from clipgpt_retrieval.metrics.blend import CHOSEN_BY, Blend, blended_ranks, evaluate_blend
 from clipgpt_retrieval.metrics.calibration import Calibration, best_hits, evaluate_calibration, halves
-from clipgpt_retrieval.metrics.retrieval import caption_ranks, ranks, recall_curve, scores
+from clipgpt_retrieval.metrics.karpathy import KarpathyMetrics, TestSet, evaluate_karpathy
+from clipgpt_retrieval.metrics.retrieval import compute_caption_ranks, compute_ranks, recall_curve, scores
 from clipgpt_retrieval.metrics.uncertainty import Estimate, ImageBootstrap
-
-NO_CLIP = "the folder has no text_emb/ with these captions and no --clip_model was given"
 
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """All that the models gave.
+    """The outputs of the models on a collection.
 
     Attributes:
         model: path of the clipgpt model.
         collection: what is evaluated.
         encoded: its captions as queries.
-        captioned: its images with captions, or None where none were asked for.
-        compose: metrics of interleaved queries, or why there are none.
+        captioned: its images with captions, or None if there are none.
+        interleaved: metrics of interleaved queries, or why there are none.
     """
 
     model: str
     collection: Collection
     encoded: Encoded
     captioned: Captioned | None
-    compose: Compose | Skipped
-
-
-def compute_report(outputs: ModelOutputs, *, index: str | None, test_set: TestSet | str | None, seed: int) -> Report:
-    """Measures everything that the outputs allows.
-
-    Args:
-        outputs: what the models gave.
-        index: a clip-retrieval index folder of the collection's folder.
-        test_set: Karpathy's test images, why they cannot be had, or None where nobody asked for them.
-        seed: of resamples and halves.
-    """
-    collection, encoded = outputs.collection, outputs.encoded
-    truth, gallery = collection.truth, collection.pairs.embeddings
-    skipped: list[Skipped] = []
-    retrieval, places = _own_retrieval(encoded.query, gallery, truth, seed)
-    compared = _compared(encoded, collection, places, seed)
-    if encoded.clip is None:
-        skipped.append(Skipped("CLIP's text tower, blends and their comparison", NO_CLIP))
-    elif len(encoded.clip.queries) < len(truth):
-        had = f"{encoded.clip.origin} has {len(encoded.clip.queries):,} of the {len(truth):,} captions"
-        skipped.append(Skipped("CLIP's text tower on the other captions", f"{had}; give --clip_model"))
-    if index is None:
-        skipped.append(Skipped("what the index costs", "no --index was given"))
-    found_karpathy = _karpathy(outputs, test_set, skipped)
-    caption_report = None if outputs.captioned is None else evaluate_captions(outputs.captioned, seed)
-    if caption_report is None:
-        skipped.append(Skipped("captions", "--caption_images is 0"))
-    else:
-        skipped += [Skipped(metric, why) for metric, why in caption_report.skipped.items()]
-        if collection.trained_on is None:
-            skipped.append(Skipped("share of new captions", "the captions that the model learned from are not here"))
-    if isinstance(outputs.compose, Skipped):
-        skipped.append(outputs.compose)
-    return Report(
-        model=outputs.model,
-        collection=collection.folder,
-        part=collection.part,
-        images=len(collection.pairs),
-        captions=len(truth),
-        clip=None if encoded.clip is None else encoded.clip.origin,
-        seed=seed,
-        retrieval=retrieval + compared.retrieval,
-        curves=compared.curves,
-        differences=compared.differences,
-        blend=compared.blend,
-        index=None if index is None else evaluate_index(index, encoded.query, truth, collection, seed),
-        karpathy=found_karpathy,
-        caption_report=caption_report,
-        calibration=_calibration(encoded, gallery, truth, seed),
-        compose=None if isinstance(outputs.compose, Skipped) else outputs.compose,
-        best=compared.examples[0],
-        worst=compared.examples[1],
-        min_similarity_written=None,
-        skipped=skipped,
-    )
+    interleaved: InterleavedMetrics | Skipped
 
 
 @dataclass(frozen=True)
-class _Compared:
-    """What is measured on the queries that all encoders have."""
+class _EncoderComparison:
+    """The metrics of the queries that all encoders have."""
 
     retrieval: list[RetrievalMetrics]
     differences: list[Difference]
     curves: dict[str, list[float]]
     blend: Blend | None
-    examples: tuple[list, list]
+    examples: tuple[list[Example], list[Example]]
 
 
-def _own_retrieval(
-    queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, seed: int
-) -> tuple[list[RetrievalMetrics], np.ndarray]:
-    """CLIP-GPT in both directions on all queries, and its ranks."""
-    places = ranks(queries, gallery, truth)
-    backwards = caption_ranks(queries, gallery, truth)
+def compute_report(outputs: ModelOutputs, *, index: str | None, test_set: TestSet | str | None, seed: int) -> Report:
+    """Computes all metrics that the outputs allow.
+
+    Args:
+        outputs: of the models.
+        index: a clip-retrieval index folder of the collection's folder.
+        test_set: the test images of a Karpathy split, why they are not available, or None if not asked for.
+        seed: of the resamples and halves.
+    """
+    collection, encoded = outputs.collection, outputs.encoded
+    truth, gallery = collection.truth, collection.pairs.embeddings
+    ranks = compute_ranks(encoded.query, gallery, truth)
+    compared = _compare_encoders(encoded, collection, ranks, seed)
+    caption_report = None if outputs.captioned is None else evaluate_captions(outputs.captioned, seed)
+    return Report(
+        model=outputs.model,
+        collection=collection.folder,
+        subset=collection.subset,
+        images=len(collection.pairs),
+        captions=len(truth),
+        clip=None if encoded.clip is None else encoded.clip.origin,
+        seed=seed,
+        retrieval=_clipgpt_retrieval(encoded.query, gallery, truth, ranks, seed) + compared.retrieval,
+        curves=compared.curves,
+        differences=compared.differences,
+        blend=compared.blend,
+        index=None if index is None else evaluate_index(index, encoded.query, truth, collection, seed),
+        karpathy=_karpathy(encoded, gallery, test_set) if isinstance(test_set, TestSet) else [],
+        caption_report=caption_report,
+        calibration=_calibration(encoded, gallery, truth, seed),
+        interleaved=None if isinstance(outputs.interleaved, Skipped) else outputs.interleaved,
+        best=compared.examples[0],
+        worst=compared.examples[1],
+        min_similarity_written=None,
+        skipped=_skipped(outputs, caption_report, index, test_set),
+    )
+
+
+def _skipped(
+    outputs: ModelOutputs, caption_report: CaptionReport | None, index: str | None, test_set: TestSet | str | None
+) -> list[Skipped]:
+    clip, captions = outputs.encoded.clip, len(outputs.collection.truth)
+    skipped = []
+    if clip is None:
+        why = "the folder has no text_emb/ with these captions and --clip_model was not given"
+        skipped.append(Skipped("CLIP's text tower, blends and their comparison", why))
+    elif len(clip.queries) < captions:
+        why = f"{clip.origin} has {len(clip.queries):,} of the {captions:,} captions; give --clip_model"
+        skipped.append(Skipped("CLIP's text tower on the other captions", why))
+    if index is None:
+        skipped.append(Skipped("cost of the index", "--index was not given"))
+    if not isinstance(test_set, TestSet):
+        skipped.append(Skipped("Karpathy 1K and 5K", test_set or "--karpathy was not given"))
+    if caption_report is None:
+        skipped.append(Skipped("captions", "--caption_images is 0"))
+    else:
+        skipped += [Skipped(metric, why) for metric, why in caption_report.skipped.items()]
+        if outputs.collection.trained_on is None:
+            skipped.append(Skipped("share of new captions", "the captions of the training set are not available"))
+    if isinstance(outputs.interleaved, Skipped):
+        skipped.append(outputs.interleaved)
+    return skipped
+
+
+def _clipgpt_retrieval(
+    queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, ranks: np.ndarray, seed: int
+) -> list[RetrievalMetrics]:
+    """CLIP-GPT in both directions on all queries."""
+    caption_ranks = compute_caption_ranks(queries, gallery, truth)
     return [
-        RetrievalMetrics("text to image", CLIPGPT, len(truth), _metrics(places, truth, seed)),
-        RetrievalMetrics("image to text", CLIPGPT, len(gallery), _metrics(backwards, np.arange(len(gallery)), seed)),
-    ], places
+        RetrievalMetrics("text to image", CLIPGPT, len(truth), _estimates(ranks, truth, seed)),
+        RetrievalMetrics("image to text", CLIPGPT, len(gallery), _estimates_by_image(caption_ranks, seed)),
+    ]
 
 
-def _compared(encoded: Encoded, collection: Collection, places: np.ndarray, seed: int) -> _Compared:
+def _compare_encoders(encoded: Encoded, collection: Collection, ranks: np.ndarray, seed: int) -> _EncoderComparison:
     texts, truth, pairs = collection.texts, collection.truth, collection.pairs
     clip = encoded.clip
     if clip is None:
-        examples = best_and_worst(texts, truth, [places], {CLIPGPT: encoded.query}, pairs)
-        return _Compared([], [], {CLIPGPT: recall_curve(places)}, None, examples)
+        queries = RankedQueries(texts, truth, {CLIPGPT: ranks}, {CLIPGPT: encoded.query})
+        return _EncoderComparison([], [], {CLIPGPT: recall_curve(ranks)}, None, best_and_worst(queries, pairs))
     shared_truth, query = truth[clip.queries], encoded.query[clip.queries]
     by_weight = blended_ranks(query, clip.embeddings, pairs.embeddings, shared_truth)
-    of_clip, of_clipgpt = by_weight[0], by_weight[-1]
-    examples = best_and_worst(
-        [texts[i] for i in clip.queries],
-        shared_truth,
-        [of_clipgpt, of_clip],
-        {CLIPGPT: query, CLIP: clip.embeddings},
-        pairs,
-    )
-    return _Compared(
-        retrieval=_shared_retrieval(clip, of_clip, of_clipgpt, collection, seed),
-        differences=_differences(of_clipgpt, of_clip, shared_truth, seed),
-        curves={CLIPGPT: recall_curve(of_clipgpt), CLIP: recall_curve(of_clip)},
+    by_encoder = {CLIPGPT: by_weight[-1], CLIP: by_weight[0]}
+    embeddings = {CLIPGPT: query, CLIP: clip.embeddings}
+    queries = RankedQueries([texts[i] for i in clip.queries], shared_truth, by_encoder, embeddings)
+    return _EncoderComparison(
+        retrieval=_shared_retrieval(clip, by_encoder, pairs, truth, seed),
+        differences=_differences(by_encoder, shared_truth, seed),
+        curves={name: recall_curve(of_encoder) for name, of_encoder in by_encoder.items()},
         blend=evaluate_blend(by_weight, shared_truth, seed),
-        examples=examples,
+        examples=best_and_worst(queries, pairs),
     )
 
 
 def _shared_retrieval(
-    clip: ClipQueries, of_clip: np.ndarray, of_clipgpt: np.ndarray, collection: Collection, seed: int
+    clip: ClipQueries, ranks: dict[str, np.ndarray], pairs: Pairs, truth: np.ndarray, seed: int
 ) -> list[RetrievalMetrics]:
-    truth, gallery = collection.truth, collection.pairs.embeddings
-    count = len(clip.queries)
-    found = [RetrievalMetrics("text to image", CLIP, count, _metrics(of_clip, truth[clip.queries], seed))]
+    """CLIP on its queries; CLIP-GPT on the same where these are not all, else CLIP from image to text."""
+    count, shared_truth = len(clip.queries), truth[clip.queries]
+    of_clip = RetrievalMetrics("text to image", CLIP, count, _estimates(ranks[CLIP], shared_truth, seed))
     if count < len(truth):
-        of_both = _metrics(of_clipgpt, truth[clip.queries], seed)
-        return [*found, RetrievalMetrics("text to image", f"{CLIPGPT}, the same queries", count, of_both)]
-    backwards = caption_ranks(clip.embeddings, gallery, truth)
-    of_images = _metrics(backwards, np.arange(len(gallery)), seed)
-    return [*found, RetrievalMetrics("image to text", CLIP, len(gallery), of_images)]
+        same = _estimates(ranks[CLIPGPT], shared_truth, seed)
+        return [of_clip, RetrievalMetrics("text to image", f"{CLIPGPT}, the same queries", count, same)]
+    caption_ranks = compute_caption_ranks(clip.embeddings, pairs.embeddings, truth)
+    to_text = _estimates_by_image(caption_ranks, seed)
+    return [of_clip, RetrievalMetrics("image to text", CLIP, len(pairs), to_text)]
 
 
-def _differences(of_clipgpt: np.ndarray, of_clip: np.ndarray, truth: np.ndarray, seed: int) -> list[Difference]:
+def _differences(ranks: dict[str, np.ndarray], truth: np.ndarray, seed: int) -> list[Difference]:
     bootstrap = ImageBootstrap(truth, seed)
-    first, second = scores(of_clipgpt), scores(of_clip)
+    first, second = scores(ranks[CLIPGPT]), scores(ranks[CLIP])
     return [
         Difference(CLIPGPT, CLIP, name, bootstrap.compare(first[name], second[name]))
         for name in ("R@1", "R@10", CHOSEN_BY)
     ]
 
 
-def _metrics(places: np.ndarray, images: np.ndarray, seed: int) -> dict[str, Estimate]:
+def _estimates(ranks: np.ndarray, images: np.ndarray, seed: int) -> dict[str, Estimate]:
     bootstrap = ImageBootstrap(images, seed)
-    means = {name: bootstrap.mean(values) for name, values in scores(places).items()}
-    return {**means, "median rank": bootstrap.median(places + 1.0)}
+    means = {name: bootstrap.mean(values) for name, values in scores(ranks).items()}
+    return {**means, "median rank": bootstrap.median(ranks + 1.0)}
 
 
-def _karpathy(outputs: ModelOutputs, test: TestSet | str | None, skipped: list[Skipped]) -> list[KarpathyMetrics]:
-    if not isinstance(test, TestSet):
-        skipped.append(Skipped("Karpathy's 1K and 5K", test or "no --karpathy was given"))
-        return []
-    encoded, gallery = outputs.encoded, outputs.collection.pairs.embeddings
-    found = evaluate_karpathy(test, encoded.query, gallery, CLIPGPT)
+def _estimates_by_image(ranks: np.ndarray, seed: int) -> dict[str, Estimate]:
+    return _estimates(ranks, np.arange(len(ranks)), seed)
+
+
+def _karpathy(encoded: Encoded, gallery: np.ndarray, test_set: TestSet) -> list[KarpathyMetrics]:
+    metrics = evaluate_karpathy(test_set, encoded.query, gallery, CLIPGPT)
     if encoded.clip is not None and len(encoded.clip.queries) == len(encoded.query):
-        found += evaluate_karpathy(test, encoded.clip.embeddings, gallery, CLIP)
-    return found
+        metrics += evaluate_karpathy(test_set, encoded.clip.embeddings, gallery, CLIP)
+    return metrics
 
 
 def _calibration(encoded: Encoded, gallery: np.ndarray, truth: np.ndarray, seed: int) -> Calibration:
     in_second = halves(len(gallery), seed)
     hits = {
-        IMAGE_EMBEDDING: best_hits(encoded.query, gallery, in_second, truth, shown=encoded.image),
+        IMAGE_EMBEDDING: best_hits(encoded.query, gallery, in_second, truth, compared=encoded.image),
         "CLIP-GPT, query embedding": best_hits(encoded.query, gallery, in_second, truth),
     }
     truths = dict.fromkeys(hits, truth)

@@ -1,4 +1,4 @@
-"""The queries that CLIP-GPT does best and worst on, with what every encoder finds for them."""
+"""The queries with the best and worst results of CLIP-GPT, with the results of every encoder."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ HITS = 3
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that was found, or the one that was asked for.
+    """An image that was found, or the target of a query.
 
     Attributes:
         image: its name.
         caption: its first caption.
         similarity: to the query.
-        right: whether it is the image that was asked for.
+        right: whether it is the target.
     """
 
     image: str
@@ -29,56 +29,61 @@ class Hit:
 
 @dataclass(frozen=True)
 class Example:
-    """A query and what came back.
+    """A query and its results.
 
     Attributes:
         query: its text.
-        asked_for: the right image, with its similarity in CLIP-GPT.
-        places: by encoder, the place of the right image, counted from 1.
-        hits: by encoder, the first images.
+        target: the image that the query asks for, with its similarity in CLIP-GPT.
+        ranks: rank of the target by encoder, counted from 1.
+        hits: the first images by encoder.
     """
 
     query: str
-    asked_for: Hit
-    places: dict[str, int]
+    target: Hit
+    ranks: dict[str, int]
     hits: dict[str, list[Hit]]
 
 
-def best_and_worst(
-    texts: list[str],
-    truth: np.ndarray,
-    places: list[np.ndarray],
-    asks: dict[str, np.ndarray],
-    pairs: Pairs,
-) -> tuple[list[Example], list[Example]]:
-    """One query an image, chosen by where the right image came.
+@dataclass(frozen=True)
+class RankedQueries:
+    """Queries with their ranks by one or two encoders.
 
-    With two encoders the best are those where the first gains the most places on the second, counted on a logarithmic
-    scale, and the worst those where it loses the most; with one, those where the right image came first and last.
+    Attributes:
+        texts: the queries.
+        truth: the image that each query asks for, int ``[n]``.
+        ranks: ranks ``[n]`` by encoder, counted from 0.
+        embeddings: query embeddings ``[n, d]`` by encoder, in the order of ``ranks``.
+    """
+
+    texts: list[str]
+    truth: np.ndarray
+    ranks: dict[str, np.ndarray]
+    embeddings: dict[str, np.ndarray]
+
+
+def best_and_worst(queries: RankedQueries, pairs: Pairs) -> tuple[list[Example], list[Example]]:
+    """Examples, at most one query for each image.
+
+    With two encoders the best are those where the first gains the most ranks over the second, on a logarithmic scale,
+    and the worst those where it loses the most; with one encoder those with the first and last ranks.
 
     Args:
-        texts: the queries.
-        truth: the image that each asks for, int ``[n]``.
-        places: for each encoder the ranks ``[n]``, counted from 0.
-        asks: query embeddings ``[n, d]`` by encoder, in the order of ``places``.
+        queries: what was searched.
         pairs: the gallery.
     """
-    losses = np.log2(places[0] + 1.0)
-    if len(places) > 1:
-        losses = losses - np.log2(places[1] + 1.0)
-    right = (next(iter(asks.values())) * pairs.embeddings[truth]).sum(axis=1)
-    order = np.lexsort((-right, losses))
-
-    def example(query: int) -> Example:
-        return _example(query, texts, truth, places, asks, pairs)
-
-    best = [example(query) for query in _one_a_image(order, truth)]
-    shown = {one.asked_for.image for one in best}
-    worst = [example(query) for query in _one_a_image(order[::-1], truth)]
-    return best, [one for one in worst if one.asked_for.image not in shown]
+    ranks = list(queries.ranks.values())
+    losses = np.log2(ranks[0] + 1.0)
+    if len(ranks) > 1:
+        losses = losses - np.log2(ranks[1] + 1.0)
+    similarities = (next(iter(queries.embeddings.values())) * pairs.embeddings[queries.truth]).sum(axis=1)
+    order = np.lexsort((-similarities, losses))
+    best = [_example(query, queries, pairs) for query in _one_per_image(order, queries.truth)]
+    shown = {one.target.image for one in best}
+    worst = [_example(query, queries, pairs) for query in _one_per_image(order[::-1], queries.truth)]
+    return best, [one for one in worst if one.target.image not in shown]
 
 
-def _one_a_image(order: np.ndarray, truth: np.ndarray) -> list[int]:
+def _one_per_image(order: np.ndarray, truth: np.ndarray) -> list[int]:
     chosen: dict[int, int] = {}
     for query in order.tolist():
         chosen.setdefault(int(truth[query]), query)
@@ -87,25 +92,18 @@ def _one_a_image(order: np.ndarray, truth: np.ndarray) -> list[int]:
     return list(chosen.values())
 
 
-def _example(
-    query: int,
-    texts: list[str],
-    truth: np.ndarray,
-    places: list[np.ndarray],
-    asks: dict[str, np.ndarray],
-    pairs: Pairs,
-) -> Example:
-    similarities = {name: pairs.embeddings @ vectors[query] for name, vectors in asks.items()}  # [g] each
-    asked = int(truth[query])
+def _example(query: int, queries: RankedQueries, pairs: Pairs) -> Example:
+    similarities = {name: pairs.embeddings @ vectors[query] for name, vectors in queries.embeddings.items()}  # [g] each
+    target = int(queries.truth[query])
 
     def hit(image: int, of_encoder: np.ndarray) -> Hit:
-        found = float(of_encoder[image])
-        return Hit(pairs.names[image], pairs.captions[image][0], round(found, 4), image == asked)
+        similarity = round(float(of_encoder[image]), 4)
+        return Hit(pairs.names[image], pairs.captions[image][0], similarity, image == target)
 
     return Example(
-        query=texts[query],
-        asked_for=hit(asked, next(iter(similarities.values()))),
-        places={name: int(of_encoder[query]) + 1 for name, of_encoder in zip(asks, places, strict=True)},
+        query=queries.texts[query],
+        target=hit(target, next(iter(similarities.values()))),
+        ranks={name: int(ranks[query]) + 1 for name, ranks in queries.ranks.items()},
         hits={
             name: [hit(int(image), of_encoder) for image in np.argsort(-of_encoder)[:HITS]]
             for name, of_encoder in similarities.items()

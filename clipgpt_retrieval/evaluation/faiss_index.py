@@ -1,4 +1,4 @@
-"""What an index costs: the same queries in the same collection, exactly and through faiss."""
+"""What an index costs: the same queries in the same collection, by exact search and through faiss."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,10 +14,12 @@ from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBoo
 from clipgpt_retrieval.storage import local_folder
 
 DEPTH = 100
-"""Images that are looked at for each query; a right one beyond them counts as not found."""
+"""Images retrieved for each query; an image beyond them counts as not found."""
 
 SELF_SEARCHES = 200
-"""Embeddings that are looked up themselves, to see whether the index holds this folder's rows."""
+"""Images searched with their own embedding, to check that the index holds the rows of this folder."""
+
+METRICS = ("R@1", "R@5", "R@10", "nDCG@10")
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,13 @@ class IndexCost:
 
     Attributes:
         index: its faiss class.
-        bytes_per_item: of the index file.
-        gallery: images that are searched: all of the folder, as the index holds them all.
-        exact: mean scores of the exact search.
-        through_index: mean scores of the index.
-        cost: nDCG@10 through the index less the exact one.
-        same_first_10: mean share of the exact search's first ten images that the index finds, too.
-        self_found: share of images that come among the first ten when they are searched with their own embedding.
+        bytes_per_item: size of the index file per item.
+        gallery: number of images searched: the whole folder, as the index holds all of it.
+        exact: metrics of the exact search.
+        through_index: metrics of the index.
+        cost: nDCG@10 of the index minus that of the exact search.
+        same_first_10: mean share of the first ten images of the exact search that the index returns, too.
+        self_found: share of images among the first ten results for their own embedding.
     """
 
     index: str
@@ -45,30 +47,43 @@ class IndexCost:
     self_found: float
 
 
+@dataclass(frozen=True)
+class _IndexResults:
+    """Results of an index.
+
+    Attributes:
+        index: its faiss class.
+        bytes_per_item: size of the index file per item.
+        hits: the images found for each query, best first.
+        self_found: share of images among the first ten results for their own embedding.
+    """
+
+    index: str
+    bytes_per_item: float
+    hits: list[list[int]]
+    self_found: float
+
+
 def check_index(index_folder: str, collection: Collection) -> None:
-    """Refuses what is no index of the collection's folder.
+    """Checks that an index can be that of the collection's folder.
 
     Raises:
-        DataError: no index there, or one that holds fewer items or embeddings of another length.
+        DataError: there is no index, or it has fewer items or another dimension than the folder.
     """
     embeddings, rows = _whole_folder(collection)
     needed = 1 + max(map(max, rows))
     with _open_index(index_folder) as (index, _):
         if index.ntotal < needed or index.d != embeddings.shape[1]:
             raise DataError(
-                f"{index_folder}/image.index holds {index.ntotal} items of {index.d} numbers and the folder has "
-                f"{needed} or more of {embeddings.shape[1]}: give the index of this embeddings folder"
+                f"{index_folder}/image.index has {index.ntotal} items of dimension {index.d}, expected at least "
+                f"{needed} of dimension {embeddings.shape[1]}: give the index of this embeddings folder"
             )
 
 
 def evaluate_index(
-    index_folder: str,
-    queries: np.ndarray,
-    truth: np.ndarray,
-    collection: Collection,
-    seed: int,
+    index_folder: str, queries: np.ndarray, truth: np.ndarray, collection: Collection, seed: int
 ) -> IndexCost:
-    """Asks ``image.index`` of a clip-retrieval index folder, as it is served.
+    """Searches ``image.index`` of a clip-retrieval index folder as a back end does.
 
     Args:
         index_folder: directory or fsspec URL.
@@ -82,31 +97,37 @@ def evaluate_index(
     """
     check_index(index_folder, collection)
     embeddings, rows = _whole_folder(collection)
+    found = _search_index(index_folder, queries, embeddings, rows, seed)
+    exact = _search_exactly(queries, embeddings)
+    bootstrap = ImageBootstrap(truth, seed)
+    exact_scores, index_scores = (scores(_ranks(hits, truth)) for hits in (exact, found.hits))
+    same = [len(set(a[:10]) & set(b[:10])) / len(a[:10]) for a, b in zip(exact, found.hits, strict=True)]
+    return IndexCost(
+        index=found.index,
+        bytes_per_item=found.bytes_per_item,
+        gallery=len(embeddings),
+        exact={metric: bootstrap.mean(exact_scores[metric]) for metric in METRICS},
+        through_index={metric: bootstrap.mean(index_scores[metric]) for metric in METRICS},
+        cost=bootstrap.compare(index_scores["nDCG@10"], exact_scores["nDCG@10"]),
+        same_first_10=float(np.mean(same)),
+        self_found=found.self_found,
+    )
+
+
+def _search_index(
+    index_folder: str, queries: np.ndarray, embeddings: np.ndarray, rows: list[list[int]], seed: int
+) -> _IndexResults:
+    sample = np.random.default_rng(seed).permutation(len(embeddings))[:SELF_SEARCHES]
+    repeats = max(map(len, rows))
     with _open_index(index_folder) as (index, size):
         image_of = np.full(index.ntotal, -1)
         for image, own in enumerate(rows):
             image_of[own] = image
-        repeats = max(map(len, rows))
-        found = _search(index, queries, DEPTH * repeats, image_of)
-        sample = np.random.default_rng(seed).permutation(len(embeddings))[:SELF_SEARCHES]
-        itself = _search(index, embeddings[sample], 10 * repeats, image_of)
-        name, per_item = type(index).__name__, size / index.ntotal
-    exact = _exact(queries, embeddings)
-    bootstrap = ImageBootstrap(truth, seed)
-    exact_scores, index_scores = (scores(_places(hits, truth)) for hits in (exact, found))
-    kept = ("R@1", "R@5", "R@10", "nDCG@10")
-    return IndexCost(
-        index=name,
-        bytes_per_item=per_item,
-        gallery=len(embeddings),
-        exact={metric: bootstrap.mean(exact_scores[metric]) for metric in kept},
-        through_index={metric: bootstrap.mean(index_scores[metric]) for metric in kept},
-        cost=bootstrap.compare(index_scores["nDCG@10"], exact_scores["nDCG@10"]),
-        same_first_10=float(
-            np.mean([len(set(a[:10]) & set(b[:10])) / len(a[:10]) for a, b in zip(exact, found, strict=True)])
-        ),
-        self_found=float(np.mean([image in hits[:10] for image, hits in zip(sample, itself, strict=True)])),
-    )
+        hits = _search(index, queries, DEPTH * repeats, image_of)
+        self_hits = _search(index, embeddings[sample], 10 * repeats, image_of)
+        name, bytes_per_item = type(index).__name__, size / index.ntotal
+    self_found = float(np.mean([image in found[:10] for image, found in zip(sample, self_hits, strict=True)]))
+    return _IndexResults(name, bytes_per_item, hits, self_found)
 
 
 @contextmanager
@@ -130,7 +151,7 @@ def _whole_folder(collection: Collection) -> tuple[np.ndarray, list[list[int]]]:
 
 
 def _search(index: Any, queries: np.ndarray, depth: int, image_of: np.ndarray) -> list[list[int]]:
-    """The images that each query finds, best first; several rows of one image count once."""
+    """The images found for each query, best first; several rows of one image count once."""
     hits = []
     for start in range(0, len(queries), CHUNK):
         ids = index.search(queries[start : start + CHUNK], min(depth, index.ntotal))[1]  # [c, depth]
@@ -140,7 +161,7 @@ def _search(index: Any, queries: np.ndarray, depth: int, image_of: np.ndarray) -
     return hits
 
 
-def _exact(queries: np.ndarray, embeddings: np.ndarray) -> list[list[int]]:
+def _search_exactly(queries: np.ndarray, embeddings: np.ndarray) -> list[list[int]]:
     """The first images of each query by an exact search."""
     depth = min(DEPTH, len(embeddings))
     hits: list[list[int]] = []
@@ -152,8 +173,8 @@ def _exact(queries: np.ndarray, embeddings: np.ndarray) -> list[list[int]]:
     return hits
 
 
-def _places(hits: list[list[int]], wanted: np.ndarray) -> np.ndarray:
-    """The rank of each query's image among its hits; infinity where it is not among them."""
+def _ranks(hits: list[list[int]], truth: np.ndarray) -> np.ndarray:
+    """The rank of each query's image among its hits; infinity if it is not among them."""
     return np.array(
-        [of_query.index(image) if image in of_query else np.inf for of_query, image in zip(hits, wanted, strict=True)]
+        [of_query.index(image) if image in of_query else np.inf for of_query, image in zip(hits, truth, strict=True)]
     )

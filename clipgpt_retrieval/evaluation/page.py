@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else, no network either."""
+"""The report as a single HTML page that works without a network."""
 
 from dataclasses import dataclass
 from importlib.resources import files
@@ -6,7 +6,7 @@ from typing import Any
 
 from clipgpt_retrieval.evaluation.examples import Example
 from clipgpt_retrieval.evaluation.report import CLIP, CLIPGPT, Report
-from clipgpt_retrieval.evaluation.tables import headline, tables
+from clipgpt_retrieval.evaluation.tables import BEST_BLEND, RETRIEVAL, SKIPPED, headline, tables
 from clipgpt_retrieval.evaluation.thumbnails import thumbnail
 from clipgpt_retrieval.metrics.blend import Blend
 
@@ -26,6 +26,7 @@ def page(report: Report) -> str:
     return environment.from_string(source).render(
         report=report,
         headline=headline(report),
+        text_table=SKIPPED,
         tables={table.title: table for table in tables(report)},
         charts=_charts(report),
         images=_images(report),
@@ -34,7 +35,7 @@ def page(report: Report) -> str:
 
 
 def _cell(text: str) -> dict[str, str]:
-    """A cell's value and the interval behind it, which the page sets smaller."""
+    """The value of a cell and its interval, which the page shows smaller."""
     value, opening, interval = text.partition(" (")
     if not opening or " to " not in interval:
         return {"value": text, "interval": ""}
@@ -47,7 +48,7 @@ class Chart:
 
     Attributes:
         title: what it shows.
-        html: plotly's.
+        html: of plotly.
     """
 
     title: str
@@ -55,10 +56,10 @@ class Chart:
 
 
 def _charts(report: Report) -> dict[str, Chart]:
-    """The charts by the title of the table that each stands under."""
-    charts = {"Retrieval": ("Share of the queries whose image is among the first k", _recall_chart(report))}
+    """The charts by the title of the table that they belong to."""
+    charts = {RETRIEVAL: ("Share of the queries whose image is among the first k", _recall_chart(report))}
     if report.blend is not None:
-        charts["Best blend"] = ("Metrics over clipgpt_weight, on all images", _blend_chart(report.blend))
+        charts[BEST_BLEND] = ("Metrics over clipgpt_weight, on all images", _blend_chart(report.blend))
     return {
         under: Chart(title, chart.to_html(full_html=False, include_plotlyjs=False, config=CHART_CONFIG))
         for under, (title, chart) in charts.items()
@@ -99,8 +100,8 @@ def _chart(x: str, y: str) -> Any:
 
 
 def _images(report: Report) -> dict[str, str]:
-    """The images of the best and worst queries that can be had, as ``data:`` addresses by name."""
-    names = {hit.image for example in (*report.best, *report.worst) for hit in (example.asked_for, *_hits(example))}
+    """The images of the best and worst queries that can be read, as ``data:`` URLs by name."""
+    names = {hit.image for example in (*report.best, *report.worst) for hit in (example.target, *_hits(example))}
     shown = {name: thumbnail(name, report.collection) for name in sorted(names)}
     return {name: data for name, data in shown.items() if data is not None}
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, as it goes into ``evaluation.json``, onto the terminal and onto the page."""
+"""The report of an evaluation, as ``evaluation.json`` stores it and the terminal and the page show it."""
 
 import json
 import math
@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clipgpt_retrieval.evaluation.captions import CaptionReport
-from clipgpt_retrieval.evaluation.compose import Compose
 from clipgpt_retrieval.evaluation.examples import Example
 from clipgpt_retrieval.evaluation.faiss_index import IndexCost
-from clipgpt_retrieval.evaluation.karpathy import KarpathyMetrics
+from clipgpt_retrieval.evaluation.interleaved import InterleavedMetrics
 from clipgpt_retrieval.metrics.blend import Blend
 from clipgpt_retrieval.metrics.calibration import Calibration
+from clipgpt_retrieval.metrics.karpathy import KarpathyMetrics
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate
 
 CLIPGPT = "CLIP-GPT"
@@ -25,8 +25,8 @@ class RetrievalMetrics:
 
     Attributes:
         direction: ``"text to image"`` or ``"image to text"``.
-        encoder: what encoded the captions.
-        queries: how many were asked.
+        encoder: of the captions.
+        queries: number of queries.
         metrics: R@1, R@5, R@10, MRR, nDCG@10 and the median rank, counted from 1.
     """
 
@@ -42,9 +42,9 @@ class Difference:
 
     Attributes:
         first: an encoder.
-        second: another.
+        second: another encoder.
         metric: what is compared.
-        comparison: the first less the second.
+        comparison: the first minus the second.
     """
 
     first: str
@@ -55,47 +55,47 @@ class Difference:
 
 @dataclass(frozen=True)
 class Skipped:
-    """What could not be measured.
+    """Metrics that could not be computed.
 
     Attributes:
         what: the metrics.
-        why: the reason, and what would help.
+        reason: why, and which flag would help.
     """
 
     what: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one evaluation found; what is None or empty is among ``skipped``.
+    """The results of an evaluation; whatever is None or empty is listed in ``skipped``.
 
     Attributes:
         model: path of the clipgpt model.
         collection: the embeddings folder.
-        part: in words, which of its images were measured on.
-        images: how many.
-        captions: how many queries they make.
-        clip: in words, where CLIP's text embeddings came from, or None.
-        seed: of resamples and halves.
+        subset: which of its images were evaluated, in words.
+        images: number of these images.
+        captions: number of their captions, which are the queries.
+        clip: where CLIP's text embeddings came from, in words, or None.
+        seed: of the resamples and halves.
         retrieval: metrics by direction and encoder.
         curves: R@1 to R@100 by encoder, on the queries that all encoders have.
         differences: encoders compared.
         blend: metrics over clipgpt_weight.
-        index: what the index costs.
-        karpathy: the metrics that papers print.
-        caption_report: captions.
-        calibration: whether similarities tell a match from none.
-        compose: interleaved queries.
-        best: the queries that CLIP-GPT does best on.
-        worst: those that it does worst on.
-        min_similarity_written: the threshold that went into the model's config, or None.
+        index: the cost of the index.
+        karpathy: the 1K and 5K metrics of papers.
+        caption_report: metrics of generated captions.
+        calibration: how well similarities separate queries with and without a match.
+        interleaved: metrics of interleaved queries.
+        best: queries with the best results of CLIP-GPT.
+        worst: queries with the worst results of CLIP-GPT.
+        min_similarity_written: the threshold written into the model's config, or None.
         skipped: what is missing, with the reason.
     """
 
     model: str
     collection: str
-    part: str
+    subset: str
     images: int
     captions: int
     clip: str | None
@@ -108,7 +108,7 @@ class Report:
     karpathy: list[KarpathyMetrics]
     caption_report: CaptionReport | None
     calibration: Calibration
-    compose: Compose | None
+    interleaved: InterleavedMetrics | None
     best: list[Example]
     worst: list[Example]
     min_similarity_written: float | None
@@ -120,7 +120,7 @@ class Report:
 
 
 def _finite(value: Any) -> Any:
-    """The same with null for numbers that JSON cannot hold."""
+    """The value with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -1,19 +1,19 @@
-"""Small images for the page, inside it."""
+"""Thumbnails as data URLs, for a page without further files."""
 
 import base64
 import io
 from pathlib import Path
 
 SIDE = 224
-"""Pixels of the longer side."""
+"""Length of the longer side in pixels."""
 
 
 def thumbnail(name: str, folder: str) -> str | None:
-    """An image as a ``data:`` address, or None where it cannot be had.
+    """An image as a ``data:`` URL, or None if it cannot be read.
 
     Args:
         name: the image's ``image_path``: an absolute path, or one relative to the embeddings folder or to the
-            working directory. Addresses on the web are not fetched.
+            working directory. Web URLs are not fetched.
         folder: the embeddings folder.
     """
     from PIL import Image, UnidentifiedImageError

@@ -1,1 +1,1 @@
-"""Metrics of retrieval, captions, calibration and uncertainty: arrays in, numbers out; no model is known here."""
+"""Metrics of retrieval, captions and calibration with their uncertainty: arrays in, numbers out, no model."""

@@ -1,7 +1,7 @@
-"""Does a similarity tell whether there is anything to find?
+"""Calibration: does the similarity of the best hit tell whether the gallery has a match?
 
-Half of the images are taken out of the gallery. Captions of the images that stayed have a match, captions of the
-others have none, and the similarity of the best hit should tell the two apart, with one threshold for every query.
+The gallery is cut into two halves. In the half with its image a query has a match, in the other it has none. The
+similarity of the best hit should separate the two cases with one threshold for all queries.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from clipgpt_retrieval.metrics.retrieval import CHUNK
 from clipgpt_retrieval.metrics.uncertainty import RESAMPLES, Estimate
 
 KEPT = 0.95
-"""Share of the queries with a match that the proposed threshold lets through."""
+"""Share of the queries with a match that the proposed threshold keeps."""
 
 AUC_RESAMPLES = RESAMPLES // 5
-"""Fewer than for other metrics, since each resample sorts all similarities."""
+"""Fewer than elsewhere, as each sorts all similarities."""
 
 
 @dataclass(frozen=True)
 class BestHits:
-    """The similarity of each query's best hit, in the half gallery with its image and in the other.
+    """The similarity of each query's best hit in either half of the gallery.
 
     Attributes:
-        with_match: float32 ``[n]``.
-        without_match: float32 ``[n]``.
+        with_match: float32 ``[n]``, in the half with the query's image.
+        without_match: float32 ``[n]``, in the other half.
     """
 
     with_match: np.ndarray
@@ -33,13 +33,13 @@ class BestHits:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well similarities of best hits tell queries with a match from queries without.
+    """How well the similarity of the best hit separates queries with and without a match.
 
     Attributes:
-        auc: by what is compared with the image: area under the curve; 0.5 is a coin, 1 never errs.
-        threshold: the proposed ``min_similarity``: nineteen of twenty queries with a match stay above it.
-        kept: share of queries with a match above a threshold so chosen on other images.
-        rejected: share of queries without a match below it.
+        auc: area under the ROC curve, by the embedding that is compared with the hit.
+        threshold: the proposed ``min_similarity``, which 95 % of the queries with a match exceed.
+        kept: share of the queries with a match above a threshold chosen in this way on other images.
+        rejected: share of the queries without a match below it.
     """
 
     auc: dict[str, Estimate]
@@ -49,44 +49,48 @@ class Calibration:
 
 
 def halves(count: int, seed: int) -> np.ndarray:
-    """Which half of the gallery each image falls in, bool ``[count]``."""
+    """Whether each image is in the second half of the gallery, bool ``[count]``."""
     in_second = np.zeros(count, bool)
     in_second[np.random.default_rng(seed).permutation(count)[count // 2 :]] = True
     return in_second
 
 
 def best_hits(
-    asks: np.ndarray, gallery: np.ndarray, in_second: np.ndarray, truth: np.ndarray, shown: np.ndarray | None = None
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    in_second: np.ndarray,
+    truth: np.ndarray,
+    compared: np.ndarray | None = None,
 ) -> BestHits:
     """The similarity of the best hit of each query in either half of the gallery.
 
     Args:
-        asks: what the gallery is searched with, float32 ``[n, d]``.
+        queries: embeddings to search with, float32 ``[n, d]``.
         gallery: float32 ``[g, d]``.
         in_second: see :func:`halves`.
         truth: the image that each query asks for, int ``[n]``.
-        shown: what is compared with the hit, float32 ``[n, d]``; without it, what was searched with.
+        compared: embeddings whose similarity to the hit counts, float32 ``[n, d]``; by default the queries.
     """
-    best = np.empty((2, len(asks)), np.float32)
+    compared = queries if compared is None else compared
+    best = np.empty((2, len(queries)), np.float32)
     for half, members in enumerate((np.flatnonzero(~in_second), np.flatnonzero(in_second))):
-        for start in range(0, len(asks), CHUNK):
+        for start in range(0, len(queries), CHUNK):
             rows = slice(start, start + CHUNK)
-            hits = members[(asks[rows] @ gallery[members].T).argmax(axis=1)]  # [c]
-            compared = asks if shown is None else shown
+            hits = members[(queries[rows] @ gallery[members].T).argmax(axis=1)]  # [c]
             best[half, rows] = (compared[rows] * gallery[hits]).sum(axis=1)
     own = in_second[truth].astype(int)
-    query = np.arange(len(asks))
+    query = np.arange(len(queries))
     return BestHits(best[own, query], best[1 - own, query])
 
 
 def evaluate_calibration(
     hits: dict[str, BestHits], image: str, in_second: np.ndarray, truths: dict[str, np.ndarray], seed: int
 ) -> Calibration:
-    """Areas under the curve, and the threshold for image embeddings.
+    """The areas under the curve, and the threshold for image embeddings.
 
     Args:
-        hits: by what is compared with the image.
-        image: the key of ``hits`` that stands for the image embedding, to which the threshold belongs.
+        hits: by the embedding that is compared with the hit.
+        image: the key in ``hits`` of the image embedding, to which the threshold applies.
         in_second: see :func:`halves`.
         truths: the image that each query asks for, int ``[n]``, by the keys of ``hits``.
         seed: of the intervals.
@@ -99,7 +103,7 @@ def evaluate_calibration(
         kept.append(float((of_image.with_match[~chosen_on] >= threshold).mean()))
         rejected.append(float((of_image.without_match[~chosen_on] < threshold).mean()))
     return Calibration(
-        auc={name: _auc_estimate(of_name, truths[name], seed) for name, of_name in hits.items()},
+        auc={name: _estimate_auc(of_name, truths[name], seed) for name, of_name in hits.items()},
         threshold=round(max(0.0, _threshold(of_image.with_match)), 3),
         kept=float(np.mean(kept)),
         rejected=float(np.mean(rejected)),
@@ -107,15 +111,14 @@ def evaluate_calibration(
 
 
 def area_under_curve(with_match: np.ndarray, without_match: np.ndarray) -> float:
-    """The chance that a query with a match has the more similar best hit than one without."""
-    from scipy.stats import rankdata
+    """The area under the ROC curve of similarities with and without a match."""
+    from sklearn.metrics import roc_auc_score
 
-    ranked = rankdata(np.concatenate([with_match, without_match]))
-    n, m = len(with_match), len(without_match)
-    return float((ranked[:n].sum() - n * (n + 1) / 2) / (n * m))
+    labels = np.repeat([1, 0], [len(with_match), len(without_match)])
+    return float(roc_auc_score(labels, np.concatenate([with_match, without_match])))
 
 
-def _auc_estimate(hits: BestHits, truth: np.ndarray, seed: int) -> Estimate:
+def _estimate_auc(hits: BestHits, truth: np.ndarray, seed: int) -> Estimate:
     random = np.random.default_rng(seed)
     queries_of = np.split(np.argsort(truth, kind="stable"), np.cumsum(np.unique(truth, return_counts=True)[1])[:-1])
     areas = []

@@ -1,6 +1,6 @@
-"""Caption metrics as papers print them, through pycocoevalcap, and how varied captions are.
+"""Caption metrics of pycocoevalcap, and the diversity of captions.
 
-The CIDEr of that package clips counts and punishes unequal lengths, so it is CIDEr-D, and called so here.
+CIDEr in pycocoevalcap clips counts and penalises differences of length, so it is CIDEr-D and called so here.
 """
 
 import re
@@ -16,22 +16,22 @@ from typing import Any
 import numpy as np
 
 Tokenized = dict[int, list[str]]
-"""By image: its captions, lower case, words parted by spaces."""
+"""The captions of each image, in lower case, tokens separated by spaces."""
 
-NO_JAVA = "it needs Java, and no working `java` is on the path"
+NO_JAVA = "requires Java, and `java` is not on the path or does not run"
 NO_PARSER = (
-    "it needs Stanford CoreNLP 3.6.0, which pycocoevalcap downloads by itself where "
-    "`python -c 'from pycocoevalcap.spice.spice import Spice; Spice()'` may reach nlp.stanford.edu"
+    "requires Stanford CoreNLP 3.6.0, which pycocoevalcap downloads from nlp.stanford.edu by "
+    "`python -c 'from pycocoevalcap.spice.spice import Spice; Spice()'`"
 )
 
 
 @dataclass(frozen=True)
 class CaptionScores:
-    """What a set of captions scores.
+    """The scores of one caption for each image.
 
     Attributes:
         scores: by metric, over all images.
-        by_image: CIDEr-D of each, float64 ``[n]``.
+        by_image: CIDEr-D of each image, float64 ``[n]``.
     """
 
     scores: dict[str, float]
@@ -39,101 +39,101 @@ class CaptionScores:
 
 
 class CaptionMetrics:
-    """Scores captions against the true ones of their images.
+    """Scores captions against the reference captions of their images.
 
     Args:
-        references: the true captions of each image, at least one.
+        references: the reference captions of each image, at least one.
 
     Attributes:
-        tokenizer: what parts the captions into words.
-        skipped: reasons by metric for what cannot be had here.
+        tokenizer: name of the tokenizer.
+        skipped: metrics that are not available, with the reason.
     """
 
     def __init__(self, references: list[list[str]]) -> None:
         self._java = java_works()
-        self.tokenizer = "Penn Treebank" if self._java else "plain (letters and digits), as there is no Java"
+        self.tokenizer = "Penn Treebank" if self._java else "plain (letters and digits), as Java is not available"
         self.skipped = _skipped(self._java)
         self._references = self._tokenize(references)
 
     def score(self, captions: list[str]) -> CaptionScores:
-        """BLEU-1 to 4, METEOR, ROUGE-L, CIDEr-D and SPICE of one caption an image, as far as they can be had."""
+        """BLEU-1 to 4, METEOR, ROUGE-L, CIDEr-D and SPICE of one caption for each image, as far as available."""
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
 
-        said = self._tokenize([[caption] for caption in captions])
-        bleu = Bleu(4).compute_score(self._references, said, verbose=0)[0]
+        candidates = self._tokenize([[caption] for caption in captions])
+        bleu = Bleu(4).compute_score(self._references, candidates, verbose=0)[0]
         scores = {f"BLEU-{n}": float(value) for n, value in enumerate(bleu, 1)}
         if "METEOR" not in self.skipped:
-            scores["METEOR"] = self._meteor_score(said)
-        scores["ROUGE-L"] = float(Rouge().compute_score(self._references, said)[0])
-        cider, by_image = Cider().compute_score(self._references, said)
+            scores["METEOR"] = self._meteor_score(candidates)
+        scores["ROUGE-L"] = float(Rouge().compute_score(self._references, candidates)[0])
+        cider, by_image = Cider().compute_score(self._references, candidates)
         scores["CIDEr-D"] = float(cider)
         if "SPICE" not in self.skipped:
-            scores["SPICE"] = _spice(self._references, said)
+            scores["SPICE"] = _spice(self._references, candidates)
         return CaptionScores(scores, by_image)
 
     @cached_property
     def _meteor(self) -> Any:
-        """Its process, which takes seconds to start."""
+        """METEOR's Java process, which takes seconds to start."""
         from pycocoevalcap.meteor.meteor import Meteor
 
         return Meteor()
 
-    def _meteor_score(self, said: Tokenized) -> float:
+    def _meteor_score(self, candidates: Tokenized) -> float:
         try:
-            return float(self._meteor.compute_score(self._references, said)[0])
+            return float(self._meteor.compute_score(self._references, candidates)[0])
         except BaseException:
-            # Its destructor waits for a lock that an interrupted run keeps: Ctrl-C would hang.
+            # Its destructor waits for this lock, which an interrupted call keeps: Ctrl-C would hang.
             if self._meteor.lock.locked():
                 self._meteor.lock.release()
             raise
 
     def _tokenize(self, captions: list[list[str]]) -> Tokenized:
         if not self._java:
-            return {i: [plain_words(text) for text in texts] for i, texts in enumerate(captions)}
+            return {i: [plain_tokens(text) for text in texts] for i, texts in enumerate(captions)}
         from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
         return PTBTokenizer().tokenize({i: [{"caption": text} for text in texts] for i, texts in enumerate(captions)})
 
 
-def plain_words(text: str) -> str:
-    """Lower-case words of letters, digits and inner apostrophes, parted by spaces."""
+def plain_tokens(text: str) -> str:
+    """Words of letters, digits and inner apostrophes, in lower case, separated by spaces."""
     return " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", text.lower()))
 
 
 def java_works() -> bool:
-    """Whether a `java` is on the path that runs."""
+    """Whether `java` is on the path and runs."""
     if shutil.which("java") is None:
         return False
     return subprocess.run(["java", "-version"], capture_output=True, check=False).returncode == 0
 
 
 def diversity(captions: list[str], known: list[str]) -> dict[str, float]:
-    """How varied captions are.
+    """The diversity of captions.
 
     Args:
         captions: at least one.
-        known: captions that could have been copied; none where nobody knows them.
+        known: captions of the training set; empty if unknown.
 
     Returns:
-        ``distinct-1`` and ``distinct-2`` (different words and pairs of words over all of them), ``different``
-        (different captions over all of them), ``vocabulary`` (different words), ``length`` (mean words) and, with
-        known captions, ``new`` (share of captions that is not word for word among these).
+        ``distinct-1`` and ``distinct-2`` (distinct words and pairs of words over all of them), ``distinct`` (distinct
+        captions over all of them), ``vocabulary`` (distinct words), ``length`` (mean words) and, with known captions,
+        ``new`` (share of captions that are not among these).
     """
-    words = [plain_words(caption).split() for caption in captions]
-    singles = [word for of_caption in words for word in of_caption]
-    pairs = [pair for of_caption in words for pair in pairwise(of_caption)]
-    copied = {plain_words(caption) for caption in known}
+    tokens = [plain_tokens(caption).split() for caption in captions]
+    singles = [word for of_caption in tokens for word in of_caption]
+    pairs = [pair for of_caption in tokens for pair in pairwise(of_caption)]
+    copied = {plain_tokens(caption) for caption in known}
     metrics = {
         "distinct-1": len(set(singles)) / max(1, len(singles)),
         "distinct-2": len(set(pairs)) / max(1, len(pairs)),
-        "different": len({tuple(of_caption) for of_caption in words}) / len(words),
+        "distinct": len({tuple(of_caption) for of_caption in tokens}) / len(tokens),
         "vocabulary": float(len(set(singles))),
-        "length": len(singles) / len(words),
+        "length": len(singles) / len(tokens),
     }
     if known:
-        metrics["new"] = float(np.mean([" ".join(of_caption) not in copied for of_caption in words]))
+        metrics["new"] = float(np.mean([" ".join(of_caption) not in copied for of_caption in tokens]))
     return metrics
 
 
@@ -146,7 +146,7 @@ def _skipped(java: bool) -> dict[str, str]:
     return {} if parser else {"SPICE": NO_PARSER}
 
 
-def _spice(references: Tokenized, said: Tokenized) -> float:
+def _spice(references: Tokenized, candidates: Tokenized) -> float:
     from pycocoevalcap.spice.spice import Spice
 
-    return float(Spice().compute_score(references, said)[0])
+    return float(Spice().compute_score(references, candidates)[0])

@@ -1,7 +1,7 @@
-"""How far a metric may be trusted: bootstrap intervals and paired tests, both over images.
+"""Bootstrap confidence intervals and paired permutation tests, both over images.
 
-The captions of one image succeed and fail together. So images are drawn, each with all of its captions; drawing
-captions one by one would make every interval too narrow.
+The captions of one image are not independent. So images are resampled, each with all of its captions; resampling
+single captions would make the intervals too narrow.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric and its 95 % bootstrap interval."""
+    """A value with its 95 % bootstrap confidence interval."""
 
     value: float
     low: float
@@ -24,11 +24,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much more the first scores than the second, on the same queries.
+    """Two encoders compared on the same queries.
 
     Attributes:
-        difference: mean score of the first less that of the second, with its 95 % bootstrap interval.
-        p_value: two-sided, of a sign-flip permutation test over images.
+        difference: mean score of the first minus that of the second.
+        p_value: of a two-sided sign-flip permutation test over images.
     """
 
     difference: Estimate
@@ -36,7 +36,7 @@ class Comparison:
 
 
 class ImageBootstrap:
-    """Resamples of the images that queries ask for, the same ones for every metric.
+    """Resamples of the images that queries ask for, the same for every metric.
 
     Args:
         images: int ``[n]``, the image that each query asks for.
@@ -44,7 +44,7 @@ class ImageBootstrap:
     """
 
     def __init__(self, images: np.ndarray, seed: int) -> None:
-        self._images = np.unique(images, return_inverse=True)[1]  # [n], numbers without gaps
+        self._images = np.unique(images, return_inverse=True)[1]  # [n], consecutive
         self._count = int(self._images.max()) + 1
         self._seed = seed
         drawn = np.random.default_rng(seed).multinomial(self._count, np.full(self._count, 1 / self._count), RESAMPLES)
@@ -66,11 +66,11 @@ class ImageBootstrap:
         return _estimate(float(np.median(values)), np.array(medians))
 
     def compare(self, first: np.ndarray, second: np.ndarray) -> Comparison:
-        """How much more ``first`` ``[n]`` scores than ``second`` ``[n]``, query by query."""
+        """Scores ``first`` ``[n]`` compared with ``second`` ``[n]`` of the same queries."""
         from scipy.stats import permutation_test
 
         a, b = self._sums(first), self._sums(second)
-        # Of a single image both signs are as likely, and scipy permutes none.
+        # scipy cannot permute a single sample, for which the p-value is 1 anyway.
         if self._count == 1 or np.array_equal(a, b):
             return Comparison(self.mean(first - second), 1.0)
         test = permutation_test(

@@ -10,7 +10,7 @@ from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.evaluation.captions import nearest_captions
-from clipgpt_retrieval.metrics.captions import CaptionMetrics, diversity, java_works, plain_words
+from clipgpt_retrieval.metrics.captions import CaptionMetrics, diversity, java_works, plain_tokens
 
 REFERENCES = [
     ["A black dog runs through the snow.", "Two dogs, one black, playing in snow"],
@@ -47,31 +47,31 @@ def test_without_java_bleu_and_cider_remain_and_the_rest_is_said(monkeypatch):
     monkeypatch.setenv("PATH", "")
     metrics = CaptionMetrics(REFERENCES)
     found = metrics.score(SAID)
-    references = {i: [plain_words(text) for text in texts] for i, texts in enumerate(REFERENCES)}
-    said = {i: [plain_words(text)] for i, text in enumerate(SAID)}
+    references = {i: [plain_tokens(text) for text in texts] for i, texts in enumerate(REFERENCES)}
+    said = {i: [plain_tokens(text)] for i, text in enumerate(SAID)}
     assert found.scores == pytest.approx(by_hand(references, said))
     assert set(metrics.skipped) == {"METEOR", "SPICE"}
     assert "Java" in metrics.skipped["METEOR"]
     assert "Java" in metrics.tokenizer
 
 
-def test_plain_words():
-    assert plain_words("A child's red-ball, (2) 'quoted' née_x!") == "a child's red ball 2 quoted née x"
+def test_plain_tokens():
+    assert plain_tokens("A child's red-ball, (2) 'quoted' née_x!") == "a child's red ball 2 quoted née x"
 
 
 def test_diversity():
     metrics = diversity(["a dog", "A dog.", "a black cat"], known=["a dog!"])
     assert metrics == pytest.approx(
-        {"distinct-1": 4 / 7, "distinct-2": 3 / 4, "different": 2 / 3, "vocabulary": 4, "length": 7 / 3, "new": 1 / 3}
+        {"distinct-1": 4 / 7, "distinct-2": 3 / 4, "distinct": 2 / 3, "vocabulary": 4, "length": 7 / 3, "new": 1 / 3}
     )
     assert "new" not in diversity(["a dog"], known=[])
 
 
-@pytest.mark.parametrize("leave_out_self", [True, False])
-def test_the_nearest_caption(leave_out_self):
+@pytest.mark.parametrize("exclude_self", [True, False])
+def test_the_nearest_caption(exclude_self):
     vectors = np.eye(3, dtype=np.float32)[[0, 0, 1]] + np.array([[0, 0, 0], [0, 0.1, 0], [0, 0, 0.1]], np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     captions = [["zero", "nil"], ["one"], ["two"]]
     known = Pairs(vectors, captions, captions, 1.0, [[0], [1], [2]], ["0", "1", "2"])
-    found = nearest_captions(vectors[:2], known, leave_out_self)
-    assert found == (["one", "zero"] if leave_out_self else ["zero", "one"])
+    found = nearest_captions(vectors[:2], known, exclude_self)
+    assert found == (["one", "zero"] if exclude_self else ["zero", "one"])

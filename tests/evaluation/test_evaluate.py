@@ -16,7 +16,8 @@ from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.split import split_by_image
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError, ModelError
-from clipgpt_retrieval.evaluation.evaluate import Settings, evaluate
+from clipgpt_retrieval.evaluation.evaluate import evaluate
+from clipgpt_retrieval.evaluation.options import EvaluateOptions
 from clipgpt_retrieval.evaluation.page import page
 from clipgpt_retrieval.evaluation.tables import tables
 from clipgpt_retrieval.metrics.retrieval import recall_at
@@ -32,7 +33,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SECTIONS = ["retrieval", "differences", "blend", "index", "karpathy", "caption_report", "calibration", "compose"]
+SECTIONS = ["retrieval", "differences", "blend", "index", "karpathy", "caption_report", "calibration", "interleaved"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def found(output) -> dict:
 def test_everything_that_the_data_allows_is_measured(found):
     assert all(found[section] for section in SECTIONS)
     assert {one["what"] for one in found["skipped"]} <= {"SPICE", "METEOR"}
-    assert re.fullmatch("the 80 test images of .*split.json, of 400", found["part"])
+    assert re.fullmatch("the 80 test images of .*split.json, of 400", found["subset"])
     assert (found["images"], found["captions"]) == (80, 240)
 
 
@@ -115,7 +116,7 @@ def test_the_figures_are_those_of_a_plain_computation_on_the_held_out_part(found
 def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
     printed = (output / "printed.txt").read_text()
     html = (output / "report" / "evaluation.html").read_text()
-    for title in ("Retrieval", "Is the difference real?", "Best blend", "What the index costs", "Karpathy", "Captions"):
+    for title in ("Retrieval", "Significance", "Best blend", "Cost of the index", "Karpathy", "Captions"):
         assert title in printed
         assert title in html
     for one in found["skipped"]:
@@ -127,7 +128,7 @@ def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
 def test_the_page_shows_images_and_asks_the_network_for_nothing(output, found):
     html = (output / "report" / "evaluation.html").read_text()
     assert not re.search(r'(?:src|href)="(?!data:)', html[html.rindex("<main>") :])
-    asked = {example["asked_for"]["image"] for example in found["best"] + found["worst"]}
+    asked = {example["target"]["image"] for example in found["best"] + found["worst"]}
     hits = {h["image"] for e in found["best"] + found["worst"] for of_one in e["hits"].values() for h in of_one}
     shown = {name for name in asked | hits if int(name.split(".")[0]) < 20}
     assert len(set(re.findall(r'src="(data:image/jpeg;base64,[^"]+)"', html))) == len(shown)
@@ -137,10 +138,10 @@ def test_the_page_shows_images_and_asks_the_network_for_nothing(output, found):
 def test_best_and_worst_are_so(found):
     for example in found["best"] + found["worst"]:
         for encoder, hits in example["hits"].items():
-            place = example["places"][encoder]
-            assert [hit["right"] for hit in hits] == [place == 1, place == 2, place == 3]
-    gains = [e["places"]["CLIP's text tower"] / e["places"]["CLIP-GPT"] for e in found["best"]]
-    losses = [e["places"]["CLIP's text tower"] / e["places"]["CLIP-GPT"] for e in found["worst"]]
+            rank = example["ranks"][encoder]
+            assert [hit["right"] for hit in hits] == [rank == 1, rank == 2, rank == 3]
+    gains = [e["ranks"]["CLIP's text tower"] / e["ranks"]["CLIP-GPT"] for e in found["best"]]
+    losses = [e["ranks"]["CLIP's text tower"] / e["ranks"]["CLIP-GPT"] for e in found["worst"]]
     assert gains == sorted(gains, reverse=True)
     assert min(gains) >= max(losses)
 
@@ -166,25 +167,25 @@ def test_the_page_opens_in_a_browser_without_a_complaint(output, width):
 
 
 def test_with_little_data_it_says_what_is_missing(collection, model, tmp_path):
-    report = evaluate(str(collection), model, str(tmp_path), Settings(device="cpu", caption_images=0))
-    skipped = {one.what: one.why for one in report.skipped}
+    report = evaluate(EvaluateOptions(str(collection), model, str(tmp_path), device="cpu", caption_images=0))
+    skipped = {one.what: one.reason for one in report.skipped}
     assert "--clip_model" in skipped["CLIP's text tower, blends and their comparison"]
-    assert "--index" in skipped["what the index costs"]
-    assert "--karpathy" in skipped["Karpathy's 1K and 5K"]
+    assert "--index" in skipped["cost of the index"]
+    assert "--karpathy" in skipped["Karpathy 1K and 5K"]
     assert "--interleaved" in skipped["interleaved queries"]
     assert "--caption_images" in skipped["captions"]
-    assert report.blend is report.index is report.caption_report is report.compose is None
-    assert [table.title for table in tables(report)] == ["Retrieval", "Is there anything to find?", "Left out"]
+    assert report.blend is report.index is report.caption_report is report.interleaved is None
+    assert [table.title for table in tables(report)] == ["Retrieval", "Match detection", "Skipped"]
     assert "Best blend" not in page(report)
 
 
 def test_clip_s_own_embeddings_of_a_part_are_compared_on_that_part(folder, model, tmp_path):
-    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_images=0))
+    report = evaluate(EvaluateOptions(str(folder), model, str(tmp_path), device="cpu", caption_images=0))
     assert report.clip == "the folder's text_emb/"
     queries = {(one.encoder, one.direction): one.queries for one in report.retrieval}
     assert queries["CLIP's text tower", "text to image"] == queries["CLIP-GPT, the same queries", "text to image"] == 80
     assert queries["CLIP-GPT", "text to image"] == 240
-    assert any("80 of the 240 captions" in one.why for one in report.skipped)
+    assert any("80 of the 240 captions" in one.reason for one in report.skipped)
     [at_1] = [one for one in report.retrieval if one.encoder == "CLIP's text tower"]
     assert at_1.metrics["R@1"].value > 0.5
 
@@ -192,11 +193,11 @@ def test_clip_s_own_embeddings_of_a_part_are_compared_on_that_part(folder, model
 def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_path):
     own = Path(shutil.copytree(model, tmp_path / "model"))
     before = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
-    settings = Settings(device="cpu", caption_images=0)
-    assert evaluate(str(folder), str(own), str(tmp_path / "a"), settings).min_similarity_written is None
+    given = {"device": "cpu", "caption_images": 0}
+    assert evaluate(EvaluateOptions(str(folder), str(own), str(tmp_path / "a"), **given)).min_similarity_written is None
     assert {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()} == before
-    asked = Settings(device="cpu", caption_images=0, write_min_similarity=True)
-    report = evaluate(str(folder), str(own), str(tmp_path / "b"), asked)
+    options = EvaluateOptions(str(folder), str(own), str(tmp_path / "b"), write_min_similarity=True, **given)
+    report = evaluate(options)
     after = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
     assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
     engine = load(str(own), device="cpu")
@@ -207,7 +208,7 @@ def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_
 def test_a_model_that_no_threshold_can_be_written_into_is_told_before_the_work(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_sequences", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(ModelError, match=r"demo has no config.json to write min_similarity to"):
-        evaluate(str(folder), "demo", str(tmp_path), Settings(device="cpu", write_min_similarity=True))
+        evaluate(EvaluateOptions(str(folder), "demo", str(tmp_path), device="cpu", write_min_similarity=True))
 
 
 def test_an_encoder_of_no_numbers_is_refused(folder, model, tmp_path):
@@ -221,27 +222,27 @@ def test_an_encoder_of_no_numbers_is_refused(folder, model, tmp_path):
         for weights in network.clip_out.parameters():
             weights.fill_(torch.nan)
     checkpoint.save(network, tokenizer, str(tmp_path / "broken"))
-    with pytest.raises(InputError, match="CLIP-GPT makes embeddings of no numbers of 1200 captions"):
-        evaluate(str(folder), str(tmp_path / "broken"), str(tmp_path / "report"), Settings(device="cpu"))
+    with pytest.raises(InputError, match="CLIP-GPT returns NaN or infinity for 1200 captions"):
+        evaluate(EvaluateOptions(str(folder), str(tmp_path / "broken"), str(tmp_path / "report"), device="cpu"))
 
 
 def test_captions_that_look_like_markup_stay_text(folder, model, tmp_path):
     from dataclasses import replace
 
-    report = evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", caption_images=0))
+    report = evaluate(EvaluateOptions(str(folder), model, str(tmp_path), device="cpu", caption_images=0))
     hostile = replace(report.best[0], query="<script>alert(1)</script> [bold]")
     assert "<script>alert" not in page(replace(report, best=[hostile]))
 
 
 def test_what_cannot_be_evaluated_is_refused(folder, model, clip_collection, tmp_path):
     with pytest.raises(DataError, match="1 images are too few"):
-        evaluate(str(clip_collection), model, str(tmp_path), Settings(device="cpu"))
+        evaluate(EvaluateOptions(str(clip_collection), model, str(tmp_path), device="cpu"))
     with pytest.raises(InputError, match="clip_model"):
-        evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", clip_model="no-such-clip"))
+        evaluate(EvaluateOptions(str(folder), model, str(tmp_path), device="cpu", clip_model="no-such-clip"))
     with pytest.raises(InputError, match="caption_images"):
-        Settings(caption_images=-1)
+        EvaluateOptions(str(folder), model, caption_images=-1)
     with pytest.raises(ModelError, match="nowhere"):
-        evaluate(str(folder), str(tmp_path / "nowhere"), str(tmp_path), Settings(device="cpu"))
+        evaluate(EvaluateOptions(str(folder), str(tmp_path / "nowhere"), str(tmp_path), device="cpu"))
     assert not (tmp_path / "evaluation.json").exists()
 
 
@@ -250,7 +251,9 @@ def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, m
     monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_sequences", lambda *_, **__: pytest.fail("too late"))
     for flag in ("karpathy", "interleaved", "index"):
         with pytest.raises(DataError):
-            evaluate(str(folder), model, str(tmp_path), Settings(device="cpu", **{flag: str(tmp_path / "wrong")}))
+            evaluate(
+                EvaluateOptions(str(folder), model, str(tmp_path), device="cpu", **{flag: str(tmp_path / "wrong")})
+            )
 
 
 @pytest.mark.parametrize("output", ["wrong", "nosuch://report"])
@@ -259,18 +262,18 @@ def test_where_nothing_can_be_written_is_told_before_the_models_start(folder, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.load", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(InputError, match=f"output_folder: {output} cannot be written to"):
-        evaluate(str(folder), model, output, Settings(device="cpu"))
+        evaluate(EvaluateOptions(str(folder), model, output, device="cpu"))
 
 
 def test_a_missing_package_is_named(folder, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.NEEDED", ("plotly", "no_such_package"))
-    with pytest.raises(ClipGptError, match=r"needs no_such_package: pip install .clipgpt-retrieval\[eval\]"):
-        evaluate(str(folder), model, str(tmp_path), Settings(device="cpu"))
+    monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.REQUIRED", ("plotly", "no_such_package"))
+    with pytest.raises(ClipGptError, match=r"requires no_such_package: pip install .clipgpt-retrieval\[eval\]"):
+        evaluate(EvaluateOptions(str(folder), model, str(tmp_path), device="cpu"))
 
 
 def test_it_writes_to_any_file_system(folder, model):
     import fsspec
 
-    evaluate(str(folder), model, "memory://reports/first", Settings(device="cpu", caption_images=0))
+    evaluate(EvaluateOptions(str(folder), model, "memory://reports/first", device="cpu", caption_images=0))
     names = fsspec.filesystem("memory").ls("/reports/first", detail=False)
     assert sorted(name.rsplit("/", 1)[1] for name in names) == ["evaluation.html", "evaluation.json"]

@@ -8,7 +8,7 @@ from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.faiss_index import evaluate_index
-from clipgpt_retrieval.metrics.retrieval import ranks
+from clipgpt_retrieval.metrics.retrieval import compute_ranks
 
 faiss.omp_set_num_threads(1)
 RANDOM = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def flat(vectors: np.ndarray) -> faiss.Index:
 def test_a_flat_index_costs_nothing(tmp_path):
     found = evaluate_index(written(flat(GALLERY), tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
     assert found.exact == found.through_index
-    assert found.exact["R@1"].value == pytest.approx((ranks(QUERIES, GALLERY, TRUTH) == 0).mean())
+    assert found.exact["R@1"].value == pytest.approx((compute_ranks(QUERIES, GALLERY, TRUTH) == 0).mean())
     assert (found.gallery, found.same_first_10, found.self_found) == (IMAGES, 1, 1)
     assert (found.cost.difference.value, found.index) == (0, "IndexFlatIP")
     assert found.bytes_per_item == pytest.approx(4 * DIM, abs=1)
@@ -81,7 +81,7 @@ def test_an_index_of_other_rows_is_noticed(tmp_path):
 
 def test_what_is_no_index_of_this_folder_is_refused(tmp_path):
     collection = made_up([[i] for i in range(IMAGES)])
-    for index, why in ((flat(GALLERY[:50]), "holds 50 items"), (faiss.IndexFlatIP(8), "of 8 numbers")):
+    for index, why in ((flat(GALLERY[:50]), "has 50 items"), (faiss.IndexFlatIP(8), "of dimension 8")):
         with pytest.raises(DataError, match=why):
             evaluate_index(written(index, tmp_path), QUERIES, TRUTH, collection, 0)
     (tmp_path / "image.index").write_bytes(b"no index")

@@ -8,10 +8,11 @@ import pytest
 
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.errors import DataError
-from clipgpt_retrieval.evaluation import karpathy
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.evaluation.karpathy import evaluate_karpathy, find_test_set
-from clipgpt_retrieval.metrics.retrieval import caption_ranks, recall_at
+from clipgpt_retrieval.evaluation.karpathy import find_test_set
+from clipgpt_retrieval.metrics import karpathy
+from clipgpt_retrieval.metrics.karpathy import evaluate_karpathy
+from clipgpt_retrieval.metrics.retrieval import compute_caption_ranks, recall_at
 
 COUNT, DIM = 40, 8
 RANDOM = np.random.default_rng(0)
@@ -52,7 +53,7 @@ def split_file(tmp_path) -> str:
 def test_figures_over_all_and_over_folds(collection, queries, split_file, monkeypatch):
     monkeypatch.setattr(karpathy, "FOLD", 10)
     found, test = find_test_set(split_file, collection)
-    assert [found.pairs.names[place] for place in test.images] == [NAMES[i] for i in reversed(range(10, COUNT))]
+    assert [found.pairs.names[i] for i in test.images] == [NAMES[i] for i in reversed(range(10, COUNT))]
     queries, gallery = queries[6 * 10 :], GALLERY[10:]
     whole, folds = evaluate_karpathy(test, queries, gallery, "CLIP-GPT")
     assert (whole.protocol, whole.images, folds.protocol) == ("30", 30, "1K")
@@ -60,7 +61,7 @@ def test_figures_over_all_and_over_folds(collection, queries, split_file, monkey
     def by_hand(images: list[int]) -> tuple[dict, float]:
         asked = queries[[6 * image + j for image in images for j in range(5)]]
         truth = np.repeat(np.arange(len(images)), 5)
-        to_text = (caption_ranks(asked, gallery[images], truth) < 5).mean()
+        to_text = (compute_caption_ranks(asked, gallery[images], truth) < 5).mean()
         return recall_at(asked, gallery[images], truth), float(to_text)
 
     to_image, to_text = by_hand(test.images.tolist())
@@ -81,7 +82,7 @@ def test_test_images_that_were_learned_from_are_not_measured(collection, split_f
     rest = collection.pairs.subset(np.array([0, 35, 36]))
     before = replace(collection, pairs=part, trained_on=rest)
     found, why = find_test_set(split_file, before)
-    assert why.startswith("of the 30 test images 2 are learned from and 3 absent")
+    assert why.startswith("of the 30 test images 2 are in the training set and 3 are missing")
     assert found is before
 
 
@@ -90,7 +91,7 @@ def test_the_test_images_are_measured_after_a_training_by_the_file(collection, s
     pairs = collection.pairs
     trained_on, held_out, others = (pairs.subset(np.arange(*of)) for of in ((0, 8), (8, 10), (10, COUNT)))
     found, test = find_test_set(split_file, Collection("folder", held_out, trained_on, "val", COUNT, others))
-    assert set(found.pairs.names) == set(NAMES[10:]) and "the 30 test images" in found.part
+    assert set(found.pairs.names) == set(NAMES[10:]) and "the 30 test images" in found.subset
     assert len(test.images) == 30
     assert (found.trained_on.names, found.others.names) == (NAMES[:8], NAMES[8:10])
 

@@ -32,15 +32,15 @@ def test_halves():
 @pytest.mark.parametrize("shown", [False, True])
 def test_best_hits_with_and_without_the_right_image(shown):
     random = np.random.default_rng(0)
-    gallery, asks, other = random.normal(size=(12, 4)), random.normal(size=(30, 4)), random.normal(size=(30, 4))
+    gallery, queries, other = random.normal(size=(12, 4)), random.normal(size=(30, 4)), random.normal(size=(30, 4))
     truth = random.integers(12, size=30)
     in_second = halves(12, seed=0)
-    found = best_hits(asks, gallery, in_second, truth, other if shown else None)
+    found = best_hits(queries, gallery, in_second, truth, other if shown else None)
     for query in range(30):
         for same, value in ((True, found.with_match[query]), (False, found.without_match[query])):
             members = [g for g in range(12) if (in_second[g] == in_second[truth[query]]) == same]
-            hit = max(members, key=lambda g: asks[query] @ gallery[g])
-            assert value == pytest.approx((other if shown else asks)[query] @ gallery[hit], abs=1e-5)
+            hit = max(members, key=lambda g: queries[query] @ gallery[g])
+            assert value == pytest.approx((other if shown else queries)[query] @ gallery[hit], abs=1e-5)
 
 
 def test_the_threshold_lets_nineteen_of_twenty_through_and_is_judged_on_others():

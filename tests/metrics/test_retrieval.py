@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from clipgpt_retrieval.metrics import retrieval
 from clipgpt_retrieval.metrics.blend import WEIGHTS, blended_ranks, evaluate_blend
-from clipgpt_retrieval.metrics.retrieval import caption_ranks, ranks, recall_at, recall_curve, scores
+from clipgpt_retrieval.metrics.retrieval import compute_caption_ranks, compute_ranks, recall_at, recall_curve, scores
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -24,8 +24,8 @@ def made_up(seed: int, images: int, captions: int, dim: int = 8) -> tuple[np.nda
     return unit(gallery[truth] + random.normal(size=(len(truth), dim)) * 0.5), gallery, truth
 
 
-def place_by_hand(query: np.ndarray, gallery: np.ndarray, right: list[int]) -> int:
-    """The place of the best of the right ones in a sorted list, counted from 0."""
+def rank_by_hand(query: np.ndarray, gallery: np.ndarray, right: list[int]) -> int:
+    """The rank of the best of the right ones in a sorted list, counted from 0."""
     order = sorted(range(len(gallery)), key=lambda item: -float(gallery[item] @ query))
     return min(order.index(item) for item in right)
 
@@ -39,23 +39,23 @@ def test_ranks_are_those_of_a_sort_in_both_directions(seed, images, captions, ch
     queries, gallery, truth = made_up(seed, images, captions)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "CHUNK", chunk)
-        found, backwards = ranks(queries, gallery, truth), caption_ranks(queries, gallery, truth)
-    assert found.tolist() == [place_by_hand(q, gallery, [t]) for q, t in zip(queries, truth, strict=True)]
+        found, backwards = compute_ranks(queries, gallery, truth), compute_caption_ranks(queries, gallery, truth)
+    assert found.tolist() == [rank_by_hand(q, gallery, [t]) for q, t in zip(queries, truth, strict=True)]
     own = [np.flatnonzero(truth == image).tolist() for image in range(images)]
-    assert backwards.tolist() == [place_by_hand(gallery[i], queries, own[i]) for i in range(images)]
+    assert backwards.tolist() == [rank_by_hand(gallery[i], queries, own[i]) for i in range(images)]
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=50))
-def test_scores_are_those_of_their_definitions(places):
-    found = {name: values.mean() for name, values in scores(np.array(places)).items()}
-    count = len(places)
+def test_scores_are_those_of_their_definitions(ranks):
+    found = {name: values.mean() for name, values in scores(np.array(ranks)).items()}
+    count = len(ranks)
     for k in (1, 5, 10):
-        assert found[f"R@{k}"] == pytest.approx(sum(place < k for place in places) / count)
-    assert found["MRR"] == pytest.approx(sum(1 / (place + 1) for place in places) / count)
-    gains = [1 / math.log2(place + 2) if place < 10 else 0 for place in places]
+        assert found[f"R@{k}"] == pytest.approx(sum(rank < k for rank in ranks) / count)
+    assert found["MRR"] == pytest.approx(sum(1 / (rank + 1) for rank in ranks) / count)
+    gains = [1 / math.log2(rank + 2) if rank < 10 else 0 for rank in ranks]
     assert found["nDCG@10"] == pytest.approx(sum(gains) / count)
-    assert recall_curve(np.array(places))[9] == pytest.approx(found["R@10"])
+    assert recall_curve(np.array(ranks))[9] == pytest.approx(found["R@10"])
 
 
 def test_what_was_not_found_scores_nothing():
@@ -64,8 +64,8 @@ def test_what_was_not_found_scores_nothing():
 
 def test_recall_at():
     queries, gallery, truth = made_up(0, 30, 2)
-    places = ranks(queries, gallery, truth)
-    assert recall_at(queries, gallery, truth, at=(3,)) == {"R@3": pytest.approx((places < 3).mean())}
+    ranks = compute_ranks(queries, gallery, truth)
+    assert recall_at(queries, gallery, truth, at=(3,)) == {"R@3": pytest.approx((ranks < 3).mean())}
 
 
 @settings(deadline=None, max_examples=15)
@@ -75,26 +75,26 @@ def test_a_blend_ranks_as_its_normalised_queries_do(seed, images, captions):
     queries, gallery, truth = made_up(seed, images, captions)
     others = made_up(seed + 1, images, captions)[0]
     found = blended_ranks(queries, others, gallery, truth)
-    for place, weight in enumerate(WEIGHTS):
+    for i, weight in enumerate(WEIGHTS):
         blended = unit(weight * queries.astype(float) + (1 - weight) * others)
         similarities = blended @ gallery.T
         right = similarities[np.arange(len(truth)), truth][:, None]
         surely, perhaps = (similarities > right + 1e-5).sum(1), (similarities > right - 1e-5).sum(1)
-        assert (surely <= found[place]).all()
-        assert (found[place] <= perhaps).all()
+        assert (surely <= found[i]).all()
+        assert (found[i] <= perhaps).all()
 
 
 def test_the_best_weight_is_measured_on_images_that_did_not_choose_it():
     queries, gallery, truth = made_up(0, 60, 3)
     others = unit(gallery[truth] + np.random.default_rng(9).normal(size=queries.shape) * 0.5)
-    places = blended_ranks(queries, others, gallery, truth)
-    blend = evaluate_blend(places, truth, seed=0)
+    ranks = blended_ranks(queries, others, gallery, truth)
+    blend = evaluate_blend(ranks, truth, seed=0)
     assert blend.chosen_on + blend.evaluated_on == 60
     assert 0 < blend.best_weight < 1
-    assert blend.curve["R@1"][-1] == pytest.approx((ranks(queries, gallery, truth) == 0).mean())
-    assert blend.curve["R@1"][0] == pytest.approx((ranks(others, gallery, truth) == 0).mean())
+    assert blend.curve["R@1"][-1] == pytest.approx((compute_ranks(queries, gallery, truth) == 0).mean())
+    assert blend.curve["R@1"][0] == pytest.approx((compute_ranks(others, gallery, truth) == 0).mean())
     chosen = np.isin(truth, np.random.default_rng(0).permutation(60)[:30])
-    best = places[list(WEIGHTS.round(2)).index(blend.best_weight)]
+    best = ranks[list(WEIGHTS.round(2)).index(blend.best_weight)]
     assert blend.metrics["R@1"].value == pytest.approx((best[~chosen] == 0).mean())
     assert blend.against_clip.difference.value > 0
 
@@ -104,4 +104,4 @@ def test_queries_of_no_numbers_find_nothing():
     gallery, truth = np.eye(20, dtype=np.float32), np.arange(20)
     queries = np.full((20, 20), np.nan, np.float32)
     assert set(recall_at(queries, gallery, truth).values()) == {0.0}
-    assert scores(caption_ranks(queries, gallery, truth))["R@10"].max() == 0
+    assert scores(compute_caption_ranks(queries, gallery, truth))["R@10"].max() == 0

@@ -1,4 +1,4 @@
-"""Interleaved queries: an image and a change, does the changed image come back?"""
+"""Interleaved queries: an image and a change in text should find the changed image."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBoo
 
 
 @dataclass(frozen=True)
-class Compose:
-    """Metrics of interleaved queries; the images in a query are left out of its gallery.
+class InterleavedMetrics:
+    """Metrics of interleaved queries; the images in a query are excluded from its gallery.
 
     Attributes:
-        queries: how many.
-        gallery: images that are searched.
-        metrics: by way of asking.
-        against_text: R@10 of CLIP-GPT with images and text less that with the text alone.
+        queries: number of queries.
+        gallery: number of images searched.
+        metrics: R@1/5/10 by how the query was encoded.
+        against_text: R@10 of CLIP-GPT with images and text minus that with text alone.
     """
 
     queries: int
@@ -28,29 +28,31 @@ class Compose:
     against_text: Comparison
 
 
-def evaluate_compose(interleaved: Interleaved, engine: ClipGpt, clip: TextTower | None, seed: int) -> Compose:
-    """R@k of interleaved queries, beside their text alone, their images alone, and the sum of both in CLIP.
+def evaluate_interleaved(
+    interleaved: Interleaved, engine: ClipGpt, clip: TextTower | None, seed: int
+) -> InterleavedMetrics:
+    """R@k of interleaved queries, of their text alone, of their images alone, and of the sum of both in CLIP.
 
     Args:
         interleaved: the queries, at least one.
-        engine: encodes them.
-        clip: embeds their text, or None.
+        engine: encodes the queries.
+        clip: embeds their text, if a CLIP was loaded.
         seed: of the intervals.
     """
     rows = range(len(interleaved))
     texts = [_text(interleaved, row) for row in rows]
     images = np.stack([_mean_image(interleaved, row) for row in rows])  # [n, d]
-    asked = {
+    encoded = {
         "CLIP-GPT, images and text": engine.encode([interleaved.segments(row) for row in rows]),
         "CLIP-GPT, text alone": engine.encode([text or "an image" for text in texts]),
-        "the images alone": images,
+        "images alone": images,
     }
     if clip is not None:
-        asked["CLIP, images plus text"] = images + clip.encode(texts)
-    scored = {name: scores(_ranks(interleaved, queries)) for name, queries in asked.items()}
+        encoded["CLIP, images plus text"] = images + clip.encode(texts)
+    scored = {name: scores(_ranks(interleaved, queries)) for name, queries in encoded.items()}
     bootstrap = ImageBootstrap(interleaved.targets, seed)
     both, text = (scored[name]["R@10"] for name in list(scored)[:2])
-    return Compose(
+    return InterleavedMetrics(
         queries=len(interleaved),
         gallery=len(interleaved.pairs),
         metrics={
@@ -66,7 +68,7 @@ def _text(interleaved: Interleaved, row: int) -> str:
 
 
 def _mean_image(interleaved: Interleaved, row: int) -> np.ndarray:
-    """The normalised mean of the images in a query, float32 ``[d]``; zeros where it has none."""
+    """The normalised mean of the images in a query, float32 ``[d]``; zeros if it has none."""
     sources = interleaved.sources(row)
     if not len(sources):
         return np.zeros(interleaved.pairs.embeddings.shape[1], np.float32)
@@ -75,11 +77,11 @@ def _mean_image(interleaved: Interleaved, row: int) -> np.ndarray:
 
 
 def _ranks(interleaved: Interleaved, queries: np.ndarray) -> np.ndarray:
-    """Ranks of the targets ``[n]`` in galleries without the queries' own images."""
-    places = []
+    """Ranks of the targets ``[n]``, each in the gallery without the images of its query."""
+    ranks = []
     for row, (query, target) in enumerate(zip(queries, interleaved.targets, strict=True)):
         similarities = interleaved.pairs.embeddings @ query  # [g]
-        own = [segment.clip for segment in interleaved.queries[row] if isinstance(segment, ImageSegment)]
-        similarities[[image for image in own if image != target]] = -np.inf
-        places.append(np.count_nonzero(similarities > similarities[target]))
-    return np.array(places)
+        sources = [segment.clip for segment in interleaved.queries[row] if isinstance(segment, ImageSegment)]
+        similarities[[image for image in sources if image != target]] = -np.inf
+        ranks.append(np.count_nonzero(similarities > similarities[target]))
+    return np.array(ranks)
