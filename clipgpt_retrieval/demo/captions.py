@@ -84,11 +84,6 @@ def counted(thing: Placed, random: np.random.Generator) -> str:
     return f"{NUMBERS[thing.count]} {plural}"
 
 
-def number_word(count: int) -> str:
-    """A count in letters."""
-    return NUMBERS[count]
-
-
 def setting_phrase(setting: str, random: np.random.Generator) -> str:
     """A phrase for a setting."""
     return _one_of(random, SETTING_PHRASES[setting])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from clipgpt_retrieval.demo.captions import counted, number_word, setting_phrase
+from clipgpt_retrieval.demo.captions import NUMBERS, counted, setting_phrase
 from clipgpt_retrieval.demo.scenes import (
     MAX_COUNT,
     MAX_KINDS,
@@ -91,7 +91,7 @@ def change_count(scene: Scene, random: np.random.Generator) -> Edit | None:
         return None
     changed = Placed(thing.kind, count)
     word = KINDS[thing.kind].words[0][count > 1]
-    now, before = number_word(count), number_word(thing.count)
+    now, before = NUMBERS[count], NUMBERS[thing.count]
     texts = [f"{now} {word} instead of {before}", f"but with {now} {word}"]
     if len(scene.things) == 1:
         texts.append(f"{now} instead of {before}")

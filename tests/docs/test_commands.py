@@ -1,7 +1,6 @@
-"""What the documentation tells people to type is there: commands, flags, scripts, extras, names of Python.
+"""Commands, flags, scripts, extras and Python names in the documentation exist.
 
-Blocks below ``<!-- run on the demo -->`` are run. Blocks below ``<!-- needs a network -->`` are checked as all others
-are, and fetch something when they are typed.
+Blocks marked ``<!-- run on the demo -->`` are run. Blocks marked ``<!-- needs a network -->`` are only checked.
 """
 
 import ast
@@ -41,7 +40,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The shell commands of a page, split into words."""
+    """The shell commands of a page, as argument lists."""
     for block in blocks(page):
         if block.language != "bash":
             continue
@@ -49,7 +48,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def split_commands(text: str) -> Iterator[list[str]]:
-    """The words of each command of lines such as ``one && two; three | four``."""
+    """The arguments of each command in lines such as ``one && two; three | four``."""
     joined = re.sub(r"(^|\s)#.*$", "", text.replace("\\\n", " "), flags=re.MULTILINE)
     lexer = shlex.shlex(joined, posix=True, punctuation_chars=";&|\n")
     lexer.whitespace, lexer.commenters, lexer.whitespace_split = " \t", "", True
@@ -94,7 +93,7 @@ def stock_commands() -> dict:
 
 
 def check_call(words: list[str], known: dict) -> None:
-    """A call as fire reads it: a command, its flags, and as many plain words as it takes.
+    """A call as fire parses it: a command, its flags and its positional arguments.
 
     Raises:
         AssertionError: what fire would refuse.
@@ -122,7 +121,7 @@ def check_call(words: list[str], known: dict) -> None:
 
 
 @pytest.mark.parametrize("name", own_commands())
-def test_the_help_of_every_flag_is_shown_whole(name):
+def test_the_help_of_every_flag_is_complete(name):
     """fire cuts a description where a line after its first has a colon."""
     from fire import docstrings
 
@@ -137,7 +136,7 @@ def test_the_help_of_every_flag_is_shown_whole(name):
 
 
 @by_page
-def test_commands_and_flags_are_there(page):
+def test_commands_and_flags_exist(page):
     for words in commands(page):
         if words[0] == "clipgpt-retrieval" and len(words) > 1:
             check_call(words, own_commands())
@@ -145,14 +144,14 @@ def test_commands_and_flags_are_there(page):
 
 @pytest.mark.slow
 @by_page
-def test_clip_retrievals_commands_and_flags_are_there(page):
+def test_clip_retrievals_commands_and_flags_exist(page):
     for words in commands(page):
         if words[0] == "clip-retrieval" and len(words) > 1:
             check_call(words, stock_commands())
 
 
 @by_page
-def test_scripts_targets_and_extras_are_there(page):
+def test_scripts_targets_and_extras_exist(page):
     targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     setup = configparser.ConfigParser()
     setup.read(REPOSITORY / "setup.cfg")
@@ -170,7 +169,7 @@ def test_scripts_targets_and_extras_are_there(page):
 
 
 @by_page
-def test_python_names_are_there(page):
+def test_python_names_exist(page):
     for block in blocks(page):
         if block.language != "python":
             continue
@@ -184,11 +183,11 @@ def test_python_names_are_there(page):
 
 
 METHODS_OF = {"client": "ClipGptClient", "model": "ClipGpt", "cg": None}
-"""What the names in the snippets stand for."""
+"""The types of the names in snippets."""
 
 
 def check_keywords(call: ast.Call) -> None:
-    """A call of ours in a snippet takes the keywords that it is given.
+    """A call of this package in a snippet has valid keywords.
 
     Raises:
         AssertionError: it has no such method or keyword.
@@ -217,8 +216,8 @@ TO_RUN = [page for page in PAGES if any(block.mark == RUN for block in blocks(pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TO_RUN, ids=names_of_pages(TO_RUN))
-def test_what_can_be_run_on_the_demo_runs(page, tmp_path):
-    """The blocks of a page one after the other, each with what those before it made."""
+def test_blocks_marked_for_the_demo_run(page, tmp_path):
+    """The blocks of a page run in order, in one namespace."""
     marked = [block for block in blocks(page) if block.mark == RUN]
     assert {block.language for block in marked} == {"python"}
     program = "\n".join(block.text for block in marked)
@@ -228,7 +227,7 @@ def test_what_can_be_run_on_the_demo_runs(page, tmp_path):
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_a_command_that_is_not_there_is_found():
+def test_an_unknown_command_is_found():
     for wrong in ("clipgpt-retrieval trian a b", "clipgpt-retrieval train a b --recipee frozen"):
         with pytest.raises(AssertionError):
             check_call(shlex.split(wrong), own_commands())

@@ -1,6 +1,6 @@
-"""Every public name has an example in its docstring, and what the examples say is so: run on the demo.
+"""Every public name has an example in its docstring, and the examples are right, as doctests on the demo.
 
-The public names are those of the Python reference. The examples of one entry there are run as one, the class's first.
+The public names are those of the Python reference. The examples of one entry run as one, the class's first.
 """
 
 import doctest
@@ -30,7 +30,7 @@ def named(path: str) -> object:
 
 
 def documented(entry: str) -> Iterator[tuple[str, object]]:
-    """What an entry of the reference shows: itself, and its public members that can be called."""
+    """An entry of the reference and its public callable members."""
     owner = named(entry)
     if not isinstance(owner, ModuleType):
         yield entry, owner
@@ -58,6 +58,6 @@ def test_the_examples_are_right(entry, demo_server, tmp_path, monkeypatch):
     owner = named(entry)
     scope = dict(vars(owner if isinstance(owner, ModuleType) else importlib.import_module(owner.__module__)))
     example = doctest.DocTestParser().get_doctest(source.replace(DEMO_ADDRESS, demo_server.url), scope, entry, None, 0)
-    told: list[str] = []
-    doctest.DocTestRunner(verbose=False).run(example, out=told.append)
-    assert not told, "".join(told)
+    failures: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(example, out=failures.append)
+    assert not failures, "".join(failures)

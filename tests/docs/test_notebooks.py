@@ -24,13 +24,13 @@ def test_notebook_runs(name, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "images"), [("text_to_image_space", 18), ("what_is_in_this_index", 7)])
-def test_notebook_shows_its_images_to_who_only_reads_it(name, images):
+def test_notebook_has_its_images_as_outputs(name, images):
     cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == images
 
 
-def test_every_notebook_is_run_or_says_that_it_needs_a_network():
+def test_other_notebooks_say_that_they_need_a_network():
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         if notebook.stem not in ("text_to_image_space", "what_is_in_this_index"):
             assert "needs a network" in notebook.read_text(encoding="utf-8"), notebook.name

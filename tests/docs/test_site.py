@@ -1,4 +1,4 @@
-"""The documentation site: it builds without a warning, every page is reached, and no link on it is dead."""
+"""The documentation site builds without warnings, every page is in the navigation, and no link is dead."""
 
 import inspect
 import os
@@ -65,7 +65,7 @@ def test_no_link_is_dead(site):
 
 
 @pytest.mark.slow
-def test_the_references_hold_every_flag_and_field_of_the_code(site):
+def test_the_references_have_every_flag_and_field(site):
     from clipgpt_retrieval.back import serve
     from clipgpt_retrieval.back.schema import KnnRequest
     from clipgpt_retrieval.cli import commands
@@ -79,14 +79,14 @@ def test_the_references_hold_every_flag_and_field_of_the_code(site):
             assert all(flag in command_line for flag in inspect.signature(command).parameters)
 
 
-def test_readme_and_pages_link_to_files_that_are_there():
+def test_links_to_files_exist():
     for page in (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
             if "://" not in link:
                 assert (REPOSITORY / link).exists(), f"{page.name}: {link}"
 
 
-def test_every_page_stands_in_the_navigation():
+def test_every_page_is_in_the_navigation():
     navigation = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
     for page in (REPOSITORY / "docs").rglob("*.md"):
         assert f" {page.relative_to(REPOSITORY / 'docs')}\n" in navigation, f"mkdocs.yml lacks {page.name} under nav:"

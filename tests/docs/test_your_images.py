@@ -1,4 +1,4 @@
-"""docs/your_images.md: each image gets the caption beside it, and `train` finds it there."""
+"""docs/your_images.md: each image gets the caption of its text file, and `train` reads it."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "your_images.md"
 COLOURS = ["red", "green", "blue"]
 
 
-def test_each_image_gets_the_caption_beside_it(tmp_path, monkeypatch):
+def test_each_image_gets_the_caption_of_its_text_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("my_images", "embeddings_folder/img_emb", "embeddings_folder/metadata"):
         Path(folder).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What is uploaded: wheel and sdist hold every file that the package reads, and work where nothing else is."""
+"""Wheel and sdist contain every file that the package reads, and work in an environment without the repository."""
 
 import configparser
 import sys
