@@ -133,25 +133,30 @@ def noise(folder: Path) -> None:
     import torch
 
     from clipgpt_retrieval.engine import ClipGpt
-    from clipgpt_retrieval.training.frozen.features import caption_states
+    from clipgpt_retrieval.training.features import caption_states
     from clipgpt_retrieval.training.frozen.trainer import fit_around_frozen
+    from clipgpt_retrieval.training.open_run import open_run
     from clipgpt_retrieval.training.options import TrainOptions
-    from clipgpt_retrieval.training.run import open_run
-    from clipgpt_retrieval.training.trainer import Intervals, fit
+    from clipgpt_retrieval.training.trainer import fit
 
-    settings = TrainOptions(
-        flickr(), "unwritten", recipe="frozen", backbone=smollm2(), validation_fraction=FRACTION, device="cpu"
+    options = TrainOptions(
+        flickr(),
+        "unwritten",
+        recipe="frozen",
+        backbone=smollm2(),
+        validation_fraction=FRACTION,
+        save_every=SAVE_EVERY,
+        device="cpu",
     )
-    run = open_run(settings)
+    run, _ = open_run(options)
     fusion, held_out = run.model.clip_fusion, run.data.validation
     start, trained = deepcopy(fusion.state_dict()), {}
     for level in NOISES:
         fusion.load_state_dict(start)
         of_level = replace(run, recipe=replace(run.recipe, embedding_noise=level))
-        train_step, batch_builder, measure = fit_around_frozen(of_level, folder / "frozen")
         kept = folder / f"noise {level}"
         kept.mkdir(parents=True, exist_ok=True)
-        fit(train_step, batch_builder, measure, kept, Intervals(run.recipe.steps, SAVE_EVERY), {})
+        fit(of_level, kept, *fit_around_frozen(of_level, folder / "frozen"))
         trained[level] = deepcopy(fusion.state_dict())
     states = caption_states(run.model, run.sequences, held_out, folder / "all_held_out_states")
     engine = ClipGpt(run.model, run.tokenizer, device="cpu", dtype="float32")

@@ -27,7 +27,7 @@ from _paths import GPT2_BPE, flickr, smollm2
 if TYPE_CHECKING:
     from clipgpt_retrieval.data.pairs import Pairs
     from clipgpt_retrieval.model.module import ClipGptModel
-    from clipgpt_retrieval.training.frozen.features import CaptionStates
+    from clipgpt_retrieval.training.features import CaptionStates
 
 VALIDATION_FRACTION = 0.2
 SEED = 0
@@ -93,7 +93,7 @@ def splits(folder: Path) -> None:
     """The frozen recipe's readout on eight splits of the images; the backbone's states are computed once."""
     from clipgpt_retrieval.data.embedding_folder import read_pairs
     from clipgpt_retrieval.model.sequence import SequenceFormat
-    from clipgpt_retrieval.training.frozen.features import caption_states
+    from clipgpt_retrieval.training.features import caption_states
     from clipgpt_retrieval.training.initial_model import new_model
     from clipgpt_retrieval.training.recipes import recipe_named
 
@@ -110,7 +110,7 @@ def splits(folder: Path) -> None:
 def readout_metrics(model: "ClipGptModel", states: "CaptionStates", pairs: "Pairs", seed: int) -> dict[str, float]:
     """Validation R@1/5/10 of a readout fitted on the training set."""
     from clipgpt_retrieval.metrics.retrieval import recall_at
-    from clipgpt_retrieval.training.frozen.closed_form import fit_readout
+    from clipgpt_retrieval.training.closed_form import fit_readout
 
     order = np.random.default_rng(seed).permutation(len(pairs))
     validation, training = np.split(order, [round(len(pairs) * VALIDATION_FRACTION)])
@@ -123,7 +123,7 @@ def readout_metrics(model: "ClipGptModel", states: "CaptionStates", pairs: "Pair
 
 def of_images(states: "CaptionStates", images: np.ndarray) -> "CaptionStates":
     """The readout states of the captions of some images, with images renumbered from 0."""
-    from clipgpt_retrieval.training.frozen.features import CaptionStates
+    from clipgpt_retrieval.training.features import CaptionStates
 
     position = {int(image): i for i, image in enumerate(images)}
     rows = [row for row, image in enumerate(states.images.tolist()) if image in position]

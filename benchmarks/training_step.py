@@ -92,8 +92,8 @@ def ours() -> list[float]:
     from clipgpt_retrieval.training.batches import BatchBuilder, TrainingData
     from clipgpt_retrieval.training.collate import Collator
     from clipgpt_retrieval.training.distributed import Distributed
+    from clipgpt_retrieval.training.end_to_end import LENGTH_BUCKETING
     from clipgpt_retrieval.training.recipes import recipe_named
-    from clipgpt_retrieval.training.run import LENGTH_BUCKETING
     from clipgpt_retrieval.training.train_step import TrainStep
     from clipgpt_retrieval.training.trainer import new_optimizer
 

@@ -1,4 +1,4 @@
-"""The language model to fine-tune: from a hub, a directory, a GGUF file, or new with random weights."""
+"""The language model to fine-tune: from a hub, a directory, a GGUF file, or with random weights."""
 
 import os
 
@@ -25,7 +25,7 @@ SCRATCH_CONTEXT = 256
 def load_backbone(
     backbone: str, tokenizer: str | None = None, width: int | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model whose tokenizer and embeddings hold the four special tokens.
+    """A causal language model whose tokenizer and embeddings include the four special tokens.
 
     Args:
         backbone: a hub id, a directory, an fsspec URL, a ``.gguf`` file, or ``scratch:tiny`` / ``scratch:small``.
@@ -40,8 +40,8 @@ def load_backbone(
         return _scratch(backbone.removeprefix("scratch:"), tokenizer, width)
     path, gguf_file = _gguf_parts(backbone)
     try:
-        with local_copy(path) as place:
-            model = AutoModelForCausalLM.from_pretrained(place, gguf_file=gguf_file, dtype=torch.float32)
+        with local_copy(path) as local:
+            model = AutoModelForCausalLM.from_pretrained(local, gguf_file=gguf_file, dtype=torch.float32)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
             f"backbone {backbone} cannot be loaded, check the name and the network or give a directory or .gguf file: "

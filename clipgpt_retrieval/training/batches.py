@@ -65,7 +65,7 @@ class TrainingData:
         texts: captions without images, or None.
         texts_weight: texts per image of a step.
         answered: interleaved queries whose target is a text, or None.
-        neighbours: finds hard negatives, or None.
+        hard_negatives: finds hard negatives, or None.
     """
 
     images: MixtureSampler
@@ -74,7 +74,7 @@ class TrainingData:
     texts: ShuffledSampler | None = None
     texts_weight: float = 0.0
     answered: Answered | None = None
-    neighbours: HardNegatives | None = None
+    hard_negatives: HardNegatives | None = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -186,9 +186,9 @@ class BatchBuilder:
         return batches, predicted + [_index_pairs([])] * (len(batches) - len(predicted))
 
     def _hard_negatives(self, samples: list[Sample]) -> list[np.ndarray]:
-        if self.data.neighbours is None or not samples:
+        if self.data.hard_negatives is None or not samples:
             return []
-        return [self.data.neighbours.of(np.stack([sample.embedding for sample in samples]))]
+        return [self.data.hard_negatives.of(np.stack([sample.embedding for sample in samples]))]
 
     def _draw_interleaved(self, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rows of ``interleaved`` and of ``answered``, in proportion to their numbers."""

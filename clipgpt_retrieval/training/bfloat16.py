@@ -1,4 +1,4 @@
-"""Whether training in bfloat16 is worth it on a device."""
+"""Whether a device computes in bfloat16 natively."""
 
 import torch
 
@@ -6,10 +6,9 @@ from clipgpt_retrieval.engine.precision import has_bfloat16_units
 
 
 def has_bfloat16(device: torch.device | str) -> bool:
-    """Whether a device computes in bfloat16 itself.
+    """Whether a device computes in bfloat16 natively.
 
-    One that emulates it is slower by it; a processor without AVX-512 takes hundreds of times as long for a product of
-    matrices as in float32.
+    Emulation is slower than float32; on CPUs without AVX-512 by a factor of hundreds for matrix products.
     """
     kind = torch.device(device).type
     if kind == "cpu":

@@ -1,7 +1,7 @@
-"""A run on disk: the last state, to go on from, and the best weights so far.
+"""The checkpoints of a run: the last state, to resume from, and the best weights.
 
-Each is one file, written aside and then renamed, so that a process that is killed at any moment leaves either the old
-file or the new one.
+Each is one file, written under another name and then renamed, so that a process killed at any moment leaves either the
+old file or the new one.
 """
 
 import os
@@ -19,15 +19,15 @@ LAST, BEST = "last.pt", "best.pt"
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
-        step: steps that are done.
-        data: where the run stands in what it reads, see ``fit.TrainingData``.
-        metrics: the last validation metrics.
-        best: the figure of the best weights, more is better; None before the first.
-        best_step: where they were reached.
-        loss: the loss's running mean, and that of the first steps, see ``DivergenceGuard``.
+        step: steps done.
+        data: position in the data, see ``trainer.Data``.
+        metrics: last validation metrics.
+        best: validation metric of the best weights, higher is better; None before the first evaluation.
+        best_step: step of the best weights.
+        loss: state of the ``DivergenceGuard``.
     """
 
     step: int = 0
@@ -42,17 +42,17 @@ def save_last(
     folder: Path,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
     progress: Progress,
 ) -> None:
-    """Writes all that a run needs to go on as if it had not been interrupted.
+    """Writes what a run needs to resume bit for bit.
 
-    Dropout and draws need nothing here: each step makes its own from the seed and its number.
+    Random states are not part of it: each step derives its own from the seed and the step.
     """
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
+        "scheduler": scheduler.state_dict(),
         "progress": vars(progress),
     }
     _write(state, folder / LAST)
@@ -62,9 +62,9 @@ def restore_last(
     folder: Path,
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    scheduler: torch.optim.lr_scheduler.LRScheduler,
 ) -> Progress | None:
-    """Sets everything to the last state in ``folder``; None where there is none.
+    """Restores the last state in ``folder``; returns None if there is none.
 
     Raises:
         TrainingError: the file cannot be read.
@@ -75,17 +75,17 @@ def restore_last(
     state = _read(file)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
+    scheduler.load_state_dict(state["scheduler"])
     return Progress(**state["progress"])
 
 
 def save_best(folder: Path, model: torch.nn.Module) -> None:
-    """Writes the weights as the best so far."""
+    """Writes the weights as the best."""
     _write({"model": model.state_dict()}, folder / BEST)
 
 
 def restore_best(folder: Path, model: torch.nn.Module) -> None:
-    """Sets the weights to the best so far.
+    """Restores the best weights.
 
     Raises:
         TrainingError: the file cannot be read.
@@ -94,12 +94,12 @@ def restore_best(folder: Path, model: torch.nn.Module) -> None:
 
 
 def _write(state: dict[str, Any], file: Path) -> None:
-    aside = file.with_suffix(".part")
-    with aside.open("wb") as stream:
+    part = file.with_suffix(".part")
+    with part.open("wb") as stream:
         torch.save(state, stream)
         stream.flush()
         os.fsync(stream.fileno())
-    aside.replace(file)
+    part.replace(file)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -107,4 +107,4 @@ def _read(file: Path) -> dict[str, Any]:
         return torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise TrainingError(f"{file} cannot be read ({reason}): delete its folder to start the run over") from error
+        raise TrainingError(f"{file} cannot be read ({reason}): delete its folder to start the run again") from error

@@ -1,4 +1,4 @@
-"""A backbone compiled for training, by torch.compile."""
+"""Compiles a backbone for training, by torch.compile."""
 
 import os
 import shutil
@@ -8,13 +8,13 @@ from clipgpt_retrieval.model.module import ClipGptModel
 
 
 def compile_backbone(model: ClipGptModel) -> None:
-    """Has the backbone's layers compiled when they first run, for batches of any shape; the weights keep their names.
+    """Compiles the backbone at its first call, for batches of any shape; the names of its weights do not change.
 
     Raises:
-        InputError: there is no compiler.
+        InputError: there is no C++ compiler.
     """
     compilers = [os.environ.get("CXX", "g++"), "g++", "clang++"]
     if not any(shutil.which(compiler) for compiler in compilers):
-        raise InputError("compile", "needs a C++ compiler, and there is none here: install g++, or leave the flag out")
-    # Random numbers as they are drawn uncompiled: the two passes of a cached micro-batch must drop out the same.
+        raise InputError("compile", "needs a C++ compiler, none is installed: install g++, or omit the flag")
+    # Random numbers as in eager mode: both passes of GradCache need the same dropout.
     model.backbone.base_model.compile(dynamic=True, options={"fallback_random": True})

@@ -1,4 +1,4 @@
-"""What a run learns from and is measured on: one folder or many, in memory or streamed."""
+"""The training and validation sets of a run: one folder or many, in memory or streamed."""
 
 import hashlib
 import json
@@ -20,18 +20,18 @@ from clipgpt_retrieval.storage import file_sizes
 from clipgpt_retrieval.training.options import TrainOptions, absolute
 
 WINDOW_ROWS = 32_768
-"""Rows of a streamed folder that lie in memory together; two such windows do at a time."""
+"""Rows in a window of a streamed folder; two windows are in memory at a time."""
 
 MAX_VALIDATION_IMAGES = 5_000
-"""Images of a streamed collection that are measured on; more cost time and tell little more."""
+"""Maximum size of the validation set of a streamed collection: the accuracy of its metrics suffices."""
 
 
 class FolderWindows:
-    """A folder's images to learn from, a window of rows at a time.
+    """The training images of a folder, a window of rows at a time.
 
     Args:
         reader: of the folder.
-        split: tells which are learned from.
+        split: into training and validation set.
         rows: of a window.
     """
 
@@ -43,34 +43,34 @@ class FolderWindows:
         return -(-self.reader.count // self.rows)
 
     def read(self, number: int) -> Pairs:
-        """The images to learn from in a window.
+        """The training images of a window.
 
         Raises:
             DataError: it cannot be read.
         """
-        return self.sides(number)[0]
+        return self.read_split(number)[0]
 
-    def sides(self, number: int) -> tuple[Pairs, Pairs]:
-        """The images to learn from, and those to measure on, in a window."""
+    def read_split(self, number: int) -> tuple[Pairs, Pairs]:
+        """The training and the validation images of a window."""
         start = number * self.rows
         return self.split.split(self.reader.read(start, min(start + self.rows, self.reader.count)))
 
 
 @dataclass(frozen=True)
 class Datasets:
-    """What a run learns from and is measured on.
+    """The training and validation sets of a run.
 
     Attributes:
-        parts: the folders' images to learn from.
-        in_memory: images to learn from that lie in memory: all, or of a stream the first.
-        validation: images to measure on.
-        folders: what each folder turned out to be, for the record.
-        split: how the images were shared out.
-        streamed: not all of it lies in memory.
-        interleaved: queries for an image, over the images to learn from, or None.
-        validation_interleaved: those over the images to measure on, or None.
-        answered: queries for a text, over the images to learn from, or None.
-        validation_answered: those over the images to measure on, or None.
+        parts: training set of each folder.
+        in_memory: the training images in memory: all, or the first windows of a stream.
+        validation: validation set.
+        folders: path, size and fingerprint of each folder, for the record.
+        split: into training and validation set.
+        streamed: whether the training set is streamed.
+        interleaved: queries over training images whose target is an image, or None.
+        validation_interleaved: the same over validation images, or None.
+        answered: queries over training images whose target is a text, or None.
+        validation_answered: the same over validation images, or None.
     """
 
     parts: Sequence[Windows]
@@ -91,7 +91,7 @@ class Datasets:
 
     @property
     def images(self) -> int:
-        """Images to learn from; of a stream its rows, some of which may be none."""
+        """Size of the training set; of a stream the number of its rows, whether usable or not."""
         if not self.streamed:
             return len(self.in_memory)
         return sum(folder["rows"] for folder in self.folders) - len(self.validation)
@@ -103,25 +103,25 @@ class Datasets:
 
     @property
     def spread(self) -> float:
-        """The standard deviation of a number of an embedding around the mean embedding."""
+        """The standard deviation of the embeddings' components around the mean embedding."""
         return float((self.in_memory.embeddings - self.in_memory.embeddings.mean(axis=0)).std())
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same images."""
+        """Fingerprint of the images."""
         together = "/".join(folder.get("fingerprint", folder["content"]) for folder in self.folders)
         return together if len(self.folders) == 1 else hashlib.sha256(together.encode()).hexdigest()[:16]
 
     @property
     def captions_key(self) -> str:
-        """A hash of the captions; for a stream, of the first window's captions and of the file sizes."""
+        """Fingerprint of the captions; of a stream, of those in memory and of its files' sizes."""
         sizes = [file_sizes(f"{folder['folder']}/metadata") for folder in self.folders] if self.streamed else []
         both = [[pairs.captions, pairs.target_captions] for pairs in (self.in_memory, self.validation)]
         known = json.dumps([both, sizes])
         return hashlib.sha256(known.encode()).hexdigest()
 
-    def found(self) -> dict[str, Any]:
-        """What it turned out to be, for the record."""
+    def summary(self) -> dict[str, Any]:
+        """Sizes and fingerprints, for the record."""
         return {
             "folders": self.folders,
             "images": sum(self.sizes),
@@ -133,13 +133,13 @@ class Datasets:
 
 
 def folders_of(embeddings_folder: str | Sequence[str]) -> list[str]:
-    """The folders that a setting names: one, several, or brace patterns.
+    """The folders of the option ``embeddings_folder``: one, several, or brace patterns.
 
     >>> folders_of("part_{00..02}")
     ['part_00', 'part_01', 'part_02']
 
     Raises:
-        InputError: a pattern that is none.
+        InputError: an invalid pattern.
     """
     named = embeddings_folder.split(",") if isinstance(embeddings_folder, str) else embeddings_folder
     # A comma inside braces is the pattern's own.
@@ -147,85 +147,79 @@ def folders_of(embeddings_folder: str | Sequence[str]) -> list[str]:
     try:
         return [folder for pattern in patterns for folder in braceexpand(str(pattern).strip())]
     except ValueError as error:
-        raise InputError("embeddings_folder", f"{embeddings_folder!r} is no brace pattern: {error}") from None
+        raise InputError("embeddings_folder", f"{embeddings_folder!r} is not a valid brace pattern: {error}") from None
 
 
-def read_data(settings: TrainOptions) -> Datasets:
-    """Reads or opens all that the settings name.
+def read_data(options: TrainOptions) -> Datasets:
+    """Reads, or opens for streaming, the data that the options name.
 
     Raises:
-        InputError: settings that do not go together.
-        DataError: something cannot be read, or not be learned from.
+        InputError: incompatible options.
+        DataError: the data cannot be read, or one of the sets is empty.
     """
-    folders = folders_of(settings.embeddings_folder)
-    captions = None if settings.captions is None else read_captions(settings.captions)
-    split = Split(split_kind(captions, settings.stream), settings.validation_fraction, settings.seed, captions)
-    data = (
-        _streamed(folders, captions, split, settings)
-        if settings.stream
-        else _in_memory(folders, captions, split, settings.caption_targets)
-    )
-    if settings.interleaved is None:
+    folders = folders_of(options.embeddings_folder)
+    captions = None if options.captions is None else read_captions(options.captions)
+    split = Split(split_kind(captions, options.stream), options.validation_fraction, options.seed, captions)
+    data = (_streamed if options.stream else _in_memory)(folders, captions, split, options)
+    if options.interleaved is None:
         return data
-    if settings.stream or len(folders) > 1:
-        raise InputError("interleaved", "counts the rows of one folder in memory: give one folder, without --stream")
-    return _with_interleaved(data, settings.interleaved)
+    if options.stream or len(folders) > 1:
+        raise InputError("interleaved", "refers to rows of one folder in memory: give one folder, without --stream")
+    return _with_interleaved(data, options.interleaved)
 
 
-def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, say: str | None) -> Datasets:
-    parts: list[InMemory] = []
-    learned, measured, found = [], [], []
+def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, options: TrainOptions) -> Datasets:
+    training, validation, summaries = [], [], []
     for folder in folders:
-        pairs = read_pairs(folder, captions, say)
-        to_learn, to_measure = split.split(pairs)
-        parts.append(InMemory(to_learn, folder))
-        learned.append(to_learn)
-        measured.append(to_measure)
-        found.append({**_place(folder), "images": len(pairs), "fingerprint": pairs.fingerprint()})
-    return _checked(Datasets(parts, concatenate(learned), concatenate(measured), found, split, streamed=False))
+        pairs = read_pairs(folder, captions, options.caption_targets)
+        of_training, of_validation = split.split(pairs)
+        training.append(of_training)
+        validation.append(of_validation)
+        summaries.append({**_identity(folder), "images": len(pairs), "fingerprint": pairs.fingerprint()})
+    parts = [InMemory(pairs, folder) for pairs, folder in zip(training, folders, strict=True)]
+    return _checked(Datasets(parts, concatenate(training), concatenate(validation), summaries, split, streamed=False))
 
 
-def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, settings: TrainOptions) -> Datasets:
-    most_bytes = round(settings.cache_gb * 1e9)
-    readers = [EmbeddingFolder(folder, captions, most_bytes, settings.caption_targets) for folder in folders]
+def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, options: TrainOptions) -> Datasets:
+    cache_bytes = round(options.cache_gb * 1e9)
+    readers = [EmbeddingFolder(folder, captions, cache_bytes, options.caption_targets) for folder in folders]
     parts = [FolderWindows(reader, split) for reader in readers]
     in_memory: list[Pairs] = []
-    measured: list[Pairs] = []
+    validation: list[Pairs] = []
     for part in parts:
-        wanted = MAX_VALIDATION_IMAGES // len(parts)
-        of_part = 0
+        remaining = MAX_VALIDATION_IMAGES // len(parts)
         for number in range(len(part)):
-            to_learn, to_measure = part.sides(number)
+            of_training, of_validation = part.read_split(number)
             if number == 0:
-                in_memory.append(to_learn)
-            measured.append(to_measure.subset(np.arange(min(len(to_measure), wanted - of_part))))
-            of_part += len(measured[-1])
-            if of_part >= wanted:
+                in_memory.append(of_training)
+            validation.append(of_validation.subset(np.arange(min(len(of_validation), remaining))))
+            remaining -= len(validation[-1])
+            if not remaining:
                 break
-    found = [{**_place(part.name), "rows": part.reader.count} for part in parts]
-    return _checked(Datasets(parts, concatenate(in_memory), concatenate(measured), found, split, streamed=True))
+    summaries = [{**_identity(part.name), "rows": part.reader.count} for part in parts]
+    return _checked(Datasets(parts, concatenate(in_memory), concatenate(validation), summaries, split, streamed=True))
 
 
 def _checked(data: Datasets) -> Datasets:
-    for pairs, use in ((data.in_memory, "learn from"), (data.validation, "measure on")):
+    for pairs, name in ((data.in_memory, "training"), (data.validation, "validation")):
         if not len(pairs):
             raise DataError(
-                f"{', '.join(folder['folder'] for folder in data.folders)}: no image with a caption to {use}: check "
-                "the names of --captions against image_path, or --validation_fraction"
+                f"{', '.join(folder['folder'] for folder in data.folders)}: the {name} set has no image with a "
+                "caption: check the file names of --captions against image_path, or --validation_fraction"
             )
     return data
 
 
-def _place(folder: str) -> dict[str, Any]:
-    """What a folder is known by when the model is evaluated on it, from any working directory or in another place."""
+def _identity(folder: str) -> dict[str, Any]:
+    """The absolute path and the content fingerprint, by which ``evaluate`` recognises a folder that was trained on."""
     return {"folder": absolute(folder), "content": content_fingerprint(folder)}
 
 
 def _with_interleaved(data: Datasets, file: str) -> Datasets:
-    """With the interleaved queries to learn from and to measure on; one with images on both sides is in neither."""
+    """Adds the interleaved queries; those with images of both sets are in neither."""
     interleaved, answered = read_interleaved(file, data.in_memory), read_answered(file, data.in_memory)
     if not len(interleaved) + len(answered):
-        raise DataError(f"{file}: no query is about images to learn from: its rows must be those of img_emb/")
+        raise DataError(f"{file}: no query is about training images: its rows must be those of img_emb/")
     return replace(
         data,
         interleaved=interleaved,

@@ -1,4 +1,4 @@
-"""From the query embedding to the image embedding: where images lie, and how far a query's direction leads."""
+"""The map from the query embedding to the image embedding: the images' mean, and beta."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ BETAS = np.linspace(0.02, 2.0, 100)
 
 
 def set_image_mean(model: ClipGptModel, embeddings: np.ndarray, beta: float) -> None:
-    """Stores the mean of the training images' embeddings ``[n, d]`` and a first beta."""
+    """Stores the mean of the training images' embeddings ``[n, d]`` and an initial beta."""
     model.image_mean.copy_(torch.from_numpy(embeddings.mean(axis=0)))
     model.image_beta.fill_(beta)
 
@@ -19,12 +19,12 @@ def fit_image_beta(model: ClipGptModel, queries: np.ndarray, images: np.ndarray)
 
     Args:
         model: whose ``image_mean`` is set.
-        queries: query embeddings ``[n, d]`` of texts that were not trained on, since those of training texts
-            point at their images better than any new text's.
+        queries: query embeddings ``[n, d]`` of texts outside the training set, as those of training texts are closer
+            to their images.
         images: the images' embeddings ``[n, d]``, unit norm.
 
     Returns:
-        The mean cosine that it reaches.
+        The mean cosine similarity.
     """
     mean, directions = model.image_mean.cpu().numpy(), queries @ model.image_map.cpu().numpy()
     cosines = []

@@ -1,4 +1,4 @@
-"""The model that a run begins with: a new one around a backbone, or one that was trained before."""
+"""The initial model of a run: a new one around a backbone, or a trained one."""
 
 from typing import Any
 
@@ -18,17 +18,17 @@ from clipgpt_retrieval.training.record import read_training_record
 def new_model(
     recipe: Recipe, clip_dim: int, backbone: str, tokenizer: str | None, clip_model: str | None
 ) -> tuple[ClipGptModel, PreTrainedTokenizerBase]:
-    """The model that a recipe begins with, and its tokenizer.
+    """A new model of a recipe, and its tokenizer.
 
     Args:
-        recipe: what the model is made of.
+        recipe: decides the model's layers.
         clip_dim: dimension of the embeddings.
         backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`.
-        tokenizer: where it is not the backbone's own.
-        clip_model: the CLIP that made the embeddings, as all_clip names it.
+        tokenizer: instead of the backbone's own.
+        clip_model: the CLIP of the embeddings, as all_clip names it.
 
     Raises:
-        InputError: the recipe needs another backbone.
+        InputError: the backbone does not fit the recipe.
         ModelError: the backbone cannot be loaded.
     """
     narrow = recipe.clip_out == "identity"
@@ -36,8 +36,8 @@ def new_model(
     if narrow and language_model.config.hidden_size != clip_dim:
         raise InputError(
             "backbone",
-            f"is {language_model.config.hidden_size} wide and the embeddings have {clip_dim} numbers: the recipe "
-            f"{recipe.name} needs them equal, the recipe default does not",
+            f"has hidden size {language_model.config.hidden_size}, the embeddings have dimension {clip_dim}: "
+            f"the recipe {recipe.name} needs them equal, the recipe default does not",
         )
     config = ClipGptConfig(
         backbone_config=language_model.config.to_dict(),
@@ -49,14 +49,14 @@ def new_model(
 
 
 def is_clipgpt(path: str) -> bool:
-    """Whether a clipgpt model lies in a directory or at an fsspec URL; a hub is not asked."""
+    """Whether a directory or fsspec URL contains a clipgpt model; hubs are not queried."""
     if path.endswith(".gguf") or not (is_url(path) or (local_path(path) / CONFIG).is_file()):
         return False
     return read_config(path)["model_type"] == ClipGptConfig.model_type
 
 
 def only_captions(path: str) -> bool:
-    """Whether a clipgpt model has learned to caption and nothing else, so that its ``clip_out`` is as it began.
+    """Whether a clipgpt model was trained to caption only, so that its ``clip_out`` is untrained.
 
     Raises:
         ModelError: its record cannot be read.
@@ -68,29 +68,25 @@ def only_captions(path: str) -> bool:
 def trained_model(
     recipe: Recipe, clip_dim: int, path: str, clip_model: str | None
 ) -> tuple[ClipGptModel, PreTrainedTokenizerBase]:
-    """A clipgpt model to go on from, and its tokenizer; its threshold was measured on what it was, and goes.
+    """A clipgpt model to train further, and its tokenizer. Its ``min_similarity``, which will not hold, is removed.
 
     Args:
-        recipe: by which it was trained.
+        recipe: the recipe of the run.
         clip_dim: dimension of the embeddings.
-        path: a directory or fsspec URL.
-        clip_model: the CLIP that made the embeddings, as all_clip names it.
+        path: directory or fsspec URL.
+        clip_model: the CLIP of the embeddings, as all_clip names it.
 
     Raises:
-        InputError: the recipe makes another kind of model, or computes it from the backbone.
+        InputError: the recipe, or the dimension, is of another model.
         ModelError: it cannot be loaded.
     """
-    if recipe.freeze_backbone:
-        raise InputError(
-            "backbone", f"{path} is a clipgpt model, from which {recipe.name} does not go on: give the backbone itself"
-        )
     model, tokenizer, _ = load(path)
     for name, wanted in _shape(recipe, clip_dim, model.backbone).items():
         if (found := getattr(model.config, name)) != wanted:
             raise InputError(
                 "backbone",
-                f"{path} is a clipgpt model whose {name} is {found}, here it is to be {wanted}: give the recipe that "
-                "it was trained by, and embeddings of its CLIP",
+                f"{path} is a clipgpt model with {name} {found}, expected {wanted}: give the recipe that it was "
+                "trained with, and embeddings of its CLIP",
             )
     model.config.clip_model = clip_model
     model.config.min_similarity = None
@@ -98,7 +94,7 @@ def trained_model(
 
 
 def _shape(recipe: Recipe, clip_dim: int, language_model: PreTrainedModel) -> dict[str, Any]:
-    """What of a model's configuration its recipe, its backbone and the embeddings decide."""
+    """The fields of the config that the recipe, the backbone and the embeddings decide."""
     return {
         "clip_dim": clip_dim,
         "prefix_length": recipe.prefix_length,
@@ -113,7 +109,7 @@ def _shape(recipe: Recipe, clip_dim: int, language_model: PreTrainedModel) -> di
 
 
 def _layers(recipe: Recipe, language_model: PreTrainedModel) -> list[int]:
-    """The recipe's fractions of the depth as hidden states' numbers; the last layer is -1."""
+    """Indices of the hidden states at the recipe's fractions of the depth; the last layer is -1."""
     depth = language_model.config.num_hidden_layers
-    numbers = sorted({round(fraction * depth) for fraction in recipe.readout_layers})
-    return [-1 if number == depth else number for number in numbers]
+    layers = sorted({round(fraction * depth) for fraction in recipe.readout_layers})
+    return [-1 if layer == depth else layer for layer in layers]

@@ -1,4 +1,4 @@
-"""Differences of low rank beside a backbone's weights, and the embeddings of new tokens, by peft."""
+"""LoRA adapters of a backbone and the embeddings of its new tokens, by peft."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,17 +8,17 @@ from clipgpt_retrieval.model.module import ClipGptModel
 
 
 def add_adapters(model: ClipGptModel, rank: int, new_tokens: Sequence[int]) -> Any:
-    """Freezes the backbone, lays a difference of low rank beside each of its linear maps, and frees new tokens.
+    """Freezes the backbone, and adds adapters to its linear layers and to the embeddings of new tokens.
 
-    What is not the backbone's stays trained as it is.
+    Layers outside the backbone are not changed.
 
     Args:
         model: changed in place.
-        rank: of the differences.
-        new_tokens: ids whose embeddings are trained: the special tokens, which no language model knows beforehand.
+        rank: of the adapters.
+        new_tokens: ids whose embeddings are trained: the special tokens, which the pretrained model does not know.
 
     Returns:
-        peft's handle, whose ``merge_and_unload`` writes all of it into the weights and leaves the model as it was.
+        peft's model, whose ``merge_and_unload`` merges the adapters into the weights and removes them.
 
     Raises:
         InputError: peft is not installed.

@@ -1,11 +1,11 @@
-"""The losses of ``[CLIP OUT]``: does the predicted embedding point at the right image?"""
+"""The losses of the embedding predicted at ``[CLIP OUT]``."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
 SAME_IMAGE = 1 - 1e-4
-"""From this cosine on two embeddings are one image's."""
+"""Cosine above which two embeddings are of the same image."""
 
 
 def info_nce(queries: Tensor, targets: Tensor, logit_scale: Tensor, negatives: Tensor | None = None) -> Tensor:
@@ -15,11 +15,11 @@ def info_nce(queries: Tensor, targets: Tensor, logit_scale: Tensor, negatives: T
         queries: ``[b, d]``, of any norm.
         targets: ``[b, d]``, unit norm; row i belongs to query i, all other images are its negatives.
         logit_scale: scalar, the logarithm of one over the temperature.
-        negatives: ``[m, d]``, unit norm: further images that no query asks for, save those that are its target.
+        negatives: ``[m, d]``, unit norm: further negatives; a query's own target among them is masked.
     """
     unit, scale = normalize(queries, dim=-1), logit_scale.exp()
     right = torch.arange(len(unit), device=unit.device)
-    # A step that runs over the end of an epoch may hold an image twice.
+    # A step across the end of an epoch may contain an image twice.
     twice = (targets @ targets.T > SAME_IMAGE) & (right != right[:, None])  # [b, b]
     logits = (unit @ targets.T * scale).masked_fill(twice, float("-inf"))  # [b, b]
     to_queries = cross_entropy(logits.T, right)
@@ -35,11 +35,11 @@ def cosine_loss(predicted: Tensor, targets: Tensor) -> Tensor:
 
 
 def raw_mse(directions: Tensor, targets: Tensor, embedding_norm: float) -> Tensor:
-    """General-GPT's own loss: mean squared error to the embedding as CLIP gave it, before it was normalised.
+    """General-GPT's own loss: mean squared error to CLIP's embedding before normalisation.
 
     Args:
         directions: ``[b, d]``.
         targets: ``[b, d]``, unit norm.
-        embedding_norm: the norm that they had.
+        embedding_norm: the norm of the raw embeddings.
     """
     return mse_loss(directions, targets * embedding_norm)

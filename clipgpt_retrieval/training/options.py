@@ -1,107 +1,123 @@
-"""What a run is started with."""
+"""The options of a training run, which are the flags of ``clipgpt-retrieval train``."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.options import option
 from clipgpt_retrieval.storage import is_url, local_path
 from clipgpt_retrieval.training.recipes import Recipe, recipe_named
 
 CHECKPOINTS = 5
-"""How often a run is at least measured and saved on its way."""
+"""Minimum number of evaluations and checkpoints of a run."""
 
-SAVED_EVERY = 500
-"""Steps of work that a killed run loses at most, unless it is told otherwise."""
+MAX_SAVE_EVERY = 500
+"""Steps between two checkpoints by default, at most."""
 
-CACHE_GB = 20.0
-"""Room for some partitions of LAION's at a time, which are about 2 GB each."""
+NOT_RECORDED = ("output_folder", "device", "wandb", "cache_gb")
+"""Options that do not change the trained weights."""
 
-PLACES = ("output_folder", "device", "wandb", "cache_gb")
-"""Options that change nothing of what is learned."""
+POSITIVE_COUNTS = ("steps", "batch_size", "micro_batch", "eval_every", "save_every")
+POSITIVE = ("learning_rate", "interleaved_weight", "texts_weight")
+NOT_NEGATIVE = ("embedding_noise", "cache_gb", "hard_negatives")
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Steps between two evaluations, and between two checkpoints."""
+
+    eval_every: int
+    save_every: int
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The settings of a run, as ``clipgpt-retrieval train`` takes them.
+    """The options of a training run.
 
-    Attributes:
-        embeddings_folder: what clip-retrieval inference wrote, see :mod:`~clipgpt_retrieval.data.embedding_folder`;
-            several folders, or a brace pattern, are mixed.
-        output_folder: directory or fsspec URL of the model to write; an earlier model there is replaced.
-        recipe: its name, or a recipe of one's own.
-        backbone: see :func:`~clipgpt_retrieval.training.backbone.load_backbone`, or a clipgpt model, see
-            :func:`~clipgpt_retrieval.training.initial_model.trained_model`.
-        tokenizer: where it is not the backbone's own.
-        clip_model: the CLIP that made the embeddings, as all_clip names it.
-        validation_fraction: share of the images that no step sees.
-        steps: instead of the recipe's.
-        batch_size: instead of the recipe's.
-        learning_rate: instead of the recipe's.
-        captions: COCO's captions or a split file of Karpathy's instead of the metadata's captions, joined by file name;
-            the file's split then replaces ``validation_fraction``.
-        caption_targets: column of the metadata with the captions to generate, one text or several, where the captions
-            are only the queries; a row without any takes its captions.
-        stream: read the folders a window at a time, so that memory does not grow with them.
-        cache_gb: gigabytes of local disk that copies of a streamed remote folder's files may take; 0: none are made.
-        weights: how much of a step comes of each folder; by default as much as it has of all images.
-        interleaved: a JSONL file of interleaved queries over the folder's rows, see
-            :mod:`~clipgpt_retrieval.data.interleaved`; they are learned beside the captions.
-        interleaved_weight: how many of them in a step for each image of it.
-        texts: a file of captions without images, a line each, from which the language is learned.
-        texts_weight: how many of them in a step for each image of it.
-        hard_negatives: nearest other images that each image's query is told from, beside the step's own.
-        self_conditioning_prob: share of a step's captions that are generated from what the model predicts for them,
-            instead of their images, so that reading back a query adds less that it does not contain.
-        embedding_noise: instead of the recipe's, see :class:`~clipgpt_retrieval.training.recipes.Recipe`.
-        micro_batch: the most sequences in memory at once; the loss is that of the whole batch.
-        bf16: compute in bfloat16 under autocast where the device has it; the weights stay float32.
-        compile: compile the backbone, which takes a minute or more at first.
-        device: ``"auto"`` or a torch device.
-        eval_every: steps between two measurements, instead of a fifth of the run.
-        save_every: steps between two checkpoints, instead of a fifth of the run or 500.
-        keep: ``"last"`` or ``"best"``: which weights become the model.
-        wandb: a project of Weights & Biases to show the run in.
-        seed: of the split, the new weights, the order, dropout and noise.
+    ``recipe`` may be a :class:`~clipgpt_retrieval.training.recipes.Recipe` of your own instead of a name.
     """
 
-    embeddings_folder: str | Sequence[str]
-    output_folder: str
-    recipe: str | Recipe = "default"
-    backbone: str = "gpt2"
-    tokenizer: str | None = None
-    clip_model: str | None = "ViT-B/32"
-    validation_fraction: float = 0.1
-    steps: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    captions: str | None = None
-    caption_targets: str | None = None
-    stream: bool = False
-    cache_gb: float = CACHE_GB
-    weights: float | Sequence[float] | None = None
-    interleaved: str | None = None
-    interleaved_weight: float = 0.5
-    texts: str | None = None
-    texts_weight: float = 0.5
-    hard_negatives: int = 0
-    self_conditioning_prob: float = 0.0
-    embedding_noise: float | None = None
-    micro_batch: int | None = None
-    bf16: bool = False
-    compile: bool = False
-    device: str = "auto"
-    eval_every: int | None = None
-    save_every: int | None = None
-    keep: str = "last"
-    wandb: str | None = None
-    seed: int = 0
+    embeddings_folder: str | Sequence[str] = option(
+        "",
+        "output folder of clip-retrieval inference: img_emb/ and metadata/ with captions; several, separated by "
+        "commas, or a brace pattern such as part_{00..15}.",
+    )
+    output_folder: str = option(
+        "", "directory or fsspec URL of the model to write; an interrupted run resumes from its last checkpoint."
+    )
+    recipe: str | Recipe = option(  # noqa: RUF009 (it is dataclasses.field)
+        "default", "default, frozen (needs no GPU), lora, general-gpt or clipcap; --recipes describes them."
+    )
+    backbone: str = option(
+        "gpt2",
+        "hub id, directory, fsspec URL, .gguf file, scratch:tiny or scratch:small; or a clipgpt model, to train it "
+        "further.",
+    )
+    tokenizer: str | None = option(None, "directory, hub id or fsspec URL; required by scratch backbones.")
+    clip_model: str | None = option("ViT-B/32", "the CLIP of the embeddings, as clip-retrieval inference names it.")
+    validation_fraction: float = option(0.1, "share of the images in the validation set.")
+    steps: int | None = option(None, "optimizer steps, instead of the recipe's.")
+    batch_size: int | None = option(None, "images per step, instead of the recipe's.")
+    learning_rate: float | None = option(None, "peak learning rate, instead of the recipe's.")
+    captions: str | None = option(
+        None,
+        "COCO's captions_train2017.json or one of Karpathy's split files, joined to the folder by file name; a split "
+        "file's split replaces validation_fraction.",
+    )
+    caption_targets: str | None = option(
+        None,
+        "column of the metadata with the captions to generate, such as synthetic captions, where the folder's captions "
+        "(alt texts, for example) are only the queries; a row without any takes its captions.",
+    )
+    stream: bool = option(False, "read a window of rows at a time, for collections larger than memory.")
+    cache_gb: float = option(
+        20.0, "gigabytes of local disk for copies of a streamed remote folder's files; 0: no copies."
+    )
+    weights: float | Sequence[float] | None = option(
+        None, "sampling weight of each folder, such as 3,1; by default its number of images."
+    )
+    interleaved: str | None = option(
+        None,
+        "JSONL file of interleaved queries over rows of the folder, with an image or a text as target; "
+        "docs/training.md shows both.",
+    )
+    interleaved_weight: float = option(0.5, "interleaved queries per image of a step.")
+    texts: str | None = option(None, "text file of captions without images, one per line, for the language model.")
+    texts_weight: float = option(0.5, "captions of --texts per image of a step.")
+    hard_negatives: int = option(0, "nearest other images that serve as further negatives of each image's query.")
+    self_conditioning_prob: float = option(
+        0.0,
+        "share of the captions that are generated from the model's own predictions instead of their images, so that "
+        "reading back a query adds less that it does not contain.",
+    )
+    embedding_noise: float | None = option(
+        None,
+        "noise on the embeddings to caption, as a share of their standard deviation, for captions from a compressed "
+        "index; instead of the recipe's.",
+    )
+    micro_batch: int | None = option(
+        None, "maximum number of sequences in memory at once; the loss stays that of the whole batch."
+    )
+    bf16: bool = option(
+        False,
+        "compute in bfloat16 under autocast, faster on most GPUs and recent CPUs; devices without it use float32.",
+    )
+    compile: bool = option(
+        False, "compile the backbone with torch.compile, which takes a minute or more; needs a C++ compiler."
+    )
+    device: str = option("auto", "auto, cpu, cuda or mps.")
+    eval_every: int | None = option(None, "steps between two evaluations; by default a fifth of the run.")
+    save_every: int | None = option(None, "steps between two checkpoints; by default a fifth of the run, at most 500.")
+    keep: str = option("last", "last or best: which weights become the model.")
+    wandb: str | None = option(None, "project of Weights & Biases to log to, beside TensorBoard.")
+    seed: int = option(0, "random seed of the split, the new weights, the order, dropout and noise.")
 
     def chosen_recipe(self, images: int | None = None) -> Recipe:
-        """The recipe with the settings that stand in place of its own.
+        """The recipe with the options that replace its own.
 
         Args:
-            images: how many there are to learn from; makes steps of a recipe's epochs.
+            images: size of the training set, which turns a recipe's epochs into steps.
 
         Raises:
             InputError: there is no such recipe.
@@ -113,75 +129,63 @@ class TrainOptions:
             return replace(recipe, epochs=0)
         return replace(recipe, steps=-(-recipe.epochs * (images or 1) // recipe.batch_size))
 
-    def check(self) -> None:
-        """Refuses what cannot be.
+    def check(self, unsupported: Mapping[str, str]) -> None:
+        """Validates the options.
+
+        Args:
+            unsupported: options that the recipe's trainer does not take, with the reason.
 
         Raises:
-            InputError: names the setting.
+            InputError: names the option.
         """
         recipe = self.chosen_recipe()
-        counts = {"steps": recipe.steps, "batch_size": recipe.batch_size}
-        counts |= {name: getattr(self, name) for name in ("micro_batch", "eval_every", "save_every")}
-        for name, count in counts.items():
-            if count is not None and count < 1:
-                raise InputError(name, f"is {count}, it must be at least 1")
-        for name, number in {
-            "learning_rate": recipe.learning_rate,
-            "interleaved_weight": self.interleaved_weight,
-            "texts_weight": self.texts_weight,
-        }.items():
-            if number <= 0:
-                raise InputError(name, f"is {number}, it must be above 0")
-        if recipe.embedding_noise < 0:
-            raise InputError("embedding_noise", f"is {recipe.embedding_noise}, it must be 0 or more")
-        if self.cache_gb < 0:
-            raise InputError("cache_gb", f"is {self.cache_gb}, it must be 0 or more")
-        if self.hard_negatives < 0:
-            raise InputError("hard_negatives", f"is {self.hard_negatives}, it must be 0 or more")
-        if self.hard_negatives and (self.stream or recipe.freeze_backbone or not recipe.contrastive):
-            raise InputError(
-                "hard_negatives",
-                "are looked up in memory for a recipe such as default: leave out --stream, or the flag",
-            )
-        if not 0 <= self.self_conditioning_prob <= 1:
-            raise InputError("self_conditioning_prob", f"is {self.self_conditioning_prob}, it must be between 0 and 1")
-        if self.self_conditioning_prob and (recipe.tasks != "both" or recipe.freeze_backbone):
+        self._check_values(recipe)
+        for flag in fields(self):
+            if flag.name in unsupported and getattr(self, flag.name) != flag.default:
+                raise InputError(flag.name, f"is not supported by the recipe {recipe.name}: {unsupported[flag.name]}")
+        self._check_recipe(recipe)
+
+    def _check_values(self, recipe: Recipe) -> None:
+        for name in ("embeddings_folder", "output_folder"):
+            if not getattr(self, name):
+                raise InputError(name, "is missing: clipgpt-retrieval train EMBEDDINGS_FOLDER OUTPUT_FOLDER")
+        given = {**vars(self), **{name: value for name, value in vars(recipe).items() if hasattr(self, name)}}
+        for names, minimum, valid in (
+            (POSITIVE_COUNTS, "at least 1", lambda value: value >= 1),
+            (POSITIVE, "above 0", lambda value: value > 0),
+            (NOT_NEGATIVE, "0 or more", lambda value: value >= 0),
+            (("self_conditioning_prob",), "between 0 and 1", lambda value: 0 <= value <= 1),
+            (("keep",), "'last' or 'best'", lambda value: value in ("last", "best")),
+        ):
+            for name in names:
+                if given[name] is not None and not valid(given[name]):
+                    raise InputError(name, f"is {given[name]!r}, must be {minimum}")
+
+    def _check_recipe(self, recipe: Recipe) -> None:
+        if self.hard_negatives and (self.stream or not recipe.contrastive):
+            raise InputError("hard_negatives", "need a contrastive recipe such as default, and no --stream")
+        if self.self_conditioning_prob and recipe.tasks != "both":
             raise InputError(
                 "self_conditioning_prob",
-                f"is not for the recipe {recipe.name}, which does not encode what it captions: take the recipe default",
+                f"needs a recipe that encodes each caption, such as default: {recipe.name} does not",
             )
-        if self.caption_targets is not None and recipe.freeze_backbone:
-            raise InputError(
-                "caption_targets",
-                f"is not for the recipe {recipe.name}, which captions by the captions that it keeps the states of",
-            )
-        if self.stream and recipe.freeze_backbone:
-            raise InputError("stream", f"is not for the recipe {recipe.name}, which keeps the states of every caption")
-        if self.texts is not None and recipe.freeze_backbone:
-            raise InputError(
-                "texts", f"are not learned by the recipe {recipe.name}, whose language model stays as it is"
-            )
-        if self.compile and recipe.freeze_backbone:
-            raise InputError("compile", f"is not for the recipe {recipe.name}, whose backbone runs only once")
-        if self.keep not in ("last", "best"):
-            raise InputError("keep", f"is {self.keep!r}, it must be 'last' or 'best'")
-        if self.interleaved is not None and (recipe.freeze_backbone or not recipe.contrastive):
-            raise InputError("interleaved", f"is not learned by the recipe {recipe.name}: take the recipe default")
+        if self.interleaved is not None and not recipe.contrastive:
+            raise InputError("interleaved", f"needs a contrastive recipe such as default: {recipe.name} is not")
 
     @property
     def named_files(self) -> list[str]:
-        """What is read beside the embeddings folders: files, directories and hub ids."""
+        """Inputs beside the embeddings folders: files, directories and hub ids."""
         named = (self.captions, self.interleaved, self.texts, self.tokenizer, self.backbone)
         return [one for one in named if one is not None]
 
     def mixture(self, sizes: Sequence[int]) -> list[float]:
-        """The weight of each folder.
+        """The sampling weight of each folder.
 
         Args:
             sizes: images of each.
 
         Raises:
-            InputError: there are more or fewer weights than folders, or one is not above 0.
+            InputError: the number of weights is not that of the folders, or one is not above 0.
         """
         if self.weights is None:
             return [float(size) for size in sizes]
@@ -190,18 +194,18 @@ class TrainOptions:
             raise InputError("weights", f"are {given}: give a number above 0 for each of the {len(sizes)} folders")
         return [float(weight) for weight in given]
 
-    def intervals(self, steps: int) -> tuple[int, int]:
-        """Steps between two measurements, and between two checkpoints, of a run of so many."""
+    def intervals(self, steps: int) -> Intervals:
+        """When a run of ``steps`` steps is evaluated and saved."""
         part = max(1, steps // CHECKPOINTS)
-        return self.eval_every or part, self.save_every or min(part, SAVED_EVERY)
+        return Intervals(self.eval_every or part, self.save_every or min(part, MAX_SAVE_EVERY))
 
     def record(self, recipe: Recipe) -> dict[str, Any]:
-        """What decides the result, as JSON has it, with the recipe as it was chosen."""
-        shown = {name: value for name, value in vars(self).items() if name not in PLACES}
+        """The options that decide the result, JSON-serialisable, with the chosen recipe."""
+        shown = {name: value for name, value in vars(self).items() if name not in NOT_RECORDED}
         captions = None if self.captions is None else absolute(self.captions)
         return {**shown, "captions": captions, "recipe": asdict(recipe)}
 
 
 def absolute(path: str) -> str:
-    """A path as it is found from any working directory; urls stay as they are."""
+    """The absolute path; URLs stay as they are."""
     return path if is_url(path) else str(local_path(path))

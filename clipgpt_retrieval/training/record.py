@@ -1,4 +1,4 @@
-"""What a finished model says of itself: ``training.json`` for programs, a model card for people."""
+"""The documents of a trained model: ``training.json`` for programs, a model card for people."""
 
 import json
 import platform
@@ -19,7 +19,7 @@ def read_training_record(path: str) -> dict[str, Any] | None:
     """The ``training.json`` of a model directory or fsspec URL, or None where it has none.
 
     Raises:
-        ModelError: it is no JSON object.
+        ModelError: it is not a JSON object.
     """
     document = read_document(path, TRAINING)
     if document is None:
@@ -29,26 +29,26 @@ def read_training_record(path: str) -> dict[str, Any] | None:
     except ValueError as error:
         raise ModelError(f"{path}: {TRAINING} is not valid JSON: {error}") from None
     if not isinstance(record, dict):
-        raise ModelError(f"{path}: {TRAINING} is no JSON object: write it as train does, or remove it")
+        raise ModelError(f"{path}: {TRAINING} is not a JSON object: remove the file, or restore what train wrote")
     return record
 
 
-def training_record(settings: dict[str, Any], found: dict[str, Any], metrics: dict[str, float]) -> str:
+def training_record(options: dict[str, Any], data: dict[str, Any], metrics: dict[str, float]) -> str:
     """``training.json``.
 
     Args:
-        settings: all that decides the result, see ``TrainOptions.record``.
-        found: what the data turned out to be.
-        metrics: on the validation images, of the finished model.
+        options: see ``TrainOptions.record``.
+        data: see ``Datasets.summary``.
+        metrics: on the validation set.
     """
     versions = {library: version(library) for library in LIBRARIES}
-    record = {**settings, **found, "validation": metrics, "versions": {**versions, "python": platform.python_version()}}
+    record = {**options, **data, "validation": metrics, "versions": {**versions, "python": platform.python_version()}}
     return json.dumps(record, indent=2)
 
 
-def model_card(settings: dict[str, Any], found: dict[str, Any], metrics: dict[str, float]) -> str:
+def model_card(options: dict[str, Any], data: dict[str, Any], metrics: dict[str, float]) -> str:
     """``README.md`` of a model directory, as hubs show it. For the arguments see :func:`training_record`."""
-    recipe = settings["recipe"]
+    recipe = options["recipe"]
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in metrics.items())
     return f"""---
 library_name: transformers
@@ -62,22 +62,21 @@ pipeline_tag: feature-extraction
 [clip-retrieval](https://github.com/rom1504/clip-retrieval) with clipgpt-retrieval. `clipgpt_retrieval.load` reads this
 directory.
 
-## What it learned from
+## Training data
 
-{found["images"]} images with captions, of `{settings["embeddings_folder"]}`;
-{found["validation_images"]} of them were not learned from but measured on. Embeddings of {settings["clip_model"]},
-{found["clip_dim"]} numbers each. It knows no images and captions but these, with their errors, gaps and prejudices,
-and what its backbone `{settings["backbone"]}` knows.
+{data["images"]} images with captions, of `{options["embeddings_folder"]}`; {data["validation_images"]} of them are the
+validation set. The embeddings are of {options["clip_model"]}, dimension {data["clip_dim"]}. The model inherits the
+errors, gaps and biases of this data and of its backbone `{options["backbone"]}`.
 
 Recipe `{recipe["name"]}` ({recipe["summary"]}), {recipe["steps"]} steps of {recipe["batch_size"]}, seed
-{settings["seed"]}. `training.json` beside this file has every setting and version.
+{options["seed"]}. `training.json` beside this file has all options and library versions.
 
-## What it reaches on the held-out images
+## Validation metrics
 
-| figure | value |
+| metric | value |
 | --- | --- |
 {rows}
 
-R@k is text to image: every caption asks a gallery of the {found["validation_images"]} held-out images, so that it
-falls as a gallery grows. The caption loss is the mean of a token's negative log-likelihood.
+R@k is text to image: every caption is a query to the gallery of the {data["validation_images"]} validation images. It
+falls as the gallery grows. The caption loss is the mean negative log-likelihood of a token.
 """

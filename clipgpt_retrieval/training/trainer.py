@@ -1,8 +1,7 @@
-"""The optimiser's loop: step, look, measure, save, and go on where an earlier process was cut off."""
+"""The training loop: step, check, evaluate, save, and resume where an earlier process was killed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,146 +9,145 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from clipgpt_retrieval.training.checkpoints import Progress, restore_last, save_best, save_last
-from clipgpt_retrieval.training.distributed import Distributed
+from clipgpt_retrieval.training.checkpoints import Progress, restore_best, restore_last, save_best, save_last
 from clipgpt_retrieval.training.divergence_guard import DivergenceGuard
 from clipgpt_retrieval.training.recipes import Recipe
+from clipgpt_retrieval.training.run import Run
 from clipgpt_retrieval.training.train_logger import TrainLogger
 
-LONGEST_GRADIENT = 1.0
-"""The norm that a step's gradient is cut to."""
+MAX_GRADIENT_NORM = 1.0
 
 
-class TrainingData(Protocol):
-    """What a run reads, and where it stands in it."""
+class Trainer(Protocol):
+    """What a recipe names as its trainer.
+
+    Attributes:
+        unsupported: options that it does not take, with the reason.
+        continues_models: whether it trains a clipgpt model further.
+    """
+
+    unsupported: Mapping[str, str]
+    continues_models: bool
+
+    def train(self, run: Run, folder: Path) -> None:
+        """Trains the run's model; ``folder`` holds its checkpoints."""
+
+    def cost(self, run: Run) -> list[str]:
+        """The expected time and memory, in lines for people."""
+
+
+class Data(Protocol):
+    """What the batches are drawn from."""
 
     @property
     def state(self) -> Any:
-        """Where it stands, as JSON has it."""
+        """The position in it, JSON-serialisable."""
 
     def restore(self, state: Any) -> None:
-        """Goes on from a state of the same data."""
+        """Resumes from a ``state`` of the same data."""
 
 
-class BatchBuilder(Protocol):
-    """Makes the steps of a run, one after the other."""
+class Batches(Protocol):
+    """Builds the batches of a run's steps in order."""
 
     @property
-    def data(self) -> TrainingData:
-        """What they are made of."""
+    def data(self) -> Data:
+        """What they are drawn from."""
 
     @property
     def batch_size(self) -> int:
         """Samples in a step, over all ranks."""
 
     def build(self, step: int) -> Any:
-        """The part of this rank of the step of that number."""
+        """The part of a step that falls to this rank."""
 
 
-class TrainStep(Protocol):
-    """Turns a step into gradients."""
+class Step(Protocol):
+    """Turns a batch into gradients."""
 
     @property
     def model(self) -> nn.Module:
-        """What learns: all that is saved."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """How it learns."""
-
-    @property
-    def distributed(self) -> Distributed:
-        """The processes that share a step."""
+        """What is trained and saved."""
 
     def __call__(self, step: int, batch: Any) -> dict[str, float]:
-        """Sets the gradients of the step of that number; returns its losses by name."""
-
-
-@dataclass(frozen=True)
-class Intervals:
-    """How often a run is measured and saved, in steps, and where it is shown.
-
-    Attributes:
-        eval_every: steps between two measurements.
-        save_every: steps between two checkpoints.
-        wandb: a project of Weights & Biases, or None.
-    """
-
-    eval_every: int
-    save_every: int
-    wandb: str | None = None
+        """Sets the gradients of a step; returns its losses by name."""
 
 
 def fit(
-    train_step: TrainStep,
-    batch_builder: BatchBuilder,
-    measure: Callable[[], dict[str, float]],
-    folder: Path,
-    intervals: Intervals,
-    settings: dict[str, Any],
+    run: Run, folder: Path, train_step: Step, batches: Batches, validate: Callable[[], dict[str, float]]
 ) -> Progress:
-    """Trains the train_step's model by its recipe.
+    """Trains ``train_step.model`` by the run's recipe, and leaves the weights that ``keep`` chooses.
 
     Args:
-        train_step: gives the gradients.
-        batch_builder: gives the steps.
-        measure: gives the validation metrics of the model as it stands.
-        folder: of the run; what an earlier process left there is gone on from.
-        intervals: how often it is measured and saved.
-        settings: for the curves' page.
-
-    Returns:
-        How it went; the model holds the last weights.
+        run: gives the recipe, the options and the ranks.
+        folder: holds the checkpoints; a run resumes from the last one.
+        train_step: computes the gradients.
+        batches: builds the batches.
+        validate: computes the validation metrics of the current weights.
 
     Raises:
-        TrainingError: the numbers lead nowhere, or a checkpoint cannot be read.
+        TrainingError: the loss is not finite, or diverges; or a checkpoint cannot be read.
         DataError: there is nothing to read.
     """
-    model, recipe, distributed = train_step.model, train_step.recipe, train_step.distributed
-    optimizer = new_optimizer(model, recipe)
-    schedule = get_scheduler(
-        recipe.schedule, optimizer, min(recipe.warmup_steps, recipe.steps // 5), num_training_steps=recipe.steps
-    )
-    progress = restore_last(folder, model, optimizer, schedule) or Progress(data=batch_builder.data.state)
-    batch_builder.data.restore(progress.data)
-    if progress.step and distributed.is_main:
-        print(f"the run goes on after step {progress.step}")
-    watch, saved = DivergenceGuard(progress.loss), progress.step
-    display = (
-        TrainLogger(
-            folder, recipe.steps, progress.step, batch_builder.batch_size, progress.metrics, intervals.wandb, settings
-        )
-        if distributed.is_main
-        else None
-    )
+    model, steps, intervals = train_step.model, run.recipe.steps, run.options.intervals(run.recipe.steps)
+    optimizer = new_optimizer(model, run.recipe)
+    warmup = min(run.recipe.warmup_steps, steps // 5)
+    scheduler = get_scheduler(run.recipe.schedule, optimizer, warmup, num_training_steps=steps)
+    progress = restore_last(folder, model, optimizer, scheduler) or Progress(data=batches.data.state)
+    batches.data.restore(progress.data)
+    guard, saved = DivergenceGuard(progress.loss), progress.step
+    logger = _logger(run, folder, progress, batches.batch_size) if run.distributed.is_main else None
     model.train()
-    for number, step, data in _ahead(batch_builder, progress.step, recipe.steps):
+    for step, batch, data_state in _prefetched(batches, progress.step, steps):
         optimizer.zero_grad()
-        losses = train_step(number, step)
-        mean = watch.check(number + 1, losses, model, saved)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), LONGEST_GRADIENT)
+        losses = train_step(step, batch)
+        mean = guard.check(step + 1, losses, model, saved)
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
         optimizer.step()
-        schedule.step()
-        progress.step, progress.data, progress.loss = number + 1, data, watch.state
-        if display is None:
+        scheduler.step()
+        progress.step, progress.data, progress.loss = step + 1, data_state, guard.state
+        if logger is None:
             continue
-        display.step(progress.step, losses, mean, schedule.get_last_lr()[0])
-        if _due(progress.step, intervals.eval_every, recipe.steps):
-            progress.metrics = measure()
-            model.train()
-            display.measured(progress.step, progress.metrics)
-            _keep_best(folder, model, progress)
-        if _due(progress.step, intervals.save_every, recipe.steps):
-            save_last(folder, model, optimizer, schedule, progress)
+        logger.step(progress.step, losses, mean, scheduler.get_last_lr()[0])
+        if _due(progress.step, intervals.eval_every, steps):
+            _validate(validate, model, folder, progress, logger)
+        if _due(progress.step, intervals.save_every, steps):
+            save_last(folder, model, optimizer, scheduler, progress)
             saved = progress.step
-    if display is not None:
-        display.close()
-    distributed.barrier()
+    _finish(run, folder, model, progress, logger)
     return progress
 
 
+def _logger(run: Run, folder: Path, progress: Progress, batch_size: int) -> TrainLogger:
+    if progress.step:
+        print(f"resuming after step {progress.step}")
+    record = run.options.record(run.recipe)
+    return TrainLogger(folder, run.recipe.steps, progress, batch_size, run.options.wandb, record)
+
+
+def _validate(
+    validate: Callable[[], dict[str, float]], model: nn.Module, folder: Path, progress: Progress, logger: TrainLogger
+) -> None:
+    progress.metrics = validate()
+    model.train()
+    logger.validation(progress.step, progress.metrics)
+    value = progress.metrics["R@10"] if "R@10" in progress.metrics else -progress.metrics["caption_loss"]
+    if progress.best is None or value > progress.best:
+        save_best(folder, model)
+        progress.best, progress.best_step = value, progress.step
+
+
+def _finish(run: Run, folder: Path, model: nn.Module, progress: Progress, logger: TrainLogger | None) -> None:
+    if logger is not None:
+        logger.close()
+    run.distributed.barrier()
+    if logger is not None and run.options.keep == "best":
+        print(f"keeping the best weights, those of step {progress.best_step}")
+        restore_best(folder, model)
+
+
 def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """AdamW, fused; biases, norms and the temperature do not decay."""
+    """AdamW, fused; biases, norms and the temperature have no weight decay."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [one for one in trained if one.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -158,29 +156,21 @@ def new_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=trained[0].device.type in ("cpu", "cuda"))
 
 
-def _ahead(batch_builder: BatchBuilder, start: int, end: int) -> Iterator[tuple[int, Any, Any]]:
-    """Steps with their numbers and the data' state after each; the next is made while one is learned from."""
+def _prefetched(batches: Batches, start: int, end: int) -> Iterator[tuple[int, Any, Any]]:
+    """Steps with their batches and the data's state after each; a thread builds the next one."""
 
-    def make(number: int) -> tuple[int, Any, Any]:
-        return number, batch_builder.build(number), batch_builder.data.state
+    def build(step: int) -> tuple[int, Any, Any]:
+        return step, batches.build(step), batches.data.state
 
-    with ThreadPoolExecutor(1, thread_name_prefix="steps") as pool:
-        coming = pool.submit(make, start) if start < end else None
-        for number in range(start, end):
-            assert coming is not None
-            made = coming.result()
-            if number + 1 < end:
-                coming = pool.submit(make, number + 1)
-            yield made
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        pending = pool.submit(build, start) if start < end else None
+        for step in range(start, end):
+            assert pending is not None
+            built = pending.result()
+            if step + 1 < end:
+                pending = pool.submit(build, step + 1)
+            yield built
 
 
 def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
-
-
-def _keep_best(folder: Path, model: nn.Module, progress: Progress) -> None:
-    metrics = progress.metrics
-    value = metrics["R@10"] if "R@10" in metrics else -metrics["caption_loss"]
-    if progress.best is None or value > progress.best:
-        save_best(folder, model)
-        progress.best, progress.best_step = value, progress.step

@@ -5,7 +5,7 @@ import pytest
 
 from clipgpt_retrieval.data.hard_negatives import HardNegatives
 from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.training.options import TrainOptions
+from clipgpt_retrieval.training.train import train
 
 
 def families(count: int, dim: int = 64, spread: float = 0.4) -> np.ndarray:
@@ -50,4 +50,4 @@ def test_images_that_one_text_may_describe_are_passed_over():
 )
 def test_what_cannot_be_is_refused_by_name(wrong):
     with pytest.raises(InputError, match="hard_negatives"):
-        TrainOptions("folder", "output", **wrong).check()
+        train("folder", "output", **wrong)

@@ -48,10 +48,10 @@ def coco_file(file: Path, names: list[str]) -> str:
 
 def trained(path: Path, embeddings_folder: str, **options) -> tuple[str, set[str]]:
     """A model's record as training leaves it, without the weights, and the images that it learned from."""
-    settings = TrainOptions(embeddings_folder, str(path), validation_fraction=0.3, **options)
-    data = read_data(settings)
+    options_given = TrainOptions(embeddings_folder, str(path), validation_fraction=0.3, **options)
+    data = read_data(options_given)
     path.mkdir()
-    record = training_record(settings.record(settings.chosen_recipe()), data.found(), {})
+    record = training_record(options_given.record(options_given.chosen_recipe()), data.summary(), {})
     (path / "training.json").write_text(record)
     learned = read_pairs(embeddings_folder, data.split.captions).names
     return str(path), set(learned) - set(data.validation.names)

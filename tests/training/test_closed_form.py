@@ -6,8 +6,8 @@ import torch
 
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.training.frozen.closed_form import _ridge, fit_readout
-from clipgpt_retrieval.training.frozen.features import CaptionStates
+from clipgpt_retrieval.training.closed_form import _ridge, fit_readout
+from clipgpt_retrieval.training.features import CaptionStates
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(40, 12), (12, 40)])

@@ -49,7 +49,7 @@ def test_a_captioner_that_goes_on_begins_with_a_readout_that_ranks(collection, t
 
 def test_a_model_whose_record_is_broken_is_told(trained, collection, tmp_path):
     model = shutil.copytree(trained[0], tmp_path / "earlier")
-    for written, told in (("{", "is not valid JSON"), ("[]", "is no JSON object")):
+    for written, told in (("{", "is not valid JSON"), ("[]", "is not a JSON object")):
         (model / "training.json").write_text(written)
         with pytest.raises(ModelError, match=rf"training\.json {told}"):
             train(str(collection), str(tmp_path / "m"), backbone=str(model), **SETTINGS)

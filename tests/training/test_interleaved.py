@@ -201,7 +201,7 @@ def test_a_negative_that_is_the_target_itself_does_not_count():
         ('{"segments": [{"image": 1}], "target": {"clip": 0}}', "segments"),
         ('{"segments": [{"text": "a"}]}', "target"),
         ('{"segments": [{"text": "a"}], "target": {"text": ""}}', "target"),
-        ('{"segments": [{"clip": 9999}, {"text": "a"}], "target": {"clip": 0}}', "no query is about images"),
+        ('{"segments": [{"clip": 9999}, {"text": "a"}], "target": {"clip": 0}}', "no query is about training images"),
     ],
 )
 def test_a_line_that_cannot_be_meant_is_named(collection, tmp_path, line, says):

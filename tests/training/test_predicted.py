@@ -52,7 +52,7 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
 
 @pytest.mark.parametrize(
     ("share", "recipe", "told"),
-    [(1.5, "default", "between 0 and 1"), (0.5, "clipcap", "does not encode"), (0.5, "frozen", "does not encode")],
+    [(1.5, "default", "between 0 and 1"), (0.5, "clipcap", "encodes each caption"), (0.5, "frozen", "not supported")],
 )
 def test_a_share_that_cannot_be_is_refused(collection, tmp_path, share, recipe, told):
     with pytest.raises(InputError, match=f"self_conditioning_prob.*{told}"):

@@ -101,7 +101,7 @@ def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
         validation_fraction=0.2,
         **given,
     )
-    assert "column recaption is what is said of an image" in shown
+    assert "target captions from column recaption" in shown
     samples = [line for line in shown.splitlines() if line.startswith(("encode", "caption"))]
     for line in samples:
         assert ("alt text" in line) == line.startswith("encode") or "alt text 3" in line, line

@@ -53,8 +53,8 @@ def one_step(
     images = MixtureSampler([ShuffledSampler(InMemory(pairs, collection), 0)], [1.0], 0)
     interleaved = read_interleaved(queries, pairs) if chosen.contrastive else None
     answered = read_answered(queries, pairs) if chosen.contrastive else None
-    neighbours = HardNegatives(pairs.embeddings, 2) if chosen.contrastive else None
-    data = TrainingData(images, interleaved, 0.5, ShuffledSampler(TextFile(texts), 0), 0.3, answered, neighbours)
+    hard_negatives = HardNegatives(pairs.embeddings, 2) if chosen.contrastive else None
+    data = TrainingData(images, interleaved, 0.5, ShuffledSampler(TextFile(texts), 0), 0.3, answered, hard_negatives)
     sequences = load_sequences(model, tokenizer)
     collator = Collator(sequences, chosen.encode_text_loss)
     share = 0.4 if chosen.tasks == "both" else 0.0

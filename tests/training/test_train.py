@@ -165,7 +165,7 @@ def test_general_gpt_refuses_a_backbone_of_another_width(collection, tmp_path):
     backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
     backbone.save_pretrained(tmp_path / "backbone")
     tokenizer.save_pretrained(tmp_path / "backbone")
-    with pytest.raises(InputError, match="128 wide and the embeddings have 64"):
+    with pytest.raises(InputError, match="hidden size 128, the embeddings have dimension 64"):
         train(str(collection), str(tmp_path / "m"), recipe="general-gpt", backbone=str(tmp_path / "backbone"))
 
 
@@ -180,7 +180,7 @@ def test_a_caption_longer_than_the_context_is_cut_and_counted(collection, tmp_pa
     settings = {**scratch(collection), "validation_fraction": 0.5, "steps": 2, "batch_size": 6, **texts}
     metrics = train(folder, str(tmp_path / "model"), recipe=recipe, **settings)
     assert all(np.isfinite(list(metrics.values())))
-    assert "2 of 12 captions are cut to the 256 tokens of the context" in capsys.readouterr().out
+    assert "2 of 12 captions are truncated to the context of 256 tokens" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_one_image_to_learn_from_is_told_to_be_too_few(collection, tmp_path, rec
     """What was told is that a matrix is singular."""
     folder = write_folder(tmp_path / "folder", ["a dog", "a cat"])
     settings = {**scratch(collection), "validation_fraction": 0.5, "recipe": recipe}
-    with pytest.raises(DataError, match=r"one image to learn from.*smaller --validation_fraction"):
+    with pytest.raises(DataError, match=r"one image only.*smaller --validation_fraction"):
         train(folder, str(tmp_path / "m"), steps=1, **settings)
 
 

@@ -18,8 +18,8 @@ from clipgpt_retrieval.errors import TrainingError
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.data import read_data
 from clipgpt_retrieval.training.divergence_guard import DivergenceGuard
+from clipgpt_retrieval.training.open_run import open_run
 from clipgpt_retrieval.training.options import TrainOptions
-from clipgpt_retrieval.training.run import open_run
 from clipgpt_retrieval.training.train import _run_folder, train
 
 STEPS = 12
@@ -97,7 +97,7 @@ def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_
         assert not (tmp_path / "killed").exists()
     ended = run(UNHARMED, arguments)
     assert ended.returncode == 0, ended.stderr
-    assert "goes on after step" in ended.stdout
+    assert "resuming after step" in ended.stdout
     for file in ("model.safetensors", "training.json"):
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed", "whole"]
@@ -122,7 +122,7 @@ def test_corrected_captions_begin_a_run_of_their_own(collection, tmp_path, monke
     metadata.to_parquet(coco / "metadata" / "metadata_0.parquet")
     capsys.readouterr()
     train(str(coco), output, batch_size=4, **settings)
-    assert "goes on after step" not in capsys.readouterr().out
+    assert "resuming after step" not in capsys.readouterr().out
 
 
 def test_a_second_run_of_the_same_settings_is_refused_while_the_first_is_under_way(collection, tmp_path, monkeypatch):
@@ -133,7 +133,7 @@ def test_a_second_run_of_the_same_settings_is_refused_while_the_first_is_under_w
 
     def begin_another(*_: object) -> None:
         monkeypatch.undo()
-        with pytest.raises(TrainingError, match="another run with these settings is at work on") as raised:
+        with pytest.raises(TrainingError, match="another run with these options is active in") as raised:
             begin()
         refused.append(raised.value)
 
@@ -154,7 +154,7 @@ def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(col
 
     def run_folder() -> Path:
         named = {"backbone": str(tmp_path / "backbone"), "texts": str(texts), "interleaved": str(queries)}
-        return _run_folder(open_run(TrainOptions(str(collection), str(tmp_path / "model"), device="cpu", **named)))
+        return _run_folder(open_run(TrainOptions(str(collection), str(tmp_path / "model"), device="cpu", **named))[0])
 
     found = [run_folder()]
     for file in (texts, queries, weights):
@@ -231,6 +231,6 @@ def test_a_loss_that_grows_without_end_is_divergence_and_noise_is_not():
     watch = DivergenceGuard({})
     for step, noise in enumerate(np.random.default_rng(0).uniform(-2, 2, 500)):
         watch.check(step, {"caption": 3 + noise}, model, saved=0)
-    with pytest.raises(TrainingError, match="began at"):
+    with pytest.raises(TrainingError, match="diverges"):
         for step in range(500, 1000):
             watch.check(step, {"caption": 3 + (step - 500) / 10}, model, saved=0)

@@ -1,4 +1,4 @@
-"""How a fusion learns to caption, from a frozen backbone's states before each token of the captions."""
+"""Training of the fusion on a frozen backbone's states before each token of the captions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from torch import Tensor, nn
 from clipgpt_retrieval.data.samplers import ShuffledSampler
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.distributed import Distributed
-from clipgpt_retrieval.training.frozen.features import CaptionStates
+from clipgpt_retrieval.training.features import CaptionStates
 from clipgpt_retrieval.training.recipes import Recipe
 from clipgpt_retrieval.training.train_step import manual_seed
 
 RANDOM_TOKENS = 1000
-"""Tokens drawn at random in each step for its softmax, in addition to those of the captions."""
+"""Random tokens per step in the softmax, beside all tokens of the captions."""
 
-MEASURED_TOKENS = 512
-"""Tokens whose logits over the whole vocabulary lie in memory together."""
+EVAL_TOKENS = 512
+"""Tokens whose logits over the whole vocabulary are in memory at once."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens to say.
+    """Target tokens.
 
     Attributes:
-        states: float16 ``[n, h]``, the last layer's before each.
-        embeddings: float32 ``[n, d]``, unit norm, of the image that each is said of.
+        states: float16 ``[n, h]``, the last layer's state before each.
+        embeddings: float32 ``[n, d]``, unit norm, of each token's image.
         ids: int64 ``[n]``.
     """
 
@@ -43,10 +43,10 @@ class Tokens:
 
 
 class CaptionTokens:
-    """All tokens of a collection's captions, which are drawn by their numbers.
+    """All tokens of a collection's captions; a sample is a token's index.
 
     Args:
-        captions: what the backbone makes of them.
+        captions: hidden states of the captions.
         embeddings: float32 ``[p, d]``, unit norm, of the images.
     """
 
@@ -58,22 +58,22 @@ class CaptionTokens:
         return len(self.captions.ids)
 
     def sample(self, row: int, draw: int) -> int:
-        """A token's number; there is nothing to draw."""
+        """The index itself, whatever the draw."""
         return row
 
-    def tokens(self, numbers: Sequence[int]) -> Tokens:
-        """The tokens of some numbers."""
-        chosen = torch.tensor(numbers, dtype=torch.long)
+    def tokens(self, indices: Sequence[int]) -> Tokens:
+        """The tokens of some indices."""
+        chosen = torch.tensor(indices, dtype=torch.long)
         return Tokens(self.captions.states[chosen], self.embeddings[self._images[chosen]], self.captions.ids[chosen])
 
 
 @dataclass(frozen=True)
 class FusionBatchBuilder:
-    """Makes the steps of a run, one after the other.
+    """Builds the batches of a run's steps in order.
 
     Attributes:
-        data: numbers of tokens.
-        tokens: what they count.
+        data: samples of token indices.
+        tokens: of which they are indices.
         batch_size: tokens in a step, over all ranks.
         distributed: the processes that share a step.
     """
@@ -84,21 +84,21 @@ class FusionBatchBuilder:
     distributed: Distributed
 
     def build(self, step: int) -> Tokens:
-        """The part of this rank of the step of that number."""
+        """The part of a step that falls to this rank."""
         return self.tokens.tokens(self.distributed.shard(self.data.take(self.batch_size)))
 
 
 class FusionTrainStep:
-    """Adds a step's gradients to a fusion's parameters.
+    """Adds a step's gradients to the parameters of a fusion.
 
-    The softmax runs over the captions' own tokens and a draw of others, which costs a tenth of the whole vocabulary.
+    The softmax runs over the captions' own tokens and a sample of others, at a tenth of the cost of the vocabulary.
 
     Args:
-        model: whose fusion learns.
-        tokens: all that there are to learn from.
-        recipe: its noise on the embeddings counts.
+        model: its fusion is trained.
+        tokens: the training set.
+        recipe: gives the noise on the embeddings.
         distributed: the processes that share a step; each ends with the gradients of the whole.
-        seed: of dropout, noise and draws, with the step's number.
+        seed: of dropout, noise and draws, together with the step.
     """
 
     def __init__(
@@ -132,8 +132,8 @@ def caption_loss(model: ClipGptModel, tokens: CaptionTokens) -> float:
     assert model.clip_fusion is not None
     model.clip_fusion.eval()
     total = 0.0
-    for start in range(0, len(tokens), MEASURED_TOKENS):
-        part = tokens.tokens(range(start, min(start + MEASURED_TOKENS, len(tokens)))).to(model.device)
+    for start in range(0, len(tokens), EVAL_TOKENS):
+        part = tokens.tokens(range(start, min(start + EVAL_TOKENS, len(tokens)))).to(model.device)
         logits = model.token_logits(model.clip_fusion(part.states.float(), part.embeddings))  # [b, vocabulary]
         total += nn.functional.cross_entropy(logits, part.ids, reduction="sum").item()
     return total / len(tokens)

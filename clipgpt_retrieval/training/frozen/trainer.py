@@ -1,41 +1,65 @@
-"""Training around a frozen backbone, whose hidden states are computed once.
+"""The trainer around a frozen backbone, whose hidden states are computed once.
 
-One pass over the captions, kept on disk, feeds everything: the readout of ``[CLIP OUT]`` and the prefix of an embedding
-inside a query, both fitted in closed form, and the fusion that turns the language model's states into a captioner's,
-which is trained in a minute because nothing of the backbone runs again.
+One pass over the captions, cached on disk, serves everything: the readout of ``[CLIP OUT]`` and the prefix of an
+embedding inside a query, both fitted in closed form, and the fusion of embeddings into the language model's states,
+which is trained by gradients without running the backbone again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.data.samplers import InMemory, ShuffledSampler
-from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.model.sequence import SequenceFormat
-from clipgpt_retrieval.training.frozen.closed_form import fit_prefix, fit_readout
-from clipgpt_retrieval.training.frozen.features import caption_states
-from clipgpt_retrieval.training.frozen.fusion import CaptionTokens, FusionBatchBuilder, FusionTrainStep, caption_loss
+from clipgpt_retrieval.training.closed_form import fit_prefix, fit_readout
+from clipgpt_retrieval.training.features import caption_states
+from clipgpt_retrieval.training.frozen.fusion import (
+    CaptionTokens,
+    FusionBatchBuilder,
+    FusionTrainStep,
+    caption_loss,
+)
 from clipgpt_retrieval.training.run import Run
+from clipgpt_retrieval.training.trainer import fit
 
-START_IMAGES = 2000
-"""As many as a first regression needs; a large collection's steps teach the rest."""
+
+class FrozenTrainer:
+    """Trains what reads a frozen backbone's hidden states."""
+
+    unsupported: Mapping[str, str] = {
+        "stream": "the hidden states of all captions are cached",
+        "caption_targets": "captions are generated from the cached states of the queries",
+        "interleaved": "only captions are trained on",
+        "texts": "the language model is frozen",
+        "hard_negatives": "the readout is fitted in closed form",
+        "self_conditioning_prob": "captions are generated from images only",
+        "compile": "the backbone runs only once",
+    }
+    continues_models = False
+
+    def train(self, run: Run, folder: Path) -> None:
+        """Trains the run's model; ``folder`` holds its checkpoints and the hidden states."""
+        fit(run, folder, *fit_around_frozen(run, folder))
+
+    def cost(self, run: Run) -> list[str]:
+        """The expected time, in a line."""
+        captions = sum(len(several) for several in run.data.in_memory.captions)
+        return [f"the backbone reads {captions} captions once, then small layers are trained on its hidden states"]
 
 
 def fit_around_frozen(
     run: Run, folder: Path
 ) -> tuple[FusionTrainStep, FusionBatchBuilder, Callable[[], dict[str, float]]]:
-    """Fits ``clip_out`` and ``clip_in`` of a run's model, and gives what trains its ``clip_fusion``.
+    """Fits ``clip_out`` and ``clip_in`` of a run's model; returns what trains its ``clip_fusion``.
 
     Args:
-        run: its model's image mean is set; the backbone stays as it is.
-        folder: of the run; holds the states, so that a second start does not repeat them.
+        run: its model's image mean is set; the backbone is not changed.
+        folder: caches the hidden states.
 
     Returns:
-        The train step, the batch builder, and the validation metrics: its loss on the held-out images' first captions.
+        The train step, the batch builder and the validation: the loss of the validation images' first captions.
     """
     model, pairs = run.model, run.data.in_memory
     assert model.clip_fusion is not None, "the frozen recipe captions by fusion"
@@ -45,32 +69,14 @@ def fit_around_frozen(
     fit_readout(model, states, embeddings)
     fit_prefix(model, states, embeddings)
     model.clip_fusion.mean.copy_(embeddings.mean(0))
-    tokens, seed = CaptionTokens(states, embeddings), run.settings.seed
+    tokens, seed = CaptionTokens(states, embeddings), run.options.seed
     train_step = FusionTrainStep(model, tokens, run.recipe, run.distributed, seed)
-    batch_builder = FusionBatchBuilder(
-        ShuffledSampler(InMemory(tokens, "captions"), seed), tokens, run.recipe.batch_size, run.distributed
-    )
-    held_out = _first_captions(run.data.validation)
-    measured = CaptionTokens(
-        caption_states(model, run.sequences, held_out, folder / "held_out_states"),
-        torch.from_numpy(held_out.embeddings),
-    )
-    return train_step, batch_builder, lambda: {"caption_loss": caption_loss(model, measured)}
-
-
-def start_from_ridge(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs, folder: Path) -> None:
-    """Fits ``clip_out`` of an untrained model, for training to go on from.
-
-    Args:
-        model: its image mean is set.
-        sequences: the model's format.
-        pairs: the first :data:`START_IMAGES` of them are read.
-        folder: holds the states, so that a second start does not repeat them.
-    """
-    read = pairs.subset(np.arange(min(len(pairs), START_IMAGES)))
-    fit_readout(model, caption_states(model, sequences, read, folder), torch.from_numpy(read.embeddings))
-    # The map that was fitted with it gives vectors as long as images lie from their mean.
-    model.image_beta.fill_(1.0)
+    sampler = ShuffledSampler(InMemory(tokens, "captions"), seed)
+    batches = FusionBatchBuilder(sampler, tokens, run.recipe.batch_size, run.distributed)
+    validation = _first_captions(run.data.validation)
+    validation_states = caption_states(model, run.sequences, validation, folder / "validation_states")
+    validation_tokens = CaptionTokens(validation_states, torch.from_numpy(validation.embeddings))
+    return train_step, batches, lambda: {"caption_loss": caption_loss(model, validation_tokens)}
 
 
 def _first_captions(pairs: Pairs) -> Pairs:

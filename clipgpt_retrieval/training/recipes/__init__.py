@@ -13,7 +13,7 @@ def recipe_named(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such recipe.
     """
     if name not in RECIPES:
         raise InputError("recipe", f"{name!r} is unknown: choose one of {', '.join(RECIPES)}")

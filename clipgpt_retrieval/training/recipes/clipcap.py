@@ -4,7 +4,7 @@ from clipgpt_retrieval.training.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     name="clipcap",
-    summary="ClipCap: ten prefix vectors through an MLP before the caption; captions only, nothing is encoded",
+    summary="ClipCap: ten prefix vectors through an MLP before the caption; captions only, no encoding",
     clip_in="mlp",
     clip_out="none",
     prefix_length=10,

@@ -4,7 +4,7 @@ from clipgpt_retrieval.training.recipes.recipe import Recipe
 
 RECIPE = Recipe(
     name="general-gpt",
-    summary="General-GPT's notebook: squared error on the raw embedding, each caption in one of two tasks",
+    summary="General-GPT's notebook: squared error on the raw embedding, each caption in one of the two tasks",
     clip_in="identity",
     clip_out="identity",
     prefix_length=1,

@@ -1,4 +1,4 @@
-"""The default recipe for a backbone too large to train whole: differences of low rank beside its weights."""
+"""The default recipe with LoRA adapters, for backbones too large to train whole."""
 
 from dataclasses import replace
 
@@ -7,6 +7,6 @@ from clipgpt_retrieval.training.recipes.default import RECIPE as DEFAULT
 RECIPE = replace(
     DEFAULT,
     name="lora",
-    summary="as default, but the backbone learns differences of low rank only, which peft merges into it at the end",
+    summary="as default, but with LoRA adapters in the backbone, which peft merges at the end",
     lora_rank=16,
 )

@@ -1,4 +1,4 @@
-"""What a training recipe says: what is trained, by which losses, and how fast."""
+"""A training recipe: the model's layers, the trainer, the losses and the optimizer."""
 
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ class Recipe:
     Attributes:
         name: as ``--recipe`` takes it.
         summary: one line for people.
+        trainer: ``"end_to_end"`` or ``"frozen"``, see :data:`~clipgpt_retrieval.training.open_run.TRAINERS`.
         clip_in: see ``ClipGptConfig``; so are the next four.
         clip_out: ...
         prefix_length: ...
@@ -18,30 +19,29 @@ class Recipe:
         query_repeats: see ``ClipGptConfig``.
         caption_from: see ``ClipGptConfig``.
         prompt_format: see ``ClipGptConfig``.
-        lora_rank: the backbone's weights stay as they are and every linear map of it learns a difference of this rank
-            beside them, merged into them at the end (LoRA, Hu et al. 2021, arXiv:2106.09685); 0: all is trained.
-        ridge_start: clip_out begins as a ridge regression on the states of the untrained model: with few images a
-            step then turns what already ranks, instead of learning by heart from nothing.
-        freeze_backbone: hidden states are computed once; only what reads them is trained.
+        lora_rank: rank of adapters beside the backbone's linear layers, which are frozen and merged at the end (LoRA,
+            Hu et al. 2021, arXiv:2106.09685); 0: all weights are trained.
+        ridge_start: clip_out is initialised by ridge regression on the hidden states of the untrained model, which
+            overfits less than a random start where images are few.
         contrastive: InfoNCE and cosine, else the mean squared error on raw embeddings.
         tasks: what a step does with an image, see ``Collator``.
-        encode_text_loss: also learn to say the query's own text and the tokens after it.
-        caption_weight: of the loss of captions beside the other losses, as CoCa has one (Yu et al. 2022,
-            arXiv:2205.01917).
+        encode_text_loss: language modelling on the query's own text and the tokens after it as well.
+        caption_weight: weight of the caption loss, as in CoCa (Yu et al. 2022, arXiv:2205.01917).
         embedding_norm: the norm of the embeddings that the model reads and, under the squared error, predicts.
-        embedding_noise: noise on the embeddings that are captioned, as a share of their own spread (CapDec, Nukrai et
-            al. 2022, arXiv:2211.00575): captions then also fit embeddings that an index has compressed.
-        epochs: instead of steps: how often each image is read; 0 where steps count.
-        steps: optimiser steps; with a frozen backbone those of the fusion, as all else has a closed form.
-        batch_size: images in a step; with a frozen backbone tokens.
+        embedding_noise: noise on the embeddings to caption, as a share of their standard deviation (CapDec, Nukrai et
+            al. 2022, arXiv:2211.00575), for captions of embeddings that an index has compressed.
+        epochs: passes over the training set, instead of ``steps``; 0: ``steps`` counts.
+        steps: optimizer steps; of the frozen trainer those of the fusion.
+        batch_size: images in a step; of the frozen trainer tokens.
         learning_rate: at its peak.
         warmup_steps: steps to that peak.
-        schedule: how the rate falls after it, as transformers names it.
+        schedule: of the learning rate after the peak, as transformers names it.
         weight_decay: AdamW's.
     """
 
     name: str
     summary: str
+    trainer: str = "end_to_end"
     clip_in: str = "linear"
     clip_out: str = "linear"
     prefix_length: int = 4
@@ -52,7 +52,6 @@ class Recipe:
     prompt_format: str = "clipgpt"
     lora_rank: int = 0
     ridge_start: bool = False
-    freeze_backbone: bool = False
     contrastive: bool = True
     tasks: str = "both"
     encode_text_loss: bool = False

@@ -1,6 +1,6 @@
-"""Parts of a clipgpt model that need no steps: ridge regressions on a frozen backbone's states.
+"""Layers of a clipgpt model fitted in closed form: ridge regressions on a backbone's hidden states.
 
-Shapes: n captions, p images, r * h = f numbers of readout, d clip_dim.
+Shapes: n captions, p images, r * h = f readout features, d clip_dim.
 """
 
 import torch
@@ -8,28 +8,27 @@ from torch import Tensor, nn
 
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.training.frozen.features import CaptionStates
+from clipgpt_retrieval.training.features import CaptionStates
 
 READOUT_RIDGE = 2.0
-"""Of the readout, where a caption's standardised states have a mean square of 1. Flat from 1 to 4."""
+"""Ridge penalty of the readout, on standardised features of mean square 1. R@10 is flat from 1 to 4."""
 
 WHITENING_FLOOR = 4.0
-"""What is added to the embeddings' variances before they are divided by, in multiples of the mean one."""
+"""Added to the diagonal of the embeddings' covariance before inversion, in multiples of its mean."""
 
 PREFIX_RIDGE = 0.5
 
 CONSTANT = 1e-3
-"""A standard deviation below this is rounding."""
+"""Standard deviation below which a feature counts as constant."""
 
 
 @torch.inference_mode()
 def fit_readout(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) -> None:
     """Sets clip_out and the image map of ``model``.
 
-    A ridge regression from the states to the images' embeddings gives the best guess at the image. What ranks
-    best is that guess divided by the covariance of the embeddings, as in linear discriminant analysis (Fisher 1936):
-    a direction in which all images differ tells little about which of them is meant. On 656 Flickr8k images this
-    ranks as well as a linear map under InfoNCE does after hundreds of steps, and in seconds.
+    A ridge regression from the states to the images' embeddings estimates the image. The query embedding is that
+    estimate times the inverse covariance of the embeddings, as in linear discriminant analysis (Fisher 1936). On 656
+    Flickr8k images it ranks as well as a linear map after hundreds of steps of InfoNCE, and takes seconds.
 
     Args:
         model: its image mean is set.
@@ -37,17 +36,17 @@ def fit_readout(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) 
         embeddings: float32 ``[p, d]``, unit norm, the images'.
 
     Raises:
-        DataError: there is one image only, or all have the same embedding.
+        DataError: there is only one image, or all have the same embedding.
     """
     centred = embeddings - embeddings.mean(0)  # [p, d]
     if not centred.any():
         raise DataError(
-            "there is one image to learn from, or all have the same embedding: give a folder of more images, or a "
-            "smaller --validation_fraction"
+            "the training set has one image only, or all have the same embedding: give a folder with more images, or "
+            "a smaller --validation_fraction"
         )
     states_f = states.readout.float()  # [n, r, h]
     mean, deviation = states_f.mean(0), states_f.std(0)
-    # The token embedding at [CLIP OUT] is the same for every text: what does not vary must not be blown up.
+    # The token embedding at [CLIP OUT] is constant: dividing by its deviation would amplify rounding.
     deviation = deviation.where(deviation > CONSTANT, torch.ones(()))
     x = ((states_f - mean) / deviation).flatten(1)  # [n, f]
     to_image = _ridge(x / x.shape[1] ** 0.5, centred[states.images], READOUT_RIDGE) / x.shape[1] ** 0.5  # [f, d]
@@ -66,9 +65,9 @@ def fit_readout(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) 
 
 @torch.inference_mode()
 def fit_prefix(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) -> None:
-    """Sets clip_in so that an embedding's prefix is near the mean of the tokens that its captions are made of.
+    """Sets clip_in so that an embedding's prefix approximates the mean token embedding of its captions.
 
-    Rare tokens weigh more, as they tell images apart.
+    Tokens are weighted by inverse document frequency.
 
     Args:
         model: its clip_in is linear.
@@ -77,12 +76,12 @@ def fit_prefix(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) -
     """
     tokens = model.token_weight.float().cpu()  # [vocabulary, h]
     images = states.images.repeat_interleave(states.lengths)  # [t]
-    said = torch.stack([images, states.ids], dim=1).unique(dim=0)  # [s, 2]: each token of an image once
-    seen = torch.bincount(said[:, 1], minlength=len(tokens))
-    weight = (len(embeddings) / seen[said[:, 1]]).log()  # [s]
-    total = torch.zeros(len(embeddings)).index_add(0, said[:, 0], weight).clamp(min=1e-6)
+    pairs = torch.stack([images, states.ids], dim=1).unique(dim=0)  # [s, 2]: each token of an image once
+    seen = torch.bincount(pairs[:, 1], minlength=len(tokens))
+    weight = (len(embeddings) / seen[pairs[:, 1]]).log()  # [s]
+    total = torch.zeros(len(embeddings)).index_add(0, pairs[:, 0], weight).clamp(min=1e-6)
     sums = torch.zeros(len(embeddings), tokens.shape[1])
-    sums.index_add_(0, said[:, 0], tokens[said[:, 1]] * weight[:, None])
+    sums.index_add_(0, pairs[:, 0], tokens[pairs[:, 1]] * weight[:, None])
     targets = sums / total[:, None]  # [p, h]
     mean_in, mean_out = embeddings.mean(0), targets.mean(0)
     solution = _ridge(embeddings - mean_in, targets - mean_out, PREFIX_RIDGE)  # [d, h]
@@ -94,9 +93,9 @@ def fit_prefix(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) -
 
 
 def _ridge(x: Tensor, y: Tensor, penalty: float) -> Tensor:
-    """The ``[f, d]`` map of least squares from ``[n, f]`` to ``[n, d]`` under a ridge penalty.
+    """The ridge regression ``[f, d]`` from ``[n, f]`` to ``[n, d]``.
 
-    Solved on the smaller side, in float64 as the matrices are nearly singular.
+    Solved in its smaller form, primal or dual, in float64 as the matrices are nearly singular.
     """
     n, f = x.shape
     if n <= f:

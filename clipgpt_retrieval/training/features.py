@@ -1,4 +1,4 @@
-"""A frozen backbone's hidden states of a collection's captions, computed once and kept on disk."""
+"""A backbone's hidden states of the captions of a collection, computed once and cached on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,19 @@ from clipgpt_retrieval.training.collate import Collator
 FORWARD_BATCH = 64
 
 CHUNK = 1024
-"""Captions whose states are kept in one file: the most that an interruption loses."""
+"""Captions per file of the cache, of which an interruption loses at most one."""
 
 
 @dataclass(frozen=True)
 class CaptionStates:
-    """What a frozen backbone makes of captions.
+    """A backbone's hidden states of captions.
 
     Attributes:
         images: int64 ``[n]``, the image of each caption.
-        readout: float16 ``[n, r, h]``, what clip_out reads.
-        states: float16 ``[t, h]``, the last layer's states before each token of each caption.
-        ids: int64 ``[t]``, these tokens, the closing ones included.
-        lengths: int64 ``[n]``, how many of them each caption has.
+        readout: float16 ``[n, r, h]``, the input of clip_out.
+        states: float16 ``[t, h]``, the last layer's state before each token of each caption.
+        ids: int64 ``[t]``, these tokens, including the closing ones.
+        lengths: int64 ``[n]``, number of tokens of each caption.
     """
 
     images: Tensor
@@ -45,8 +45,8 @@ def caption_states(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs,
     Args:
         model: read without gradients.
         sequences: the model's format.
-        pairs: whose captions are read, cut to the backbone's context.
-        folder: holds the states of each thousand captions, and is read instead where it has them.
+        pairs: their captions are truncated to the backbone's context.
+        folder: caches the states, a file per :data:`CHUNK` captions.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
@@ -67,7 +67,7 @@ def caption_states(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs,
 
 @torch.inference_mode()
 def _states_of(model: ClipGptModel, sequences: SequenceFormat, texts: list[str], progress: tqdm) -> dict[str, Tensor]:
-    """The tensors of :class:`CaptionStates` for some texts; batches of like length, as padding costs like text."""
+    """The tensors of :class:`CaptionStates` for some texts, in batches of similar length."""
     collator = Collator(sequences, context_length=model.context_length)
     assert model.clip_out is not None
     opening = len(sequences.caption_prompt_ids())
@@ -79,11 +79,11 @@ def _states_of(model: ClipGptModel, sequences: SequenceFormat, texts: list[str],
         assert batch.ends is not None
         states = model.query_states(batch.ids, batch.mask, batch.embeddings)
         readout = model.clip_out.normalised(model.readout(states, batch.ends)).half().cpu()  # [b, r, h]
-        # The text is there query_repeats times; its first reading is what a captioner has said so far.
+        # The query contains the text query_repeats times; a captioner generates it once.
         ends = (batch.ends // model.config.query_repeats).tolist()
-        for place, (i, end) in enumerate(zip(part, ends, strict=True)):
-            before = states[-1][place, opening - 1 : end - 1].half().cpu()  # [t, h]
-            rows[i] = (readout[place], before, batch.ids[place, opening:end].cpu())
+        for row, (i, end) in enumerate(zip(part, ends, strict=True)):
+            before = states[-1][row, opening - 1 : end - 1].half().cpu()  # [t, h]
+            rows[i] = (readout[row], before, batch.ids[row, opening:end].cpu())
         progress.update(len(part))
     readouts, befores, ids = zip(*rows, strict=True)
     return {
@@ -95,7 +95,7 @@ def _states_of(model: ClipGptModel, sequences: SequenceFormat, texts: list[str],
 
 
 def save_aside(tensors: dict[str, Tensor], file: Path) -> None:
-    """Writes tensors beside ``file`` and puts them in its place once they are complete."""
+    """Writes tensors under another name, then renames the file."""
     aside = file.with_name(f"{file.name}.{uuid4().hex[:8]}.part")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
     aside.replace(file)
