@@ -6,7 +6,7 @@ import { button, h } from "./dom.js";
  * @typedef {import("./backend.js").Item} Item
  *
  * @typedef {object} CardActions
- * @property {() => Iterable<Element>} figures all figures on the page
+ * @property {() => Iterable<Element>} figureElements all <figure> elements of the page
  * @property {(item: Item) => string | null} imageOf
  * @property {(ids: number[], signal: AbortSignal) => Promise<Map<number, string>>} loadCaptions
  * @property {(text: string) => void} searchText
@@ -34,15 +34,15 @@ export class Cards {
   }
 
   /**
-   * Puts cards on the figures that the stock page rendered.
+   * Puts cards on the <figure> elements that the stock page rendered.
    *
-   * @param {NodeListOf<HTMLElement>} figures
-   * @param {Item[]} items of the figures, in the same order
+   * @param {NodeListOf<HTMLElement>} figureElements
+   * @param {Item[]} items of the elements, in the same order
    * @param {boolean} available whether the index has captions
    */
-  update(figures, items, available) {
+  update(figureElements, items, available) {
     this.available = available;
-    figures.forEach((figure, position) => {
+    figureElements.forEach((figure, position) => {
       if (items[position] !== undefined) this.#cardOn(figure).show(items[position]);
     });
   }
@@ -123,7 +123,7 @@ export class Cards {
   }
 
   #shownCards() {
-    return [...this.actions.figures()].flatMap((figure) => this.cards.get(figure) ?? []);
+    return [...this.actions.figureElements()].flatMap((figure) => this.cards.get(figure) ?? []);
   }
 }
 

@@ -68,7 +68,7 @@ export class Views {
   #makeCards() {
     const { actions, requests } = this;
     return new Cards(this.activity, {
-      figures: () => this.state.element.shadowRoot.querySelectorAll("figure"),
+      figureElements: () => this.state.element.shadowRoot.querySelectorAll("figure"),
       imageOf: (item) => this.#imageOf(item),
       loadCaptions: (ids, signal) => requests.captions(ids, signal),
       searchText: (text) => actions.searchText(text),

@@ -56,12 +56,12 @@ def next_frame(page):
     page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
 
 
-def figures(page):
+def result_figures(page):
     return page.locator("#products figure")
 
 
 def card(page, position):
-    return figures(page).nth(position).locator(".card")
+    return result_figures(page).nth(position).locator(".card")
 
 
 def shown_ids(page):

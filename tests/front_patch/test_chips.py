@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import an_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from browsing import an_image, card, open_page, result_figures, results_of, search, searches, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -141,6 +141,6 @@ def test_a_change_of_index_removes_the_neighbours_of_an_image(page, front_url):
     with results_of(page):
         card(page, 0).get_by_label("Images like this one").click()
     page.get_by_label("Index", exact=True).select_option("plain")
-    expect(figures(page)).to_have_count(0)
+    expect(result_figures(page)).to_have_count(0)
     expect(page).to_have_url(re.compile("index=plain"))
     assert "chip=" not in page.url

@@ -1,7 +1,7 @@
 """Errors on the page, in a real Chromium against a real back end."""
 
 import pytest
-from browsing import card, figures, next_frame, open_page, results_of, search, searches, sent_to
+from browsing import card, next_frame, open_page, result_figures, results_of, search, searches, sent_to
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -79,10 +79,10 @@ def test_scrolling_does_not_repeat_a_failed_request(page, front_url):
             page.evaluate("window.dispatchEvent(new Event('scroll'))")
             next_frame(page)
     assert len(bodies) == 1
-    seen = figures(page).count()
+    seen = result_figures(page).count()
     page.unroute("**/metadata")
     page.get_by_role("button", name="Try again").click()
-    expect(figures(page).nth(seen)).to_be_attached()
+    expect(result_figures(page).nth(seen)).to_be_attached()
     page.console_errors.clear()
 
 

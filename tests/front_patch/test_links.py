@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from browsing import an_image, card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from browsing import an_image, card, open_page, result_figures, results_of, search, searches, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_back_and_forward_restore_the_page(page, front_url):
 def test_a_search_from_a_link_can_be_undone(page, front_url):
     """Going back returns to what the link showed, after a reload as well."""
     open_page(page, f"{front_url}/?query=a+red+circle")
-    expect(figures(page).first).to_be_visible()
+    expect(result_figures(page).first).to_be_visible()
     for again in (page.reload, lambda: page.goto(page.url)):
         with results_of(page):
             again()
@@ -95,7 +95,7 @@ def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_u
     """The control that could undo the choice is hidden there."""
     with sent_to(page, "/knn-service") as bodies:
         open_page(page, f"{clipless_url}/?query=a+red+circle&{choice}")
-        expect(figures(page).first).to_be_visible()
+        expect(result_figures(page).first).to_be_visible()
         with results_of(page):
             page.locator("#searchBar").fill("a blue square")
             page.locator("#searchBar").press("Enter")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import card, figures, open_page, results_of, search, searches, sent_to, shown_ids
+from browsing import card, open_page, result_figures, results_of, search, searches, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -121,7 +121,7 @@ def test_both_encoders_side_by_side(page, front_url):
         expect(columns.nth(column).locator("figure")).to_have_count(len(ids[column]))
         expect(columns.nth(column).locator(".common")).to_have_count(len(common))
     page.get_by_text("Compare").click()
-    expect(figures(page).first).to_be_visible()
+    expect(result_figures(page).first).to_be_visible()
 
 
 def test_a_new_search_aborts_the_old_one(page, front_url):

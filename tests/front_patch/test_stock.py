@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import card, figures, open_page, search, sent_to
+from browsing import card, open_page, result_figures, search, sent_to
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def test_the_page_hides_what_a_stock_back_end_does_not_support(page, front_url, 
     open_page(page, f"{front_url}/?back={stock_back_url}")
     with sent_to(page, "-service") as bodies:
         search(page, "a red circle")
-        expect(figures(page).first).to_be_visible()
+        expect(result_figures(page).first).to_be_visible()
     expect(page.locator(".tools")).to_be_hidden()
     expect(page.locator(".card:visible")).to_have_count(0)
     assert not any("use_clipgpt" in body or "segments" in body for body in bodies)
@@ -42,7 +42,7 @@ def test_the_stock_page_works_with_our_back_end(page, front_url, stock_back_url)
     page.locator("#searchBar").fill("a red circle")
     with page.expect_response(f"{front_url}/knn-service"):
         page.locator("#searchBar").press("Enter")
-    expect(figures(page).first).to_be_visible()
+    expect(result_figures(page).first).to_be_visible()
     expect(page.locator("#clipgpt")).to_have_count(0)
 
 
@@ -71,7 +71,7 @@ def test_an_incompatible_stock_page_is_left_as_it_is(page, front_url, part, chan
     if "clip-front" not in part:
         page.locator("#searchBar").fill("a red circle")
         page.locator("#searchBar").press("Enter")
-        expect(figures(page).first).to_be_visible()
+        expect(result_figures(page).first).to_be_visible()
         expect(page.locator("#clipgpt")).to_have_count(0)
     expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
     expect(page.locator("body")).to_have_css("background-color", "rgba(0, 0, 0, 0)")
