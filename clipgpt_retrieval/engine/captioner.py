@@ -1,4 +1,4 @@
-"""The language model as transformers' ``generate`` wants it, with the embedding that each row captions."""
+"""The model in the interface of transformers' ``generate``, with a captioned embedding per row."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from clipgpt_retrieval.model.module import ClipGptModel
 
 
 class Captioner(PreTrainedModel, GenerationMixin):
-    """Next-token logits of a clipgpt model, given an embedding for each row.
+    """Next-token logits of a clipgpt model, given an embedding per row.
 
     Args:
-        model: whose weights are used, not copied.
+        model: its weights are shared, not copied.
     """
 
     _supports_sdpa = True
@@ -38,18 +38,18 @@ class Captioner(PreTrainedModel, GenerationMixin):
         use_cache: bool = True,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits of the token after the last one, ``[b, 1, vocabulary]``.
+        """Logits of the next token, ``[b, 1, vocabulary]``.
 
         Args:
-            input_ids: int64 ``[b, t]``, or ``inputs_embeds`` in their place.
+            input_ids: int64 ``[b, t]``, or None where ``inputs_embeds`` is given.
             attention_mask: int64 ``[b, past + t]``.
             inputs_embeds: ``[b, t, h]``.
-            past_key_values: keys and values of what was read before.
+            past_key_values: keys and values of earlier tokens.
             position_ids: int64 ``[b, t]``.
             cache_position: int64 ``[t]``.
-            clip_embeddings: float32 ``[b, d]``, unit norm: what each row captions.
+            clip_embeddings: float32 ``[b, d]``, unit norm, the captioned embedding of each row.
             use_cache: return keys and values for the next step.
-            **kwargs: what ``generate`` passes to some models and a clipgpt model has no use for.
+            **kwargs: unused arguments of ``generate``.
         """
         outputs = self.model.backbone.base_model(
             input_ids=input_ids,

@@ -1,4 +1,4 @@
-"""How captions are generated, and what comes of it."""
+"""Generation settings and captions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from transformers import GenerationConfig, StoppingCriteria
 from clipgpt_retrieval.errors import InputError
 
 MIN_TEMPERATURE = 1e-6
-"""Lowest that samples: float32 logits divided by much less overflow."""
+"""The least temperature for sampling: float32 logits divided by much less overflow."""
 
 
 def no_yield_point() -> None:
-    """What generation does between tokens where nobody else waits."""
+    """Does nothing: the default between tokens."""
 
 
 class YieldPointCriteria(StoppingCriteria):
-    """Stops nothing: transformers asks after every token, and that is the moment to let others go first."""
+    """Calls a yield point after every token, where transformers checks stopping criteria; never stops generation."""
 
     def __init__(self, yield_point: Callable[[], None]) -> None:
         self._yield_point = yield_point
@@ -33,7 +33,7 @@ class YieldPointCriteria(StoppingCriteria):
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and the model's log-probability of it (natural logarithm, summed over its tokens).
+    """A caption and its log-probability (natural logarithm, summed over its tokens).
 
     Examples:
         >>> Caption("A dog on a beach.", -2.5).text
@@ -46,14 +46,14 @@ class Caption:
 
 @dataclass(frozen=True)
 class Generation:
-    """How captions are generated.
+    """Generation settings.
 
     Attributes:
         num_captions: captions for each embedding.
-        num_beams: beams of the search, raised to ``num_captions``; one that samples stays one.
+        num_beams: number of beams, at least ``num_captions`` unless one beam samples.
         max_new_tokens: longest caption, in tokens.
-        temperature: 0 takes the likeliest, from 0.000001 up samples.
-        top_p: sample among the likeliest tokens that hold this much probability together.
+        temperature: 0: greedy or beam search; at least 0.000001: sampling.
+        top_p: sample from the most likely tokens with this total probability (nucleus sampling).
 
     Examples:
         >>> Generation(num_captions=3, temperature=0.8).is_greedy
@@ -70,7 +70,7 @@ class Generation:
         for field in ("num_captions", "num_beams", "max_new_tokens"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise InputError(field, f"is {value!r}, it must be a whole number of at least 1")
+                raise InputError(field, f"is {value!r}, it must be an integer of at least 1")
         for field in ("temperature", "top_p"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, Real):
@@ -78,21 +78,21 @@ class Generation:
         if not 0 <= self.temperature < float("inf"):
             raise InputError("temperature", f"is {self.temperature}, it must be 0 or more")
         if 0 < self.temperature < MIN_TEMPERATURE:
-            message = f"is {self.temperature}, it must be 0, which takes the likeliest, or at least {MIN_TEMPERATURE:f}"
+            message = f"is {self.temperature}, it must be 0 (greedy or beam search) or at least {MIN_TEMPERATURE:f}"
             raise InputError("temperature", message)
         if not 0 < self.top_p <= 1:
             raise InputError("top_p", f"is {self.top_p}, it must be above 0 and at most 1")
 
     @property
     def is_greedy(self) -> bool:
-        """Whether the likeliest token is taken again and again."""
+        """Whether each token is the most likely one, without sampling or beams."""
         return self.temperature == 0 and self.num_beams == 1 and self.num_captions == 1
 
-    def as_config(self, stop_ids: list[int], room: int) -> GenerationConfig:
-        """As transformers' ``generate`` takes it, for a sequence with ``room`` tokens left."""
+    def as_config(self, stop_ids: list[int], remaining_tokens: int) -> GenerationConfig:
+        """These settings for transformers' ``generate``, with ``remaining_tokens`` left in the context."""
         sampled = self.temperature > 0
         return GenerationConfig(
-            max_new_tokens=min(self.max_new_tokens, room),
+            max_new_tokens=min(self.max_new_tokens, remaining_tokens),
             num_return_sequences=self.num_captions,
             num_beams=1 if sampled and self.num_beams == 1 else max(self.num_beams, self.num_captions),
             do_sample=sampled,

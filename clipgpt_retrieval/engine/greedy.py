@@ -1,7 +1,7 @@
-"""Greedy captions: the likeliest token again and again, for a batch of embeddings.
+"""Greedy decoding: the most likely token at each step, for a batch of embeddings.
 
-What transformers' ``generate`` would give, with less to do: no logits are copied to float32, no scores processed, and
-captions that have ended leave the batch.
+The result is that of transformers' ``generate``. It is faster because logits are not copied to float32, scores are not
+processed, and captions that have ended leave the batch.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from clipgpt_retrieval.model.module import ClipGptModel
 
 ENDED_SHARE = 0.25
-"""The share of a batch that has ended at which it is worth copying the others' keys and values."""
+"""The share of ended captions from which removing them is worth a copy of the others' keys and values."""
 
 
 def generate_greedy(
@@ -24,29 +24,29 @@ def generate_greedy(
     max_new_tokens: int,
     yield_point: Callable[[], None],
 ) -> Tensor:
-    """Generated ids, int64 ``[b, t]``; what stands behind a stop id has no meaning.
+    """Generated ids, int64 ``[b, t]``; ids behind a stop id are undefined.
 
     Args:
-        model: the network.
-        prompt: ``[b, p, h]``, the vectors of the prompt.
-        embeddings: float32 ``[b, d]``, unit norm: what each row captions.
+        model: in evaluation mode.
+        prompt: ``[b, p, h]``, the input vectors of the prompt.
+        embeddings: float32 ``[b, d]``, unit norm, the captioned embedding of each row.
         stop_ids: int64 ``[s]``, the ids that end a caption.
         max_new_tokens: longest caption, in tokens.
-        yield_point: called after each token; what it raises ends the work.
+        yield_point: called after each token; an exception from it ends generation.
     """
     count = len(prompt)
     generated = torch.full((count, max_new_tokens), int(stop_ids[0]), device=prompt.device)  # [b, t]
-    rows = torch.arange(count, device=prompt.device)  # those that are still written
+    rows = torch.arange(count, device=prompt.device)  # [r], those that have not ended
     ended = torch.zeros(count, dtype=torch.bool, device=prompt.device)
     cache, vectors = DynamicCache(), prompt
-    for place in range(max_new_tokens):
+    for step in range(max_new_tokens):
         outputs = model.backbone.base_model(inputs_embeds=vectors, past_key_values=cache, use_cache=True)
         last = model.fused(outputs.last_hidden_state[:, -1:], embeddings)[:, 0]  # [r, h]
-        tokens = likeliest_tokens(model, last)  # [r]
-        generated[rows, place] = tokens
+        tokens = most_likely_tokens(model, last)  # [r]
+        generated[rows, step] = tokens
         ended |= torch.isin(tokens, stop_ids)
         if ended.all():
-            return generated[:, : place + 1]
+            return generated[:, : step + 1]
         yield_point()
         if ended.float().mean() >= ENDED_SHARE:
             [kept] = torch.nonzero(~ended, as_tuple=True)
@@ -56,10 +56,10 @@ def generate_greedy(
     return generated
 
 
-def likeliest_tokens(model: ClipGptModel, states: Tensor) -> Tensor:
-    """The likeliest next token of last-layer states ``[r, h]``, int64 ``[r]``.
+def most_likely_tokens(model: ClipGptModel, states: Tensor) -> Tensor:
+    """The most likely next token of last-layer states ``[r, h]``, int64 ``[r]``.
 
-    Logits of 100 are half a unit apart in bfloat16, so that many tie: those near the top are computed again in float32.
+    In bfloat16, logits of 100 are 0.5 apart, so that many tie: those near the top are recomputed in float32.
     """
     logits = model.token_logits(states)  # [r, vocabulary]
     if logits.dtype == torch.float32:
@@ -72,6 +72,6 @@ def likeliest_tokens(model: ClipGptModel, states: Tensor) -> Tensor:
         exact = exact + bias[tokens].float()
     best = torch.full((len(states),), -torch.inf, device=states.device).scatter_reduce(0, rows, exact, "amax")
     is_best = exact == best[rows]
-    likeliest = torch.empty(len(states), dtype=torch.long, device=states.device)
-    likeliest[rows[is_best]] = tokens[is_best]
-    return likeliest
+    best_tokens = torch.empty(len(states), dtype=torch.long, device=states.device)
+    best_tokens[rows[is_best]] = tokens[is_best]
+    return best_tokens

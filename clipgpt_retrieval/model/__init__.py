@@ -1,1 +1,1 @@
-"""The network: its configuration, the sequences that it reads, the module and its checkpoints."""
+"""The model: configuration, sequence format, module, losses and checkpoints."""

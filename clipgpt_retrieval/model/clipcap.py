@@ -1,7 +1,7 @@
-"""ClipCap's models as clipgpt models that caption (Mokady et al. 2021, arXiv:2111.09734).
+"""ClipCap models as clipgpt models that caption (Mokady et al. 2021, arXiv:2111.09734).
 
-Their ``.pt`` files hold the weights of an MLP from a CLIP embedding to a prefix and those of GPT-2. The caption follows
-the prefix at once and ends with a full stop.
+Their ``.pt`` files hold the weights of GPT-2 and of an MLP from a CLIP embedding to a prefix. The caption follows
+the prefix directly and ends with a full stop.
 """
 
 import fsspec
@@ -14,23 +14,23 @@ from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 
 RAW_NORM = 10.0
-"""About the norm of ViT-B/32's raw embeddings, which ClipCap was trained on unless it was told to normalise them."""
+"""About the norm of ViT-B/32's raw embeddings, on which ClipCap is trained without ``--normalize_prefix``."""
 
 HEAD_WIDTH = 64
-"""Of GPT-2 in all its sizes; a file of weights does not say how many heads they belong to."""
+"""The width of an attention head in GPT-2 of any size; a file of weights does not record the number of heads."""
 
-GIVE = "give a .pt file that ClipCap's train.py wrote for GPT-2 with --mapping_type mlp"
+USAGE = "give a .pt file that ClipCap's train.py wrote for GPT-2 with --mapping_type mlp"
 
 MLP = {"clip_project.model.0": "clip_in.project.0", "clip_project.model.2": "clip_in.project.2"}
 
 
 def load_clipcap(file: str, embedding_norm: float | None) -> ClipGptModel:
-    """Reads a ClipCap ``.pt`` file; nothing in it is executed.
+    """Reads a ClipCap ``.pt`` file, without executing code from it.
 
     Args:
         file: path or fsspec URL of the weights of ``ClipCaptionModel`` or ``ClipCaptionPrefix`` with an MLP.
-        embedding_norm: the norm of the embeddings in training; None: that of raw ViT-B/32 embeddings. It is 1 for a
-            model that was trained with ``--normalize_prefix``.
+        embedding_norm: the norm of the embeddings in training: 1 for a model that was trained with
+            ``--normalize_prefix``; None: that of raw ViT-B/32 embeddings.
 
     Raises:
         ModelError: the file cannot be read, or holds another kind of model.
@@ -40,7 +40,7 @@ def load_clipcap(file: str, embedding_norm: float | None) -> ClipGptModel:
     inner, clip_dim = weights["clip_project.model.0.weight"].shape
     width = len(weights["clip_project.model.2.weight"])
     if width % backbone.n_embd or inner != width // 2:
-        raise ModelError(f"{file}: its MLP of {clip_dim}, {inner} and {width} numbers makes no ClipCap prefix: {GIVE}")
+        raise ModelError(f"{file}: an MLP of dimensions {clip_dim}, {inner} and {width} is not ClipCap's: {USAGE}")
     config = ClipGptConfig(
         backbone_config=backbone.to_dict(),
         clip_dim=clip_dim,
@@ -55,7 +55,7 @@ def load_clipcap(file: str, embedding_norm: float | None) -> ClipGptModel:
     missing, _ = model.load_state_dict({_our_name(name): tensor for name, tensor in weights.items()}, strict=False)
     lacking = [name for name in missing if name.startswith(("backbone.", "clip_in.")) and "lm_head" not in name]
     if lacking:
-        raise ModelError(f"{file} lacks {len(lacking)} tensors of GPT-2 ({', '.join(lacking[:3])}): {GIVE}")
+        raise ModelError(f"{file} lacks {len(lacking)} tensors of GPT-2 ({', '.join(lacking[:3])}): {USAGE}")
     return model
 
 
@@ -63,14 +63,14 @@ def _read(file: str) -> dict[str, Tensor]:
     try:
         with fsspec.open(file, "rb") as content:
             weights = torch.load(content, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load lets out whatever unpickling a strange file raises
-        raise ModelError(f"{file} cannot be read as a file of weights: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # unpickling an arbitrary file can raise anything
+        raise ModelError(f"{file} cannot be read as a PyTorch checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise ModelError(f"{file} holds no dictionary of weights: {GIVE}")
+        raise ModelError(f"{file} is not a dictionary of tensors: {USAGE}")
     if any(name.startswith("clip_project.transformer.") for name in weights):
-        raise ModelError(f"{file} is a ClipCap with a transformer as its mapping, which is not read: {GIVE}")
+        raise ModelError(f"{file} is a ClipCap with a transformer as its mapping, which is not supported: {USAGE}")
     if not all(f"{name}.weight" in weights for name in MLP):
-        raise ModelError(f"{file} has no clip_project.model.*: {GIVE}")
+        raise ModelError(f"{file} has no clip_project.model.*: {USAGE}")
     return weights
 
 
@@ -79,7 +79,7 @@ def _backbone_config(file: str, weights: dict[str, Tensor]) -> GPT2Config:
         vocabulary, width = weights["gpt.transformer.wte.weight"].shape
         positions = len(weights["gpt.transformer.wpe.weight"])
     except KeyError as error:
-        raise ModelError(f"{file} has no {error.args[0]}: {GIVE}") from None
+        raise ModelError(f"{file} has no {error.args[0]}: {USAGE}") from None
     layers = {name.split(".")[3] for name in weights if name.startswith("gpt.transformer.h.")}
     return GPT2Config(
         vocab_size=vocabulary, n_positions=positions, n_embd=width, n_layer=len(layers), n_head=width // HEAD_WIDTH

@@ -12,36 +12,36 @@ SPECIAL_TOKENS = [CLIP_IN, CLIP_IN_END, CLIP_OUT, CLIP_OUT_END]
 
 
 class ClipGptConfig(PretrainedConfig):
-    """What a clipgpt model is made of.
+    """The configuration of a clipgpt model.
 
     Args:
-        backbone_config: the causal language model's own configuration, as ``PretrainedConfig.to_dict`` gives it.
+        backbone_config: the causal language model's configuration, as ``PretrainedConfig.to_dict`` returns it.
         clip_dim: dimension of the CLIP embeddings that are read and predicted.
         clip_model: the CLIP of these embeddings, as all_clip names it (``"ViT-B/32"``, ``"open_clip:..."``).
-        prefix_length: how many vectors an embedding becomes at the input (ClipCap's prefix length).
-        clip_in: ``"linear"``, ``"mlp"`` or ``"identity"``: how an embedding becomes its prefix.
-        clip_out: ``"linear"`` or ``"identity"``: how hidden states become an embedding; ``"none"``: the model captions
-            only.
+        prefix_length: number of input vectors per embedding (ClipCap's prefix length).
+        clip_in: the layer from an embedding to its prefix: ``"linear"``, ``"mlp"`` or ``"identity"``.
+        clip_out: the layer from hidden states to an embedding: ``"linear"`` or ``"identity"``; ``"none"``: the model
+            captions only.
         prompt_format: ``"clipgpt"``, the sequences of :mod:`~clipgpt_retrieval.model.sequence`, or ``"clipcap"``: the
-            prefix and the caption up to its full stop, with nothing between or around them.
-        readout_layers: the hidden states that clip_out reads, as transformers numbers them
-            (0: the token embeddings; -1: the last layer after its norm).
-        readout_pool: ``"last"`` reads the token [CLIP OUT]; ``"last_mean"`` reads the mean over the
-            sequence beside it; ``"mean_each"`` reads the mean over each reading of the query.
-        query_repeats: how often a query is read. A causal model's states know nothing of what follows; on the
-            second reading they do (echo embeddings, Springer et al. 2024, arXiv:2402.15449).
-        caption_from: where the embedding that is captioned comes in: ``"prefix"``, at the head of the sequence;
-            ``"fusion"``, at the last hidden states, so that the sequence is the caption alone.
-        fusion_width: inner width of the fusion.
-        fusion_dropout: dropout inside the fusion, while training.
-        embedding_norm: the L2 norm that embeddings had in training. General-GPT and ClipCap were trained on
-            raw CLIP outputs, an index holds unit vectors: these are rescaled on the way in.
+            prefix and the caption up to its full stop, without further tokens.
+        readout_layers: the hidden states that clip_out reads, numbered as in transformers (0: the token embeddings;
+            -1: the last layer after its norm).
+        readout_pool: ``"last"``: the state at [CLIP OUT]; ``"last_mean"``: that and the mean over the sequence;
+            ``"mean_each"``: the mean over each repetition of the query.
+        query_repeats: how many times a query is repeated. A causal model's states do not depend on later tokens; those
+            of the second repetition depend on the whole query (echo embeddings, Springer et al. 2024,
+            arXiv:2402.15449).
+        caption_from: where the captioned embedding enters: ``"prefix"``, at the head of the sequence; ``"fusion"``, at
+            the last hidden states, so that the sequence is the caption alone.
+        fusion_width: hidden width of the fusion.
+        fusion_dropout: dropout inside the fusion, in training.
+        embedding_norm: the L2 norm of input embeddings in training. General-GPT and ClipCap were trained on raw CLIP
+            outputs, while an index holds unit vectors, which are rescaled to this norm.
         spaces_around_special_tokens: whether the prompt's spaces beside a special token are tokens of their own.
-            transformers dropped them before 4.34 (the seed's notebook ran on 4.27) and keeps them since.
-        min_similarity: where nothing in a collection reaches this cosine to the image embedding of a query, nothing
-            there looks like what was asked for; None where nobody measured it.
+            transformers dropped them before 4.34 (the notebook ran on 4.27) and keeps them since.
+        min_similarity: the least cosine of a match to the image embedding of a query; None where it was not evaluated.
 
-    With ``clip_in`` and ``clip_out`` the identity, the last layer and one prefix vector this is the model of
+    With the identity as ``clip_in`` and ``clip_out``, the last layer and one prefix vector this is the model of
     General-GPT's notebook ``CLIP_GPT_COCO.ipynb``.
     """
 
@@ -67,7 +67,7 @@ class ClipGptConfig(PretrainedConfig):
         min_similarity: float | None = None,
         **kwargs: Any,
     ) -> None:
-        # Where the backbone was read from is a path of that machine, and no part of what the model is.
+        # A path on the machine that trained the model does not belong in it.
         self.backbone_config = {
             name: value
             for name, value in (backbone_config or {"model_type": "gpt2"}).items()

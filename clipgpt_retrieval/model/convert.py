@@ -1,4 +1,4 @@
-"""Other systems' models as clipgpt models, and a clipgpt model as General-GPT's notebook would have saved it."""
+"""Converts General-GPT and ClipCap models to clipgpt models, and clipgpt models to General-GPT's layout."""
 
 import json
 from pathlib import Path
@@ -15,43 +15,44 @@ from clipgpt_retrieval.storage import check_new_folder, new_folder
 
 
 def convert(source: str, output: str, *, tokenizer: str | None = None, embedding_norm: float | None = None) -> str:
-    """Converts a model by what it is.
+    """Converts a model; the kind of the source decides to what.
 
     Args:
-        source: path or fsspec URL of a General-GPT directory or a ClipCap ``.pt`` file, to become a clipgpt model, or
-            of a clipgpt model, to become a General-GPT directory.
-        output: directory or fsspec URL to write; an earlier model there is replaced.
-        tokenizer: directory, fsspec URL or hub id, where it does not lie beside the weights; ClipCap's is gpt2's.
-        embedding_norm: norm that the embeddings had in training, where it is known.
+        source: path or fsspec URL of a General-GPT directory or a ClipCap ``.pt`` file, for a clipgpt model, or of a
+            clipgpt model, for a General-GPT directory.
+        output: directory or fsspec URL to write; an existing model there is replaced.
+        tokenizer: directory, fsspec URL or hub id, where it is not beside the weights; ClipCap's is gpt2.
+        embedding_norm: norm of the embeddings in training, where it is known.
 
     Returns:
-        In a sentence, what was made of what.
+        What was converted, in a sentence.
 
     Raises:
-        ModelError: the source cannot be read, or cannot be what it should become.
-        InputError: the output would take the place of the source, or of what is no model; a norm that is none, or that
-            is given for a clipgpt model.
+        ModelError: the source cannot be read or converted.
+        InputError: the output would replace the source or something other than a model; a norm that is not positive
+            and finite, or that is given for a clipgpt model.
     """
     if embedding_norm is not None and not _is_norm(embedding_norm):
-        raise InputError("embedding_norm", f"is {embedding_norm!r}, it must be a finite number above 0")
+        raise InputError("embedding_norm", f"is {embedding_norm!r}, it must be finite and above 0")
     check_new_folder("output", output, "config.json", [source, *([tokenizer] if tokenizer else [])])
     if source.endswith(".pt"):
-        network = load_clipcap(source, embedding_norm)
-        save(network, _tokenizer(tokenizer or "gpt2", network), output)
+        model = load_clipcap(source, embedding_norm)
+        save(model, _clipcap_tokenizer(tokenizer or "gpt2", model), output)
         return (
-            f"{output} holds {source}, a ClipCap with {network.config.prefix_length} prefix vectors, as a clipgpt "
-            "model. It captions; text queries use CLIP's own text tower."
+            f"converted {source} (ClipCap, {model.config.prefix_length} prefix vectors) to clipgpt model {output}; "
+            "it captions only: text queries use CLIP's own text tower"
         )
-    network, words, _ = load(source, tokenizer_path=tokenizer, embedding_norm=embedding_norm)
+    model, own_tokenizer, _ = load(source, tokenizer_path=tokenizer, embedding_norm=embedding_norm)
     if _is_clipgpt(source):
         if embedding_norm is not None:
-            raise InputError("embedding_norm", f"{source} is a clipgpt model and knows its own: leave the flag out")
-        _save_as_general_gpt(network, words, source, output)
-        return f"{output} holds {source} as General-GPT's notebook saves its models"
-    save(network, words, output)
+            raise InputError("embedding_norm", f"{source} is a clipgpt model, which records its norm: omit the flag")
+        _save_as_general_gpt(model, own_tokenizer, source, output)
+        return f"converted {source} to a General-GPT model in {output}"
+    save(model, own_tokenizer, output)
+    how = "" if embedding_norm else ", measured on its predictions"
     return (
-        f"{output} holds {source}, a General-GPT, as a clipgpt model; the norm of the embeddings that it reads is "
-        f"{network.config.embedding_norm:.2f}{'' if embedding_norm else ', as measured on what it predicts'}"
+        f"converted {source} (General-GPT) to a clipgpt model in {output}; "
+        f"embedding norm {model.config.embedding_norm:.2f}{how}"
     )
 
 
@@ -64,27 +65,18 @@ def _is_clipgpt(source: str) -> bool:
     return config.get("model_type") == ClipGptConfig.model_type
 
 
-def _tokenizer(path: str, network: ClipGptModel) -> PreTrainedTokenizerBase:
+def _clipcap_tokenizer(path: str, model: ClipGptModel) -> PreTrainedTokenizerBase:
     tokenizer = load_tokenizer(path)
-    if len(tokenizer) != len(network.token_weight):
+    if len(tokenizer) != len(model.token_weight):
         raise ModelError(
-            f"tokenizer {path} has {len(tokenizer)} tokens and the model {len(network.token_weight)}: name the one "
-            "that it was trained with"
+            f"tokenizer {path} has {len(tokenizer)} tokens, expected {len(model.token_weight)}: give the tokenizer "
+            "that the model was trained with"
         )
     return tokenizer
 
 
-def _save_as_general_gpt(network: ClipGptModel, words: PreTrainedTokenizerBase, source: str, output: str) -> None:
-    config = network.config
-    found = {
-        "clip_in": config.clip_in,
-        "clip_out": config.clip_out,
-        "prefix_length": config.prefix_length,
-        "readout_layers": config.readout_layers,
-        "readout_pool": config.readout_pool,
-        "query_repeats": config.query_repeats,
-        "caption_from": config.caption_from,
-    }
+def _save_as_general_gpt(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase, source: str, output: str) -> None:
+    config = model.config
     needed = {
         "clip_in": "identity",
         "clip_out": "identity",
@@ -95,22 +87,22 @@ def _save_as_general_gpt(network: ClipGptModel, words: PreTrainedTokenizerBase, 
         "caption_from": "prefix",
     }
     for name, value in needed.items():
-        if found[name] != value:
+        if getattr(config, name) != value:
             raise ModelError(
-                f"{source} has {name} {found[name]!r} and General-GPT has {value!r}: only a model of the recipe "
-                "general-gpt can become one"
+                f"{source} has {name} {getattr(config, name)!r}, General-GPT has {value!r}: only a model of the recipe "
+                "general-gpt can be converted"
             )
     with new_folder(output, last="config.json") as folder:
-        words.save_pretrained(folder, legacy_format=True)
+        tokenizer.save_pretrained(folder, legacy_format=True)
         if not (folder / "vocab.json").is_file():
-            raise ModelError(f"{source}: its tokenizer is not GPT-2's, which alone General-GPT's notebook reads")
+            raise ModelError(f"{source}: its tokenizer is not GPT-2's, the only one that General-GPT's notebook reads")
         if not config.spaces_around_special_tokens:
             _mark_as_without_spaces(folder)
-        network.backbone.save_pretrained(folder, safe_serialization=True)
+        model.backbone.save_pretrained(folder, safe_serialization=True)
 
 
 def _mark_as_without_spaces(folder: Path) -> None:
-    """Leaves out the table by which a reader knows a tokenizer that keeps the spaces beside special tokens."""
+    """Removes the table that marks a tokenizer as one that keeps the spaces beside special tokens."""
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text())
     settings.pop("added_tokens_decoder", None)

@@ -1,8 +1,7 @@
-"""General-GPT's models as clipgpt models.
+"""General-GPT models as clipgpt models.
 
-The notebook ``CLIP_GPT_COCO.ipynb`` of LAION's General-GPT saves a plain ``GPT2LMHeadModel`` and a tokenizer
-with four special tokens. Its embeddings are hidden states as they are: no layers in or out, one vector each,
-as wide as the backbone.
+The notebook ``CLIP_GPT_COCO.ipynb`` of LAION's General-GPT saves a plain ``GPT2LMHeadModel`` and a tokenizer with four
+special tokens. Its embeddings are plain hidden states: no layers in or out, one vector each, dimension the hidden size.
 """
 
 import json
@@ -17,7 +16,7 @@ from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
 
 NOTEBOOK_CLIP = {768: "ViT-L/14"}
-"""The CLIP that the notebook trained on, by the width of its embeddings."""
+"""The CLIP that the notebook trained on, by the dimension of its embeddings."""
 
 SAMPLE_CAPTIONS = [
     "A woman riding a bike amongst other vehicles.",
@@ -25,11 +24,11 @@ SAMPLE_CAPTIONS = [
     "A piece of cake and a fork on a table.",
     "Two giraffes are standing next to a fence.",
 ]
-"""The examples of the notebook's README: what a General-GPT model's own embeddings are measured on."""
+"""The examples of the notebook's README, on which the norm of a model's own embeddings is measured."""
 
 
 def is_general_gpt(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether this is the tokenizer of a General-GPT model."""
+    """Whether a tokenizer is that of a General-GPT model."""
     return set(SPECIAL_TOKENS) <= set(tokenizer.get_vocab())
 
 
@@ -43,8 +42,8 @@ def load_general_gpt(
 
     Args:
         folder: holds the language model.
-        tokenizer: as it was read from ``tokenizer_folder``.
-        tokenizer_folder: tells by its files which transformers wrote it.
+        tokenizer: read from ``tokenizer_folder``.
+        tokenizer_folder: its files differ by the version of transformers that wrote them.
         embedding_norm: norm of the embeddings in training; None: measured on the model's own predictions.
 
     Returns:
@@ -69,17 +68,17 @@ def load_general_gpt(
 
 @torch.inference_mode()
 def _predicted_norm(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> float:
-    """The norm of what the model itself predicts.
+    """The mean norm of the embeddings that the model predicts.
 
-    It was trained to predict the raw embeddings that it also reads, so that their norm can be measured on it. Four
-    digits are told: in the later ones CPUs differ, and each would have another model.
+    It was trained to predict the raw embeddings that it also reads, so that this is their norm. It is rounded to four
+    digits, since CPUs differ in later ones.
     """
     sequences = SequenceFormat(tokenizer, model.config)
-    nothing = torch.empty(0, model.config.clip_dim)
+    no_embeddings = torch.empty(0, model.config.clip_dim)
     norms = []
     for caption in SAMPLE_CAPTIONS:
         ids = torch.tensor([sequences.query(caption).ids])  # [1, t]
-        (states,) = model.query_states(ids, torch.ones_like(ids), nothing)  # [1, t, h]
+        (states,) = model.query_states(ids, torch.ones_like(ids), no_embeddings)  # [1, t, h]
         norms.append(states[0, -1].norm().item())
     return float(f"{sum(norms) / len(norms):.4g}")
 
@@ -87,8 +86,8 @@ def _predicted_norm(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase) -> 
 def _keeps_spaces(tokenizer_folder: Path) -> bool:
     """Whether the tokenizer that the model was trained with kept the spaces beside special tokens.
 
-    The slow tokenizers before transformers 4.34 dropped them. Newer ones keep them, and they record their added
-    tokens in a place that the older did not know.
+    The slow tokenizers before transformers 4.34 dropped them. Later ones keep them, and record their added tokens under
+    a key that did not exist before.
     """
     if (tokenizer_folder / "tokenizer.json").is_file():
         return True

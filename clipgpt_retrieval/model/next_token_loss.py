@@ -1,6 +1,6 @@
 """The cross-entropy of the next token, in one buffer of logits.
 
-Shapes: n places, h hidden width, v vocabulary.
+Shapes: n positions, h hidden width, v vocabulary.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 def next_token_loss(states: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
     """The mean cross-entropy of ``targets`` under a language-model head.
 
-    Autograd would keep the softmax beside the logits and make their gradient beside both. Here the one buffer is turned
-    from the one into the other where it stands, and is gone before the layers' backward pass begins.
+    Autograd would keep logits and softmax and allocate their gradient. Here one buffer becomes each in turn, in place,
+    and is freed before the backward pass of the layers.
 
     Args:
         states: ``[n, h]``, last-layer states before each target.
@@ -27,7 +27,7 @@ def next_token_loss(states: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
 class _NextTokenLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        # One after the other, what it is being named by: logits, their exponentials, probabilities, gradients.
+        # In turn: logits, their exponentials, probabilities, gradients.
         buffer = nn.functional.linear(states, weight, bias).float()  # [n, v]
         largest = buffer.amax(1, keepdim=True)  # [n, 1]
         of_targets = buffer.gather(1, targets[:, None])  # [n, 1]

@@ -1,4 +1,4 @@
-"""The text of a prompt: what stands around a caption, and how a caption is cleaned. Imports neither torch nor numpy."""
+"""The text around a caption, and how a caption is cleaned. Imports neither torch nor numpy."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where models lie: directories, fsspec URLs, hub ids and those that the package carries; read without torch."""
+"""Where models are found: directories, fsspec URLs, hub ids and shipped models. Imports no torch."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,29 +12,31 @@ from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.storage import is_url, local_folder, local_path
 
 SHIPPED = {"demo": Path(__file__).parents[1] / "demo" / "shipped" / "clipgpt"}
-"""Models that the package carries, by the name under which they are loaded; ``./demo`` is a folder of one's own."""
+"""Models that the package ships, by the name that loads them; a folder of your own of that name is ``./demo``."""
 
 CONFIG = "config.json"
 
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
-"""What is fetched of a hub's repository: no pickles and no other framework's weights."""
+"""The files that are downloaded from a hub repository: no pickles and no other framework's weights."""
 
 UNREADABLE = "config.json cannot be read: fetch or save the model again"
 
 
 @contextmanager
 def as_folder(path: str, hub_files: Sequence[str] = HUB_FILES) -> Iterator[Path]:
-    """The local folder that holds what ``path`` names: a directory, an fsspec URL or a hub id.
+    """A local folder with the files of a model, while the context lasts.
 
     Args:
-        path: as it was given.
-        hub_files: what is fetched of a hub's repository.
+        path: a directory, an fsspec URL, a hub id, or ``demo``.
+        hub_files: patterns of the files to download from a hub repository.
 
     Raises:
-        ModelError: nothing is there, or it cannot be fetched.
+        ModelError: nothing is there, or it cannot be downloaded.
     """
     if path in SHIPPED and not SHIPPED[path].is_dir():
-        raise ModelError(f"this installation lacks the {path} model: install the package again, or run demo --build")
+        raise ModelError(
+            f"the {path} model is not in this installation: install the package again, or run demo --build"
+        )
     path = str(SHIPPED.get(path, path))
     if not (is_url(path) or Path(path).exists() or path.count("/") > 1 or path.startswith((".", "/", "~"))):
         yield _fetch_from_hub(path, hub_files)
@@ -52,20 +54,20 @@ def as_folder(path: str, hub_files: Sequence[str] = HUB_FILES) -> Iterator[Path]
 
 
 def read_config(path: str) -> dict[str, Any]:
-    """A model's configuration as its file has it, without the weights.
+    """A model's ``config.json``, read without the weights.
 
     Args:
         path: a directory, an fsspec URL, a hub id, or ``demo``.
 
     Raises:
-        ModelError: nothing there, no configuration in it, or it cannot be fetched.
+        ModelError: nothing is there, it has no configuration, or it cannot be downloaded.
     """
     if is_url(path):
         try:
             fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
             text = fs.cat_file(f"{root}/{CONFIG}")
         except FileNotFoundError:
-            raise ModelError(f"{path} holds no {CONFIG}: it is not there, or no clipgpt model") from None
+            raise ModelError(f"{path} has no {CONFIG}: it does not exist, or is not a clipgpt model") from None
         except Exception as error:  # every file system has errors of its own
             raise _unreachable(path, error) from error
         return _parsed(text, path)
@@ -74,10 +76,10 @@ def read_config(path: str) -> dict[str, Any]:
 
 
 def config_in(folder: Path, path: str) -> dict[str, Any]:
-    """The configuration that lies in the folder of the model at ``path``; it names its ``model_type``.
+    """The configuration in the local folder of the model at ``path``.
 
     Raises:
-        ModelError: there is none, or it cannot be read.
+        ModelError: there is none, it cannot be parsed, or it lacks ``model_type``.
     """
     file = folder / CONFIG
     if not file.is_file():
@@ -86,9 +88,9 @@ def config_in(folder: Path, path: str) -> dict[str, Any]:
 
 
 def clip_dim_of(config: dict[str, Any]) -> int | None:
-    """The dimension of the embeddings that a model reads, or None where its configuration does not tell it.
+    """The dimension of a model's embeddings, or None where its configuration does not record it.
 
-    A General-GPT model, which is a plain language model, reads embeddings as wide as its own vectors.
+    For a General-GPT model, which is a plain language model, it is the hidden size.
     """
     names = ("clip_dim",) if config["model_type"] == "clipgpt" else ("n_embd", "hidden_size")
     return next((config[name] for name in names if name in config), None)
@@ -105,8 +107,8 @@ def _parsed(text: bytes, path: str) -> dict[str, Any]:
 
 
 def _unreachable(path: str, error: Exception) -> ModelError:
-    told = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
-    return ModelError(f"{path} cannot be fetched ({told}): check the address, and that what it needs is installed")
+    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return ModelError(f"{path} cannot be downloaded ({reason}): check the URL, and that its fsspec driver is installed")
 
 
 def _fetch_from_hub(hub_id: str, files: Sequence[str]) -> Path:
@@ -117,6 +119,6 @@ def _fetch_from_hub(hub_id: str, files: Sequence[str]) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=list(files)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(
-            f"{hub_id} is neither a directory here nor a model that the hub gives out "
+            f"{hub_id} is neither a directory nor a model on the hub that can be downloaded "
             f"({type(error).__name__}): check the name and the network"
         ) from error

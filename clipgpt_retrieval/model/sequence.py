@@ -1,12 +1,12 @@
-r"""The sequences that a clipgpt model reads: captions, queries and embeddings as token ids.
+r"""The sequence format: captions, queries and embeddings as token ids.
 
 The format is that of General-GPT's notebook ``CLIP_GPT_COCO.ipynb``::
 
     encode    Caption: [{caption}]. [CLIP OUT]
     caption   [CLIP IN] <embedding> [\CLIP IN] Caption: [{caption}].
 
-An interleaved query is a run of segments, each written as above, that ends in ``[CLIP OUT]``. One that asks for a text
-ends in ``Caption: [{answer}].`` instead, so that an image alone asks for its caption.
+An interleaved query is a run of segments, each written as above, and ``[CLIP OUT]``. A query that asks for a text ends
+in ``Caption: [{answer}].`` instead, so that an image alone asks for its caption.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from clipgpt_retrieval.errors import InputError, ModelError
-from clipgpt_retrieval.model.config import (
-    CLIP_IN,
-    CLIP_IN_END,
-    CLIP_OUT,
-    SPECIAL_TOKENS,
-    ClipGptConfig,
-)
+from clipgpt_retrieval.model.config import SPECIAL_TOKENS, ClipGptConfig
 from clipgpt_retrieval.model.prompt_text import CAPTION_CLOSING, CAPTION_OPENING, Segment, clean_caption
 
 PLACEHOLDER = -1
-"""The token id that stands where a prefix vector of an embedding goes; no vocabulary has it."""
+"""The id at the position of a prefix vector; no vocabulary has it."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +29,8 @@ class ClipGptSequence:
     """Token ids with the embeddings that go into them.
 
     Attributes:
-        ids: token ids, ``PLACEHOLDER`` wherever a prefix vector goes.
-        embeddings: float32 ``[m, clip_dim]``, unit norm, in the order of their places in ``ids``.
+        ids: token ids, ``PLACEHOLDER`` at the positions of prefix vectors.
+        embeddings: float32 ``[m, clip_dim]``, unit norm, in the order of ``ids``.
     """
 
     ids: list[int]
@@ -47,11 +41,11 @@ class ClipGptSequence:
 
 
 class SequenceFormat:
-    """Writes text and embeddings as the token ids of one model.
+    """Turns text and embeddings into the token ids of one model.
 
     Args:
-        tokenizer: holds the four special tokens.
-        config: of the model that will read the ids.
+        tokenizer: has the four special tokens.
+        config: the model's configuration.
 
     Raises:
         ModelError: the tokenizer lacks one of the special tokens.
@@ -73,14 +67,14 @@ class SequenceFormat:
         vocabulary = self.tokenizer.get_vocab()
         missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
         if missing:
-            raise ModelError(f"the tokenizer lacks the special tokens {missing}: it is not a clipgpt model's")
+            raise ModelError(f"the tokenizer lacks the special tokens {missing}: it does not belong to a clipgpt model")
         self.clip_in, self.clip_in_end, self.clip_out, self.clip_out_end = (
             vocabulary[token] for token in SPECIAL_TOKENS
         )
 
     @property
     def encodes(self) -> bool:
-        """Whether there is a sequence for queries; a ClipCap's format has none."""
+        """Whether the format has a sequence for queries; ClipCap's has none."""
         return not self._prefix_alone
 
     @property
@@ -98,29 +92,29 @@ class SequenceFormat:
         return [self.clip_in, *self._prefix, *between, self.clip_in_end]
 
     def captioned_ids(self) -> list[int]:
-        """What says which embedding is captioned; nothing where it comes in by fusion."""
+        """The captioned embedding at the head of a sequence; empty for a model that captions by fusion."""
         if self._prefix_alone:
             return self._prefix
         return self.embedding_ids() if self._captions_from_prefix else []
 
     def caption_prompt_ids(self) -> list[int]:
-        """What a caption is generated from: an embedding and the opening of its caption."""
+        """The prompt of a caption: an embedding and the opening of its caption."""
         return self._captioned(self._opening)
 
     def caption_ids(self, caption: str) -> list[int]:
-        """The whole of a captioned embedding, as training reads it."""
+        """An embedding with its whole caption, for training."""
         return self._captioned(self._whole(caption))
 
     def text_opening_ids(self) -> list[int]:
-        """The opening of a caption of no image."""
+        """The opening of a caption without an image."""
         return self.tokenize(self._opening)
 
     def text_ids(self, text: str) -> list[int]:
-        """A caption of no image, as training reads it for the language alone."""
+        """A caption without an image, for language-model training on text alone."""
         return self.tokenize(self._whole(text))
 
     def _whole(self, caption: str) -> str:
-        # A full stop ends the caption of a ClipCap, so that it is there once.
+        # A ClipCap's caption ends at its only full stop.
         return self._opening + (caption.rstrip(" .") if self._prefix_alone else caption) + self._closing
 
     def _captioned(self, text: str) -> list[int]:
@@ -129,18 +123,18 @@ class SequenceFormat:
         return given + self.tokenize(between + text)
 
     def query(self, query: str | Sequence[Segment]) -> ClipGptSequence:
-        """A text or a run of segments as the sequence that ends in ``[CLIP OUT]``.
+        """A text or a run of segments as a sequence that ends in ``[CLIP OUT]``.
 
         Raises:
-            InputError: an empty query, an empty text, a segment of another kind, or an embedding of another
-                length than ``clip_dim`` or without a direction.
+            InputError: an empty query, an empty text, an unknown kind of segment, or an embedding that
+                :func:`unit_embeddings` refuses.
         """
         run = self._run(query)
         vectors = np.tile(run.embeddings, (self.query_repeats, 1))
         return ClipGptSequence([*run.ids * self.query_repeats, self.clip_out], vectors)
 
     def answer_prompt(self, query: str | Sequence[Segment]) -> ClipGptSequence:
-        """What the answer to a query is generated from: its segments and the opening of a caption.
+        """The prompt of the answer to a query: its segments and the opening of a caption.
 
         Raises:
             InputError: as :meth:`query`, or a model that only captions.
@@ -148,7 +142,7 @@ class SequenceFormat:
         return self._answered(query, CAPTION_OPENING)
 
     def answer(self, query: str | Sequence[Segment], text: str) -> ClipGptSequence:
-        """A query with its answer, as training reads it.
+        """A query with its answer, for training.
 
         Raises:
             InputError: as :meth:`answer_prompt`.
@@ -157,12 +151,12 @@ class SequenceFormat:
 
     def _answered(self, query: str | Sequence[Segment], text: str) -> ClipGptSequence:
         if self._prefix_alone or not self._captions_from_prefix:
-            raise InputError("segments", "this model captions single embeddings: train one with --recipe default")
+            raise InputError("segments", "this model captions single embeddings only: train one with --recipe default")
         run = self._run(query)
         return ClipGptSequence(run.ids + self.tokenize(self._space + text), run.embeddings)
 
     def _run(self, query: str | Sequence[Segment]) -> ClipGptSequence:
-        """The segments of a query, one after the other."""
+        """The concatenated segments of a query."""
         segments: Sequence[Segment] = [{"text": query}] if isinstance(query, str) else query
         if not segments:
             raise InputError("segments", "is empty: give at least one text or embedding")
@@ -175,21 +169,21 @@ class SequenceFormat:
                 embeddings.append(unit_embeddings([segment["embedding"]], self.clip_dim)[0])
                 ids += self.embedding_ids()
             else:
-                raise InputError("segments", f"has a segment {sorted(segment)}: each is a text or an embedding")
+                raise InputError("segments", f"has a segment with {sorted(segment)}: each needs text or embedding")
         return ClipGptSequence(ids, np.reshape(np.asarray(embeddings, np.float32), (-1, self.clip_dim)))
 
     def _text_ids(self, text: str, follows: bool) -> list[int]:
         if not isinstance(text, str) or not text.strip():
-            raise InputError("text", "is empty: say in words what to look for")
+            raise InputError("text", "is empty: describe what to search for")
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise InputError("text", "is no valid Unicode (it holds a lone surrogate): give it as UTF-8") from None
+            raise InputError("text", "is not valid Unicode (it contains a lone surrogate): give it as UTF-8") from None
         before = self._space if follows else ""
         return self.tokenize(before + CAPTION_OPENING + clean_caption(text) + CAPTION_CLOSING + self._space)
 
     def stop_ids(self) -> list[int]:
-        """Ids of all tokens that close a caption: those with a ``]`` in them and the end of text, or ClipCap's stop."""
+        """Ids that end a caption: all tokens that contain ``]`` and the end of text; for ClipCap, the full stop."""
         if self._prefix_alone:
             return self.tokenize(self._closing)
         closing = [i for token, i in self.tokenizer.get_vocab().items() if "]" in token]
@@ -197,7 +191,7 @@ class SequenceFormat:
         return sorted({*closing, *([] if end is None else [end])})
 
     def caption_text(self, ids: Sequence[int]) -> str:
-        """The caption in generated ``ids``: what stands before the closing bracket."""
+        """The caption in generated ``ids``: the text before the closing bracket."""
         text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.strip() if self._prefix_alone else text.split("]", 1)[0].strip()
 
@@ -206,31 +200,22 @@ def unit_embeddings(embeddings: Any, clip_dim: int) -> np.ndarray:
     """Embeddings as float32 ``[n, clip_dim]`` of unit norm; of an empty list, none.
 
     Raises:
-        InputError: not numbers, no list of vectors, of another length than ``clip_dim``, not finite, or a vector of
-            norm zero.
+        InputError: not numeric, not a list of vectors, another dimension than ``clip_dim``, NaN or infinity, or a
+            vector of norm zero.
     """
     try:
         array = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError):
-        raise InputError("embedding", f"is not a vector of {clip_dim} numbers") from None
+        raise InputError("embedding", f"is not numeric: give vectors of dimension {clip_dim}") from None
     if array.shape[:1] == (0,):
         return np.empty((0, clip_dim), np.float32)
     if array.ndim != 2:
         raise InputError("embedding", f"has shape {array.shape}, expected [n, {clip_dim}]: give a list of vectors")
     if array.shape[1] != clip_dim:
-        raise InputError("embedding", f"has {array.shape[1]} numbers, this model takes {clip_dim}")
-    norms = np.linalg.norm(array, axis=1, keepdims=True)
-    if not np.isfinite(norms).all() or (norms == 0).any():
-        raise InputError("embedding", "must be finite and not all zero")
+        raise InputError("embedding", f"has dimension {array.shape[1]}, expected {clip_dim}")
+    norms = np.linalg.norm(array, axis=1, keepdims=True)  # [n, 1]
+    if not np.isfinite(norms).all():
+        raise InputError("embedding", "contains NaN or infinity")
+    if (norms == 0).any():
+        raise InputError("embedding", "contains a vector of norm 0, which has no direction")
     return array / norms
-
-
-__all__ = [
-    "CLIP_IN",
-    "CLIP_IN_END",
-    "CLIP_OUT",
-    "PLACEHOLDER",
-    "ClipGptSequence",
-    "SequenceFormat",
-    "unit_embeddings",
-]

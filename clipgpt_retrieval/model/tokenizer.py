@@ -1,4 +1,4 @@
-"""A language model's tokenizer, from wherever it lies."""
+"""Tokenizers of language models, from directories, URLs, the hub and GGUF files."""
 
 from pathlib import Path
 
@@ -10,32 +10,33 @@ from clipgpt_retrieval.storage import local_copy
 
 
 def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokenizerBase:
-    """A tokenizer from a directory, an fsspec URL, a hub id or a GGUF file.
+    """Loads a tokenizer.
 
-    A bare ``vocab.json`` with ``merges.txt`` is GPT-2's.
+    Args:
+        path: a directory, an fsspec URL or a hub id. A directory of ``vocab.json`` and ``merges.txt`` alone is GPT-2's.
+        gguf_file: the GGUF file in ``path`` to read it from.
 
     Raises:
         ModelError: it cannot be loaded.
     """
     try:
-        with local_copy(path) as place:
-            folder = Path(place)
+        with local_copy(path) as local:
+            folder = Path(local)
             if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
                 return GPT2TokenizerFast.from_pretrained(folder)
-            tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=gguf_file)
+            tokenizer = AutoTokenizer.from_pretrained(local, gguf_file=gguf_file)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
-            f"tokenizer {path} cannot be loaded, check the name and the network or give a directory: "
+            f"tokenizer {path} cannot be loaded, check the name and the network, or give a directory: "
             f"{str(error).splitlines()[0]}"
         ) from error
     if gguf_file is None:
         return tokenizer
-    # A GGUF file's tokenizer comes in the class of its architecture, which would rebuild it by that
-    # architecture's own rules when it is read again; the plain class keeps it as it is.
+    # The class of its architecture would rebuild the tokenizer by that architecture's rules when it is loaded again.
     backend = tokenizer.backend_tokenizer
     if isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel):
-        # transformers joins the tokens before it turns them into bytes, which fails on a text that holds a token
-        # with a space in it, as our special tokens are.
+        # transformers joins tokens before it decodes them to bytes, which fails on tokens that contain a space, such as
+        # our special tokens.
         backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,

@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.engine.captioner import Captioner
 from clipgpt_retrieval.engine.generation import Generation
-from clipgpt_retrieval.engine.greedy import generate_greedy, likeliest_tokens
+from clipgpt_retrieval.engine.greedy import generate_greedy, most_likely_tokens
 from clipgpt_retrieval.model.module import ClipGptModel
 
 
@@ -81,7 +81,7 @@ def test_logits_that_tie_in_bfloat16_are_told_apart(clipgpt_path):
     states = (40 * torch.randn(64, model.backbone.config.hidden_size)).bfloat16()
     exact = states.float() @ model.head_weight.float().T
     with torch.inference_mode():
-        found = likeliest_tokens(model, states)
+        found = most_likely_tokens(model, states)
         coarse = model.token_logits(states).argmax(-1)
     assert (exact.argmax(-1) == found).all()
     assert coarse.shape == found.shape

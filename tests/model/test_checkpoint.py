@@ -175,14 +175,14 @@ def test_an_address_that_cannot_be_reached_is_told_in_a_sentence(path, monkeypat
     """A file system that is not installed, or a server that is down, ended in forty lines of Python."""
     monkeypatch.setitem(sys.modules, "s3fs", None)
     for read in (load, read_config):
-        with pytest.raises(ModelError, match=rf"^{path} cannot be fetched \(.*\): check the address") as raised:
+        with pytest.raises(ModelError, match=rf"^{path} cannot be downloaded \(.*\): check the URL") as raised:
             read(path)
         assert "\n" not in str(raised.value)
 
 
 def test_an_unreachable_hub_is_told_in_a_sentence(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelError, match="neither a directory here nor a model"):
+    with pytest.raises(ModelError, match="neither a directory nor a model on the hub"):
         load("nobody/no-such-model")
 
 
