@@ -1,13 +1,13 @@
-"""Back ends in processes of their own, stock and ours, for the benchmarks of load.
+"""Back ends in processes of their own, stock and ours, for the load benchmarks.
 
-Called as a script it prepares a folder or serves it: ``_back_ends.py prepare|stock|ours FOLDER PORT``.
+As a script it prepares a folder or serves it: ``_back_ends.py prepare|stock|ours FOLDER``.
 """
 
 import json
+import re
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +15,8 @@ from pathlib import Path
 ITEMS = 10_000
 CLIP_DIM = 768
 THREADS = 32
+
+ADDRESS = re.compile(r"http://[\w.-]+:(\d+)")
 
 
 def prepare(folder: Path) -> None:
@@ -36,11 +38,11 @@ def prepare(folder: Path) -> None:
     (folder / "indices.json").write_text(json.dumps({"demo": str(folder / "index")}))
 
 
-def serve(kind: str, folder: Path, port: int) -> None:
-    """Serves the folder until the process is ended."""
+def serve(kind: str, folder: Path) -> None:
+    """Serves the folder on a free port, which it prints, until SIGTERM."""
     flags = {
         "indices_paths": str(folder / "indices.json"),
-        "port": port,
+        "port": 0,
         "enable_mclip_option": False,
         "provide_aesthetic_embeddings": False,
         "columns_to_return": ["url", "caption"],
@@ -55,7 +57,7 @@ def serve(kind: str, folder: Path, port: int) -> None:
     from clip_retrieval.clip_back import clip_back
 
     def load_clip(*args: object, **kwargs: object) -> tuple:
-        """ViT-L/14 of random weights, without the tower that no text needs."""
+        """ViT-L/14 with random weights, without its image tower."""
         model = open_clip.create_model("ViT-L-14").eval()
         del model.visual
         return model, None, open_clip.get_tokenizer("ViT-L-14")
@@ -66,39 +68,37 @@ def serve(kind: str, folder: Path, port: int) -> None:
 
 def prepared(folder: str) -> Path:
     """Fills the folder, in a process of its own."""
-    subprocess.run([sys.executable, __file__, "prepare", folder, "0"], check=True)
+    subprocess.run([sys.executable, __file__, "prepare", folder], check=True)
     return Path(folder)
 
 
 @contextmanager
-def running(kind: str, folder: Path, port: int) -> Iterator[str]:
-    """The address of a back end that answers."""
-    log = (folder / f"{kind}.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, __file__, kind, str(folder), str(port)], stdout=log, stderr=subprocess.STDOUT
-    )
-    url = f"http://127.0.0.1:{port}"
+def running(*command: str, log: Path) -> Iterator[tuple[str, int]]:
+    """URL and process id of a server that prints its URL; what it prints goes to a file, to cost the client no time."""
+    with log.open("w") as output:
+        process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT)
     try:
-        _wait_for(url, process, folder / f"{kind}.log")
-        yield url
+        yield _wait_for_url(process, log), process.pid
     finally:
         process.terminate()
         process.wait(30)
-        log.close()
 
 
-def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            sys.exit(f"the back end ended: {log.read_text()[-2000:]}")
-        try:
-            urllib.request.urlopen(f"{url}/indices-list", timeout=5).read()
-            return
-        except OSError:
-            time.sleep(0.5)
-    sys.exit(f"the back end does not answer: {log.read_text()[-2000:]}")
+@contextmanager
+def running_back_end(kind: str, folder: Path) -> Iterator[str]:
+    """The URL of a back end, ``stock`` or ``ours``."""
+    with running(__file__, kind, str(folder), log=folder / f"{kind}.log") as (url, _):
+        yield url
+
+
+def _wait_for_url(process: subprocess.Popen, log: Path) -> str:
+    while process.poll() is None:
+        if found := ADDRESS.search(log.read_text()):
+            return f"http://127.0.0.1:{found[1]}"
+        time.sleep(0.1)
+    sys.exit(f"the back end did not start: {log.read_text()[-2000:]}")
 
 
 if __name__ == "__main__":
-    _, task, where, port_number = sys.argv
-    prepare(Path(where)) if task == "prepare" else serve(task, Path(where), int(port_number))
+    _, task, where = sys.argv
+    prepare(Path(where)) if task == "prepare" else serve(task, Path(where))

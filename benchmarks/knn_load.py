@@ -1,21 +1,21 @@
-"""/knn-service under 32 clients at once: ours against the stock back end with ViT-L/14's text tower.
+"""/knn-service with 32 concurrent clients: ours against the stock back end with ViT-L/14's text tower.
 
-Both serve 10,000 items, on random weights of the true shapes, each in its own process and one at a time. Distinct texts
-first, then texts drawn by Zipf's law. Prints both latency tables, the ratio of throughputs and the ratio of the p95.
+Both serve 10,000 items with random weights of the real shapes, each in its own process and one at a time; first with
+distinct texts, then with texts drawn by Zipf's law. Prints both latency tables and the ratios of throughput and p95.
 """
 
 import argparse
 import statistics
 import tempfile
 
-from _back_ends import prepared, running
+from _back_ends import prepared, running_back_end
 
 from clipgpt_retrieval.bench.load import Latencies, measure
 from clipgpt_retrieval.bench.options import BenchOptions
 from clipgpt_retrieval.bench.texts import endless_texts
 
 WARM_UP_SECONDS = 8
-PORTS = {"stock": 18431, "ours": 18432}
+KINDS = ("stock", "ours")
 
 
 def main() -> None:
@@ -28,8 +28,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = prepared(name)
         for round_number in range(asked.rounds):
-            for kind, port in PORTS.items():
-                with running(kind, folder, port) as url:
+            for kind in KINDS:
+                with running_back_end(kind, folder) as url:
                     load = BenchOptions(url, concurrency=asked.concurrency, seconds=asked.seconds, indice_name="demo")
                     measure(BenchOptions(url, concurrency=2, seconds=WARM_UP_SECONDS), endless_texts(None, 0, seed=99))
                     for zipf in (0.0, 1.0):

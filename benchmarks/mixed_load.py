@@ -1,8 +1,8 @@
 """Ten minutes of everything at once: queries, captions, explore, image uploads and broken requests.
 
-Ours, with a small model and a small CLIP of random weights, so that the server and not the arithmetic is what is
-tried. First every request is sent alone, and its answer kept; then clients send them in any order. Fails on an error
-that was not asked for, on an answer that is another than when alone, and on memory that grows.
+Ours, with a small model and a small CLIP of random weights, so that it tests the server rather than the arithmetic.
+First every request is sent alone and its response kept; then clients send them in random order. Fails on an unexpected
+error, on a response that differs from the first one, and on growing memory.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import base64
 import io
 import json
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,15 +20,15 @@ from typing import Any
 
 import numpy as np
 import requests
+from _back_ends import running
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-PORT = 18433
 MEMORY_GROWTH = 1.15
-"""Above that share of the memory at a quarter of the time, memory is not flat."""
+"""The maximum ratio of the memory at the end to that after a quarter of the time."""
 
 Request = tuple[str, str, Any, int]
-"""Method, path, body or query, and the status that it must get."""
+"""Method, path, body or query, and the expected status."""
 
 
 def image(seed: int) -> str:
@@ -43,7 +42,7 @@ def image(seed: int) -> str:
 
 
 def requests_to_send() -> list[Request]:
-    """Everything that is sent, in one list."""
+    """All requests, valid and invalid."""
     knn, caption, encode = "/knn-service", "/caption-service", "/encode-service"
     sent: list[Request] = []
     for n in range(60):
@@ -72,7 +71,7 @@ def requests_to_send() -> list[Request]:
 
 
 def send(session: requests.Session, url: str, asked: Request) -> tuple[int, Any]:
-    """Status and body of the answer."""
+    """Status and body of the response."""
     method, path, body, _ = asked
     options = {"params": body} if method == "GET" else {"json": body}
     response = session.request(method, url + path, timeout=120, **options)
@@ -80,7 +79,7 @@ def send(session: requests.Session, url: str, asked: Request) -> tuple[int, Any]
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two answers are equal; numbers that depend on the batch by rounding may differ by 0.0001."""
+    """Whether two responses are equal; numbers may differ by 0.0001, as rounding depends on the batch."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -97,12 +96,12 @@ def resident_megabytes(pid: int) -> float:
 
 
 class Clients:
-    """Threads that send requests for a time and count what was wrong."""
+    """Threads that send requests for a time and collect errors."""
 
     def __init__(self, url: str, sent: list[Request], expected: list[tuple[int, Any]]) -> None:
         self._url, self._sent, self._expected = url, sent, expected
         self.counts: Counter[str] = Counter()
-        self.faults: list[str] = []
+        self.errors: list[str] = []
 
     def run(self, concurrency: int, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -122,16 +121,17 @@ class Clients:
                 got = (0, repr(error))
             self.counts[str(got[0])] += 1
             if got[0] != self._sent[number][3] or not same(got[1], self._expected[number][1]):
-                self.faults.append(f"{self._sent[number][:3]}: {str(got)[:300]}"[:600])
+                self.errors.append(f"{self._sent[number][:3]}: {str(got)[:300]}"[:600])
 
 
 def serve(folder: Path) -> None:
-    """Serves the small collection, with the tests' own fixtures for it."""
+    """Serves the small collection with the helpers of the tests."""
     import faiss
     import open_clip
     import pandas as pd
     import torch
-    from conftest import CLIP_DIM, NUM_ITEMS, save_tiny_clipgpt, unit_rows
+    from conftest import CLIP_DIM, NUM_ITEMS, save_tiny_clipgpt
+    from support import unit_rows
 
     from clipgpt_retrieval.back import serve as serve_ours
 
@@ -161,9 +161,9 @@ def serve(folder: Path) -> None:
         provide_aesthetic_embeddings=False,
         use_jit=False,
         host="127.0.0.1",
-        port=PORT,
+        port=0,
         threads=16,
-        cache_mb=0.05,  # so small that answers are computed and thrown out all the time
+        cache_mb=0.05,  # so small that results are computed and evicted all the time
     )
 
 
@@ -177,40 +177,29 @@ def main() -> None:
         serve(asked.serve)
         return
     sent = requests_to_send()
-    with tempfile.TemporaryDirectory() as name:
-        log = (Path(name) / "log").open("w")
-        server = subprocess.Popen([sys.executable, __file__, "--serve", name], stdout=log, stderr=subprocess.STDOUT)
-        try:
-            sys.exit(_try(server, sent, asked.minutes * 60, asked.concurrency))
-        finally:
-            server.terminate()
-            server.wait(30)
-            log.close()
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running(__file__, "--serve", name, log=Path(name) / "log") as (url, pid),
+    ):
+        sys.exit(_try(url, pid, sent, asked.minutes * 60, asked.concurrency))
 
 
-def _try(server: subprocess.Popen, sent: list[Request], seconds: float, concurrency: int) -> str | None:
-    url = f"http://127.0.0.1:{PORT}"
+def _try(url: str, pid: int, sent: list[Request], seconds: float, concurrency: int) -> str | None:
     session = requests.Session()
-    for _ in range(600):
-        try:
-            session.get(f"{url}/indices-list", timeout=5)
-            break
-        except requests.RequestException:
-            time.sleep(0.5)
     expected = [send(session, url, one) for one in sent]
     wrong = [(one[:3], got) for one, got in zip(sent, expected, strict=True) if got[0] != one[3]]
     if wrong:
-        return f"alone already: {str(wrong[:3])[:1500]}"
+        return f"unexpected responses to single requests: {str(wrong[:3])[:1500]}"
     clients = Clients(url, sent, expected)
     clients.run(concurrency, seconds / 4)
-    before = resident_megabytes(server.pid)
+    before = resident_megabytes(pid)
     clients.run(concurrency, seconds * 3 / 4)
-    after = resident_megabytes(server.pid)
-    print(f"{sum(clients.counts.values())} answers by status: {dict(clients.counts)}")
-    print(f"{len(clients.faults)} answers that were not what they are when asked alone")
+    after = resident_megabytes(pid)
+    print(f"{sum(clients.counts.values())} responses by status: {dict(clients.counts)}")
+    print(f"{len(clients.errors)} responses that differ from those of single requests")
     print(f"memory {before:.0f} MB after a quarter of the time, {after:.0f} MB at the end")
-    if clients.faults:
-        return "\n".join(clients.faults[:5])
+    if clients.errors:
+        return "\n".join(clients.errors[:5])
     return f"memory grew beyond {MEMORY_GROWTH}" if after > MEMORY_GROWTH * before else None
 
 
