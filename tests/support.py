@@ -26,7 +26,7 @@ def unit_rows(count: int, dim: int = 64, seed: int = 0) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def write_embeddings(folder: Path, embeddings: np.ndarray, columns: Any, part: int = 0) -> str:
+def write_embeddings(folder: Path, embeddings: np.ndarray, columns: Any, part: int | str = 0) -> str:
     """Adds a part to a folder of embeddings as `clip-retrieval inference` writes it.
 
     Args:

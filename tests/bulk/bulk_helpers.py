@@ -8,14 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from support import unit_rows
 
 CLIP_DIM = 64
 GENERATION = {"num_captions": 1, "num_beams": 1, "max_new_tokens": 6, "temperature": 0.0, "top_p": 1.0}
-
-
-def unit_rows(count: int, seed: int = 0) -> np.ndarray:
-    rows = np.random.default_rng(seed).normal(size=(count, CLIP_DIM)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def npy_collection(folder: Path, counts: list[int], with_metadata: bool = True) -> np.ndarray:

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pexpect
 import pytest
-from bulk_helpers import contents, output, some_texts, unit_rows, write_lines
+from bulk_helpers import contents, output, some_texts, write_lines
+from support import unit_rows
 
 from clipgpt_retrieval.bulk.command import caption, encode
 from clipgpt_retrieval.cli import main

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bulk_helpers import CLIP_DIM, GENERATION, contents, npy_collection, output, unit_rows
+from bulk_helpers import CLIP_DIM, GENERATION, contents, npy_collection, output
+from support import unit_rows
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
 from clipgpt_retrieval.bulk.main import run_job

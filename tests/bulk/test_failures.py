@@ -10,8 +10,9 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
-from bulk_helpers import CLIP_DIM, contents, output, report, some_texts, unit_rows, write_lines
+from bulk_helpers import CLIP_DIM, contents, output, report, some_texts, write_lines
 from fsspec.implementations.memory import MemoryFileSystem
+from support import unit_rows
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
 from clipgpt_retrieval.bulk.job import Run, Shard

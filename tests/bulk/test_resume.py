@@ -8,7 +8,8 @@ import fsspec
 import numpy as np
 import pandas as pd
 import pytest
-from bulk_helpers import CLIP_DIM, GENERATION, contents, npy_collection, some_texts, unit_rows, write_lines
+from bulk_helpers import CLIP_DIM, GENERATION, contents, npy_collection, some_texts, write_lines
+from support import unit_rows
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor

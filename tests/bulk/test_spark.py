@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from bulk_helpers import contents, report, some_texts, unit_rows, write_lines
+from bulk_helpers import contents, report, some_texts, write_lines
+from support import unit_rows
 
 from clipgpt_retrieval.bulk.distributor import PysparkDistributor, SequentialDistributor
 from clipgpt_retrieval.bulk.main import run_job

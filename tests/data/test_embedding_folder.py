@@ -1,8 +1,8 @@
 """Reading a collection: a caption joined to the wrong image spoils days of training without a word."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from support import write_embeddings
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.split import split_by_image
@@ -10,10 +10,7 @@ from clipgpt_retrieval.errors import DataError, InputError
 
 
 def write_part(folder, number, embeddings, **columns):
-    for part in ("img_emb", "metadata"):
-        (folder / part).mkdir(exist_ok=True)
-    np.save(folder / "img_emb" / f"img_emb_{number}.npy", embeddings)
-    pd.DataFrame(columns).to_parquet(folder / "metadata" / f"metadata_{number}.parquet")
+    write_embeddings(folder, embeddings, columns, number)
 
 
 def rows(count, seed=0):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support import write_embeddings
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.split import split_by_image
@@ -24,12 +25,8 @@ COUNT = 40
 def write_folder(folder: Path, columns: dict[str, list[str]], order=None) -> str:
     """Embeddings and metadata of forty images, in an order."""
     rows = np.arange(COUNT) if order is None else order
-    for part in ("img_emb", "metadata"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     embeddings = np.random.default_rng(len(folder.name)).normal(size=(COUNT, 8)).astype(np.float16)
-    np.save(folder / "img_emb" / "img_emb_0.npy", embeddings[rows])
-    pd.DataFrame(columns).iloc[rows].to_parquet(folder / "metadata" / "metadata_0.parquet")
-    return str(folder)
+    return write_embeddings(folder, embeddings[rows], pd.DataFrame(columns).iloc[rows])
 
 
 def named(prefix: str) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import unit_rows
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
 
@@ -19,11 +20,6 @@ from clipgpt_retrieval.model.convert import convert
 from clipgpt_retrieval.training.train import train
 
 WIDTH, PREFIX, CLIP_DIM, ENTRY_LENGTH = 128, 3, 32, 67
-
-
-def unit_rows(count: int, dim: int) -> np.ndarray:
-    rows = np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 class ClipCap(nn.Module):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import write_embeddings
 
 from clipgpt_retrieval.data.embedding_folder import EmbeddingFolder
 from clipgpt_retrieval.data.samplers import InMemory, MixtureSampler, ShuffledSampler
@@ -24,11 +25,8 @@ from clipgpt_retrieval.training.options import TrainOptions
 def write_folder(folder: Path, count: int, dim: int = 8, seed: int = 0, parts: int = 1, **columns) -> str:
     embeddings = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float16)
     table = pd.DataFrame(columns or {"caption": [f"caption {i}" for i in range(count)]})
-    for part in ("img_emb", "metadata"):
-        (folder / part).mkdir(parents=True)
     for number, rows in enumerate(np.array_split(np.arange(count), parts)):
-        np.save(folder / "img_emb" / f"img_emb_{number:04d}.npy", embeddings[rows])
-        table.iloc[rows].to_parquet(folder / "metadata" / f"metadata_{number:04d}.parquet")
+        write_embeddings(folder, embeddings[rows], table.iloc[rows], f"{number:04d}")
     return str(folder)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support import write_embeddings
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.interleaved import read_answered, read_interleaved
@@ -149,12 +150,9 @@ def test_a_image_and_a_change_find_the_changed_image(collection, moves, tmp_path
 
 
 def test_rows_are_those_of_the_folder_even_where_images_were_left_out_or_merged(tmp_path):
-    (tmp_path / "img_emb").mkdir()
-    (tmp_path / "metadata").mkdir()
     embeddings = np.eye(5, dtype=np.float32)
-    np.save(tmp_path / "img_emb" / "img_emb_0.npy", embeddings)
     names, captions = ["a", "a", "b", "c", "d"], ["1", "2", None, "3", "4"]
-    pd.DataFrame({"image_path": names, "caption": captions}).to_parquet(tmp_path / "metadata" / "metadata_0.parquet")
+    write_embeddings(tmp_path, embeddings, {"image_path": names, "caption": captions})
     file = tmp_path / "queries.jsonl"
     file.write_text('{"segments": [{"clip": 1}, {"text": "x"}], "target": {"clip": 4}}\n\n')
     queries = read_interleaved(str(file), read_pairs(str(tmp_path)))

@@ -1,8 +1,8 @@
 """Said of an image may be another column than it is found by: mixed up, both tasks learn the wrong texts."""
 
 import numpy as np
-import pandas as pd
 import pytest
+from support import write_embeddings
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.pairs import concatenate
@@ -25,15 +25,11 @@ COUNT, DIM = 12, 64
 @pytest.fixture
 def recaptioned(tmp_path) -> str:
     """Images with an alt text each, and with what a better captioner has said of most of them."""
-    for part in ("img_emb", "metadata"):
-        (tmp_path / part).mkdir()
     embeddings = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float16)
-    np.save(tmp_path / "img_emb" / "img_emb_0.npy", embeddings)
     said = [None if row == 3 else [f"a red thing {row}", f"a blue thing {row}"] for row in range(COUNT)]
     names = ["x.jpg", "x.jpg", *(f"{row}.jpg" for row in range(2, COUNT))]
     table = {"caption": [f"alt text {row}" for row in range(COUNT)], "recaption": said, "image_path": names}
-    pd.DataFrame(table).to_parquet(tmp_path / "metadata" / "metadata_0.parquet")
-    return str(tmp_path)
+    return write_embeddings(tmp_path, embeddings, table)
 
 
 def test_a_column_is_read_beside_the_captions(recaptioned):

@@ -10,6 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from support import write_embeddings
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from clipgpt_retrieval.engine import load
@@ -28,14 +29,8 @@ def scratch(collection: Path) -> dict:
 
 def write_folder(folder: Path, captions: list[str]) -> str:
     """A folder of images that look like nothing, with these captions."""
-    import pandas as pd
-
-    for part in ("img_emb", "metadata"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     embeddings = np.random.default_rng(0).normal(size=(len(captions), 64)).astype(np.float16)
-    np.save(folder / "img_emb" / "img_emb_0.npy", embeddings)
-    pd.DataFrame({"caption": captions}).to_parquet(folder / "metadata" / "metadata_0.parquet")
-    return str(folder)
+    return write_embeddings(folder, embeddings, {"caption": captions})
 
 
 @pytest.mark.slow
