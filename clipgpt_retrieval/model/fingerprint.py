@@ -17,7 +17,7 @@ TOKENIZER = (
 
 
 def fingerprint_files(folder: Path, tokenizer_folder: Path) -> str:
-    """sha256 of a model's weights, configuration and tokenizer files: equal for equal files, wherever they lie.
+    """sha256 of a model's weights, configuration and tokenizer files: the same for the same files in any place.
 
     ``min_similarity`` is left out of the configuration: `evaluate` writes it later, and no embedding or caption depends
     on it.

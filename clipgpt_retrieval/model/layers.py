@@ -86,7 +86,7 @@ class ClipOut(nn.Module):
 class ClipFusion(nn.Module):
     """Adds the captioned embedding to the last hidden states: ``[b, t, h]`` and ``[b, 1, d]`` to ``[b, t, h]``.
 
-    The embedding is no part of the input, so that a frozen backbone's states of a text are the same for every image and
+    The embedding is not part of the input: a frozen backbone has the same states of a text for every image, which
     are computed once for a whole training.
     """
 

@@ -50,7 +50,7 @@ def test_captions_that_end_early_leave_the_others_as_they_are(clipgpt: ClipGpt):
     ours = generate_greedy(model, embedded, vectors, torch.tensor(stops), 30, lambda: None)
     cut = [until_stop(row, stops) for row in theirs.tolist()]
     assert [until_stop(row, stops) for row in ours.tolist()] == cut
-    assert len({len(row) for row in cut}) > 2  # they did end at several places
+    assert len({len(row) for row in cut}) > 2  # captions of several lengths
 
 
 @torch.inference_mode()

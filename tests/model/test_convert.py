@@ -162,12 +162,12 @@ def test_a_tokenizer_may_be_a_vocabulary_and_its_merges_alone(clipcap, tokenizer
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(collection / "tokenizer" / name, bare)
     convert(str(clipcap[1] / "coco_weights.pt"), str(tmp_path / "out"), tokenizer=str(bare))
-    words = load(str(tmp_path / "out"), device="cpu").sequences.tokenizer
-    assert words("a red cat").input_ids == tokenizer("a red cat").input_ids
+    loaded = load(str(tmp_path / "out"), device="cpu").sequences.tokenizer
+    assert loaded("a red cat").input_ids == tokenizer("a red cat").input_ids
 
 
 def test_a_conversion_replaces_neither_its_source_nor_what_is_no_model(clipcap, tmp_path):
-    """Whoever named the folder that the weights lie in lost them, and all that lay beside them."""
+    """A user who gave the folder of the weights as output lost them, and all other files there."""
     weights = tmp_path / "weights.pt"
     weights.write_bytes((clipcap[1] / "coco_weights.pt").read_bytes())
     with pytest.raises(InputError, match=r"output: .* contains the input .*weights\.pt"):

@@ -92,13 +92,13 @@ def test_the_measured_norm_has_no_digits_in_which_cpus_differ(notebook_folder):
 def test_a_tokenizer_saved_apart_can_be_named(notebook_folder, tmp_path):
     import shutil
 
-    weights, words = tmp_path / "weights", tmp_path / "words"
+    weights, apart = tmp_path / "weights", tmp_path / "tokenizer"
     weights.mkdir()
-    words.mkdir()
+    apart.mkdir()
     for file in notebook_folder.iterdir():
         is_weights = file.name in ("config.json", "model.safetensors", "generation_config.json")
-        shutil.copy(file, (weights if is_weights else words) / file.name)
-    model, _, _ = checkpoint.load(str(weights), tokenizer_path=str(words))
+        shutil.copy(file, (weights if is_weights else apart) / file.name)
+    model, _, _ = checkpoint.load(str(weights), tokenizer_path=str(apart))
     assert model.config.clip_in == "identity"
 
 

@@ -1,4 +1,4 @@
-"""The network: one forward pass must give each query what it would get alone."""
+"""The model: one forward pass must give each query what it would get alone."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from clipgpt_retrieval.model.sequence import PLACEHOLDER
 TINY = {"model_type": "gpt2", "vocab_size": 50, "n_positions": 64, "n_embd": 32, "n_layer": 3, "n_head": 2}
 
 
-def network(**settings) -> ClipGptModel:
+def tiny_model(**settings) -> ClipGptModel:
     torch.manual_seed(0)
     return ClipGptModel(ClipGptConfig(backbone_config=dict(TINY), clip_dim=16, **settings)).eval()
 
@@ -21,8 +21,8 @@ def predicted(model: ClipGptModel, ids: torch.Tensor, mask: torch.Tensor) -> tor
 
 
 @pytest.mark.parametrize("clip_in", ["linear", "mlp"])
-def test_prefix_vectors_land_in_their_places_in_order(clip_in):
-    model = network(prefix_length=2, clip_in=clip_in)
+def test_prefix_vectors_stand_at_the_placeholders_in_order(clip_in):
+    model = tiny_model(prefix_length=2, clip_in=clip_in)
     embeddings = torch.randn(3, 16)
     ids = torch.tensor([[1, PLACEHOLDER, PLACEHOLDER, 2, PLACEHOLDER, PLACEHOLDER], [PLACEHOLDER] * 2 + [3, 4, 5, 6]])
     vectors = model.embed(ids, embeddings)
@@ -37,7 +37,7 @@ def test_prefix_vectors_land_in_their_places_in_order(clip_in):
 @pytest.mark.parametrize("pool", ["last", "last_mean"])
 @pytest.mark.parametrize("layers", [[-1], [1, 2, -1]])
 def test_padding_changes_no_prediction(pool, layers):
-    model = network(readout_layers=layers, readout_pool=pool)
+    model = tiny_model(readout_layers=layers, readout_pool=pool)
     short, long = torch.tensor([[3, 4, 5]]), torch.tensor([[7, 8, 9, 10, 11]])
     padded = torch.tensor([[3, 4, 5, 0, 0], [7, 8, 9, 10, 11]])
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
@@ -48,7 +48,7 @@ def test_padding_changes_no_prediction(pool, layers):
 
 
 def test_tokens_after_clip_out_do_not_reach_the_readout():
-    model = network(readout_layers=[1, -1], readout_pool="last_mean")
+    model = tiny_model(readout_layers=[1, -1], readout_pool="last_mean")
     none = torch.empty(0, 16)
     ids = torch.tensor([[3, 4, 5, 9, 9]])
     ends = torch.tensor([2])
@@ -58,7 +58,7 @@ def test_tokens_after_clip_out_do_not_reach_the_readout():
 
 
 def test_image_embedding_is_the_mean_plus_beta_times_the_query():
-    model = network()
+    model = tiny_model()
     model.image_mean.copy_(torch.randn(16))
     model.image_beta.fill_(0.4)
     prediction = model.as_prediction(torch.randn(3, 16))
@@ -67,12 +67,12 @@ def test_image_embedding_is_the_mean_plus_beta_times_the_query():
 
 
 def test_without_a_mean_query_and_image_are_one():
-    prediction = network().as_prediction(torch.randn(3, 16))
+    prediction = tiny_model().as_prediction(torch.randn(3, 16))
     assert torch.allclose(prediction.image, prediction.query)
 
 
 def test_caption_loss_is_that_of_the_language_model_itself():
-    model = network()
+    model = tiny_model()
     ids = torch.randint(0, 50, (2, 7))
     labels = ids.clone()
     labels[0, :3] = IGNORED
@@ -83,7 +83,7 @@ def test_caption_loss_is_that_of_the_language_model_itself():
 
 
 def test_absorbed_standardisation_changes_nothing_but_the_input():
-    model = network(readout_layers=[1, -1], readout_pool="last_mean")
+    model = tiny_model(readout_layers=[1, -1], readout_pool="last_mean")
     states = torch.randn(5, 4, 32)
     read = model.clip_out.normalised(states)
     mean, deviation = torch.randn(4, 32), torch.rand(4, 32) + 0.5
@@ -93,7 +93,7 @@ def test_absorbed_standardisation_changes_nothing_but_the_input():
 
 
 def test_each_reading_of_a_query_has_its_own_mean():
-    model = network(readout_layers=[1, -1], readout_pool="mean_each", query_repeats=2)
+    model = tiny_model(readout_layers=[1, -1], readout_pool="mean_each", query_repeats=2)
     none = torch.empty(0, 16)
     ids = torch.tensor([[3, 4, 5, 3, 4, 5, 9], [7, 8, 7, 8, 9, 0, 0]])
     mask = (ids != 0).long()
@@ -105,7 +105,7 @@ def test_each_reading_of_a_query_has_its_own_mean():
 
 
 def test_the_image_map_turns_the_query_towards_images():
-    model = network()
+    model = tiny_model()
     model.image_mean.copy_(torch.randn(16))
     model.image_map.copy_(torch.randn(16, 16))
     prediction = model.as_prediction(torch.randn(3, 16))
@@ -118,4 +118,4 @@ def test_the_image_map_turns_the_query_towards_images():
 )
 def test_layers_that_do_not_fit_are_refused_in_a_sentence(settings):
     with pytest.raises(ModelError, match=r"clip_|readout_pool"):
-        network(**settings)
+        tiny_model(**settings)
