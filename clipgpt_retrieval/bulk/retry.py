@@ -1,7 +1,6 @@
-"""What fails once may succeed a moment later: a bucket, a network, a device."""
+"""Retries of what may fail temporarily: storage, network, device."""
 
 import errno
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,9 +9,10 @@ from clipgpt_retrieval.errors import ClipGptError, DataError
 Result = TypeVar("Result")
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What no retry mends, and no other shard escapes."""
+"""Errors that no retry resolves, and that every other shard would meet."""
 
-LONGEST_PAUSE = 30.0
+MAX_WAIT = 30.0
+"""Seconds between two attempts, at most."""
 
 
 class StorageFullError(DataError):
@@ -20,25 +20,33 @@ class StorageFullError(DataError):
 
 
 def retried(call: Callable[[], Result], retries: int) -> Result:
-    """The result of ``call``, tried again up to ``retries`` times with growing pauses.
+    """The result of ``call``, retried up to ``retries`` times with exponential back-off: 0.1, 0.4, ... 30 s.
 
     Raises:
-        StorageFullError: at once, where the output has no room left or cannot be written to.
-        ClipGptError: at once, as what the user must put right does not change by waiting.
-        Exception: the last one.
+        StorageFullError: at once, if the output storage is full or read-only.
+        ClipGptError: at once, as only the user can correct it.
+        Exception: that of the last attempt.
     """
-    for attempt in range(retries + 1):
-        try:
-            return call()
-        except ClipGptError:
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+    retrying = Retrying(
+        retry=retry_if_exception(_may_be_temporary),
+        stop=stop_after_attempt(retries + 1),
+        wait=wait_exponential(multiplier=0.1, exp_base=4, max=MAX_WAIT),
+        reraise=True,
+    )
+    try:
+        return retrying(call)
+    except OSError as error:
+        if not _is_full(error):
             raise
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise StorageFullError(
-                    f"output_folder: nothing more can be written ({error.strerror}): make room, then run the same "
-                    "command again"
-                ) from error
-            if attempt == retries:
-                raise
-            time.sleep(min(0.1 * 4**attempt, LONGEST_PAUSE))
-    raise AssertionError("unreachable")
+        message = f"output_folder: nothing more can be written ({error.strerror}): free some space"
+        raise StorageFullError(f"{message}, then run the same command again") from error
+
+
+def _may_be_temporary(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, ClipGptError) and not _is_full(error)
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in FULL

@@ -80,7 +80,9 @@ def test_a_full_disk_stops_the_job(encode_job, tmp_path):
     try:
         job = replace(encode_job, output_folder=str(folder / "out"), write_batch_size=100)
         write_lines(job.source, some_texts(2000))
-        with pytest.raises(DataError, match=r"nothing more can be written .*make room, then run the same command"):
+        with pytest.raises(
+            DataError, match=r"nothing more can be written .*free some space, then run the same command"
+        ):
             run_job(job, run)
         half = output(job.output_folder)[1].num_rows
         assert 0 < half < 2000
