@@ -43,7 +43,7 @@ def folder(collection, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(folder, tmp_path_factory) -> str:
-    """A clipgpt model that learned a little from four fifths of the collection."""
+    """A clipgpt model trained briefly on four fifths of the collection."""
     from clipgpt_retrieval.training.train import train
 
     path = str(tmp_path_factory.mktemp("model") / "model")

@@ -17,39 +17,39 @@ REFERENCES = [
     ["A child's red ball on the beach", "The kid plays with a ball."],
     ["A man rides a bike down a street.", "Somebody cycles (fast) in town!"],
 ]
-SAID = ["a black dog in the snow", "a child playing with a ball on the beach", "-"]
+CANDIDATES = ["a black dog in the snow", "a child playing with a ball on the beach", "-"]
 
 
-def by_hand(references: dict, said: dict) -> dict[str, float]:
-    bleu = Bleu(4).compute_score(references, said, verbose=0)[0]
+def by_hand(references: dict, candidates: dict) -> dict[str, float]:
+    bleu = Bleu(4).compute_score(references, candidates, verbose=0)[0]
     return {
         **{f"BLEU-{n}": value for n, value in enumerate(bleu, 1)},
-        "ROUGE-L": Rouge().compute_score(references, said)[0],
-        "CIDEr-D": Cider().compute_score(references, said)[0],
+        "ROUGE-L": Rouge().compute_score(references, candidates)[0],
+        "CIDEr-D": Cider().compute_score(references, candidates)[0],
     }
 
 
 @pytest.mark.skipif(not java_works(), reason="there is no Java here")
 def test_with_java_they_are_what_papers_print():
-    references, said = (
+    references, candidates = (
         PTBTokenizer().tokenize({i: [{"caption": text} for text in texts] for i, texts in enumerate(of_all)})
-        for of_all in (REFERENCES, [[caption] for caption in SAID])
+        for of_all in (REFERENCES, [[caption] for caption in CANDIDATES])
     )
     metrics = CaptionMetrics(REFERENCES)
-    found = metrics.score(SAID)
-    expected = {**by_hand(references, said), "METEOR": Meteor().compute_score(references, said)[0]}
+    found = metrics.score(CANDIDATES)
+    expected = {**by_hand(references, candidates), "METEOR": Meteor().compute_score(references, candidates)[0]}
     assert {name: found.scores[name] for name in expected} == pytest.approx(expected)
     assert found.by_image.mean() == pytest.approx(found.scores["CIDEr-D"])
     assert set(metrics.skipped) == {"SPICE"} - set(found.scores)
 
 
-def test_without_java_bleu_and_cider_remain_and_the_rest_is_said(monkeypatch):
+def test_without_java_bleu_and_cider_remain_and_the_rest_is_skipped(monkeypatch):
     monkeypatch.setenv("PATH", "")
     metrics = CaptionMetrics(REFERENCES)
-    found = metrics.score(SAID)
+    found = metrics.score(CANDIDATES)
     references = {i: [plain_tokens(text) for text in texts] for i, texts in enumerate(REFERENCES)}
-    said = {i: [plain_tokens(text)] for i, text in enumerate(SAID)}
-    assert found.scores == pytest.approx(by_hand(references, said))
+    candidates = {i: [plain_tokens(text)] for i, text in enumerate(CANDIDATES)}
+    assert found.scores == pytest.approx(by_hand(references, candidates))
     assert set(metrics.skipped) == {"METEOR", "SPICE"}
     assert "Java" in metrics.skipped["METEOR"]
     assert "Java" in metrics.tokenizer

@@ -44,14 +44,14 @@ def coco_file(file: Path, names: list[str]) -> str:
 
 
 def trained(path: Path, embeddings_folder: str, **options) -> tuple[str, set[str]]:
-    """A model's record as training leaves it, without the weights, and the images that it learned from."""
+    """A model's record as training leaves it, without the weights, and the images of its training set."""
     options_given = TrainOptions(embeddings_folder, str(path), validation_fraction=0.3, **options)
     data = read_data(options_given)
     path.mkdir()
     record = training_record(options_given.record(options_given.chosen_recipe()), data.summary(), {})
     (path / "training.json").write_text(record)
-    learned = read_pairs(embeddings_folder, data.split.captions).names
-    return str(path), set(learned) - set(data.validation.names)
+    training_names = read_pairs(embeddings_folder, data.split.captions).names
+    return str(path), set(training_names) - set(data.validation.names)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def held_out_names(folder):
     return split_by_image(read_pairs(str(folder)), 0.2, 0)[1].names
 
 
-def test_the_folder_that_was_learned_from_gives_its_held_out_part(folder, model, held_out_names):
+def test_the_folder_that_it_was_trained_on_gives_its_held_out_part(folder, model, held_out_names):
     collection = read_collection(str(folder), model)
     assert collection.pairs.names == held_out_names
     assert not set(collection.trained_on.names) & set(held_out_names)
@@ -88,10 +88,10 @@ def test_a_folder_that_changed_since_is_refused(folder, model, tmp_path):
         read_collection(str(folder), str(tmp_path / "model"))
 
 
-def test_a_folder_whose_rows_changed_places_is_refused_and_not_measured_on_what_was_learned(tmp_path):
+def test_a_folder_whose_rows_changed_order_is_refused(tmp_path):
     folder = write_folder(tmp_path / "a", named("dog"))
-    model, learned = trained(tmp_path / "model", folder)
-    assert not learned & set(read_collection(folder, model).pairs.names)
+    model, training_names = trained(tmp_path / "model", folder)
+    assert not training_names & set(read_collection(folder, model).pairs.names)
     write_folder(tmp_path / "a", named("dog"), order=np.random.default_rng(5).permutation(COUNT))
     with pytest.raises(DataError, match="has changed since"):
         read_collection(folder, model)
@@ -102,20 +102,20 @@ def test_captions_of_the_training_are_not_asked_for_on_another_folder(tmp_path, 
     write_folder(tmp_path / "a", named("dog"))
     write_folder(tmp_path / "other", named("cat"))
     coco_file(tmp_path / "coco.json", named("dog")["image_path"])
-    model, learned = trained(tmp_path / "model", "a", captions="coco.json")
+    model, training_names = trained(tmp_path / "model", "a", captions="coco.json")
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")
     whole = read_collection("../other", model)
     assert (len(whole.pairs), whole.trained_on) == (COUNT, None)
     assert whole.texts[0] == "an image of cat 0"
     known = read_collection("../a", model)
-    assert len(known.pairs) == 12 and not learned & set(known.pairs.names)
+    assert len(known.pairs) == 12 and not training_names & set(known.pairs.names)
     assert known.texts[0].startswith("what COCO says of")
     (tmp_path / "coco.json").unlink()
     assert len(read_collection("../other", model).pairs) == COUNT
 
 
-def test_after_a_training_by_karpathy_s_file_its_test_images_give_the_figures_of_papers(tmp_path):
+def test_after_a_training_by_karpathy_s_file_its_test_images_are_evaluated(tmp_path):
     names = named("dog")["image_path"]
     parts = ["train", "restval", "val", "test"]
     images = [
@@ -136,29 +136,29 @@ def test_after_a_training_by_karpathy_s_file_its_test_images_give_the_figures_of
 def test_a_copy_without_captions_of_its_own_gets_those_of_the_training(tmp_path):
     names = {"image_path": named("dog")["image_path"]}
     file = coco_file(tmp_path / "coco.json", names["image_path"])
-    model, learned = trained(tmp_path / "model", write_folder(tmp_path / "a", names), captions=file)
+    model, training_names = trained(tmp_path / "model", write_folder(tmp_path / "a", names), captions=file)
     shutil.move(tmp_path / "a", tmp_path / "moved")
-    assert not learned & set(read_collection(str(tmp_path / "moved"), model).pairs.names)
+    assert not training_names & set(read_collection(str(tmp_path / "moved"), model).pairs.names)
 
 
 def test_a_streamed_folder_is_known_again_from_another_directory_and_in_another_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "a", named("dog"))
-    model, learned = trained(tmp_path / "model", "a", stream=True)
+    model, training_names = trained(tmp_path / "model", "a", stream=True)
     shutil.copytree(tmp_path / "a", tmp_path / "copy")
     (tmp_path / "sub").mkdir()
     monkeypatch.chdir(tmp_path / "sub")
     for folder in ("../a", "../copy"):
         found = read_collection(folder, model)
-        assert 0 < len(found.pairs) < COUNT and not learned & set(found.pairs.names)
+        assert 0 < len(found.pairs) < COUNT and not training_names & set(found.pairs.names)
 
 
-def test_rows_of_a_stream_may_change_places_only_if_images_have_names(tmp_path):
+def test_rows_of_a_stream_may_change_order_only_if_images_have_names(tmp_path):
     order = np.random.default_rng(5).permutation(COUNT)
     folder = write_folder(tmp_path / "a", named("dog"))
-    model, learned = trained(tmp_path / "model", folder, stream=True)
+    model, training_names = trained(tmp_path / "model", folder, stream=True)
     write_folder(tmp_path / "a", named("dog"), order)
-    assert not learned & set(read_collection(folder, model).pairs.names)
+    assert not training_names & set(read_collection(folder, model).pairs.names)
     nameless = {"caption": named("dog")["caption"]}
     folder = write_folder(tmp_path / "nameless", nameless)
     model, _ = trained(tmp_path / "model of it", folder, stream=True)
@@ -186,7 +186,7 @@ def test_text_embeddings_go_to_the_captions_that_they_were_made_of(folder, model
         np.testing.assert_allclose(embedding, stored[row], atol=1e-3)
 
 
-def test_rows_of_no_numbers_in_text_emb_are_left_out(folder, model, tmp_path):
+def test_rows_with_nan_in_text_emb_are_skipped(folder, model, tmp_path):
     collection = read_collection(str(folder), model)
     shutil.copytree(folder, tmp_path / "copy")
     stored = np.load(folder / "text_emb" / "text_emb_0.npy")

@@ -7,7 +7,7 @@ from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.encoders import encode_queries
 
 
-def test_a_caption_longer_than_the_context_is_cut_and_measured(clipgpt):
+def test_a_caption_longer_than_the_context_is_truncated(clipgpt):
     images = np.eye(2, clipgpt.clip_dim, dtype=np.float32)
     long, short = "a red dog in the snow and " * 400, "a red dog"
     pairs = Pairs(images, [[long], [short]], [[long], [short]], 1.0, [[0], [1]], ["0", "1"])

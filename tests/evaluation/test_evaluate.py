@@ -89,14 +89,14 @@ def found(output) -> dict:
     return json.loads((output / "report" / "evaluation.json").read_text())
 
 
-def test_everything_that_the_data_allows_is_measured(found):
+def test_everything_that_the_data_allows_is_computed(found):
     assert all(found[section] for section in SECTIONS)
     assert {one["what"] for one in found["skipped"]} <= {"SPICE", "METEOR"}
     assert re.fullmatch("the 80 test images of .*split.json, of 400", found["subset"])
     assert (found["images"], found["captions"]) == (80, 240)
 
 
-def test_the_figures_are_those_of_a_plain_computation_on_the_held_out_part(found, folder, model, clip_model):
+def test_the_metrics_are_those_of_a_plain_computation_on_the_held_out_part(found, folder, model, clip_model):
     from clipgpt_retrieval.engine.text_tower import TextTower
 
     held_out = split_by_image(read_pairs(str(folder)), 0.2, 0)[1]
@@ -106,11 +106,11 @@ def test_the_figures_are_those_of_a_plain_computation_on_the_held_out_part(found
         "CLIP-GPT": load(model, device="cpu").encode(texts),
         "CLIP's text tower": TextTower(clip_model, "cpu").encode(texts),
     }
-    measured = {one["encoder"]: one["metrics"] for one in found["retrieval"] if one["direction"] == "text to image"}
+    metrics = {one["encoder"]: one["metrics"] for one in found["retrieval"] if one["direction"] == "text to image"}
     for name, queries in encoders.items():
         for metric, value in recall_at(queries, held_out.embeddings, truth).items():
             # The JSON metric may differ by a tie or two, as similarities are summed in another order there.
-            assert measured[name][metric]["value"] == pytest.approx(value, abs=0.01)
+            assert metrics[name][metric]["value"] == pytest.approx(value, abs=0.01)
 
 
 def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
@@ -211,8 +211,8 @@ def test_a_model_that_no_threshold_can_be_written_into_is_told_before_the_work(f
         evaluate(EvaluateOptions(str(folder), "demo", str(tmp_path), device="cpu", write_min_similarity=True))
 
 
-def test_an_encoder_of_no_numbers_is_refused(folder, model, tmp_path):
-    """Else its metrics would be those of a model that finds nothing, or everything, and nobody would know why."""
+def test_an_encoder_that_returns_nan_is_refused(folder, model, tmp_path):
+    """Its metrics would be those of a model that finds nothing, or everything."""
     import torch
 
     from clipgpt_retrieval.model import checkpoint

@@ -25,7 +25,7 @@ def rank(query: np.ndarray, gallery: np.ndarray, target: int, source: int) -> in
     return order.index(target)
 
 
-def test_figures_are_those_of_a_search_without_the_source(interleaved, clipgpt):
+def test_metrics_are_those_of_a_search_without_the_source(interleaved, clipgpt):
     gallery = interleaved.pairs.embeddings
     found = evaluate_interleaved(interleaved, clipgpt, None, seed=0)
     asked = {

@@ -1,4 +1,4 @@
-"""1K and 5K as papers count them: five captions an image, folds in the file's order, nothing learned from."""
+"""1K and 5K as papers count them: five captions an image, folds in the file's order, no image of the training set."""
 
 import json
 from dataclasses import replace
@@ -50,7 +50,7 @@ def split_file(tmp_path) -> str:
     return str(tmp_path / "dataset.json")
 
 
-def test_figures_over_all_and_over_folds(collection, queries, split_file, monkeypatch):
+def test_metrics_over_all_and_over_folds(collection, queries, split_file, monkeypatch):
     monkeypatch.setattr(karpathy, "FOLD", 10)
     found, test = find_test_set(split_file, collection)
     assert [found.pairs.names[i] for i in test.images] == [NAMES[i] for i in reversed(range(10, COUNT))]
@@ -77,7 +77,7 @@ def test_five_thousand_images_are_5k(collection, queries, split_file):
     assert [one.protocol for one in evaluate_karpathy(many, queries, GALLERY, "CLIP-GPT")] == ["5K", "1K"]
 
 
-def test_test_images_that_were_learned_from_are_not_measured(collection, split_file):
+def test_test_images_in_the_training_set_are_skipped(collection, split_file):
     part = collection.pairs.subset(np.arange(5, 35))
     rest = collection.pairs.subset(np.array([0, 35, 36]))
     before = replace(collection, pairs=part, trained_on=rest)
@@ -86,8 +86,8 @@ def test_test_images_that_were_learned_from_are_not_measured(collection, split_f
     assert found is before
 
 
-def test_the_test_images_are_measured_after_a_training_by_the_file(collection, split_file):
-    """Such a training has them on neither side, so that nothing of them would be measured."""
+def test_the_test_images_are_evaluated_after_a_training_by_the_file(collection, split_file):
+    """Such a training has them on neither side, so they would not be evaluated."""
     pairs = collection.pairs
     trained_on, held_out, others = (pairs.subset(np.arange(*of)) for of in ((0, 8), (8, 10), (10, COUNT)))
     found, test = find_test_set(split_file, Collection("folder", held_out, trained_on, "val", COUNT, others))
@@ -96,7 +96,7 @@ def test_the_test_images_are_measured_after_a_training_by_the_file(collection, s
     assert (found.trained_on.names, found.others.names) == (NAMES[:8], NAMES[8:10])
 
 
-def test_other_captions_are_not_measured(collection, split_file):
+def test_other_captions_are_skipped(collection, split_file):
     pairs = replace(collection.pairs, captions=[[text + "!" for text in texts] for texts in CAPTIONS])
     assert find_test_set(split_file, replace(collection, pairs=pairs))[1].startswith("150 captions")
 

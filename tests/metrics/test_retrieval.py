@@ -84,7 +84,7 @@ def test_a_blend_ranks_as_its_normalised_queries_do(seed, images, captions):
         assert (found[i] <= perhaps).all()
 
 
-def test_the_best_weight_is_measured_on_images_that_did_not_choose_it():
+def test_the_best_weight_is_evaluated_on_images_that_did_not_choose_it():
     queries, gallery, truth = made_up(0, 60, 3)
     others = unit(gallery[truth] + np.random.default_rng(9).normal(size=queries.shape) * 0.5)
     ranks = blended_ranks(queries, others, gallery, truth)
@@ -99,8 +99,8 @@ def test_the_best_weight_is_measured_on_images_that_did_not_choose_it():
     assert blend.against_clip.difference.value > 0
 
 
-def test_queries_of_no_numbers_find_nothing():
-    """A broken model would pass for a perfect one: no similarity is above one that is no number."""
+def test_queries_with_nan_find_nothing():
+    """A broken model would pass for a perfect one, since no comparison with NaN is true."""
     gallery, truth = np.eye(20, dtype=np.float32), np.arange(20)
     queries = np.full((20, 20), np.nan, np.float32)
     assert set(recall_at(queries, gallery, truth).values()) == {0.0}
