@@ -20,7 +20,7 @@ import numpy as np
 from _memory import peak_megabytes, peak_megabytes_of_children
 
 from clipgpt_retrieval.data.pairs import Pairs
-from clipgpt_retrieval.evaluation.captions import Captioned
+from clipgpt_retrieval.evaluation.captions import GENERATED, NEAREST, TRUE, Captioned
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.compute import ModelOutputs, compute_report
 from clipgpt_retrieval.evaluation.encoders import ClipQueries, Encoded
@@ -75,8 +75,8 @@ def synthetic() -> tuple[ModelOutputs, TestSet]:
     targets = gallery[collection.truth]
     clip = ClipQueries(np.arange(len(targets)), near(targets, 2.5), "synthetic")
     encoded = Encoded(near(targets, 2.0), near(targets, 0.5), clip)
-    generated = {"CLIP-GPT": [sentence(i, 9) for i in range(IMAGES)]}
-    generated |= {name: [of_image[0] for of_image in captions] for name in ("nearest caption", "a true caption")}
+    generated = {GENERATED: [sentence(i, 9) for i in range(IMAGES)]}
+    generated |= {name: [of_image[0] for of_image in captions] for name in (NEAREST, TRUE)}
     encoded_again = {name: (near(gallery, 2.0), near(gallery, 0.5)) for name in generated}
     captioned = Captioned(pairs, generated, encoded_again, "synthetic images", [])
     outputs = ModelOutputs("synthetic", collection, encoded, captioned, Skipped("interleaved queries", "synthetic"))
