@@ -4,6 +4,8 @@ import errno
 from collections.abc import Callable
 from typing import TypeVar
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
 from clipgpt_retrieval.errors import ClipGptError, DataError
 
 Result = TypeVar("Result")
@@ -27,8 +29,6 @@ def retried(call: Callable[[], Result], retries: int) -> Result:
         ClipGptError: at once, as only the user can correct it.
         Exception: that of the last attempt.
     """
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
     retrying = Retrying(
         retry=retry_if_exception(_may_be_temporary),
         stop=stop_after_attempt(retries + 1),
