@@ -8,10 +8,8 @@ from flask_cors import CORS
 from werkzeug.datastructures import WWWAuthenticate
 
 from clipgpt_retrieval.back.error_handlers import error_response
+from clipgpt_retrieval.back.health import OPEN_PATHS
 from clipgpt_retrieval.errors import NotAllowedError
-
-OPEN_PATHS = ("/health", "/ready")
-"""Paths that need no key, for orchestrators and load balancers."""
 
 
 def allow_origins(app: Flask, origins: Sequence[str], expose_headers: Sequence[str]) -> None:

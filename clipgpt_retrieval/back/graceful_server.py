@@ -1,8 +1,14 @@
-"""waitress with a graceful shutdown: it stops accepting connections and finishes the requests in progress."""
+"""waitress with a graceful shutdown and a limit to what one client can hold: connections, time, threads.
+
+On shutdown it stops accepting connections and finishes the requests in progress.
+"""
 
 import json
 import logging
+import os
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,27 +17,63 @@ from typing import Any, TypeVar
 from flask import Flask
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer, create_server
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
+from waitress.utilities import Error
+
+from clipgpt_retrieval.back.health import OPEN_PATHS
 
 LOGGER = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.25
 IDLE_SECONDS = 2.0
 """How long a stopping server waits for the first byte of a new connection."""
+
+MAX_CONNECTIONS = 1000
+RECEIVE_SECONDS = 20.0
+"""How long a client may take to send a request; `MIN_BYTES_PER_SECOND` extends it for large bodies."""
+
+MIN_BYTES_PER_SECOND = 2**14
+MAX_INCOMPLETE_BYTES = 2**30
+"""Of all requests that are being received; waitress stores large ones in temporary files."""
+
+KEEP_ALIVE_SECONDS = 60.0
+QUEUE_SECONDS = 1.0
+"""How long a request waits for a thread while more requests wait than there are threads."""
 
 Kind = TypeVar("Kind")
 
 
+class _BusyError(Error):
+    code = 503
+    reason = "server overloaded: all threads are busy, retry later"
+
+
+class _Parser(HTTPRequestParser):
+    """Answers all that it cannot parse: the parser of waitress lets some of Python's own errors through."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Reads the request line and the headers."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as error:  # a number of thousands of digits, half of an IPv6 address
+            raise ParsingError("Invalid request line or header") from error
+
+
 class _JsonErrorTask(ErrorTask):
-    """JSON errors for requests that waitress itself refuses: invalid HTTP, or a body that is too large."""
+    """JSON errors for requests that the app does not see: invalid HTTP, too large a body, no free thread."""
 
     def execute(self) -> None:
-        """Writes the error; the app does not see the request."""
+        """Writes the error."""
         error = self.request.error
-        body = json.dumps({"error": {"field": "body", "message": error.reason}}).encode()
-        self.status = f"{error.code} {error.reason}"
+        is_busy = isinstance(error, _BusyError)
+        field = "server" if is_busy else "body"
+        body = json.dumps({"error": {"field": field, "message": error.reason}}).encode()
+        self.status = f"{error.code} {'Service Unavailable' if is_busy else error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
+        if is_busy:
+            self.response_headers.append(("Retry-After", "1"))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -50,6 +92,22 @@ class _ClosingTask(WSGITask):
 class _Channel(HTTPChannel):
     task_class = _ClosingTask
     error_task_class = _JsonErrorTask
+    parser_class = _Parser
+
+    queued_at = 0.0
+    """When its current request began to wait for a thread."""
+
+    receiving_since: float | None = None
+
+    def received(self, data: bytes) -> bool:
+        """Takes data from the client."""
+        was_between_requests = self.request is None
+        taken = super().received(data)
+        if self.request is None:
+            self.receiving_since = None
+        elif was_between_requests or self.receiving_since is None:
+            self.receiving_since = time.time()
+        return taken
 
     def is_busy(self) -> bool:
         """Whether a request is being received, processed or answered, or the connection is new."""
@@ -57,6 +115,53 @@ class _Channel(HTTPChannel):
             return True
         is_new = self.last_activity == self.creation_time
         return is_new and time.time() - self.creation_time < IDLE_SECONDS
+
+    def received_bytes(self) -> int:
+        """Bytes received of a request that is not complete."""
+        return 0 if self.request is None else self.request.header_bytes_received + self.request.body_bytes_received
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether the client has taken too long to send a request, to begin one, or to read its response."""
+        if self.receiving_since is not None:
+            return now - self.receiving_since > RECEIVE_SECONDS + self.received_bytes() / MIN_BYTES_PER_SECOND
+        is_new = self.last_activity == self.creation_time
+        return now - self.last_activity > (RECEIVE_SECONDS if is_new else KEEP_ALIVE_SECONDS)
+
+
+class _Dispatcher(ThreadedTaskDispatcher):
+    """Threads for the requests, and one of its own for probes and refusals, which do not wait for the others."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__()
+        self._max_waiting = threads
+        self._quick = ThreadedTaskDispatcher()
+        self._quick.set_thread_count(1)
+        self.set_thread_count(threads)
+
+    def add_task(self, task: _Channel) -> None:
+        """Queues the first request of a channel."""
+        first = task.requests[0]
+        if first.error or first.path in OPEN_PATHS:
+            self._quick.add_task(task)
+            return
+        task.queued_at = time.monotonic()
+        super().add_task(task)
+
+    def refuse_waiting(self) -> None:
+        """Refuses the requests that have waited too long, as long as more wait than there are threads."""
+        latest = time.monotonic() - QUEUE_SECONDS
+        refused = []
+        with self.lock:
+            while len(self.queue) > self._max_waiting and self.queue[0].queued_at < latest:
+                refused.append(self.queue.popleft())
+        for channel in refused:
+            channel.requests[0].error = _BusyError("")
+            self._quick.add_task(channel)
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        """Ends all threads."""
+        self._quick.shutdown(cancel_pending, timeout)
+        return super().shutdown(cancel_pending, timeout)
 
 
 class GracefulServer:
@@ -91,7 +196,8 @@ class GracefulServer:
         self._stopping = stopping
         self._shutdown_seconds = shutdown_seconds
         self._sockets: dict[int, Any] = {}
-        self._tasks = ThreadedTaskDispatcher()
+        self._tasks = _Dispatcher(threads)
+        self._max_connections = _max_connections()
         create_server(
             app,
             map=self._sockets,
@@ -99,12 +205,14 @@ class GracefulServer:
             host=host,
             port=port,
             threads=threads,
+            backlog=MAX_CONNECTIONS,
+            outbuf_high_watermark=2**31,  # above it a thread would wait for a client that does not read its response
+            connection_limit=self._max_connections,
             # waitress notices a closed connection by reading ahead while a request is processed.
             channel_request_lookahead=1,
             # waitress already refuses a body of exactly this size.
             max_request_body_size=max_body_bytes + 1,
         )
-        self._tasks.set_thread_count(threads)
         for listener in self._of_kind(BaseWSGIServer):
             listener.channel_class = _Channel
             listener.stopping = stopping
@@ -119,11 +227,14 @@ class GracefulServer:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self.stop())
             signal.signal(signal.SIGINT, lambda *_: self._stop_on_interrupt())
+            signal.signal(signal.SIGHUP, lambda *_: LOGGER.warning("SIGHUP is ignored: SIGTERM stops the server"))
 
     def run(self) -> None:
         """Serves until `stop`, then finishes the requests in progress."""
         while not self._stopping.is_set():
             self._poll(POLL_SECONDS)
+            self._close_overdue()
+            self._tasks.refuse_waiting()
         self._finish()
 
     def stop(self) -> None:
@@ -133,8 +244,21 @@ class GracefulServer:
             listener.pull_trigger()
 
     def _stop_on_interrupt(self) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second ctrl-C stops at once
+        signal.signal(signal.SIGINT, _exit_at_once)
         self.stop()
+
+    def _close_overdue(self) -> None:
+        """Closes the connections of clients that are too slow; near the limit also others, the longest idle first."""
+        now = time.time()
+        without_work = [channel for channel in self._of_kind(_Channel) if not channel.requests]
+        closed = [channel for channel in without_work if channel.is_overdue(now)]
+        excess = len(self._sockets) - self._max_connections * 9 // 10
+        if excess > 0:
+            closed += sorted(without_work, key=lambda channel: channel.last_activity)[:excess]
+        if sum(channel.received_bytes() for channel in without_work) > MAX_INCOMPLETE_BYTES:
+            closed.append(max(without_work, key=_Channel.received_bytes))
+        for channel in set(closed):
+            channel.handle_close()
 
     def _finish(self) -> None:
         self._close_listeners()
@@ -164,3 +288,14 @@ class GracefulServer:
 
     def _of_kind(self, kind: type[Kind]) -> Iterator[Kind]:
         return (each for each in list(self._sockets.values()) if isinstance(each, kind))
+
+
+def _max_connections() -> int:
+    """Half of the files that this process may open, since indexes and models need some too."""
+    return min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def _exit_at_once(*_: Any) -> None:
+    # Without the interpreter's own ending, which threads that still compute would turn into an abort.
+    sys.stdout.flush()
+    os._exit(130)

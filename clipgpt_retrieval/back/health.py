@@ -8,6 +8,9 @@ from flask_restful import Resource
 
 from clipgpt_retrieval.errors import BusyError
 
+OPEN_PATHS = ("/health", "/ready")
+"""Paths that need no key and wait for no other request, for orchestrators and load balancers."""
+
 
 class Health(Resource):
     """``GET /health``: the process responds."""

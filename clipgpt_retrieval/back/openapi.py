@@ -7,7 +7,7 @@ from typing import Any, Literal
 from flask import Flask, render_template
 from pydantic import TypeAdapter
 
-from clipgpt_retrieval.back.auth import OPEN_PATHS
+from clipgpt_retrieval.back.health import OPEN_PATHS
 from clipgpt_retrieval.back.responses import (
     CaptionedItem,
     EncodeResponse,

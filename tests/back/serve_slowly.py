@@ -1,4 +1,4 @@
-"""Serves a slow view as the back end serves its own: SECONDS SHUTDOWN_SECONDS.
+"""Serves a slow view as the back end serves its own: SECONDS SHUTDOWN_SECONDS [RECEIVE_SECONDS].
 
 Prints its address once it listens, and at the end the number of requests that reached the view.
 """
@@ -9,9 +9,11 @@ import time
 
 from flask import Flask
 
+from clipgpt_retrieval.back import graceful_server
 from clipgpt_retrieval.back.graceful_server import GracefulServer
 
-seconds, shutdown_seconds = map(float, sys.argv[1:])
+seconds, shutdown_seconds = map(float, sys.argv[1:3])
+graceful_server.RECEIVE_SECONDS = float(sys.argv[3]) if len(sys.argv) > 3 else 20
 app = Flask(__name__)
 taken = 0
 changed = threading.Condition()
@@ -25,6 +27,11 @@ def slow() -> str:
         changed.notify_all()
     time.sleep(seconds)
     return "done"
+
+
+@app.get("/health")
+def health() -> str:
+    return "ok"
 
 
 @app.get("/taken/<int:count>")

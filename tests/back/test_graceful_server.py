@@ -1,9 +1,10 @@
-"""A restart during use: no accepted request is lost."""
+"""The server: no accepted request is lost by a restart, and no client holds it alone."""
 
 import contextlib
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,9 @@ SCRIPT = Path(__file__).with_name("serve_slowly.py")
 def serve():
     with contextlib.ExitStack() as stack:
 
-        def start(*, seconds: float, shutdown_seconds: float) -> ServerProcess:
-            return stack.enter_context(ServerProcess(sys.executable, SCRIPT, seconds, shutdown_seconds))
+        def start(*, seconds: float, shutdown_seconds: float, receive_seconds: float = 20) -> ServerProcess:
+            arguments = (seconds, shutdown_seconds, receive_seconds)
+            return stack.enter_context(ServerProcess(sys.executable, SCRIPT, *arguments))
 
         yield start
 
@@ -130,6 +132,8 @@ def test_invalid_http_gets_a_json_error(serve):
         (b"POST /slow HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"400"),
         (b"POST /slow HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
         (b"\x00\x01\x02\r\n\r\n", b"400"),
+        (b"POST /slow HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n", b"400"),
+        (b"GET http://[::1/ HTTP/1.1\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nA: " + b"a" * 300_000, b"431"),
     ):
         with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
@@ -141,3 +145,79 @@ def test_invalid_http_gets_a_json_error(serve):
         assert answer[9:12] == status, (sent[:60], answer)
         assert b'{"error": {"field": "body"' in answer
     assert requests.post(f"{served.url}/slow").text == "done"
+
+
+def test_silent_and_slow_connections_do_not_close_the_server(serve):
+    """A hundred of them did, for two minutes: some browsers that keep their connections would."""
+    served = serve(seconds=0, shutdown_seconds=5)
+    with contextlib.ExitStack() as stack:
+        for i in range(200):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", served.port)))
+            if i % 2:
+                one.sendall(b"POST /slow HTTP/1.1\r\nContent-Length: 500\r\n\r\nabc")
+        assert requests.post(f"{served.url}/slow", timeout=10).text == "done"
+
+
+def test_who_takes_too_long_to_send_a_request_is_disconnected(serve):
+    served = serve(seconds=0, shutdown_seconds=5, receive_seconds=0.5)
+    for sent in (b"", b"GET /hea", b"POST /slow HTTP/1.1\r\nContent-Length: 500\r\n\r\nabc"):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as one:
+            one.sendall(sent)
+            assert one.recv(10) == b""
+    assert requests.post(f"{served.url}/slow").text == "done"
+
+
+def test_probes_are_answered_while_all_threads_are_busy(serve):
+    """An orchestrator would kill a server that works."""
+    served = serve(seconds=60, shutdown_seconds=0.1)
+    held = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(5)]
+    for one in held[:4]:
+        one.sendall(b"POST /slow HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+    held[4].sendall(b"GET /taken/4 HTTP/1.1\r\n\r\n")  # waits for a thread
+    assert requests.get(f"{served.url}/health", timeout=10).text == "ok"
+    for one in held:
+        one.close()
+
+
+def test_an_overloaded_server_says_so(serve):
+    """Requests waited for a thread as long as their clients did."""
+    served = serve(seconds=1.2, shutdown_seconds=5)
+    with ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda _: requests.post(f"{served.url}/slow", timeout=30), range(24)))
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 4 <= len(answers) - len(refused) <= 20
+    for answer in refused:
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.json()["error"]["field"] == "server"
+    assert requests_after(served) == len(answers) - len(refused)
+
+
+def test_a_hangup_loses_no_request(serve):
+    served = serve(seconds=0.3, shutdown_seconds=30)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(requests.post, f"{served.url}/slow")
+        assert requests.get(f"{served.url}/taken/1", timeout=60).text == "True"
+        served.process.send_signal(signal.SIGHUP)
+        assert asked.result().text == "done"
+    assert requests.post(f"{served.url}/slow").text == "done"
+    assert requests_after(served) == 2
+
+
+def test_a_second_interrupt_ends_the_process_at_once(serve):
+    served = serve(seconds=60, shutdown_seconds=60)
+    with socket.create_connection(("127.0.0.1", served.port)) as one:
+        one.sendall(b"POST /slow HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        assert requests.get(f"{served.url}/taken/1", timeout=60).text == "True"
+        while served.process.poll() is None:
+            served.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                served.process.wait(0.2)
+    assert served.wait()[0] == 130
+    assert "Traceback" not in served.printed
+
+
+def requests_after(served: ServerProcess) -> int:
+    """Ends the process; the number of requests that reached the view."""
+    served.process.send_signal(signal.SIGTERM)
+    return requests_served(served)
