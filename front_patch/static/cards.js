@@ -30,6 +30,8 @@ export class Cards {
     this.pending = new Set();
     /** @type {WeakMap<Element, Card>} by figure */
     this.cards = new WeakMap();
+    /** @type {WeakMap<Item, HTMLElement>} */
+    this.withoutImage = new WeakMap();
     this.requests = 0;
   }
 
@@ -60,10 +62,28 @@ export class Cards {
       "figure",
       { class: "own" },
       note === "" ? null : h("span", { class: "note" }, note),
-      source === null ? null : h("img", { class: "pic", src: source, alt: caption || `image ${item.id}` }),
-      h("figcaption", {}, caption),
+      ...(source === null
+        ? [h("div", { class: "no-image" }, caption || "no caption"), h("figcaption", {}, nameOf(item))]
+        : [
+            h("img", { class: "pic", src: source, alt: caption || `image ${item.id}` }),
+            h("figcaption", {}, caption),
+          ]),
     );
     this.#cardOn(figure).show(item);
+    return figure;
+  }
+
+  /**
+   * A figure in place of the stock page's for an item without an image, which the stock page would draw as a broken
+   * image and then hide.
+   *
+   * @param {Item} item
+   * @returns {HTMLElement | null} the same for the same item; null where the item has an image
+   */
+  figureWithoutImage(item) {
+    if (this.actions.imageOf(item) !== null) return null;
+    const figure = this.withoutImage.get(item) ?? this.figure(item);
+    this.withoutImage.set(item, figure);
     return figure;
   }
 
@@ -166,6 +186,16 @@ class Card {
     this.captionButton.disabled = pending;
     this.captionButton.classList.toggle("pending", pending);
   }
+}
+
+/**
+ * The id of an item, and the name of its file where the metadata have it.
+ *
+ * @param {Item} item
+ */
+function nameOf({ id, image_path: path }) {
+  const file = typeof path === "string" ? path.split("/").at(-1) : "";
+  return file ? `image ${id} · ${file}` : `image ${id}`;
 }
 
 /** @param {Element} figure */

@@ -30,7 +30,7 @@ export class Overrides {
       updated: (changed) => this.#updated(changed),
       renderImage: (item) => {
         this.rendered.push(item);
-        return stock.renderImage.call(element, item);
+        return ours.views.cards.figureWithoutImage(item) ?? stock.renderImage.call(element, item);
       },
       textSearch: () => ours.search(),
       imageSearch: () => ours.searchStockImage("image"),

@@ -1,5 +1,7 @@
 /** The results of a search, which the stock page draws. */
 
+import { drawable } from "./stock.js";
+
 export class Results {
   /**
    * @param {import("./stock.js").ClipFront} element
@@ -27,7 +29,7 @@ export class Results {
     const { activity, element, requests, retry } = this;
     const results = await activity.run("search", "Searching", (signal) => requests.results(null, signal), retry);
     if (results === undefined) return undefined;
-    element.images = results;
+    element.images = results.map((item, rank) => (rank < element.numImages ? drawable(item, element.urlColumn) : item));
     element.lastMetadataId = Math.min(element.numImages, results.length) - 1;
     await element.updateComplete;
     return results;
@@ -69,7 +71,7 @@ export class Results {
       () => this.fetchMore(count),
     );
     if (items === undefined) return;
-    const byId = new Map(items.map((item) => [item.id, item]));
+    const byId = new Map(items.map((item) => [item.id, drawable(item, element.urlColumn)]));
     element.images = element.images.map((item) => ({ ...byId.get(item.id), ...item }));
     element.lastMetadataId = first + ids.length - 1;
   }

@@ -104,6 +104,20 @@ export function imageSource(item, urlColumn) {
 }
 
 /**
+ * An item with metadata such that the stock page draws it: the stock page leaves out items that have neither an image
+ * nor a caption, and fails on a caption that is not a string.
+ *
+ * @param {Item} item
+ * @param {string} urlColumn
+ * @returns {Item}
+ */
+export function drawable(item, urlColumn) {
+  const { caption } = /** @type {{caption?: unknown}} */ (item);
+  const text = Array.isArray(caption) ? caption.join("; ") : String(caption ?? "");
+  return { ...item, caption: text === "" && imageSource(item, urlColumn) !== null ? undefined : text };
+}
+
+/**
  * Gives the stock page's bare inputs and clickable images names, roles and tab stops.
  *
  * @param {ShadowRoot} root
