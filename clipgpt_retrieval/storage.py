@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import UnsupportedOperation
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from uuid import uuid4
@@ -17,6 +18,9 @@ import numpy as np
 from clipgpt_retrieval.errors import DataError, InputError
 
 CHUNK_BYTES = 1 << 20
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of storage that no retry resolves."""
 
 
 def cache_folder() -> Path:
@@ -128,6 +132,9 @@ def new_folder(url: str, last: str) -> Iterator[Path]:
     staging_folder.mkdir()
     try:
         yield staging_folder
+        for path in filter(Path.is_file, staging_folder.rglob("*")):
+            with path.open("rb") as file:
+                sync(file)
         _replace(staging_folder, target)
     finally:
         shutil.rmtree(staging_folder, ignore_errors=True)
@@ -254,8 +261,45 @@ def new_file(url: str) -> Iterator[IO[bytes]]:
     try:
         with fs.open(temporary, "wb") as file:
             yield file
+            sync(file)
         fs.mv(temporary, path)
     except BaseException:
         with suppress(OSError):
             fs.rm(temporary)
         raise
+
+
+def sync(file: IO[bytes]) -> None:
+    """Writes a local file to the disk, so that a power failure after its renaming does not leave it empty.
+
+    Args:
+        file: an open file; one of another file system is left to that.
+    """
+    file.flush()
+    with suppress(AttributeError, UnsupportedOperation):
+        os.fsync(file.fileno())
+
+
+def write_checked(file: Path, content: bytes) -> None:
+    """Writes a local file that begins with a checksum of its content, see `read_checked`."""
+    with new_file(str(file)) as opened:
+        opened.write(hashlib.sha256(content).digest() + content)
+
+
+def read_checked(file: Path) -> bytes | None:
+    """The content of a file of `write_checked`; None if there is no such file, or it is damaged."""
+    try:
+        stored = file.read_bytes()
+    except OSError:
+        return None
+    size = hashlib.sha256().digest_size
+    return stored[size:] if hashlib.sha256(stored[size:]).digest() == stored[:size] else None
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that storage is full or read-only."""
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,17 +1,14 @@
 """Retries of what may fail temporarily: storage, network, device."""
 
-import errno
 from collections.abc import Callable
 from typing import TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from clipgpt_retrieval.errors import ClipGptError, DataError
+from clipgpt_retrieval.storage import is_full
 
 Result = TypeVar("Result")
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors that no retry resolves, and that every other shard would meet."""
 
 MAX_WAIT = 30.0
 """Seconds between two attempts, at most."""
@@ -38,15 +35,11 @@ def retried(call: Callable[[], Result], retries: int) -> Result:
     try:
         return retrying(call)
     except OSError as error:
-        if not _is_full(error):
+        if not is_full(error):
             raise
-        message = f"output_folder: nothing more can be written ({error.strerror}): free some space"
+        message = f"output_folder: nothing more can be written ({error.strerror or error}): free some space"
         raise StorageFullError(f"{message}, then run the same command again") from error
 
 
 def _may_be_temporary(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, ClipGptError) and not _is_full(error)
-
-
-def _is_full(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in FULL
+    return isinstance(error, Exception) and not isinstance(error, ClipGptError) and not is_full(error)

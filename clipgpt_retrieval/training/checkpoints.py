@@ -4,17 +4,26 @@ Each is one file, written under another name and then renamed, so that a process
 old file or the new one.
 """
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
 from clipgpt_retrieval.errors import TrainingError
+from clipgpt_retrieval.storage import sync
 
 LAST, BEST = "last.pt", "best.pt"
+
+UNREADABLE = (
+    OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, BadZipFile,
+    UnpicklingError,
+)  # fmt: skip
+"""Errors on files that `save_last` and `save_best` did not write, or that were damaged afterwards."""
 
 
 @dataclass
@@ -72,11 +81,12 @@ def restore_last(
     file = folder / LAST
     if not file.is_file():
         return None
-    state = _read(file)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
-    return Progress(**state["progress"])
+    with _as_training_error(file):
+        state = _read(file)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        return Progress(**state["progress"])
 
 
 def save_best(folder: Path, model: torch.nn.Module) -> None:
@@ -90,21 +100,35 @@ def restore_best(folder: Path, model: torch.nn.Module) -> None:
     Raises:
         TrainingError: the file cannot be read.
     """
-    model.load_state_dict(_read(folder / BEST)["model"])
+    with _as_training_error(folder / BEST):
+        model.load_state_dict(_read(folder / BEST)["model"])
 
 
 def _write(state: dict[str, Any], file: Path) -> None:
     part = file.with_suffix(".part")
-    with part.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with part.open("wb") as stream:
+            torch.save(state, stream)
+            sync(stream)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     part.replace(file)
 
 
 def _read(file: Path) -> dict[str, Any]:
+    """The state in a file. torch.save writes checksums, but torch.load does not compare them."""
+    with ZipFile(file) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise BadZipFile(f"the checksum of {damaged} differs")
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def _as_training_error(file: Path) -> Iterator[None]:
+    """Turns the errors of reading a damaged or foreign file into a TrainingError of one line."""
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        yield
+    except UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(f"{file} cannot be read ({reason}): delete its folder to start the run again") from error

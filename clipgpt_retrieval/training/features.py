@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
+from clipgpt_retrieval.storage import read_checked, write_checked
 from clipgpt_retrieval.training.collate import Collator
 
 FORWARD_BATCH = 64
@@ -46,7 +46,7 @@ def caption_states(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs,
         model: read without gradients.
         sequences: the model's format.
         pairs: their captions are truncated to the backbone's context.
-        folder: caches the states, a file per :data:`CHUNK` captions.
+        folder: caches the states, a file per :data:`CHUNK` captions; damaged files are computed again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
@@ -55,11 +55,13 @@ def caption_states(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs,
     chunks = []
     with tqdm(total=len(texts), unit="caption", desc="hidden states") as progress:
         for start in range(0, len(texts), CHUNK):
-            file = folder / f"{start:09d}.safetensors"
+            file = folder / f"{start:09d}.states"
             part = texts[start : start + CHUNK]
-            if not file.is_file():
-                save_aside(_states_of(model, sequences, part, progress), file)
-            chunks.append(load_file(file))
+            if (content := read_checked(file)) is None:
+                tensors = _states_of(model, sequences, part, progress)
+                content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+                write_checked(file, content)
+            chunks.append(load(content))
             progress.update(min(start + CHUNK, len(texts)) - progress.n)
     joined = {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
     return CaptionStates(torch.arange(len(pairs)).repeat_interleave(counts), **joined)
@@ -92,10 +94,3 @@ def _states_of(model: ClipGptModel, sequences: SequenceFormat, texts: list[str],
         "ids": torch.cat(ids),
         "lengths": torch.tensor([len(row) for row in ids]),
     }
-
-
-def save_aside(tensors: dict[str, Tensor], file: Path) -> None:
-    """Writes tensors under another name, then renames the file."""
-    aside = file.with_name(f"{file.name}.{uuid4().hex[:8]}.part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
-    aside.replace(file)

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import TrainingError
 from clipgpt_retrieval.model.checkpoint import save
-from clipgpt_retrieval.storage import cache_folder, content_key, is_url, local_path
+from clipgpt_retrieval.storage import cache_folder, content_key, is_full, is_url, local_path
 from clipgpt_retrieval.training.image_space import fit_image_beta
 from clipgpt_retrieval.training.open_run import open_run
 from clipgpt_retrieval.training.options import TrainOptions
@@ -40,7 +40,8 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         InputError: invalid options.
         DataError: the data cannot be read, or has too few images.
         ModelError: the backbone cannot be loaded.
-        TrainingError: the loss diverges, a checkpoint cannot be read, or the same run is active already.
+        TrainingError: the loss diverges, a checkpoint cannot be read, the disk is full, or the same run is active
+            already.
     """
     run, trainer = open_run(TrainOptions(embeddings_folder, output_folder, **options))
     is_main = run.distributed.is_main
@@ -51,7 +52,7 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
         if run.options.bf16 and not run.bf16:
             print("this device only emulates bfloat16: the run computes in float32")
     folder = _run_folder(run)
-    with _locked(folder) if is_main else nullcontext():
+    with _locked(folder) if is_main else nullcontext(), _full_disk_reported(folder):
         trainer.train(run, folder)
         run.distributed.shutdown()
         return _finish(run, folder) if is_main else {}
@@ -68,6 +69,19 @@ def _locked(folder: Path) -> Iterator[None]:
         ) from None
     with lock:
         yield
+
+
+@contextmanager
+def _full_disk_reported(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise TrainingError(
+            f"nothing more can be written beside {folder}, whose disk is full or read-only: free some space, then run "
+            "the same command again, which resumes from the last checkpoint"
+        ) from error
 
 
 def _finish(run: Run, folder: Path) -> dict[str, float]:
