@@ -50,7 +50,7 @@ def create_app(options: BackOptions) -> Flask:
     resources = load_resources(options)
     app = Flask(__name__, static_folder=None)
     app.extensions[STOPPING] = threading.Event()
-    options.limits.apply(app)
+    options.limits.apply(app, max(resource.items.dimension for resource in resources.values()))
     log_requests(app)
     register_error_handlers(app)
     limit_time(app, options.request_seconds)

@@ -14,6 +14,9 @@ from clipgpt_retrieval.errors import BusyError, InputError
 _FIELDS = {404: "path", 405: "method"}
 """The field of errors raised by the web framework, by status; ``body`` for others."""
 
+MAX_LENGTH = 600
+"""Of the fields and messages of errors, in characters."""
+
 
 class JsonErrorsApi(Api):
     """flask-restful's Api without its own error format, which also fails on an invalid Host header."""
@@ -59,6 +62,11 @@ def _http_error(error: HTTPException, status: int) -> Response:
 
 
 def _json_error(status: int, field: str, message: str) -> Response:
-    response = jsonify({"error": {"field": field, "message": message}})
+    response = jsonify({"error": {"field": _shortened(field), "message": _shortened(message)}})
     response.status_code = status
     return response
+
+
+def _shortened(text: str) -> str:
+    """Some messages quote the request, which may have megabytes."""
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH // 2]} ... {text[-MAX_LENGTH // 2 :]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,13 +33,29 @@ class Limits:
     max_image_bytes: int = 20 * 2**20
     max_image_pixels: int = 64_000_000
 
-    def apply(self, app: Flask) -> None:
-        """Sets these limits for the requests of an app."""
+    def apply(self, app: Flask, dimension: int) -> None:
+        """Sets these limits for the requests of an app whose embeddings have at most ``dimension`` components."""
         app.config["MAX_CONTENT_LENGTH"] = self.max_body_bytes
-        app.extensions[_EXTENSION] = self
+        app.extensions[_EXTENSION] = AppLimits(**asdict(self), dimension=dimension)
 
 
-def current_limits() -> Limits:
+@dataclass(frozen=True, kw_only=True)
+class AppLimits(Limits):
+    """The limits of an app.
+
+    Attributes:
+        dimension: of the embeddings of its indexes, the largest.
+    """
+
+    dimension: int
+
+    @property
+    def max_json_bytes(self) -> int:
+        """Memory of the values of the largest request, as `body.estimated_bytes` counts it: a few MB, or embeddings."""
+        return 2**23 + 64 * self.max_items * (self.dimension + 4)
+
+
+def current_limits() -> AppLimits:
     """The limits of the current app."""
     from flask import current_app  # slow to import, and not needed for `--help`
 

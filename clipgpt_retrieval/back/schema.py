@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from flask import request
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -17,16 +15,18 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import Self
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
+from clipgpt_retrieval.back.body import read_json
 from clipgpt_retrieval.back.limits import current_limits
-from clipgpt_retrieval.errors import InputError, TooLargeError
+from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUSTERS, MIN_NUM_CLUSTERS
 
 
 @dataclass(frozen=True)
 class AtMost:
-    """Limits a field by one of the app's `Limits`: the value of a number, the length of anything else.
+    """Limits a field by one of the app's `AppLimits`: the value of a number, the length of anything else.
+
+    Lengths are checked before their items are.
 
     Args:
         limit: the name of the limit.
@@ -37,35 +37,33 @@ class AtMost:
     keyword: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
+        if self.keyword == "maximum":
+            return core_schema.no_info_after_validator_function(self._check_value, handler(source))
+        return core_schema.no_info_before_validator_function(self._check_length, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(schema), self.keyword: getattr(current_limits(), self.limit)}
 
-    def _check(self, value: Any) -> Any:
-        size = value if isinstance(value, int) else len(value)
+    def _check_value(self, value: Any) -> Any:
+        return self._refuse_above(value, value, "is")
+
+    def _check_length(self, value: Any) -> Any:
+        length = len(value) if isinstance(value, (str, list)) else 0
+        return self._refuse_above(value, length, "has length")
+
+    def _refuse_above(self, value: Any, size: int, what: str) -> Any:
         bound = getattr(current_limits(), self.limit)
         if size > bound:
-            what = "is" if isinstance(value, int) else "has length"
             raise ValueError(f"{what} {size}, the limit of this server is {bound}")
         return value
 
 
-def _encodable(text: str) -> str:
-    # JSON can contain lone surrogates, on which tokenizers fail.
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("contains characters that are not valid Unicode") from None
-    return text
-
-
-Text = Annotated[str, AfterValidator(_encodable), AtMost("max_text_length", "maxLength")]
-Segments = Annotated[list["Segment"], Field(min_length=1), AtMost("max_segments", "maxItems")]
-Ids = Annotated[list[int], AtMost("max_items", "maxItems")]
+Text = Annotated[str, AtMost("max_text_length", "maxLength")]
+Segments = Annotated[list["Segment"], Field(min_length=1, fail_fast=True), AtMost("max_segments", "maxItems")]
+Ids = Annotated[list[int], Field(fail_fast=True), AtMost("max_items", "maxItems")]
 # The square of a larger number overflows float32.
 Component = Annotated[FiniteFloat, Field(ge=-1e15, le=1e15)]
-Embedding = Annotated[list[Component], Field(min_length=1)]
+Embedding = Annotated[list[Component], Field(min_length=1, fail_fast=True), AtMost("dimension", "maxItems")]
 
 
 class Request(BaseModel):
@@ -168,7 +166,7 @@ class CaptionRequest(IndexRequest):
     """``POST /caption-service``."""
 
     ids: Ids | None = None
-    embeddings: Annotated[list[Embedding], AtMost("max_items", "maxItems")] | None = None
+    embeddings: Annotated[list[Embedding], Field(fail_fast=True), AtMost("max_items", "maxItems")] | None = None
     image: str | None = None
     image_url: str | None = None
     num_captions: Annotated[int, Field(ge=1, le=20)] = 1
@@ -198,15 +196,9 @@ def parse_request(kind: type[AnyRequest]) -> AnyRequest:
 
     Raises:
         InputError: not JSON, or not a valid ``kind``; names the first invalid field.
-        TooLargeError: larger than the app's limit.
+        TooLargeError: larger than the app's limits.
     """
-    try:
-        body = request.get_json(force=True)
-    except RequestEntityTooLarge as error:
-        raise TooLargeError("body", "exceeds the maximum size of a request body") from error
-    except (BadRequest, RecursionError) as error:
-        raise InputError("body", "is not valid JSON") from error
-    return validated(kind, body)
+    return validated(kind, read_json())
 
 
 def validated(kind: type[AnyRequest], body: Any) -> AnyRequest:
