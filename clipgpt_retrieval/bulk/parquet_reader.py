@@ -1,47 +1,15 @@
 """Texts and embeddings in columns of parquet files."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.rows import Rows, Span, even_spans
+from clipgpt_retrieval.data.parquet_file import open_parquet, read_range
 from clipgpt_retrieval.errors import DataError
-
-
-def row_count(fs: Any, file: str) -> int:
-    """The number of rows of a parquet file.
-
-    Raises:
-        DataError: not a parquet file.
-    """
-    with _opened(fs, file) as parquet:
-        return parquet.metadata.num_rows
-
-
-def read_range(fs: Any, file: str, start: int, stop: int) -> pa.Table:
-    """Rows ``start`` to ``stop`` of a parquet file; only their row groups are read.
-
-    Raises:
-        DataError: not a parquet file, or one with fewer rows.
-    """
-    with _opened(fs, file) as parquet:
-        groups: list[int] = []
-        first = counted = 0
-        for group in range(parquet.metadata.num_row_groups):
-            count = parquet.metadata.row_group(group).num_rows
-            if counted < stop and counted + count > start:
-                first = first if groups else counted
-                groups.append(group)
-            counted += count
-        if counted < stop:
-            raise DataError(f"{file} has {counted} rows, fewer than its embeddings: write it again")
-        return parquet.read_row_groups(groups).slice(start - first, stop - start)
 
 
 class _ParquetReader(ABC):
@@ -56,7 +24,7 @@ class _ParquetReader(ABC):
         return [file]
 
     def spans(self, file: str, size: int) -> list[Span]:
-        with _opened(self.fs, file) as parquet:
+        with open_parquet(self.fs, file) as parquet:
             if self._column not in parquet.schema_arrow.names:
                 raise DataError(
                     f"{file} has no column {self._column!r} (it has {', '.join(parquet.schema_arrow.names)}): "
@@ -123,12 +91,3 @@ class ParquetEmbeddingsReader(_ParquetReader):
         embeddings = np.full((len(lists), lengths.pop()), np.nan, np.float32)
         embeddings[lists.is_valid().to_numpy(zero_copy_only=False)] = numbers.reshape(len(given), -1)
         return Rows(embeddings, table.drop_columns([self._column]))
-
-
-@contextmanager
-def _opened(fs: Any, file: str) -> Iterator[pq.ParquetFile]:
-    with fs.open(file, "rb") as opened:
-        try:
-            yield pq.ParquetFile(opened)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{file} cannot be read as parquet: write it again, or remove it") from error

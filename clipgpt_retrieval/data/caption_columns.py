@@ -1,12 +1,11 @@
 """The captions in the metadata of an embeddings folder: its columns, or a caption file joined by file name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import fsspec
 import numpy as np
 
-from clipgpt_retrieval.data.caption_files import CaptionFile, file_name
+from clipgpt_retrieval.data.caption_files import CaptionFile
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.prompt_text import clean_caption
 
@@ -32,6 +31,7 @@ class CaptionColumns:
     targets: list[str]
     names: list[str]
     file: CaptionFile | None = None
+    _owners: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
     def all(self) -> list[str]:
@@ -44,24 +44,40 @@ class CaptionColumns:
         return name, captions, _captions(row, self.targets) or captions
 
     def _from_columns(self, row: dict[str, Any]) -> tuple[str, list[str]]:
-        return str(row.get("image_path") or f"row {row['i']}"), _captions(row, self.captions)
+        return _name(row.get("image_path")) or f"row {row['i']}", _captions(row, self.captions)
 
     def _from_file(self, row: dict[str, Any]) -> tuple[str, list[str]]:
         assert self.file is not None
-        for name in (str(row[column]) for column in self.names):
-            texts = self.file.captions.get(file_name(name), [])
-            if texts:
-                return name, [clean_caption(text) for text in texts if text.strip()]
+        for name in filter(None, (_name(row[column]) for column in self.names)):
+            if (key := self.file.key(name)) is not None:
+                self._check_owner(key, name)
+                return name, [clean_caption(text) for text in self.file.captions[key] if text.strip()]
         return "", []
 
+    def _check_owner(self, key: str, name: str) -> None:
+        """Refuses to give the captions of one image of the file to images of two folders."""
+        owner = self._owners.setdefault(key, name.split("?", 1)[0])
+        if owner != name.split("?", 1)[0]:
+            raise DataError(
+                f"--captions has captions of one image {key}, but the metadata has {owner} and {name}: write their "
+                "folders into the file names of --captions"
+            )
 
-def find_columns(folder: str, file: CaptionFile | None, caption_targets: str | None) -> CaptionColumns:
+
+def find_columns(
+    folder: str, known: list[str], file: CaptionFile | None, caption_targets: str | None
+) -> CaptionColumns:
     """The columns of a folder's metadata that hold captions and names.
 
+    Args:
+        folder: named in errors.
+        known: the columns of the metadata.
+        file: captions by file name, instead of the metadata's.
+        caption_targets: column of the captions to generate.
+
     Raises:
-        DataError: the folder or one of the columns does not exist.
+        DataError: one of the columns does not exist.
     """
-    known = _metadata_columns(folder)
     if caption_targets is not None and caption_targets not in known:
         raise DataError(
             f"{folder}/metadata has no column {caption_targets!r} (it has {', '.join(known)}): "
@@ -82,6 +98,11 @@ def find_columns(folder: str, file: CaptionFile | None, caption_targets: str | N
     return CaptionColumns(columns, targets, [column for column in NAME_COLUMNS[:1] if column in known])
 
 
+def _name(value: Any) -> str:
+    """The name in a cell; empty where there is none: NaN names no image."""
+    return "" if value is None or value != value else str(value)
+
+
 def _captions(row: dict[str, Any], columns: list[str]) -> list[str]:
     """The captions in the first of the columns that has any."""
     for column in columns:
@@ -91,20 +112,3 @@ def _captions(row: dict[str, Any], columns: list[str]) -> list[str]:
         if captions:
             return captions
     return []
-
-
-def _metadata_columns(folder: str) -> list[str]:
-    import pyarrow.parquet as pq
-
-    fs, root = fsspec.core.url_to_fs(folder)
-    for part in ("img_emb", "metadata"):
-        if not fs.isdir(f"{root}/{part}"):
-            raise DataError(f"{folder} has no folder {part}/: give a folder that clip-retrieval inference wrote")
-    files = sorted(fs.glob(f"{root}/metadata/*.parquet"))
-    if not files:
-        raise DataError(f"{folder}/metadata has no parquet file: give a folder that clip-retrieval inference wrote")
-    try:
-        with fs.open(files[0], "rb") as file:
-            return list(pq.read_schema(file).names)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{files[0]} cannot be read as parquet: {error}") from error

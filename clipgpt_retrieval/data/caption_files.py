@@ -1,9 +1,10 @@
 """Caption files: COCO's annotations and Karpathy's split files, both by the file name of the image."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -68,6 +69,32 @@ class CaptionFile:
 
     captions: Mapping[str, list[str]]
     splits: Mapping[str, str] | None = None
+    _names: dict[str, list[str]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.captions:
+            self._names.setdefault(file_name(name), []).append(name)
+
+    def key(self, path: str) -> str | None:
+        """The image of the file that a path or URL means: the one with the most trailing components in common.
+
+        Raises:
+            DataError: several images have as many in common.
+
+        >>> CaptionFile({"a/1.jpg": [], "b/1.jpg": []}).key("/data/b/1.jpg")
+        'b/1.jpg'
+        """
+        names = self._names.get(file_name(path), [])
+        if len(names) < 2:
+            return names[0] if names else None
+        common = {name: _common_components(path, name) for name in names}
+        best = [name for name in names if common[name] == max(common.values())]
+        if len(best) > 1:
+            raise DataError(
+                f"--captions has captions of {best[0]} and of {best[1]}, either of which may be {path}: give paths "
+                "that tell them apart"
+            )
+        return best[0]
 
 
 def read_captions(file: str) -> CaptionFile:
@@ -83,12 +110,14 @@ def read_captions(file: str) -> CaptionFile:
     if isinstance(content, dict) and "annotations" in content:
         coco = _parsed(CocoFile, content, f"{file} is not a file of COCO captions")
         names = {image.id: image.file_name for image in coco.images}
+        _check_unique(file, list(names.values()))
         captions: dict[str, list[str]] = defaultdict(list)
         for annotation in coco.annotations:
             if annotation.image_id in names:
                 captions[names[annotation.image_id]].append(annotation.caption)
         return CaptionFile(dict(captions))
     images = _parsed(SplitFile, content, f"{file} is neither a file of COCO captions nor a Karpathy split file").images
+    _check_unique(file, [image.filename for image in images])
     return CaptionFile(
         {image.filename: [sentence.raw for sentence in image.sentences] for image in images},
         {image.filename: image.split for image in images},
@@ -104,6 +133,12 @@ def read_split(file: str) -> SplitFile:
     return _parsed(SplitFile, _json(file), f"{file} is not a Karpathy split file")
 
 
+def _check_unique(file: str, names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise DataError(f"{file} has two images named {twice}: their captions cannot be told apart by file name")
+
+
 def file_name(path: str) -> str:
     """The last component of a path or URL.
 
@@ -111,6 +146,12 @@ def file_name(path: str) -> str:
     '1.jpg'
     """
     return PurePosixPath(path.split("?", 1)[0]).name
+
+
+def _common_components(one: str, other: str) -> int:
+    """The number of trailing components that two paths have in common."""
+    both = (PurePosixPath(path.split("?", 1)[0]).parts[::-1] for path in (one, other))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*both, strict=False)))
 
 
 def _json(file: str) -> Any:

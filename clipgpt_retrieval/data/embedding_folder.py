@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import fsspec
 import numpy as np
-from embedding_reader import EmbeddingReader
 
 from clipgpt_retrieval.data.caption_columns import find_columns
 from clipgpt_retrieval.data.caption_files import CaptionFile
 from clipgpt_retrieval.data.file_cache import FileCache
+from clipgpt_retrieval.data.paired_files import PairedFiles
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.storage import cache_folder, is_url
@@ -20,8 +20,11 @@ READ_BATCH = 100_000
 CONTENT_BYTES = 2**20
 """Bytes of the first embedding file that `content_fingerprint` hashes."""
 
-PARALLEL_PIECES = 4
-"""Pieces of files that are read at once; embedding-reader's default takes up to 4 GB."""
+SAME_IMAGE = 0.999
+"""Least cosine of rows with one name that are one image: float16 rounds to 1e-6 of it."""
+
+COMPARED = 64
+"""Images of one name that a row is compared with: a name such as "unknown" must not take quadratic time."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,16 @@ class _Row:
 class _Image:
     """The rows of one image, merged."""
 
+    name: str
     embedding: np.ndarray
     captions: list[str] = field(default_factory=list)
     target_captions: list[str] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
+
+    def shows(self, row: _Row) -> bool:
+        """Whether a row has this image's embedding."""
+        norms = np.linalg.norm(self.embedding) * np.linalg.norm(row.embedding)
+        return bool(self.embedding @ row.embedding >= SAME_IMAGE * norms)
 
     def add(self, row: _Row) -> None:
         self.captions.extend(text for text in row.captions if text not in self.captions)
@@ -76,22 +85,14 @@ class EmbeddingFolder:
         caption_targets: str | None = None,
     ) -> None:
         self.folder = folder.rstrip("/")
-        self._columns = find_columns(self.folder, captions, caption_targets)
-        try:
-            self._reader = EmbeddingReader(
-                embeddings_folder=f"{self.folder}/img_emb",
-                metadata_folder=f"{self.folder}/metadata",
-                meta_columns=self._columns.all,
-                file_format="parquet_npy",
-            )
-        except (ValueError, OSError, KeyError) as error:
-            raise self._unreadable(error) from error
-        self.count, self.dimension = int(self._reader.count), int(self._reader.dimension)
-        self.files = self._reader.reader.nb_files
+        self._files = PairedFiles(folder)
+        self._columns = find_columns(self.folder, self._files.columns, captions, caption_targets)
+        self._files.require(self._columns.all)
+        self.count, self.dimension = self._files.count, self._files.dimension
+        self.files = len(self._files.pairs)
         if cached_bytes and is_url(folder):
             # Only from here on: reading the headers of all files must not fetch whole files.
-            inner = self._reader.reader
-            inner.fs = inner.metadata_fs = FileCache(inner.fs, cache_folder() / "streams", cached_bytes)
+            self._files.read_through(FileCache(self._files.fs, cache_folder() / "streams", cached_bytes))
 
     def read(self, start: int, end: int) -> Pairs:
         """The images of the rows ``start`` to ``end - 1``, possibly none.
@@ -99,13 +100,16 @@ class EmbeddingFolder:
         Raises:
             DataError: the rows cannot be read.
         """
-        merged: dict[str, _Image] = {}
-        try:
-            for row in self._rows(start, end):
-                merged.setdefault(row.name, _Image(row.embedding)).add(row)
-        except (ValueError, OSError, KeyError) as error:
-            raise self._unreadable(error) from error
-        images = list(merged.values())
+        named: dict[str, list[_Image]] = {}
+        images: list[_Image] = []
+        for row in self._rows(start, end):
+            same = named.setdefault(row.name, [])
+            image = next((image for image in same[-COMPARED:] if image.shows(row)), None)
+            if image is None:
+                image = _Image(row.name, row.embedding)
+                same.append(image)
+                images.append(image)
+            image.add(row)
         raw = np.array([image.embedding for image in images], np.float32).reshape(-1, self.dimension)
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         return Pairs(
@@ -114,32 +118,27 @@ class EmbeddingFolder:
             [image.target_captions for image in images],
             float(norms.mean()) if len(norms) else 0.0,
             [image.rows for image in images],
-            list(merged),
+            [image.name for image in images],
         )
 
     def _rows(self, start: int, end: int) -> Iterator[_Row]:
         """The rows with a caption and a finite, non-zero embedding."""
         for first in range(start, end, READ_BATCH):
             last = min(first + READ_BATCH, end)
-            for embeddings, metadata in self._reader(
-                batch_size=READ_BATCH, start=first, end=last, show_progress=False, parallel_pieces=PARALLEL_PIECES
-            ):
+            for embeddings, metadata in self._files.read(first, last, self._columns.all):
                 norms = np.linalg.norm(embeddings, axis=1)
-                for i, row in enumerate(metadata.to_dict("records")):
+                for i, row in enumerate(metadata):
                     name, captions, targets = self._columns.read(row)
                     if captions and np.isfinite(norms[i]) and norms[i] > 0:
-                        # A copy, as a view would keep the whole batch in memory.
+                        # A copy, as a view would keep the whole piece in memory.
                         yield _Row(row["i"], name, embeddings[i].copy(), captions, targets)
-
-    def _unreadable(self, error: Exception) -> DataError:
-        return DataError(f"{self.folder}: img_emb/ and metadata/ cannot be read together: {error}")
 
 
 def read_pairs(folder: str, captions: CaptionFile | None = None, caption_targets: str | None = None) -> Pairs:
     """Reads a whole folder.
 
-    Rows with the same ``image_path`` are merged into one image with several captions. Rows without a caption or
-    without a usable embedding are skipped. For the arguments see :class:`EmbeddingFolder`.
+    Rows with the same ``image_path`` and the same embedding are merged into one image with several captions. Rows
+    without a caption or without a usable embedding are skipped. For the arguments see :class:`EmbeddingFolder`.
 
     Raises:
         DataError: the folder cannot be read, or no row has both a caption and an embedding.
@@ -161,7 +160,8 @@ def content_fingerprint(folder: str) -> str:
     """
     fs, root = fsspec.core.url_to_fs(folder.rstrip("/"))
     try:
-        files = fs.glob(f"{root}/img_emb/*.npy", detail=True)
+        found = fs.find(f"{root}/img_emb", detail=True)
+        files = {name: info for name, info in found.items() if name.endswith(".npy")}
         digest = hashlib.sha256(str([files[name]["size"] for name in sorted(files)]).encode())
         for name in sorted(files)[:1]:
             with fs.open(name, "rb") as file:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.data.caption_files import TRAINING_SPLITS, CaptionFile, file_name
+from clipgpt_retrieval.data.caption_files import TRAINING_SPLITS, CaptionFile
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.errors import InputError
 
@@ -42,7 +42,7 @@ class Split:
             held_out = np.array([self._is_held_out(name) for name in pairs.names], bool)
             return pairs.subset(np.flatnonzero(~held_out)), pairs.subset(np.flatnonzero(held_out))
         assert self.captions is not None and self.captions.splits is not None
-        parts = [self.captions.splits.get(file_name(name)) for name in pairs.names]
+        parts = [self.captions.splits.get(self.captions.key(name) or "") for name in pairs.names]
         return (
             pairs.subset(np.flatnonzero([part in TRAINING_SPLITS for part in parts])),
             pairs.subset(np.flatnonzero([part == "val" for part in parts])),

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
-from clipgpt_retrieval.data.embedding_folder import READ_BATCH, content_fingerprint, read_pairs
+from clipgpt_retrieval.data.embedding_folder import content_fingerprint, read_pairs
+from clipgpt_retrieval.data.paired_files import PairedFiles
 from clipgpt_retrieval.data.pairs import Pairs, concatenate
 from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.errors import DataError
@@ -109,17 +111,14 @@ def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np
     fs, root = fsspec.core.url_to_fs(folder.rstrip("/"))
     if not fs.isdir(f"{root}/text_emb"):
         return None
-    try:
-        embeddings, captions = _read_text_emb(folder.rstrip("/"))
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"{folder}: text_emb/ and metadata/ cannot be read together: {error}") from error
+    embeddings, captions = _read_text_emb(folder)
     wanted = 1 + max(row for rows in collection.pairs.rows for row in rows)
     if len(embeddings) < wanted:
         raise DataError(
             f"{folder}: text_emb/ has {len(embeddings)} rows, expected at least {wanted} as in img_emb/: both must "
             "come from one run of clip-retrieval inference"
         )
-    norms = np.linalg.norm(embeddings.astype(np.float32), axis=1)
+    norms = np.linalg.norm(embeddings, axis=1)
     row_of = {
         (image, clean_caption(captions[row])): row
         for image, rows in enumerate(collection.pairs.rows)
@@ -134,20 +133,14 @@ def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np
     if not found:
         return None
     queries, rows = np.array(found).T
-    return queries, embeddings[rows].astype(np.float32) / norms[rows, None]
+    return queries, embeddings[rows] / norms[rows, None]
 
 
-def _read_text_emb(folder: str) -> tuple[np.ndarray, list[str]]:
-    from embedding_reader import EmbeddingReader
-
-    reader = EmbeddingReader(
-        embeddings_folder=f"{folder}/text_emb",
-        metadata_folder=f"{folder}/metadata",
-        meta_columns=["caption"],
-        file_format="parquet_npy",
-    )
-    batches = list(reader(batch_size=READ_BATCH, show_progress=False))
-    captions = [caption for _, metadata in batches for caption in metadata["caption"]]
+def _read_text_emb(folder: str) -> tuple[np.ndarray, list[Any]]:
+    files = PairedFiles(folder, "text_emb")
+    files.require(["caption"])
+    batches = list(files.read(0, files.count, ["caption"]))
+    captions = [row["caption"] for _, rows in batches for row in rows]
     return np.concatenate([embeddings for embeddings, _ in batches]), captions
 
 

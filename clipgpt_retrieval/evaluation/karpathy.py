@@ -30,6 +30,8 @@ def find_test_set(file: str, collection: Collection) -> tuple[Collection, TestSe
     wanted = [image for image in read_split(file).images if image.split == "test"]
     tests = _narrowed(collection, {image.filename for image in wanted}, file)
     row_of = {file_name(name): row for row, name in enumerate(tests.pairs.names)}
+    if len(row_of) < len(tests.pairs):
+        return collection, "several images of the folder have the file name of one test image: not comparable"
     missing = {image.filename for image in wanted} - row_of.keys()
     if missing or not wanted:
         trained = missing & {file_name(name) for name in (tests.trained_on.names if tests.trained_on else [])}
