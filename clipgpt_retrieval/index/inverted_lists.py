@@ -2,6 +2,7 @@
 
 import tempfile
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -11,6 +12,12 @@ from clipgpt_retrieval.errors import DataError
 
 REBUILD = "build a flat index, or an IVF index with flat, SQ or PQ codes"
 """What to do about an index that cannot reconstruct its vectors."""
+
+WRONG_IDS = "ids must be the rows of the metadata, 0 to n-1, each once: build the index again without gaps or repeats"
+"""What to do about an index whose ids lead to the metadata of other items, as after a merge without shifted ids."""
+
+MAX_IDS_COMPARED = 10**9
+"""The ids of larger indexes are compared within each list only: a flag for each item would take too much memory."""
 
 MIN_PROBES = 16
 
@@ -37,6 +44,24 @@ class InvertedLists:
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])  # [nlist + 1]
         self._positions: np.ndarray | None = None
         self._positions_lock = threading.Lock()
+
+    def check_ids(self) -> None:
+        """Checks that no item id is repeated, negative or above the number of items, by one pass over the ids.
+
+        Repeats in different lists of an index of more than ``MAX_IDS_COMPARED`` items are not found.
+
+        Raises:
+            DataError: names the first list with such an id.
+        """
+        total = self._index.ntotal
+        seen = np.zeros(total, bool) if total <= MAX_IDS_COMPARED else None
+        for start, ids in self._ids_of_lists():
+            wrong = ids.min() < 0 or ids.max() >= total or len(np.unique(ids)) < len(ids)
+            if wrong or (seen is not None and seen[ids].any()):
+                list_no = int(np.searchsorted(self._starts, start, side="right")) - 1
+                raise DataError(f"inverted list {list_no} has repeated ids, or ids of no row: {WRONG_IDS}")
+            if seen is not None:
+                seen[ids] = True
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of ids ``[n]`` as they were added, float32 ``[n, d]``; NaN for an id in no list."""
@@ -146,15 +171,15 @@ class InvertedLists:
             positions = np.memmap(file, dtype=np.uint32 if total < 2**32 else np.int64, shape=(total,))
         if self._starts[-1] < total:
             positions[:] = self._starts[-1]  # faiss adds a vector with NaN to no list
-        for list_no, start in enumerate(self._starts[:-1]):
-            size = int(self._starts[list_no + 1] - start)
-            if size == 0:
-                continue
-            pointer = self._ivf.invlists.get_ids(list_no)
-            try:
-                positions[faiss.rev_swig_ptr(pointer, size)] = np.arange(start, start + size)
-            except IndexError as error:
-                raise DataError("the ids of this index are not the rows 0 to n-1 of its metadata") from error
-            finally:
-                self._ivf.invlists.release_ids(list_no, pointer)
+        for start, ids in self._ids_of_lists():
+            positions[ids] = np.arange(start, start + len(ids))
         return positions
+
+    def _ids_of_lists(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The first position and the item ids of each list that has items."""
+        for list_no in np.flatnonzero(self.sizes):
+            pointer = self._ivf.invlists.get_ids(int(list_no))
+            try:
+                yield int(self._starts[list_no]), faiss.rev_swig_ptr(pointer, int(self.sizes[list_no]))
+            finally:
+                self._ivf.invlists.release_ids(int(list_no), pointer)

@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 
 from clipgpt_retrieval.errors import DataError, NotFoundError
-from clipgpt_retrieval.index.inverted_lists import REBUILD, InvertedLists
+from clipgpt_retrieval.index.inverted_lists import REBUILD, WRONG_IDS, InvertedLists
 
 MAX_PERMUTATION = 10**7
 """Larger indexes are sampled without a permutation of all their rows."""
@@ -22,7 +22,7 @@ class Items:
         name: what errors call the index.
 
     Raises:
-        DataError: an index that cannot reconstruct its vectors.
+        DataError: an index that cannot reconstruct its vectors, or whose ids are not 0 to n-1, each once.
 
     Examples:
         >>> index = faiss.IndexFlatIP(2)
@@ -41,9 +41,12 @@ class Items:
             raise _cannot_reconstruct(inner)
         if isinstance(inner, faiss.IndexIVF):
             self.lists = InvertedLists(index, inner, ordered_by_ivf=ordered_by_ivf)
+            self.lists.check_ids()
         elif ordered_by_ivf:
             raise DataError("metadata cannot be re-ordered by an index that is not IVF: keep their own order")
         else:
+            if isinstance(inner, faiss.IndexIDMap):
+                _check_id_map(faiss.vector_to_array(inner.id_map))
             self._check_reconstructs()
 
     def __len__(self) -> int:
@@ -146,6 +149,11 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Vectors ``[n, d]`` at unit norm; a zero vector stays zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(norms == 0, 1, norms)
+
+
+def _check_id_map(ids: np.ndarray) -> None:
+    if not np.array_equal(np.sort(ids), np.arange(len(ids))):
+        raise DataError(f"item ids such as {ids.max()} of {len(ids)} items are no row, or repeated: {WRONG_IDS}")
 
 
 def _cannot_reconstruct(index: faiss.Index) -> DataError:

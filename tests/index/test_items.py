@@ -145,7 +145,7 @@ def test_an_index_whose_ids_are_not_rows_is_refused(vectors):
     index = faiss.index_factory(DIM, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add_with_ids(vectors, np.arange(COUNT) + 1000)
-    with pytest.raises(DataError, match="not the rows"):
+    with pytest.raises(DataError, match="ids must be the rows"):
         Items(index).embeddings([3])
 
 
@@ -164,3 +164,53 @@ def test_an_index_that_cannot_reconstruct_its_vectors_is_refused_at_start(vector
 def test_a_flat_index_cannot_be_ordered_by_lists():
     with pytest.raises(DataError, match="not IVF"):
         Items(faiss.IndexFlatIP(4), ordered_by_ivf=True)
+
+
+def _merged_without_shift(vectors):
+    """Two IVF shards of 300 items each, merged with the ids of both starting at 0."""
+    whole = faiss.index_factory(DIM, "IVF8,Flat", faiss.METRIC_INNER_PRODUCT)
+    whole.train(vectors)
+    second = faiss.clone_index(whole)
+    whole.add(vectors[:300])
+    second.add(vectors[300:])
+    whole.merge_from(second, 0)
+    return whole
+
+
+def _with_ids(vectors, kind, ids):
+    index = faiss.index_factory(DIM, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add_with_ids(vectors, np.asarray(ids))
+    return index
+
+
+def _after_removal(vectors):
+    index = _with_ids(vectors, "IVF8,Flat", np.arange(COUNT))
+    index.remove_ids(np.arange(100))
+    return index
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _merged_without_shift,
+        _after_removal,
+        lambda vectors: _with_ids(vectors, "IVF8,Flat", np.arange(COUNT) + 1000),
+        lambda vectors: _with_ids(vectors, "IVF8,Flat", np.arange(COUNT) - 1),
+        lambda vectors: _with_ids(vectors, "OPQ8,IVF8,PQ8x4", 2 * np.arange(COUNT)),
+        lambda vectors: _with_ids(vectors, "IDMap2,Flat", 2 * np.arange(COUNT)),
+        lambda vectors: _with_ids(vectors, "IDMap2,Flat", np.zeros(COUNT, np.int64)),
+    ],
+    ids=["merged shards", "removed", "from 1000", "negative", "even", "even id map", "one id for all"],
+)
+def test_ids_that_are_not_the_rows_of_the_metadata_are_refused(vectors, make):
+    """Otherwise half of the items return the embedding and the metadata of another."""
+    with pytest.raises(DataError, match="0 to n-1, each once: build the index again"):
+        Items(make(vectors))
+
+
+@pytest.mark.parametrize("kind", ["IVF8,Flat", "IDMap2,Flat"])
+def test_ids_in_any_order_return_their_own_vectors(vectors, kind):
+    order = np.random.default_rng(0).permutation(COUNT)
+    found = Items(_with_ids(vectors, kind, order)).embeddings(order)
+    assert np.allclose(found, vectors, atol=1e-5)
