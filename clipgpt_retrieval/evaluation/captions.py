@@ -8,7 +8,7 @@ from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.metrics.captions import CaptionMetrics, diversity
-from clipgpt_retrieval.metrics.retrieval import CHUNK, compute_ranks
+from clipgpt_retrieval.metrics.retrieval import CHUNK, recall_at
 from clipgpt_retrieval.metrics.uncertainty import Comparison, ImageBootstrap
 
 GENERATED = "CLIP-GPT"
@@ -153,9 +153,9 @@ def _known_images(collection: Collection) -> tuple[Pairs, str]:
 
 
 def _round_trip(query: np.ndarray, image: np.ndarray, embeddings: np.ndarray) -> RoundTrip:
-    ranks = compute_ranks(query, embeddings, np.arange(len(embeddings)))
+    recall = recall_at(query, embeddings, np.arange(len(embeddings)))
     return RoundTrip(
         cosine=float((image * embeddings).sum(axis=1).mean()),
-        recall_at_1=float((ranks < 1).mean()),
-        recall_at_10=float((ranks < 10).mean()),
+        recall_at_1=recall["R@1"],
+        recall_at_10=recall["R@10"],
     )

@@ -23,7 +23,7 @@ from clipgpt_retrieval.evaluation.report import (
 from clipgpt_retrieval.metrics.blend import CHOSEN_BY, Blend, blended_ranks, evaluate_blend
 from clipgpt_retrieval.metrics.calibration import Calibration, best_hits, evaluate_calibration, halves
 from clipgpt_retrieval.metrics.karpathy import KarpathyMetrics, TestSet, evaluate_karpathy
-from clipgpt_retrieval.metrics.retrieval import compute_caption_ranks, compute_ranks, recall_curve, scores
+from clipgpt_retrieval.metrics.retrieval import Ranks, compute_caption_ranks, compute_ranks, recall_curve, scores
 from clipgpt_retrieval.metrics.uncertainty import Estimate, ImageBootstrap
 
 
@@ -122,7 +122,7 @@ def _skipped(
 
 
 def _clipgpt_retrieval(
-    queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, ranks: np.ndarray, seed: int
+    queries: np.ndarray, gallery: np.ndarray, truth: np.ndarray, ranks: Ranks, seed: int
 ) -> list[RetrievalMetrics]:
     """CLIP-GPT in both directions on all queries."""
     caption_ranks = compute_caption_ranks(queries, gallery, truth)
@@ -132,7 +132,7 @@ def _clipgpt_retrieval(
     ]
 
 
-def _compare_encoders(encoded: Encoded, collection: Collection, ranks: np.ndarray, seed: int) -> _EncoderComparison:
+def _compare_encoders(encoded: Encoded, collection: Collection, ranks: Ranks, seed: int) -> _EncoderComparison:
     texts, truth, pairs = collection.texts, collection.truth, collection.pairs
     clip = encoded.clip
     if clip is None:
@@ -153,7 +153,7 @@ def _compare_encoders(encoded: Encoded, collection: Collection, ranks: np.ndarra
 
 
 def _shared_retrieval(
-    clip: ClipQueries, ranks: dict[str, np.ndarray], pairs: Pairs, truth: np.ndarray, seed: int
+    clip: ClipQueries, ranks: dict[str, Ranks], pairs: Pairs, truth: np.ndarray, seed: int
 ) -> list[RetrievalMetrics]:
     """CLIP on its queries; CLIP-GPT on the same where these are not all, else CLIP from image to text."""
     count, shared_truth = len(clip.queries), truth[clip.queries]
@@ -166,7 +166,7 @@ def _shared_retrieval(
     return [of_clip, RetrievalMetrics("image to text", CLIP, len(pairs), to_text)]
 
 
-def _differences(ranks: dict[str, np.ndarray], truth: np.ndarray, seed: int) -> list[Difference]:
+def _differences(ranks: dict[str, Ranks], truth: np.ndarray, seed: int) -> list[Difference]:
     bootstrap = ImageBootstrap(truth, seed)
     first, second = scores(ranks[CLIPGPT]), scores(ranks[CLIP])
     return [
@@ -175,13 +175,13 @@ def _differences(ranks: dict[str, np.ndarray], truth: np.ndarray, seed: int) -> 
     ]
 
 
-def _estimates(ranks: np.ndarray, images: np.ndarray, seed: int) -> dict[str, Estimate]:
+def _estimates(ranks: Ranks, images: np.ndarray, seed: int) -> dict[str, Estimate]:
     bootstrap = ImageBootstrap(images, seed)
     means = {name: bootstrap.mean(values) for name, values in scores(ranks).items()}
-    return {**means, "median rank": bootstrap.median(ranks + 1.0)}
+    return {**means, "median rank": bootstrap.median(ranks.expected + 1.0)}
 
 
-def _estimates_by_image(ranks: np.ndarray, seed: int) -> dict[str, Estimate]:
+def _estimates_by_image(ranks: Ranks, seed: int) -> dict[str, Estimate]:
     return _estimates(ranks, np.arange(len(ranks)), seed)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clipgpt_retrieval.data.pairs import Pairs
+from clipgpt_retrieval.metrics.retrieval import Ranks
 
 SHOWN = 6
 HITS = 3
@@ -51,13 +52,13 @@ class RankedQueries:
     Attributes:
         texts: the queries.
         truth: the image that each query asks for, int ``[n]``.
-        ranks: ranks ``[n]`` by encoder, counted from 0.
+        ranks: the n ranks by encoder.
         embeddings: query embeddings ``[n, d]`` by encoder, in the order of ``ranks``.
     """
 
     texts: list[str]
     truth: np.ndarray
-    ranks: dict[str, np.ndarray]
+    ranks: dict[str, Ranks]
     embeddings: dict[str, np.ndarray]
 
 
@@ -71,7 +72,7 @@ def best_and_worst(queries: RankedQueries, pairs: Pairs) -> tuple[list[Example],
         queries: what was searched.
         pairs: the gallery.
     """
-    ranks = list(queries.ranks.values())
+    ranks = [of_encoder.expected for of_encoder in queries.ranks.values()]
     losses = np.log2(ranks[0] + 1.0)
     if len(ranks) > 1:
         losses = losses - np.log2(ranks[1] + 1.0)
@@ -103,7 +104,7 @@ def _example(query: int, queries: RankedQueries, pairs: Pairs) -> Example:
     return Example(
         query=queries.texts[query],
         target=hit(target, next(iter(similarities.values()))),
-        ranks={name: int(ranks[query]) + 1 for name, ranks in queries.ranks.items()},
+        ranks={name: int(ranks.expected[query]) + 1 for name, ranks in queries.ranks.items()},
         hits={
             name: [hit(int(image), of_encoder) for image in np.argsort(-of_encoder)[:HITS]]
             for name, of_encoder in similarities.items()

@@ -9,7 +9,7 @@ import numpy as np
 
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.metrics.retrieval import CHUNK, scores
+from clipgpt_retrieval.metrics.retrieval import CHUNK, Ranks, scores
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBootstrap
 from clipgpt_retrieval.storage import local_folder
 
@@ -173,8 +173,9 @@ def _search_exactly(queries: np.ndarray, embeddings: np.ndarray) -> list[list[in
     return hits
 
 
-def _ranks(hits: list[list[int]], truth: np.ndarray) -> np.ndarray:
+def _ranks(hits: list[list[int]], truth: np.ndarray) -> Ranks:
     """The rank of each query's image among its hits; infinity if it is not among them."""
-    return np.array(
+    ranks = np.array(
         [of_query.index(image) if image in of_query else np.inf for of_query, image in zip(hits, truth, strict=True)]
     )
+    return Ranks(ranks, np.zeros(len(ranks), np.int64))

@@ -7,7 +7,7 @@ import numpy as np
 from clipgpt_retrieval.data.interleaved import ImageSegment, Interleaved, TextSegment
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.text_tower import TextTower
-from clipgpt_retrieval.metrics.retrieval import scores
+from clipgpt_retrieval.metrics.retrieval import Ranks, ranks_from_similarities, scores
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBootstrap
 
 
@@ -76,12 +76,12 @@ def _mean_image(interleaved: Interleaved, row: int) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
-def _ranks(interleaved: Interleaved, queries: np.ndarray) -> np.ndarray:
-    """Ranks of the targets ``[n]``, each in the gallery without the images of its query."""
-    ranks = []
+def _ranks(interleaved: Interleaved, queries: np.ndarray) -> Ranks:
+    """Ranks of the targets, each in the gallery without the images of its query."""
+    found = []
     for row, (query, target) in enumerate(zip(queries, interleaved.targets, strict=True)):
         similarities = interleaved.pairs.embeddings @ query  # [g]
         sources = [segment.clip for segment in interleaved.queries[row] if isinstance(segment, ImageSegment)]
         similarities[[image for image in sources if image != target]] = -np.inf
-        ranks.append(np.count_nonzero(similarities > similarities[target]))
-    return np.array(ranks)
+        found.append(ranks_from_similarities(similarities[None], np.array([target])))
+    return Ranks(np.concatenate([one.above for one in found]), np.concatenate([one.tied for one in found]))

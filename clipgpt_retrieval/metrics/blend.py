@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.metrics.retrieval import CHUNK, ranks_from_similarities, scores
+from clipgpt_retrieval.metrics.retrieval import CHUNK, Ranks, ranks_from_similarities, scores
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBootstrap
 
 WEIGHTS = np.linspace(0, 1, 21)
@@ -36,8 +36,8 @@ class Blend:
     against_clip: Comparison
 
 
-def blended_ranks(clipgpt: np.ndarray, clip: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The ranks at every weight, int64 ``[len(WEIGHTS), n]``.
+def blended_ranks(clipgpt: np.ndarray, clip: np.ndarray, gallery: np.ndarray, truth: np.ndarray) -> list[Ranks]:
+    """The ranks of the n queries at every weight of :data:`WEIGHTS`.
 
     Normalising a blended query divides all its similarities by one number, which changes no rank: so similarities
     are blended instead of queries, and each encoder is multiplied with the gallery once.
@@ -48,16 +48,17 @@ def blended_ranks(clipgpt: np.ndarray, clip: np.ndarray, gallery: np.ndarray, tr
         gallery: float32 ``[g, d]``.
         truth: int ``[n]``, the row of ``gallery`` that each query asks for.
     """
-    ranks = np.empty((len(WEIGHTS), len(truth)), np.int64)
+    above, tied = (np.empty((len(WEIGHTS), len(truth)), np.int64) for _ in range(2))
     for start in range(0, len(truth), CHUNK):
         rows = slice(start, start + CHUNK)
         of_clipgpt, of_clip = clipgpt[rows] @ gallery.T, clip[rows] @ gallery.T  # [c, g] each
         for i, weight in enumerate(WEIGHTS.astype(np.float32)):
-            ranks[i, rows] = ranks_from_similarities(weight * of_clipgpt + (1 - weight) * of_clip, truth[rows])
-    return ranks
+            found = ranks_from_similarities(weight * of_clipgpt + (1 - weight) * of_clip, truth[rows])
+            above[i, rows], tied[i, rows] = found.above, found.tied
+    return [Ranks(*of_weight) for of_weight in zip(above, tied, strict=True)]
 
 
-def evaluate_blend(ranks: np.ndarray, truth: np.ndarray, seed: int) -> Blend:
+def evaluate_blend(ranks: list[Ranks], truth: np.ndarray, seed: int) -> Blend:
     """The curve, and the best weight, chosen on one half of the images and evaluated on the other.
 
     Args:

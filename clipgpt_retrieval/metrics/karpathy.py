@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clipgpt_retrieval.metrics.retrieval import compute_caption_ranks, compute_ranks, scores
+from clipgpt_retrieval.metrics.retrieval import Ranks, compute_caption_ranks, compute_ranks, scores
 
 FOLD = 1000
 
@@ -78,6 +78,6 @@ def _mean_over_folds(
     return KarpathyMetrics(protocol, encoder, len(test.images), *mean)
 
 
-def _per_cent(ranks: np.ndarray) -> dict[str, float]:
+def _per_cent(ranks: Ranks) -> dict[str, float]:
     scored = scores(ranks)
     return {name: 100 * float(scored[name].mean()) for name in ("R@1", "R@5", "R@10")}

@@ -61,7 +61,7 @@ def test_metrics_over_all_and_over_folds(collection, queries, split_file, monkey
     def by_hand(images: list[int]) -> tuple[dict, float]:
         asked = queries[[6 * image + j for image in images for j in range(5)]]
         truth = np.repeat(np.arange(len(images)), 5)
-        to_text = (compute_caption_ranks(asked, gallery[images], truth) < 5).mean()
+        to_text = (compute_caption_ranks(asked, gallery[images], truth).expected < 5).mean()
         return recall_at(asked, gallery[images], truth), float(to_text)
 
     to_image, to_text = by_hand(test.images.tolist())
