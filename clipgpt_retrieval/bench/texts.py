@@ -5,9 +5,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-import fsspec
-
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.data.text_encoding import read_text
+from clipgpt_retrieval.errors import DataError, InputError
 
 WHICH = ["a red", "an old", "a small", "a wooden", "a broken", "a shiny", "a striped", "an empty", "a famous", "a wet"]
 WHAT = ["bicycle", "boat", "cat", "child", "clock", "dog", "giraffe", "guitar", "horse", "piano", "tower", "umbrella"]
@@ -45,8 +44,9 @@ def _drawn(texts: list[str], zipf: float, seed: int) -> Iterator[str]:
 
 def _read(file: str) -> list[str]:
     try:
-        with fsspec.open(file, "rt", encoding="utf-8") as lines:
-            texts = [line.strip() for line in lines if line.strip()]
+        texts = [line.strip() for line in read_text(file).split("\n") if line.strip()]
+    except DataError as error:
+        raise InputError("texts", str(error)) from error
     except (OSError, ValueError, ImportError) as error:
         raise InputError("texts", f"{file} cannot be read as text: {error}") from error
     if not texts:

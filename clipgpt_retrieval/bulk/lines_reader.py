@@ -8,21 +8,24 @@ import pyarrow as pa
 
 from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.rows import Rows, Span
+from clipgpt_retrieval.data.text_encoding import BLOCK, TextCheck, TextEncoding, encoding_of
 from clipgpt_retrieval.errors import DataError
 
-BLOCK = 1 << 22
+BYTE_ORDER_MARK = "\ufeff"
 
-SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 """A lone surrogate, from a text that was cut within an emoji: JSON allows it, UTF-8 and tokenizers do not."""
 
 
 class LinesReader:
-    """Reads UTF-8 files with one text a line.
+    """Reads files with one text a line, in UTF-8 or as their byte order mark says.
 
     Args:
         fs: the file system.
         files: the files.
     """
+
+    _errors = "strict"
 
     def __init__(self, fs: Any, files: list[str]) -> None:
         self.fs = fs
@@ -32,19 +35,26 @@ class LinesReader:
         return [file]
 
     def spans(self, file: str, size: int) -> list[Span]:
-        """Ranges with byte offsets, found in one pass, so that reading a shard counts no lines."""
+        """Ranges with byte offsets, found in one pass, so that reading a shard counts no lines.
+
+        Raises:
+            DataError: a line is not text.
+        """
         starts = [0]
-        lines, position, last = 0, 0, b"\n"
+        lines, position, last = 0, 0, b""
+        encoding = self._encoding(file)
+        check = TextCheck(file, encoding, self._errors)
         with self.fs.open(file, "rb") as opened:
             while block := opened.read(BLOCK):
-                found = -1
-                while (found := block.find(b"\n", found + 1)) >= 0:
+                check(block)
+                for end in encoding.ends_of_lines(block):
                     lines += 1
                     if lines % size == 0:
-                        starts.append(position + found + 1)
+                        starts.append(position + end)
                 position += len(block)
-                last = block[-1:]
-        lines += last != b"\n"
+                last = block[-encoding.width :]
+        check.end()
+        lines += last not in (b"", encoding.newline)
         starts = [start for start in starts if start < position]
         ends = [*starts[1:], position][: len(starts)]
         return [
@@ -53,17 +63,22 @@ class LinesReader:
         ]
 
     def read(self, shard: Shard) -> Rows:
-        # utf-8-sig drops the byte order mark that editors on Windows write.
-        return Rows([line.decode("utf-8-sig", errors="replace").rstrip("\r") for line in self._lines(shard)], None)
+        return Rows(self._lines(shard), None)
 
-    def _lines(self, shard: Shard) -> list[bytes]:
+    def _encoding(self, file: str) -> TextEncoding:
+        return encoding_of(self.fs.cat_file(file, start=0, end=4))
+
+    def _lines(self, shard: Shard) -> list[str]:
         assert shard.byte_range is not None
         start, end = shard.byte_range
         raw = self.fs.cat_file(shard.file, start=start, end=end)
-        lines = raw.removesuffix(b"\n").split(b"\n")
+        try:
+            lines = self._encoding(shard.file).text(raw, self._errors).removesuffix("\n").split("\n")
+        except UnicodeDecodeError:
+            lines = []
         if len(raw) != end - start or len(lines) != len(shard):
             raise DataError(f"{shard.file} has changed since the job was planned: give a new output folder")
-        return lines
+        return [line.removeprefix(BYTE_ORDER_MARK).removesuffix("\r") for line in lines]
 
 
 class JsonLinesReader(LinesReader):
@@ -75,6 +90,8 @@ class JsonLinesReader(LinesReader):
         column: the key of the text.
     """
 
+    _errors = "surrogatepass"
+
     def __init__(self, fs: Any, files: list[str], column: str) -> None:
         super().__init__(fs, files)
         self._column = column
@@ -82,8 +99,10 @@ class JsonLinesReader(LinesReader):
     def spans(self, file: str, size: int) -> list[Span]:
         """As for plain lines; at least one line must have a text."""
         spans = super().spans(file, size)
-        with self.fs.open(file, "rb") as lines:
-            if spans and not any(isinstance(_object(line).get(self._column), str) for line in lines):
+        codec = self._encoding(file).codec
+        with self.fs.open(file, "r", encoding=codec, errors=self._errors, newline="\n") as lines:
+            texts = (_object(line.removeprefix(BYTE_ORDER_MARK)).get(self._column) for line in lines)
+            if spans and not any(isinstance(text, str) for text in texts):
                 raise DataError(f"{file}: no line is a JSON object with a text under {self._column!r}")
         return spans
 
@@ -96,7 +115,7 @@ class JsonLinesReader(LinesReader):
             raise DataError(f"{shard}: a key holds values that have no type in common: {error}") from error
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def _object(line: str) -> dict[str, Any]:
     """The object in a line; empty if it is not one."""
     try:
         value = json.loads(line, object_hook=_or_null)

@@ -8,9 +8,9 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-import fsspec
 from pydantic import BaseModel, Field, ValidationError
 
+from clipgpt_retrieval.data.text_encoding import read_text
 from clipgpt_retrieval.errors import DataError
 
 TRAINING_SPLITS = {"train", "restval"}
@@ -156,8 +156,7 @@ def _common_components(one: str, other: str) -> int:
 
 def _json(file: str) -> Any:
     try:
-        with fsspec.open(file, "r", encoding="utf-8") as source:
-            return json.load(source)
+        return json.loads(read_text(file))
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
 

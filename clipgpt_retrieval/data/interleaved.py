@@ -10,11 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Annotated
 
-import fsspec
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clipgpt_retrieval.data.pairs import Pairs
+from clipgpt_retrieval.data.text_encoding import read_text
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.prompt_text import Segment, clean_caption
 
@@ -148,10 +148,10 @@ def _with_positions(query: InterleavedQuery, position: dict[int, int]) -> list[I
 
 def _lines(file: str) -> list[InterleavedQuery]:
     try:
-        with fsspec.open(file, "r", encoding="utf-8") as lines:
-            return [_parsed(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(file).split("\n")
+    except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
+    return [_parsed(line, f"{file}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _parsed(line: str, where: str) -> InterleavedQuery:

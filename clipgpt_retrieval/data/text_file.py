@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import fsspec
-from fsspec.utils import read_block
 
+from clipgpt_retrieval.data.text_encoding import check_text, encoding_of, has_many_nuls, next_line
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.prompt_text import clean_caption
 
@@ -30,7 +30,7 @@ class TextFile:
 
     Args:
         name: path or fsspec URL.
-        window_bytes: size of a window.
+        window_bytes: size of a window, a multiple of 4.
 
     Raises:
         DataError: the file cannot be read, or is empty.
@@ -59,8 +59,19 @@ class TextFile:
         """
         try:
             with fsspec.open(self.name, "rb") as file:
-                block = read_block(file, number * self.window_bytes, self.window_bytes, delimiter=b"\n")
-            lines = block.decode("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+                encoding = encoding_of(file.read(4))
+                start, end = (
+                    next_line(file, edge, encoding) if edge else 0
+                    for edge in (number * self.window_bytes, (number + 1) * self.window_bytes)
+                )
+                file.seek(start)
+                text = encoding.text(file.read(end - start))
+            if has_many_nuls(text):
+                check_text(self.name)
+        except UnicodeDecodeError as error:
+            check_text(self.name)  # raises an error that names the line
             raise DataError(f"{self.name} cannot be read: {error}") from error
+        except OSError as error:
+            raise DataError(f"{self.name} cannot be read: {error}") from error
+        lines = text.splitlines()
         return Texts([clean_caption(line) for line in lines if line.strip()])

@@ -147,7 +147,10 @@ def test_a_deeply_nested_line_is_skipped(encode_job, tmp_path):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.text(st.characters(blacklist_characters="\n\r", blacklist_categories=["Cs"]), max_size=5), max_size=40),
+    st.lists(
+        st.text(st.characters(blacklist_characters="\n\r\0\ufeff", blacklist_categories=["Cs"]), max_size=5),
+        max_size=40,
+    ),
     st.integers(1, 9),
     st.booleans(),
 )
@@ -197,3 +200,22 @@ def test_a_model_that_only_captions_is_refused(encode_job, tmp_path):
     with pytest.raises(ClipGptError, match="captions_only only captions: give a model that encodes"):
         run_job(replace(encode_job, model=str(tmp_path / "captions_only")), run)
     assert contents(encode_job.output_folder) == {}
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+def test_texts_with_a_byte_order_mark_are_read(encode_job, tmp_path, codec, suffix):
+    """UTF-16 gave a row too many, and embeddings of mojibake."""
+    texts = [*some_texts(20), "\u0a05\u0100 ein Mädchen"]
+    lines = texts if suffix == "txt" else [json.dumps({"caption": text}, ensure_ascii=False) for text in texts]
+    (tmp_path / f"texts.{suffix}").write_bytes(("\r\n".join(lines) + "\r\n").encode(codec))
+    run_job(replace(encode_job, source=str(tmp_path / f"texts.{suffix}")), run)
+    assert output(encode_job.output_folder)[1].column("caption").to_pylist() == texts
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "utf-16-le"])
+def test_text_of_another_encoding_is_refused_with_its_line(encode_job, codec):
+    Path(encode_job.source).write_bytes("a dog\na cat\nein Mädchen\n".encode(codec))
+    with pytest.raises(DataError, match=r"texts\.txt, line [13]: .* UTF-8 text: save the file as UTF-8"):
+        run_job(encode_job, run)
+    assert not list(Path(encode_job.output_folder).glob("metadata/*"))
