@@ -3,11 +3,18 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable
-from inspect import Parameter, signature
+from collections.abc import Callable, Sequence
+from inspect import Parameter, getdoc, signature
 from typing import Any
 
+import clipgpt_retrieval
 from clipgpt_retrieval.errors import ClipGptError
+from clipgpt_retrieval.flags import PROGRAM, check_arguments, command_help, nearest
+
+HELP = ("-h", "--help")
+
+WITHOUT_NAMES = {"train": ("embeddings_folder", "output_folder"), "caption": ("embeddings",)}
+"""Flags with a default that are commonly given without their names, for the help of a command."""
 
 
 def enable() -> None:
@@ -80,14 +87,12 @@ def _take_texts_as_typed(command: Callable[..., Any]) -> None:
 
 def main() -> None:
     """Runs a command. A `ClipGptError` is printed as one line, with exit status 2."""
-    import fire
-
     # fire before 0.6, which clip-retrieval requires, gets help texts from IPython, which fails from IPython 9 on.
     sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
     # clip, which clip-retrieval requires, imports it, and users cannot change that.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     try:
-        fire.Fire(commands(), name="clipgpt-retrieval")
+        _run(sys.argv[1:])
         sys.stdout.flush()
     except ClipGptError as error:
         sys.exit(_fail(str(error)))
@@ -99,8 +104,38 @@ def main() -> None:
         sys.exit(141)  # the exit status of a process that SIGPIPE ended
 
 
+def _run(arguments: Sequence[str]) -> None:
+    known = commands()
+    if not arguments or arguments[0] in (*HELP, "help"):
+        print(_overview(known))
+        return
+    if arguments[0] == "--version":
+        print(f"{PROGRAM} {clipgpt_retrieval.__version__}")
+        return
+    name, *rest = arguments
+    if name not in known:
+        near = nearest(name, list(known))
+        advice = f"did you mean {near}?" if near else f"{PROGRAM} --help lists the commands"
+        raise ClipGptError(f"there is no command {name!r}: {advice}")
+    if any(argument in HELP for argument in rest):
+        print(command_help(f"{PROGRAM} {name}", known[name], WITHOUT_NAMES.get(name, ())))
+        return
+    check_arguments(name, known[name], rest)
+    import fire
+
+    fire.Fire(known[name], command=rest, name=f"{PROGRAM} {name}")
+
+
+def _overview(known: dict[str, Callable[..., Any]]) -> str:
+    lines = [f"{PROGRAM} COMMAND [ARGUMENTS]", "", "Commands:"]
+    lines += [f"  {name:10} {(getdoc(command) or '').partition(chr(10))[0]}" for name, command in known.items()]
+    return "\n".join(
+        [*lines, "", f"{PROGRAM} COMMAND --help describes a command, {PROGRAM} --version prints the version."]
+    )
+
+
 def _fail(message: str) -> int:
-    print(f"clipgpt-retrieval: {message}", file=sys.stderr)
+    print(f"{PROGRAM}: {message}", file=sys.stderr)
     return 2
 
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import sys
 
+OTHER_FLAGS = "other_flags"
+"""The parameter of `with_clipgpt`'s replacement that collects unknown flags, all of which are refused."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,23 +143,32 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
     from clipgpt_retrieval.back.options import own_flags_help, own_parameters
 
     stock_signature = inspect.signature(stock)
-    signature = stock_signature.replace(parameters=[*stock_signature.parameters.values(), *own_parameters()])
+    parameters = [*stock_signature.parameters.values(), *own_parameters()]
+    # Fire passes unknown flags only to a command that takes any; else it would serve without them.
+    others = inspect.Parameter(OTHER_FLAGS, inspect.Parameter.VAR_KEYWORD)
+    signature = stock_signature.replace(parameters=[*parameters, others])
+    defaults = {each.name: each.default for each in parameters}
 
     @functools.wraps(stock)
     def clip_back(*args: Any, **kwargs: Any) -> None:
         from clipgpt_retrieval.errors import ClipGptError
+        from clipgpt_retrieval.flags import command_help
 
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = {name: value for name, value in bound.arguments.items() if value != signature.parameters[name].default}
+        if "help" in kwargs or "h" in kwargs:
+            print(command_help("clip-retrieval back", clip_back))
+            return None
         try:
-            if _names_clipgpt_model(bound.arguments):
+            # Fire gives defaults by position, so that a flag given by its first letter may be among them.
+            flags = defaults | signature.bind_partial(*args).arguments | _in_full(kwargs, list(defaults))
+            given = {name: value for name, value in flags.items() if value != defaults[name]}
+            if _names_clipgpt_model(flags):
                 from clipgpt_retrieval.back.server import serve
 
                 return serve(**given)
             _refuse_unused_flags(given)
         except ClipGptError as error:
-            sys.exit(f"clip-retrieval back: {error}")
+            print(f"clip-retrieval back: {error}", file=sys.stderr)
+            sys.exit(2)
         return stock(**given)
 
     clip_back.__signature__ = signature  # type: ignore[attr-defined]
@@ -187,6 +199,20 @@ def with_front_patch(stock: Callable[..., None]) -> Callable[..., None]:
         app.run(host="0.0.0.0", port=1235, debug=False)
 
     return clip_front
+
+
+def _in_full(flags: dict[str, Any], known: list[str]) -> dict[str, Any]:
+    """The flags with their full names, where their first letter was given as fire allows.
+
+    Raises:
+        ClipGptError: a flag that does not exist.
+    """
+    from clipgpt_retrieval.flags import flag_name, unknown_flag
+
+    for name in flags:
+        if flag_name(name, known) is None:
+            raise unknown_flag(f"--{name}", known)
+    return {flag_name(name, known) or name: value for name, value in flags.items()}
 
 
 REPLACEMENTS = {

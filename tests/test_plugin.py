@@ -86,7 +86,10 @@ def test_one_symbol_is_replaced(environment):
     assert stock == "indices_paths port stock helper True\n"
     environment.plugin("enable")
     ours = " ".join(parameter.name for parameter in own_parameters())
-    assert run(environment.python, "-c", SHOW).stdout == f"indices_paths port {ours} stock helper True\n"
+    assert (
+        run(environment.python, "-c", SHOW).stdout
+        == f"indices_paths port {ours} {plugin.OTHER_FLAGS} stock helper True\n"
+    )
     environment.plugin("disable")
     assert run(environment.python, "-c", SHOW).stdout == stock
 
@@ -107,9 +110,20 @@ def test_without_a_model_the_stock_function_runs(environment, tmp_path):
 def test_a_flag_of_ours_without_a_model_is_refused(environment):
     environment.plugin("enable")
     finished = call(environment, "threads=3")
-    assert finished.returncode == 1
+    assert finished.returncode == 2
     assert finished.stderr.startswith("clip-retrieval back: threads: has no effect without a clipgpt model")
     assert finished.stderr.count("\n") == 1
+
+
+def test_a_mistyped_flag_does_not_serve_without_clipgpt(environment):
+    """Fire runs the command first and complains about unknown flags once it has ended: never, for a server."""
+    environment.plugin("enable")
+    program = "import fire; from clip_retrieval.clip_back import clip_back; fire.Fire({'back': clip_back})"
+    typed = ["back", "--clipgpt_modle", "m", "--port", "3"]
+    finished = run(environment.python, "-c", program, *typed)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert "--clipgpt_modle is not a flag of this command: did you mean --clipgpt_model?" in finished.stderr
+    assert run(environment.python, "-c", program, "back", "-i", "a.json", "--port=3").stdout == "stock a.json 3\n"
 
 
 def test_the_file_has_no_effect_once_the_package_is_uninstalled(tmp_path):
@@ -313,7 +327,7 @@ def test_help_shows_stock_flags_and_ours(backs, real):
 @pytest.mark.slow
 def test_an_error_at_start_is_one_sentence(backs, real, back_flags):
     finished = run(*clip_retrieval(real, "back", *back_flags, "--clipgpt_model=/nowhere"))
-    assert finished.returncode == 1
+    assert finished.returncode == 2
     assert finished.stderr.splitlines()[-1].startswith("clip-retrieval back: /nowhere")
     assert "Traceback" not in finished.stderr
 

@@ -8,6 +8,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "clipgpt_retrieval"
 
 LEVELS = (
+    {"__main__"},
     {"cli"},
     {"demo", "doctor"},
     {"plugin"},
@@ -16,7 +17,7 @@ LEVELS = (
     {"data", "index", "metrics"},
     {"engine"},
     {"model"},
-    {"front_patch", "options", "storage"},
+    {"flags", "front_patch", "options", "storage"},
     {"errors"},
 )
 """From the top: a room imports from lower levels only."""
