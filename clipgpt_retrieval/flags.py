@@ -112,7 +112,7 @@ def usage(command: Callable[..., Any], optional: Sequence[str] = ()) -> str:
             parts.append(f"[{each.name.upper()} ...]")
         elif each.name in optional:
             parts.append(each.name.upper())
-        elif each.default is each.empty:
+        elif each.default is each.empty and each.kind is not each.VAR_KEYWORD:
             parts.append(f"--{each.name} {each.name.upper()}" if each.kind is each.KEYWORD_ONLY else each.name.upper())
     return " ".join(parts)
 
