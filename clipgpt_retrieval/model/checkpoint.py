@@ -143,7 +143,7 @@ def check_takes_min_similarity(path: str) -> None:
 
 def _load_tokenizer(folder: Path, path: str) -> PreTrainedTokenizerBase:
     with _as_model_error(path):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def load_general_gpt(
         The model and transformers' loading information.
     """
     backbone, info = AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, dtype=torch.float32, local_files_only=True
+        folder, output_loading_info=True, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
     width = backbone.config.hidden_size
     config = ClipGptConfig(

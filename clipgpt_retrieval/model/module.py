@@ -104,7 +104,7 @@ class ClipGptModel(PreTrainedModel):
 
     def __init__(self, config: ClipGptConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
-        self.backbone = backbone or AutoModelForCausalLM.from_config(_backbone_config(config))
+        self.backbone = backbone or AutoModelForCausalLM.from_config(_backbone_config(config), trust_remote_code=False)
         self._tied_weights_keys = [
             f"backbone.{key}" for key in getattr(self.backbone, "_tied_weights_keys", None) or []
         ]

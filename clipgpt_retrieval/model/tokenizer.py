@@ -24,7 +24,7 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
             folder = Path(local)
             if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
                 return GPT2TokenizerFast.from_pretrained(folder)
-            tokenizer = AutoTokenizer.from_pretrained(local, gguf_file=gguf_file)
+            tokenizer = AutoTokenizer.from_pretrained(local, gguf_file=gguf_file, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
             f"tokenizer {path} cannot be loaded, check the name and the network, or give a directory: "

@@ -41,7 +41,9 @@ def load_backbone(
     path, gguf_file = _gguf_parts(backbone)
     try:
         with local_copy(path) as local:
-            model = AutoModelForCausalLM.from_pretrained(local, gguf_file=gguf_file, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(
+                local, gguf_file=gguf_file, dtype=torch.float32, trust_remote_code=False
+            )
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
             f"backbone {backbone} cannot be loaded, check the name and the network or give a directory or .gguf file: "
