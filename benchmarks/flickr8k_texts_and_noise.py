@@ -139,16 +139,8 @@ def noise(folder: Path) -> None:
     from clipgpt_retrieval.training.options import TrainOptions
     from clipgpt_retrieval.training.trainer import fit
 
-    options = TrainOptions(
-        flickr(),
-        "unwritten",
-        recipe="frozen",
-        backbone=smollm2(),
-        validation_fraction=FRACTION,
-        save_every=SAVE_EVERY,
-        device="cpu",
-    )
-    run, _ = open_run(options)
+    options = {"recipe": "frozen", "validation_fraction": FRACTION, "save_every": SAVE_EVERY, "device": "cpu"}
+    run, _ = open_run(TrainOptions(flickr(), "unwritten", backbone=smollm2(), **options))
     fusion, held_out = run.model.clip_fusion, run.data.validation
     start, trained = deepcopy(fusion.state_dict()), {}
     for level in NOISES:

@@ -1,4 +1,4 @@
-"""A model that the tests of a finished training share."""
+"""A trained model that several test modules share."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def trained(collection, tmp_path_factory) -> tuple[Path, dict[str, float]]:
-    """A model of the default recipe, trained a little, and its metrics."""
+    """A model of the default recipe, trained for 160 steps, and its metrics."""
     from clipgpt_retrieval.training.train import train
 
     folder = tmp_path_factory.mktemp("trained") / "model"

@@ -1,4 +1,4 @@
-"""Closed forms: a slip in the algebra gives a model that is wrong everywhere and says so nowhere."""
+"""Closed forms: an error in the algebra would raise no exception."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def test_ridge_solves_its_normal_equations_on_either_side(rows, columns):
     assert torch.allclose((x.T @ x + 0.7 * torch.eye(columns)) @ solution, x.T @ y, atol=1e-3)
 
 
-def test_the_readout_finds_images_that_its_states_tell_apart():
+def test_the_readout_ranks_images_that_its_states_separate():
     """States that are a noisy linear image of the embeddings, which share a large mean as CLIP's do."""
     random = np.random.default_rng(0)
     images, dim, width = 300, 64, 64

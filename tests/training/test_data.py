@@ -1,4 +1,4 @@
-"""Data: a caption joined to the wrong image, an image on both sides or a full memory cost days without a word."""
+"""Data: captions belong to their images, the sets are disjoint, and streaming takes constant memory."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def split_file(folder: Path, names: list[str]) -> str:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_karpathy_file_decides_who_is_learned_from_and_tests_stay_unseen(tmp_path, stream):
+def test_a_karpathy_file_decides_the_sets_and_excludes_its_test_images(tmp_path, stream):
     names = [f"{i}.jpg" for i in range(40)]
     folder = write_folder(tmp_path / "folder", 40, image_path=names)
     data = read_data(TrainOptions(folder, "m", captions=split_file(tmp_path, names), stream=stream))
@@ -73,7 +73,7 @@ def test_a_karpathy_file_decides_who_is_learned_from_and_tests_stay_unseen(tmp_p
 
 
 @pytest.mark.slow
-def test_evaluate_knows_who_was_held_out_of_every_kind_of_training(tmp_path, collection):
+def test_evaluate_recognises_the_validation_set_of_every_kind_of_training(tmp_path, collection):
     from clipgpt_retrieval.evaluation.collection import read_collection
     from clipgpt_retrieval.training.train import train
 
@@ -118,13 +118,13 @@ def test_folders_of_different_clips_are_refused(tmp_path):
         ('{"annotations": []}', "COCO captions: images"),
     ],
 )
-def test_a_file_of_captions_that_is_none_is_told(tmp_path, content, says):
+def test_an_invalid_caption_file_is_refused(tmp_path, content, says):
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(DataError, match=says):
         read_data(TrainOptions(write_folder(tmp_path / "a", 20), "m", captions=str(tmp_path / "c.json")))
 
 
-def test_a_stream_reads_every_image_once_an_epoch_and_none_that_is_measured_on(tmp_path):
+def test_a_stream_reads_every_image_once_an_epoch_and_no_validation_image(tmp_path):
     folder = write_folder(tmp_path / "folder", 200, parts=5)
     split = Split("name", 0.2, seed=3)
     windows = FolderWindows(EmbeddingFolder(folder), split, rows=32)
@@ -149,7 +149,7 @@ def test_a_stream_comes_from_any_file_system(tmp_path):
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch) -> tuple[str, list[str]]:
-    """A folder as LAION publishes its embeddings, of six partitions, elsewhere; and what is fetched of it."""
+    """A remote folder of six partitions, as LAION publishes its embeddings, and the list of fetched files."""
     import fsspec
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -197,8 +197,8 @@ def test_a_remote_folder_larger_than_the_cache_is_fetched_about_once_an_epoch_an
     assert 0 < sum(copy.stat().st_size for copy in copies) <= room
 
 
-def test_what_another_process_downloads_is_left_alone_and_what_a_killed_one_left_is_not(remote, tmp_path):
-    """On eight GPUs one process took the half of a file from under another, whose training then ended."""
+def test_partial_downloads_of_killed_processes_are_removed_and_those_of_others_kept(remote, tmp_path):
+    """On eight GPUs one process removed another's partial download, whose training then failed."""
     url, _ = remote
     folder = tmp_path / "cache" / "clipgpt_retrieval" / "streams"
     folder.mkdir(parents=True)
@@ -241,7 +241,7 @@ print(int(peak.split()[1]) // 1024)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_a_streamed_collection(tmp_path):
-    """From ten thousand rows, which fill the two windows that lie in memory, to a million."""
+    """From 10,000 rows, which fill the two windows in memory, to a million."""
     peaks = {}
     for rows in (10_000, 1_000_000):
         folder = write_folder(tmp_path / str(rows), rows, dim=64, parts=max(1, rows // 10_000))
@@ -251,7 +251,7 @@ def test_memory_does_not_grow_with_a_streamed_collection(tmp_path):
     assert peaks[1_000_000] < peaks[10_000] * 1.1, peaks
 
 
-def test_a_dry_run_shows_what_the_model_would_read_and_writes_nothing(collection, tmp_path, capsys):
+def test_a_dry_run_prints_samples_as_the_model_reads_them_and_writes_nothing(collection, tmp_path, capsys):
     from clipgpt_retrieval.training.command import train as command
 
     command(

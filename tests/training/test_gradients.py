@@ -1,4 +1,4 @@
-"""Losses of a recipe: one that counts for more or less than it says trains another model than was asked for."""
+"""The weight of a loss is the recipe's."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from clipgpt_retrieval.training.recipes import recipe_named
 from clipgpt_retrieval.training.train_step import TrainStep
 
 
-def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
+def test_caption_weight_scales_the_gradient(clipgpt_path, collection):
     images = MixtureSampler([ShuffledSampler(InMemory(read_pairs(str(collection)), "images"), 0)], [1.0], 0)
     gradients, losses = [], []
     for weight in (1.0, 3.0):
@@ -37,4 +37,4 @@ def test_captions_weigh_what_the_recipe_says(clipgpt_path, collection):
         losses.append(train_step(0, batch_builder.build(0))["caption"])
         gradients.append(next(model.clip_in.parameters()).grad)
     assert torch.allclose(3 * gradients[0], gradients[1], rtol=1e-3, atol=1e-7) and gradients[0].any()
-    assert losses[0] == pytest.approx(losses[1]), "the loss is shown as it is, to be compared between recipes"
+    assert losses[0] == pytest.approx(losses[1]), "the logged loss has no weight"

@@ -1,4 +1,4 @@
-"""Interleaved queries: learned from the wrong image, "but at night" finds daylight, and no figure says so."""
+"""Interleaved queries: their files, sequences and batches, and what is learned from them."""
 
 import json
 
@@ -25,7 +25,7 @@ from clipgpt_retrieval.training.train import train
 
 @pytest.fixture(scope="module")
 def moves(collection, tmp_path_factory) -> str:
-    """For every two images of the same coloured thing: the one, and where it stands in the other."""
+    """Queries from each image of a coloured thing to the same thing in another place."""
     captions = pd.read_parquet(collection / "metadata")["captions"]
     scenes = [several[2].removeprefix("one ").split(" ", 2) for several in captions]
     file = tmp_path_factory.mktemp("interleaved") / "moves.jsonl"
@@ -57,8 +57,8 @@ def questions(collection, tmp_path_factory) -> str:
     return str(file)
 
 
-def learned(collection, output, **options) -> dict[str, float]:
-    """The validation metrics of a small model that learned interleaved queries beside the captions."""
+def trained_metrics(collection, output, **options) -> dict[str, float]:
+    """The validation metrics of a small model trained on interleaved queries and captions."""
     return train(
         str(collection),
         str(output),
@@ -73,8 +73,8 @@ def learned(collection, output, **options) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_questions_about_images_that_were_never_seen_are_answered(collection, questions, tmp_path):
-    metrics = learned(collection, tmp_path / "model", steps=200, interleaved=questions, interleaved_weight=1.0)
+def test_questions_about_validation_images_are_answered(collection, questions, tmp_path):
+    metrics = trained_metrics(collection, tmp_path / "model", steps=200, interleaved=questions, interleaved_weight=1.0)
     assert metrics["answer_loss"] < 0.5
     engine = load(str(tmp_path / "model"), device="cpu")
     _, held_out = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
@@ -86,7 +86,7 @@ def test_questions_about_images_that_were_never_seen_are_answered(collection, qu
         assert right[asked == question].mean() > 0.6, "chance is a sixth of the colours, a seventh of the places"
 
 
-def test_an_answer_is_learned_after_its_query_and_a_image_alone_asks_for_its_caption(clipgpt, embeddings):
+def test_answers_are_labelled_after_their_query_and_a_single_image_is_a_caption_prompt(clipgpt, embeddings):
     collator, image = Collator(clipgpt.sequences), {"embedding": embeddings[0]}
     long_query = [image, {"text": "where [now]?"}, image]
     rows = [AnsweredQuery([image], "a dog"), AnsweredQuery(long_query, "in a far away place")]
@@ -97,8 +97,8 @@ def test_an_answer_is_learned_after_its_query_and_a_image_alone_asks_for_its_cap
     assert said == ["a dog].", "in a far away place]."] and len(batch.embeddings) == 3
 
 
-def test_a_query_longer_than_the_context_keeps_its_images_and_what_closes_it(clipgpt, embeddings):
-    """The model's context is 128 tokens, of bytes: one long question would end the run that draws it."""
+def test_a_query_longer_than_the_context_keeps_its_images_and_closing_tokens(clipgpt, embeddings):
+    """The model's context is 128 tokens, of bytes: one long question would otherwise end the run."""
     collator, image = Collator(clipgpt.sequences, context_length=128), {"embedding": embeddings[0]}
     sequences, long = clipgpt.sequences, "a far away place " * 20
     query = collator.query([image, {"text": long.strip()}, image, {"text": "at night"}])
@@ -136,8 +136,8 @@ def test_a_step_draws_queries_for_images_and_for_texts_alike(clipgpt, collection
 
 
 @pytest.mark.slow
-def test_a_image_and_a_change_find_the_changed_image(collection, moves, tmp_path):
-    metrics = learned(collection, tmp_path / "model", steps=250, interleaved=moves)
+def test_an_image_and_a_change_find_the_changed_image(collection, moves, tmp_path):
+    metrics = trained_metrics(collection, tmp_path / "model", steps=250, interleaved=moves)
     assert metrics["interleaved R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
     record = json.loads((tmp_path / "model" / "training.json").read_text())
     assert record["interleaved"] == moves and record["validation"] == metrics
@@ -161,7 +161,7 @@ def test_rows_are_those_of_the_folder_even_where_images_were_left_out_or_merged(
     assert np.array_equal(queries.pairs.embeddings[queries.targets[0]], embeddings[4])
 
 
-def test_no_query_to_learn_from_has_a_image_to_measure_on(collection, moves):
+def test_no_training_query_has_a_validation_image(collection, moves):
     to_learn, to_measure = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
     learned, measured = read_interleaved(moves, to_learn), read_interleaved(moves, to_measure)
     assert len(learned) and len(measured)
@@ -169,7 +169,7 @@ def test_no_query_to_learn_from_has_a_image_to_measure_on(collection, moves):
     assert not any(source.tobytes() in seen for row in range(len(measured)) for source in measured.sources(row))
 
 
-def test_a_step_has_both_kinds_of_query_and_the_sources_as_wrong_answers(clipgpt, collection, moves):
+def test_a_step_has_both_kinds_of_query_and_its_sources_as_negatives(clipgpt, collection, moves):
     pairs = read_pairs(str(collection))
     images = MixtureSampler([ShuffledSampler(InMemory(pairs, "images"), 0)], [1.0], 0)
     data = TrainingData(images, read_interleaved(moves, pairs), interleaved_weight=0.5)
@@ -202,7 +202,7 @@ def test_a_negative_that_is_the_target_itself_does_not_count():
         ('{"segments": [{"clip": 9999}, {"text": "a"}], "target": {"clip": 0}}', "no query is about training images"),
     ],
 )
-def test_a_line_that_cannot_be_meant_is_named(collection, tmp_path, line, says):
+def test_an_invalid_line_is_named(collection, tmp_path, line, says):
     file = tmp_path / "queries.jsonl"
     file.write_text(line)
     with pytest.raises(DataError, match=says):
@@ -215,7 +215,7 @@ def test_a_line_that_cannot_be_meant_is_named(collection, tmp_path, line, says):
         )
 
 
-def test_a_missing_file_and_a_recipe_that_cannot_are_told(collection, tmp_path):
+def test_a_missing_file_and_an_unsupported_recipe_are_refused(collection, tmp_path):
     flags = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer")}
     with pytest.raises(DataError, match=r"nowhere\.jsonl"):
         train(str(collection), str(tmp_path / "m"), interleaved=str(tmp_path / "nowhere.jsonl"), **flags)

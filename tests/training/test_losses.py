@@ -1,4 +1,4 @@
-"""Losses: a wrong sign or a swapped pair trains a model away from its images."""
+"""The losses of the predicted embedding, and recall."""
 
 import math
 
@@ -34,13 +34,13 @@ def test_cosine_and_mse_vanish_at_the_target():
     assert torch.allclose(raw_mse(UNIT * 10, UNIT, 10.0), torch.zeros(()), atol=1e-6)
 
 
-def test_recall_counts_what_stands_before_the_right_item():
+def test_recall_counts_items_ranked_before_the_target():
     gallery = np.eye(4, dtype=np.float32)
     queries = np.array([[1, 0, 0, 0], [0.9, 0.8, 0, 0], [0.9, 0.8, 0.7, 0]], np.float32)
     metrics = recall_at(queries, gallery, np.array([0, 1, 2]), at=(1, 2, 3))
     assert metrics == {"R@1": 1 / 3, "R@2": 2 / 3, "R@3": 1.0}
 
 
-def test_a_image_that_a_step_holds_twice_is_not_its_own_wrong_answer():
+def test_an_image_that_occurs_twice_in_a_step_is_not_its_own_negative():
     twice = torch.cat([UNIT, UNIT[:1]])
     assert torch.allclose(info_nce(twice, twice, SCALE), info_nce(UNIT, UNIT, SCALE), atol=0.02)

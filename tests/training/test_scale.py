@@ -1,4 +1,4 @@
-"""Scale: on many GPUs, or in parts that fit into one, a step must learn what it would learn in one piece."""
+"""Scale: a step has the same gradient on several ranks, in micro-batches and in one piece."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ from clipgpt_retrieval.training.recipes import recipe_named
 from clipgpt_retrieval.training.train_step import TrainStep
 
 BATCH = 10
-"""Odd for each of two processes once the interleaved queries are in."""
+"""Odd on each of two ranks once the interleaved queries are added."""
 
 
 def one_step(
@@ -40,7 +40,7 @@ def one_step(
     compiled: bool = False,
     length_bucketing: int = 100,
 ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """Losses and gradients of one step of a model in random order of everything."""
+    """Losses and gradients of one step."""
     model, tokenizer, _ = load(model_path)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -104,7 +104,7 @@ def assert_same(one, other) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["default", "general-gpt"])
-def test_micro_batches_learn_what_the_whole_batch_learns(given, recipe):
+def test_micro_batches_have_the_gradient_of_the_whole_batch(given, recipe):
     assert_same(
         one_step(*given[recipe], recipe, 100, Distributed()),
         one_step(*given[recipe], recipe, 3, Distributed()),
@@ -112,14 +112,14 @@ def test_micro_batches_learn_what_the_whole_batch_learns(given, recipe):
 
 
 @pytest.mark.parametrize("recipe", ["default", "general-gpt"])
-def test_batches_of_like_length_learn_what_the_whole_batch_learns(given, recipe):
+def test_length_bucketing_keeps_the_gradient_of_the_whole_batch(given, recipe):
     assert_same(
         one_step(*given[recipe], recipe, 100, Distributed()),
         one_step(*given[recipe], recipe, 100, Distributed(), length_bucketing=4),
     )
 
 
-def test_the_cached_pass_and_the_learning_pass_see_the_same_dropout(given):
+def test_both_passes_of_grad_cache_have_the_same_dropout(given):
     """With other dropout the cached gradient would belong to another embedding."""
     first = one_step(*given["default"], "default", 3, Distributed(), dropout=0.3)
     torch.rand(7)
@@ -128,13 +128,13 @@ def test_the_cached_pass_and_the_learning_pass_see_the_same_dropout(given):
 
 
 @pytest.mark.slow
-def test_a_compiled_backbone_learns_what_a_plain_one_learns(given):
-    """In micro-batches with dropout, where two graphs of the same layers must drop out the same."""
+def test_a_compiled_backbone_has_the_gradient_of_an_eager_one(given):
+    """In micro-batches with dropout, where both compiled graphs need the same dropout."""
     compiled = one_step(*given["default"], "default", 3, Distributed(), dropout=0.3, compiled=True)
     assert_same(one_step(*given["default"], "default", 3, Distributed(), dropout=0.3), compiled)
 
 
-def test_without_a_compiler_that_is_said(clipgpt, monkeypatch, tmp_path):
+def test_a_missing_compiler_is_named(clipgpt, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match=r"compile.*no.*install g\+\+"):
         compile_backbone(clipgpt.model)
@@ -154,7 +154,7 @@ distributed.shutdown()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "micro_batch"), [("default", 100), ("general-gpt", 3)])
-def test_two_processes_learn_what_one_learns_of_the_joint_batch(given, tmp_path, recipe, micro_batch):
+def test_two_ranks_have_the_gradient_of_one_with_the_joint_batch(given, tmp_path, recipe, micro_batch):
     (tmp_path / "worker.py").write_text(WORKER.replace("from tests.training import test_scale", "import test_scale"))
     output = tmp_path / "gradients"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -1,4 +1,4 @@
-"""Trust: days of GPU time must survive a kill at any moment, and not be spent on numbers that are none."""
+"""Robustness: a killed run resumes bit for bit, and a diverging one stops."""
 
 import json
 import os
@@ -81,7 +81,7 @@ UNHARMED = "from clipgpt_retrieval.cli import main\nmain()"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "frozen"])
-def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_bit(
+def test_a_run_killed_while_saving_resumes_to_the_same_weights_bit_for_bit(
     collection, tmp_path, tmp_path_factory, recipe
 ):
     further = {"recipe": recipe}
@@ -105,8 +105,8 @@ def test_a_run_killed_in_the_middle_of_saves_ends_with_the_same_weights_bit_for_
 
 
 @pytest.mark.slow
-def test_corrected_captions_begin_a_run_of_their_own(collection, tmp_path, monkeypatch, capsys):
-    """Gone on with, the old captions' states and steps would go into a model that is said to know the new ones."""
+def test_corrected_captions_start_another_run(collection, tmp_path, monkeypatch, capsys):
+    """Resuming would mix steps on the old captions into the model."""
     coco, output = tmp_path / "coco", str(tmp_path / "model")
     shutil.copytree(collection, coco)
     settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu", "steps": 2}
@@ -125,8 +125,8 @@ def test_corrected_captions_begin_a_run_of_their_own(collection, tmp_path, monke
     assert "resuming after step" not in capsys.readouterr().out
 
 
-def test_a_second_run_of_the_same_settings_is_refused_while_the_first_is_under_way(collection, tmp_path, monkeypatch):
-    """The first to be done removed the checkpoints under the other, days of training with them."""
+def test_a_second_run_of_the_same_options_is_refused_while_the_first_is_active(collection, tmp_path, monkeypatch):
+    """The first to finish removed the checkpoints of the other."""
     settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu", "steps": 2}
     begin = partial(train, str(collection), str(tmp_path / "model"), batch_size=4, **settings)
     refused = []
@@ -142,7 +142,7 @@ def test_a_second_run_of_the_same_settings_is_refused_while_the_first_is_under_w
     assert refused and [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(collection, tmp_path):
+def test_files_of_another_content_start_another_run_and_copies_do_not(collection, tmp_path):
     """A cluster may copy the data again for each job; the run must resume all the same."""
     backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
     backbone.save_pretrained(tmp_path / "backbone")
@@ -172,7 +172,7 @@ def test_files_of_another_content_begin_a_run_of_their_own_and_copies_do_not(col
     assert len(set(found)) == 4
 
 
-def test_a_stream_of_other_captions_begins_a_run_of_its_own(collection, tmp_path):
+def test_a_stream_of_other_captions_starts_another_run(collection, tmp_path):
     coco = tmp_path / "coco"
     shutil.copytree(collection, coco)
 
@@ -207,15 +207,15 @@ def test_the_best_weights_can_be_kept(collection, tmp_path, rises, steps, learni
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "frozen"])
-def test_divergence_stops_the_run_and_says_where(collection, tmp_path, recipe):
+def test_divergence_stops_the_run_and_names_the_step(collection, tmp_path, recipe):
     settings = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu"}
     settings["recipe"] = recipe
-    with pytest.raises(TrainingError, match=r"step \d+: .*lower --learning_rate; (no|the) checkpoint"):
+    with pytest.raises(TrainingError, match=r"step \d+: .*lower --learning_rate; (there is no|the) checkpoint"):
         train(str(collection), str(tmp_path / "model"), **settings, steps=99, batch_size=8, learning_rate=1e30)
     assert not (tmp_path / "model").exists()
 
 
-def test_a_gradient_that_is_no_number_is_named_before_it_reaches_the_weights():
+def test_a_gradient_that_is_not_finite_is_named_before_the_optimizer_applies_it():
     model = torch.nn.Linear(2, 2)
     model.weight.grad, model.bias.grad = torch.ones(2, 2), torch.tensor([1.0, float("inf")])
     with pytest.raises(TrainingError, match="step 7: the gradient of bias is not finite"):
@@ -225,7 +225,7 @@ def test_a_gradient_that_is_no_number_is_named_before_it_reaches_the_weights():
         DivergenceGuard({}).check(7, {"embedding": 1.0, "caption": float("nan")}, model, saved=5)
 
 
-def test_a_loss_that_grows_without_end_is_divergence_and_noise_is_not():
+def test_a_growing_loss_is_divergence_and_noise_is_not():
     model = torch.nn.Linear(1, 1)
     model.weight.grad, model.bias.grad = torch.ones(1, 1), torch.ones(1)
     watch = DivergenceGuard({})

@@ -1,4 +1,4 @@
-"""A training that begins with a model which was trained before."""
+"""Training that starts from a trained clipgpt model."""
 
 import shutil
 from dataclasses import replace
@@ -15,8 +15,8 @@ from clipgpt_retrieval.training.train import train
 SETTINGS = {"validation_fraction": 0.2, "device": "cpu"}
 
 
-def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
-    """What a model learned from COCO is not to be learned again before it sees one's own images."""
+def test_a_run_continues_a_clipgpt_model(trained, collection, tmp_path):
+    """Its metrics survive a step of a tiny learning rate."""
     earlier, metrics = trained
     model = str(shutil.copytree(earlier, tmp_path / "earlier"))
     set_min_similarity(model, 0.5)
@@ -28,8 +28,8 @@ def test_a_run_goes_on_from_a_clipgpt_model(trained, collection, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_captioner_that_goes_on_begins_with_a_readout_that_ranks(collection, tmp_path):
-    """Its own has learned nothing yet, and would turn what it says before it finds anything."""
+def test_continuing_a_captioner_starts_with_a_fitted_readout(collection, tmp_path):
+    """The captioner's own readout is untrained."""
     captioner, tokenizer = str(tmp_path / "captioner"), str(collection / "tokenizer")
     given = {"steps": 1, "batch_size": 32, "learning_rate": 1e-6}
     only_captions = replace(recipe_named("default"), tasks="caption", ridge_start=False)
@@ -47,7 +47,7 @@ def test_a_captioner_that_goes_on_begins_with_a_readout_that_ranks(collection, t
     assert metrics["R@10"] > 0.4
 
 
-def test_a_model_whose_record_is_broken_is_told(trained, collection, tmp_path):
+def test_a_model_with_an_invalid_record_is_refused(trained, collection, tmp_path):
     model = shutil.copytree(trained[0], tmp_path / "earlier")
     for written, told in (("{", "is not valid JSON"), ("[]", "is not a JSON object")):
         (model / "training.json").write_text(written)
@@ -58,6 +58,6 @@ def test_a_model_whose_record_is_broken_is_told(trained, collection, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["frozen", "general-gpt"])
-def test_a_recipe_that_makes_another_model_does_not_go_on_from_this_one(trained, collection, tmp_path, recipe):
+def test_a_recipe_of_another_model_is_refused(trained, collection, tmp_path, recipe):
     with pytest.raises(InputError, match=r"backbone: .* is a clipgpt model"):
         train(str(collection), str(tmp_path / "m"), backbone=str(trained[0]), recipe=recipe, **SETTINGS)

@@ -1,4 +1,4 @@
-"""Captions said of predictions: of another query's, the captioner would learn to say what nobody asked for."""
+"""Self-conditioning: captions are generated from the predictions for their own queries."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from clipgpt_retrieval.training.train_step import TrainStep
 
 @pytest.mark.parametrize("micro_batch", [100, 3])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_path, collection, share, micro_batch):
+def test_a_caption_is_generated_from_its_own_prediction(clipgpt, clipgpt_path, collection, share, micro_batch):
     model, tokenizer, _ = load(clipgpt_path)
     sequences, pairs = SequenceFormat(tokenizer, model.config), read_pairs(str(collection))
     images = MixtureSampler([ShuffledSampler(InMemory(pairs, "images"), 0)], [1.0], 0)
@@ -45,7 +45,7 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
         predicted = torch.from_numpy(clipgpt.encode(captions, space="image"))
         near = torch.isclose(batch.embeddings, predicted, atol=1e-4).all(1)
         shown = (batch.embeddings[:, None] == torch.from_numpy(pairs.embeddings)).all(2).any(1)
-        assert (near ^ shown).all(), "it is said either of the prediction or of an image"
+        assert (near ^ shown).all(), "each row is either a prediction or an image"
         of_predictions += int(near.sum())
     assert of_predictions == {0.0: 0, 1.0: 12}.get(share, of_predictions) and (share != 0.5 or 0 < of_predictions < 12)
 
@@ -54,6 +54,6 @@ def test_a_caption_is_said_of_what_the_network_predicts_for_it(clipgpt, clipgpt_
     ("share", "recipe", "told"),
     [(1.5, "default", "between 0 and 1"), (0.5, "clipcap", "encodes each caption"), (0.5, "frozen", "not supported")],
 )
-def test_a_share_that_cannot_be_is_refused(collection, tmp_path, share, recipe, told):
+def test_an_unsupported_probability_is_refused(collection, tmp_path, share, recipe, told):
     with pytest.raises(InputError, match=f"self_conditioning_prob.*{told}"):
         train(str(collection), str(tmp_path / "model"), recipe=recipe, self_conditioning_prob=share)

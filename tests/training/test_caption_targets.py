@@ -1,4 +1,4 @@
-"""Said of an image may be another column than it is found by: mixed up, both tasks learn the wrong texts."""
+"""Target captions from a column of their own, apart from the queries."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ COUNT, DIM = 12, 64
 
 @pytest.fixture
 def recaptioned(tmp_path) -> str:
-    """Images with an alt text each, and with what a better captioner has said of most of them."""
+    """Images with an alt text each, and with a captioner's captions of most of them."""
     embeddings = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float16)
     said = [None if row == 3 else [f"a red thing {row}", f"a blue thing {row}"] for row in range(COUNT)]
     names = ["x.jpg", "x.jpg", *(f"{row}.jpg" for row in range(2, COUNT))]
@@ -42,13 +42,13 @@ def test_a_column_is_read_beside_the_captions(recaptioned):
     assert both.target_captions[-1] == ["a red thing 2", "a blue thing 2"] and len(both.target_captions) == COUNT
 
 
-def test_without_a_column_the_captions_are_said(recaptioned):
+def test_without_a_column_the_captions_are_the_targets(recaptioned):
     pairs = read_pairs(recaptioned)
     assert pairs.target_captions == pairs.captions
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, recaptioned, stream):
+def test_queries_come_from_captions_and_targets_from_the_column(clipgpt_path, recaptioned, stream):
     model, tokenizer, _ = load(clipgpt_path)
     data = read_data(
         TrainOptions(recaptioned, "model", caption_targets="recaption", stream=stream, validation_fraction=0.2)
@@ -66,13 +66,13 @@ def test_images_are_asked_for_by_captions_and_said_by_the_column(clipgpt_path, r
     assert not any("thing" in text for text in texts(step.encode))
 
 
-def test_what_the_column_says_decides_what_a_run_is(recaptioned):
-    """A run that goes on with other texts than it began with would mix two data."""
+def test_the_column_is_part_of_a_run_s_identity(recaptioned):
+    """A run resumed with other targets would mix two training sets."""
     keys = {read_data(TrainOptions(recaptioned, "m", caption_targets=say)).captions_key for say in (None, "recaption")}
     assert len(keys) == 2
 
 
-def test_the_held_out_loss_is_of_what_is_to_be_said(recaptioned, collection, tmp_path):
+def test_the_validation_loss_is_of_the_target_captions(recaptioned, collection, tmp_path):
     given = {
         "backbone": "scratch:tiny",
         "tokenizer": str(collection / "tokenizer"),
@@ -88,7 +88,7 @@ def test_the_held_out_loss_is_of_what_is_to_be_said(recaptioned, collection, tmp
     assert abs(losses[0] - losses[1]) > 0.01
 
 
-def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
+def test_a_dry_run_shows_both(recaptioned, collection, tmp_path):
     given = {"backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), "device": "cpu", "batch_size": 4}
     shown = dry_run(
         embeddings_folder=recaptioned,
@@ -104,11 +104,11 @@ def test_a_rehearsal_shows_both(recaptioned, collection, tmp_path):
     assert any("thing" in line for line in samples)
 
 
-def test_a_column_that_is_not_there_is_named(recaptioned):
+def test_a_missing_column_is_named(recaptioned):
     with pytest.raises(DataError, match=r"no column 'blip'.*recaption.*--caption_targets"):
         read_pairs(recaptioned, caption_targets="blip")
 
 
-def test_the_frozen_recipe_refuses_a_column_that_it_would_not_read(recaptioned, tmp_path):
+def test_the_frozen_recipe_refuses_target_captions(recaptioned, tmp_path):
     with pytest.raises(InputError, match="caption_targets"):
         train(recaptioned, str(tmp_path / "model"), recipe="frozen", caption_targets="recaption")
