@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from clipgpt_retrieval.bulk.options import CaptionOptions, EncodeOptions, JobOptions
@@ -47,6 +48,7 @@ def caption(options: CaptionOptions) -> None:
 def _run(
     options: EncodeOptions | CaptionOptions, task: str, source: str, column: str, settings: dict[str, Any]
 ) -> None:
+    print(f"reading {source} and loading {options.model}", file=sys.stderr)
     from clipgpt_retrieval.bulk.job import Job
     from clipgpt_retrieval.bulk.main import run_job
 

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import fsspec
 
+from clipgpt_retrieval.bulk.claim import claimed
 from clipgpt_retrieval.bulk.distributor import Distributor
 from clipgpt_retrieval.bulk.job import Job, Run
 from clipgpt_retrieval.bulk.plan import Plan, make_plan
 from clipgpt_retrieval.bulk.progress import Progress
-from clipgpt_retrieval.bulk.reader import open_reader
+from clipgpt_retrieval.bulk.reader import Reader, open_reader
 from clipgpt_retrieval.bulk.retry import retried
 from clipgpt_retrieval.bulk.stats import read_stats
 from clipgpt_retrieval.bulk.writer import done_shards, prepare, remove_partial_files
@@ -34,11 +35,16 @@ def run_job(job: Job, distribute: Distributor) -> dict[str, Any]:
         files and shards that failed, each with its error.
 
     Raises:
-        DataError: no rows, an output folder of another job, or shards that failed.
+        DataError: no rows, an output folder of another job, one that another job is writing to, or shards that failed.
         ModelError: the model cannot be read.
     """
     reader = retried(lambda: open_reader(job), job.retries)
     fingerprint = checkpoint.load(job.model).fingerprint
+    with claimed(job):
+        return _run_claimed(job, reader, fingerprint, distribute)
+
+
+def _run_claimed(job: Job, reader: Reader, fingerprint: str, distribute: Distributor) -> dict[str, Any]:
     retried(lambda: prepare(job), job.retries)
     plan = make_plan(job, reader, fingerprint)
     shards = plan.missing()

@@ -13,8 +13,9 @@ from clipgpt_retrieval.bulk.rows import Rows
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import InputError, ModelError
 
-WINDOW_BATCHES = 64
-"""Batches that are sorted by length together: a longer window needs little less padding and more memory."""
+WINDOW_BATCHES = 8
+"""Batches of texts that are sorted by length together: a longer window needs little less padding, and the progress of a
+job is known once a window."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class EncodeMapper:
         self._space = job.settings["space"]
 
     def __call__(self, shard: Shard, rows: Rows) -> Iterator[Mapped]:
-        for start, window in _windows(rows, self._batch_size):
+        for start, window in _windows(rows, WINDOW_BATCHES * self._batch_size):
             texts = window.values
             usable = [row for row, text in enumerate(texts) if isinstance(text, str) and text.strip()]
             kept, embeddings = self._encode(texts, usable)
@@ -126,8 +127,7 @@ class CaptionMapper:
         }
 
 
-def _windows(rows: Rows, batch_size: int) -> Iterator[tuple[int, Rows]]:
-    size = WINDOW_BATCHES * batch_size
+def _windows(rows: Rows, size: int) -> Iterator[tuple[int, Rows]]:
     return ((start, rows.slice(start, size)) for start in range(0, len(rows), size))
 
 

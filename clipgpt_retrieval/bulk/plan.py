@@ -1,6 +1,8 @@
 """The shards of a job: planned once, recorded in the output folder, and checked when the job is resumed."""
 
+import hashlib
 import json
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,15 +15,13 @@ from clipgpt_retrieval.bulk.job import Job, Shard
 from clipgpt_retrieval.bulk.reader import Reader
 from clipgpt_retrieval.bulk.retry import retried
 from clipgpt_retrieval.bulk.rows import Span
-from clipgpt_retrieval.bulk.writer import done_shards
+from clipgpt_retrieval.bulk.writer import PARALLEL_FILES, done_shards, remove_damaged_shards
 from clipgpt_retrieval.errors import ClipGptError, DataError
 from clipgpt_retrieval.storage import write_text
 
 JOB_FILE = "job.json"
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of the job file changes."""
-
-PARALLEL_FILES = 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
         model: the model's fingerprint.
 
     Raises:
-        DataError: the output folder has shards of another job, of another model or of a file that has changed.
+        DataError: the output folder has shards of another job, of another model or of a file that has changed, or its
+            plan is damaged.
     """
     fs, root = fsspec.core.url_to_fs(job.output_folder)
     fs.invalidate_cache()
@@ -91,6 +92,9 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
     recorded = retried(lambda: _recorded(fs, root), job.retries)
     if done:
         _check_head(job, head, recorded)
+        if damaged := remove_damaged_shards(job, done):
+            print(f"{len(damaged)} damaged shards of {job.output_folder} are computed again", file=sys.stderr)
+        done -= damaged
     known = recorded["files"] if recorded and done else []
 
     def planned(number: int) -> PlannedFile:
@@ -110,6 +114,7 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
             "give a new output folder"
         )
     document = {**head, "files": [{"name": file.name, **_without_path(file)} for file in files]}
+    document["checksum"] = _checksum(document)
     retried(lambda: write_text(f"{job.output_folder}/{JOB_FILE}", json.dumps(document)), job.retries)
     return plan
 
@@ -132,7 +137,9 @@ def _planned_file(job: Job, reader: Reader, path: str, before: dict[str, Any] | 
 
 def _check_head(job: Job, head: dict[str, Any], recorded: dict[str, Any] | None) -> None:
     if recorded is None:
-        raise DataError(f"{job.output_folder} contains files but no {JOB_FILE}: give a new output folder")
+        raise DataError(
+            f"{job.output_folder} contains files but no {JOB_FILE}, or a damaged one: give a new output folder"
+        )
     changed = [name for name, value in head.items() if recorded.get(name) != value]
     if changed:
         raise DataError(
@@ -141,10 +148,17 @@ def _check_head(job: Job, head: dict[str, Any], recorded: dict[str, Any] | None)
 
 
 def _recorded(fs: Any, root: str) -> dict[str, Any] | None:
+    """The plan in an output folder; None if there is none, or it is damaged."""
     try:
-        return json.loads(fs.cat_file(f"{root}/{JOB_FILE}"))
-    except FileNotFoundError:
+        document = json.loads(fs.cat_file(f"{root}/{JOB_FILE}"))
+        checksum = document.pop("checksum")
+    except (FileNotFoundError, ValueError, AttributeError, LookupError, TypeError):
         return None
+    return document if checksum == _checksum(document) else None
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _stamp(fs: Any, path: str) -> list[Any]:

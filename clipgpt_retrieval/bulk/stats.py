@@ -76,8 +76,17 @@ class StatsWriter:
 
 
 def read_stats(output_folder: str, run_name: str = "") -> list[dict[str, Any]]:
-    """The statistics of the workers of one run, or of all runs."""
+    """The statistics of the workers of one run, or of all runs; damaged files are left out."""
     fs, root = fsspec.core.url_to_fs(output_folder)
     fs.invalidate_cache()
     files = [file for file in list_files(fs, f"{root}/{STATS}") if file.endswith(".json")]
-    return [json.loads(fs.cat_file(file)) for file in files if file.rsplit("/", 1)[-1].startswith(run_name)]
+    read = (_parsed(fs.cat_file(file)) for file in files if file.rsplit("/", 1)[-1].startswith(run_name))
+    return [stats for stats in read if stats is not None]
+
+
+def _parsed(content: bytes) -> dict[str, Any] | None:
+    try:
+        stats = asdict(WorkerStats(**json.loads(content)))
+    except (ValueError, TypeError):
+        return None
+    return stats if isinstance(stats["sample_count"], int) and isinstance(stats["skipped_count"], int) else None

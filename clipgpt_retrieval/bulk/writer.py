@@ -1,5 +1,6 @@
 """Writers: the output files of a shard, named as by clip-retrieval inference, each complete or absent."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -11,11 +12,18 @@ import pyarrow.parquet as pq
 from clipgpt_retrieval.bulk.job import ENCODE, Job
 from clipgpt_retrieval.bulk.mapper import Mapped
 from clipgpt_retrieval.bulk.reader import list_files
+from clipgpt_retrieval.bulk.retry import retried
+from clipgpt_retrieval.data.npy_file import read_npy_header
+from clipgpt_retrieval.data.parquet_file import row_count
+from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.storage import new_file
 
 EMBEDDINGS = "img_emb"
 METADATA = "metadata"
 STATS = "stats"
+
+PARALLEL_FILES = 16
+"""Files that are read side by side when a job is planned."""
 
 
 class ShardWriter:
@@ -78,6 +86,36 @@ def done_shards(fs: Any, root: str) -> set[str]:
     opening, end = f"{METADATA}_", ".parquet"
     names = (file.rsplit("/", 1)[-1] for file in list_files(fs, f"{root}/{METADATA}"))
     return {name[len(opening) : -len(end)] for name in names if name.startswith(opening) and name.endswith(end)}
+
+
+def remove_damaged_shards(job: Job, names: set[str]) -> set[str]:
+    """Removes the metadata of done shards whose files are emptied, truncated or missing, so that they are missing.
+
+    Returns:
+        The names of these shards.
+    """
+    fs, root = fsspec.core.url_to_fs(job.output_folder)
+    ordered = sorted(names)
+    with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+        whole = pool.map(lambda name: retried(lambda: _is_whole(job, fs, root, name), job.retries), ordered)
+        damaged = {name for name, is_whole in zip(ordered, whole, strict=True) if not is_whole}
+    for name in damaged:
+        with suppress(FileNotFoundError):
+            fs.rm_file(f"{root}/{METADATA}/{METADATA}_{name}.parquet")
+    return damaged
+
+
+def _is_whole(job: Job, fs: Any, root: str, name: str) -> bool:
+    try:
+        rows = row_count(fs, f"{root}/{METADATA}/{METADATA}_{name}.parquet")
+        if job.task != ENCODE:
+            return True
+        file = f"{root}/{EMBEDDINGS}/{EMBEDDINGS}_{name}.npy"
+        with fs.open(file, "rb") as opened:
+            header = read_npy_header(opened, file)
+        return header.count == rows and header.end == fs.info(file)["size"]
+    except (DataError, FileNotFoundError):
+        return False
 
 
 def is_done(output_folder: str, name: str) -> bool:

@@ -112,3 +112,44 @@ def test_added_files_are_processed(caption_job):
     run_job(caption_job, run)
     np.save(folder / "b.npy", unit_rows(8, seed=1))
     assert run_job(caption_job, run)["rows_done"] == 17
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def truncated(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("damage", [emptied, truncated, Path.unlink])
+@pytest.mark.parametrize("part", ["metadata/metadata_00000_00001.parquet", "img_emb/img_emb_00000_00001.npy"])
+def test_a_damaged_shard_is_computed_again(encode_job, capsys, damage, part):
+    """After a power failure: it counted as done, and the rows behind it were those of other texts."""
+    write_lines(encode_job.source, some_texts(20))
+    run_job(encode_job, run)
+    whole = contents(encode_job.output_folder)
+    damage(Path(encode_job.output_folder) / part)
+    assert run_job(encode_job, run)["rows_done"] == 20
+    assert contents(encode_job.output_folder) == whole
+    assert damage is Path.unlink or "1 damaged shards of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"files": 3}', None])
+def test_a_damaged_plan_is_refused(encode_job, content):
+    """With another range of rows in it, rows were written twice or never."""
+    write_lines(encode_job.source, some_texts(20))
+    run_job(encode_job, run)
+    plan = Path(encode_job.output_folder) / "job.json"
+    plan.write_bytes(plan.read_bytes().replace(b'"stop": 14', b'"stop": 15') if content is None else content)
+    with pytest.raises(DataError, match=r"no job\.json, or a damaged one: give a new output folder"):
+        run_job(encode_job, run)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"sample_count": "many"}'])
+def test_damaged_statistics_stop_no_job(encode_job, content):
+    write_lines(encode_job.source, some_texts(20))
+    run_job(encode_job, run)
+    for file in (Path(encode_job.output_folder) / "stats").iterdir():
+        file.write_bytes(content)
+    assert run_job(encode_job, run)["rows_done"] == 20
