@@ -15,6 +15,10 @@ from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.result_cache import cache_key
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.index.items import Items
+
+NOT_FOUND = np.finfo(np.float32).max
+"""The distance that faiss returns with id -1."""
 
 
 class ClipGptKnnService(KnnService):
@@ -39,6 +43,16 @@ class ClipGptKnnService(KnnService):
         results = self._found(resource, params, embedding, image_embedding)
         return self._with_captions(resource, results, params.caption_results)
 
+    def knn_search(self, query: np.ndarray, **search: Any) -> tuple[list[Any], list[Any]]:
+        """Upstream's search without the results that are none.
+
+        Where faiss finds fewer items than requested it returns id -1 at the largest distance, which upstream's mapping
+        to re-ordered metadata turns into the last item.
+        """
+        similarities, ids = super().knn_search(query, **search)
+        found = [rank for rank, similarity in enumerate(similarities) if abs(similarity) < NOT_FOUND]
+        return [similarities[rank] for rank in found], [ids[rank] for rank in found]
+
     def _results(
         self, resource: ClipGptResource, ids: list[Any], similarities: list[Any], num_images: int
     ) -> list[dict[str, Any]]:
@@ -46,7 +60,7 @@ class ClipGptKnnService(KnnService):
         if not ids:
             return []
         with METADATA_GET_TIME.time():
-            metadata = resource.metadata_provider.get(ids[:num_images], resource.columns_to_return)
+            metadata = resource.metadata_of(ids[:num_images])
         shown = [shown_metadata(of_item) for of_item in metadata]
         shown += [{} for _ in ids[len(shown) :]]
         return [
@@ -78,7 +92,8 @@ class ClipGptKnnService(KnnService):
             similarities, ids = self.knn_search(query, clip_resource=resource, **search)
             if params.min_similarity is not None:
                 # Before the metadata, which belong to the first of the remaining results.
-                kept = _similar_enough(resource, ids, similarities, image_embedding, params.min_similarity)
+                compared_with = embeddings[0] if image_embedding is None else image_embedding
+                kept = _similar_enough(resource.items, ids, compared_with, params.min_similarity)
                 ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
             return [json.dumps(self._results(resource, ids, similarities, params.num_images))]
 
@@ -119,19 +134,13 @@ def _num_result_ids(resource: ClipGptResource, params: KnnRequest) -> int:
     return max(1, min(params.num_result_ids or params.num_images, bound))
 
 
-def _similar_enough(
-    resource: ClipGptResource,
-    ids: list[Any],
-    similarities: list[Any],
-    image_embedding: np.ndarray | None,
-    least: float,
-) -> list[int]:
-    """The ranks of results that are similar enough to the query.
+def _similar_enough(items: Items, ids: list[Any], query: np.ndarray, least: float) -> list[int]:
+    """The ranks of results whose own embeddings have at least this cosine to the query.
 
-    A query of CLIP-GPT is compared by its image embedding, whose cosines to images are comparable across queries; any
-    other query by the similarity of the search.
+    The score of the search may be a squared distance, or a product with vectors of any norm. A query of CLIP-GPT is
+    compared by its image embedding, whose cosines to images are comparable across queries.
     """
-    cosines = similarities if image_embedding is None else resource.items.embeddings(ids) @ image_embedding
+    cosines = items.embeddings(ids) @ (query / np.linalg.norm(query))
     return [rank for rank, cosine in enumerate(cosines) if cosine >= least]
 
 

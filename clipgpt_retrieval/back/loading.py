@@ -14,9 +14,16 @@ from clipgpt_retrieval.back.indices_json import checked_folders, read_indices
 from clipgpt_retrieval.back.options import BackOptions, check_weight
 from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.result_cache import ResultCache
-from clipgpt_retrieval.back.stock import check_reordered_search, load_stock_resources, stock_options, stock_text_query
+from clipgpt_retrieval.back.stock import (
+    check_reordered_search,
+    load_stock_resources,
+    stock_options,
+    stock_text_query,
+    with_known_columns,
+)
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.metadata import find_metadata
 
 LOGGER = logging.getLogger(__name__)
 
@@ -37,7 +44,7 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
         path: BatchedEngine(engine.load(path), batcher, options.cache_bytes)
         for path in sorted({path for path in paths.values() if path})
     }
-    stock_resources = load_stock_resources(options)
+    stock_resources = load_stock_resources(with_known_columns(options, entries, folders))
     resources = {}
     for name, entry in entries.items():
         stock, path = stock_resources[name], paths[name]
@@ -48,6 +55,7 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
             _check_dimension(name, stock, "the CLIP of --clip_model", len(embedding))
         if stock.metadata_is_ordered_by_ivf:
             check_reordered_search(name, stock)
+        _check_rows(name, stock, find_metadata(folders[name]).num_rows)
         weight = _weight(entry, options) if path else options.clipgpt_weight
         resources[name] = _resource(name, stock, folders[name], engines.get(path), weight, options)
     return resources
@@ -68,9 +76,37 @@ def _resource(
         engine=engine,
         clipgpt_weight=weight,
         items=items,
+        has_metadata=_has_columns(name, stock),
         index_file=folder / ("text.index" if stock.image_index is None else "image.index"),
         results_cache=ResultCache("search", options.cache_bytes, len),
     )
+
+
+def _check_rows(name: str, stock: ClipResource, rows: int | None) -> None:
+    """Compares the rows of the metadata with the items; None: rows that are not counted."""
+    for index in (stock.image_index, stock.text_index):
+        if index is None or rows is None or rows == index.ntotal:
+            continue
+        told = f"index {name!r} has {index.ntotal} items and its metadata {rows} rows"
+        if rows < index.ntotal:
+            raise DataError(f"{told}: build the index again from the embeddings folder of this metadata")
+        LOGGER.warning("%s: if they are not of one collection, results have the metadata of others", told)
+
+
+def _has_columns(name: str, stock: ClipResource) -> bool:
+    """Whether the metadata have a column that is returned; upstream's provider fails at each search if not."""
+    try:
+        found = any(stock.metadata_provider.get([0], stock.columns_to_return))
+    except IndexError:
+        found = False
+    if not found:
+        LOGGER.warning(
+            "index %r: its metadata have none of the columns %s, so results have ids only: name others with "
+            "--columns_to_return",
+            name,
+            ", ".join(stock.columns_to_return or []),
+        )
+    return found
 
 
 def _check_engine(name: str, stock: ClipResource, path: str, engine: BatchedEngine) -> None:

@@ -4,9 +4,10 @@ import base64
 import io
 from typing import Any
 
-from clip_retrieval.clip_back import MetadataService, meta_to_dict
+from clip_retrieval.clip_back import MetadataService
 from PIL import Image
 
+from clipgpt_retrieval.back.json_values import json_value
 from clipgpt_retrieval.back.resources import pick_resource
 from clipgpt_retrieval.back.schema import MetadataRequest, parse_request
 
@@ -21,7 +22,7 @@ class CheckedMetadataService(MetadataService):
         resource.items.check(params.ids)
         if not params.ids:
             return []
-        metadata = resource.metadata_provider.get(params.ids, resource.columns_to_return)
+        metadata = resource.metadata_of(params.ids)
         return [
             {"id": item_id, "metadata": shown_metadata(of_item)}
             for item_id, of_item in zip(params.ids, metadata, strict=True)
@@ -39,7 +40,7 @@ def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
         JPEG does not support, such as those with transparency.
     """
     image = _jpeg(metadata["image_path"]) if "image_path" in metadata else None
-    return meta_to_dict(metadata if image is None else {**metadata, "image": image})
+    return json_value(metadata if image is None else {**metadata, "image": image})
 
 
 def _jpeg(path: Any) -> str | None:

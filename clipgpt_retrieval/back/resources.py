@@ -22,6 +22,7 @@ class ClipGptResource(ClipResource):
         engine: encodes and captions; None for an index without a clipgpt model.
         clipgpt_weight: weight of CLIP-GPT in a text query, unless the request sets it.
         items: item ids to embeddings.
+        has_metadata: whether the metadata have a column that is returned.
         index_file: path of the index that the items come from.
         results_cache: results of searches, as JSON.
     """
@@ -30,6 +31,7 @@ class ClipGptResource(ClipResource):
     engine: BatchedEngine | None
     clipgpt_weight: float
     items: Items
+    has_metadata: bool
     index_file: Path
     results_cache: ResultCache
 
@@ -58,6 +60,10 @@ class ClipGptResource(ClipResource):
         if self.model is None:
             raise InputError(field, "needs CLIP's own weights, and this server runs with --load_clip False")
         return self.model
+
+    def metadata_of(self, ids: list[Any]) -> list[dict[str, Any]]:
+        """The metadata of items, as upstream's provider reads them."""
+        return self.metadata_provider.get(ids, self.columns_to_return) if self.has_metadata else [{} for _ in ids]
 
     def index_of(self, modality: str) -> faiss.Index:
         """The image or the text index.

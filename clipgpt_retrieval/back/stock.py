@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import all_clip
@@ -13,6 +14,7 @@ from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, load
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.index.metadata import find_metadata
 
 DEFAULT_COLUMNS = ["url", "image_path", "caption", "NSFW"]
 
@@ -24,6 +26,30 @@ def stock_options(options: BackOptions) -> ClipOptions:
     }
     columns = DEFAULT_COLUMNS if options.columns_to_return is None else options.columns_to_return
     return ClipOptions(**{**shared, "indice_folder": "", "columns_to_return": columns})
+
+
+def with_known_columns(
+    options: BackOptions, entries: dict[str, dict[str, Any]], folders: dict[str, Path]
+) -> BackOptions:
+    """The options with columns that exist wherever metadata are re-ordered, as upstream fails on others.
+
+    Raises:
+        DataError: none of upstream's default columns exists, or not those of ``--columns_to_return``.
+    """
+    flag = options.reorder_metadata_by_ivf_index
+    reordered = [folders[name] for name in entries if entries[name].get("reorder_metadata_by_ivf_index", flag)]
+    wanted = DEFAULT_COLUMNS if options.columns_to_return is None else options.columns_to_return
+    for folder in reordered:
+        known = find_metadata(folder).columns
+        if not known:  # hdf5 alone: re-ordered before
+            continue
+        found = [column for column in wanted if column in known]
+        if not found or (options.columns_to_return is not None and found != list(wanted)):
+            raise DataError(
+                f"{folder}/metadata has the columns {', '.join(known)}: give some of them as --columns_to_return"
+            )
+        wanted = found
+    return replace(options, columns_to_return=wanted) if reordered else options
 
 
 def load_stock_resources(options: BackOptions) -> dict[str, ClipResource]:

@@ -10,6 +10,7 @@ from clipgpt_retrieval.bulk.npy_reader import NpyReader
 from clipgpt_retrieval.bulk.parquet_reader import ParquetEmbeddingsReader, ParquetTextsReader
 from clipgpt_retrieval.bulk.rows import Rows, Span
 from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.index.metadata import MAPPING_FILE
 
 INDEX_NAMES = ("image.index", "text.index", "populated.index", ".index")
 """Suffixes of index files, in order of preference."""
@@ -69,6 +70,7 @@ def _embeddings_reader(job: Job) -> Reader:
     listed = list_files(fs, root)
     folders = {path.rsplit("/", 1)[-1] for path in listed}
     arrays = _ending(list_files(fs, f"{root}/img_emb") if "img_emb" in folders else listed, ".npy")
+    arrays = [path for path in arrays if not path.endswith(f"/{MAPPING_FILE}")]
     if arrays:
         metadata = list_files(fs, f"{root}/metadata") if {"img_emb", "metadata"} <= folders else []
         return NpyReader(fs, arrays, _ending(metadata, ".parquet"))

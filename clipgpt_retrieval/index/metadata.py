@@ -7,6 +7,10 @@ REORDERED_FILE = "metadata_reordered.hdf5"
 """Beside an index whose item ids are positions in its inverted lists."""
 
 
+MAPPING_FILE = "ivf_old_to_new_mapping.npy"
+"""Beside such an index: clip-retrieval's table from rows to positions, raw int64 without the header of an .npy file."""
+
+
 @dataclass(frozen=True)
 class MetadataFiles:
     """The metadata files of one index.
@@ -30,6 +34,14 @@ class MetadataFiles:
         import pyarrow.parquet as pq
 
         return sum(pq.read_metadata(file).num_rows for file in self.parquet) if self.parquet else None
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that all parquet files have, in the order of the first."""
+        import pyarrow.parquet as pq
+
+        schemas = [pq.read_schema(file).names for file in self.parquet]
+        return [name for name in schemas[0] if all(name in names for names in schemas)] if schemas else []
 
 
 def find_metadata(folder: Path) -> MetadataFiles:

@@ -109,3 +109,16 @@ def test_an_index_is_captioned_in_the_order_of_its_ids(caption_job, clipgpt, tmp
     expected = clipgpt.caption(Items(index).embeddings(range(300)), max_new_tokens=6)
     assert table.column("clipgpt_caption").to_pylist() == expected
     assert table.column("input_row").to_pylist() == list(range(300))
+
+
+def test_the_mapping_of_a_reordered_index_is_not_read_as_embeddings(caption_job, clipgpt, tmp_path):
+    """clip-retrieval leaves ivf_old_to_new_mapping.npy beside the index, which has no .npy header."""
+    import faiss
+
+    index = faiss.IndexFlatIP(CLIP_DIM)
+    index.add(unit_rows(3))
+    faiss.write_index(index, str(tmp_path / "image.index"))
+    np.arange(3).tofile(tmp_path / "ivf_old_to_new_mapping.npy")
+    run_job(replace(caption_job, source=str(tmp_path)), run)
+    _, table = output(caption_job.output_folder)
+    assert table.column("clipgpt_caption").to_pylist() == clipgpt.caption(unit_rows(3), max_new_tokens=6)
