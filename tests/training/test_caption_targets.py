@@ -26,6 +26,7 @@ COUNT, DIM = 12, 64
 def recaptioned(tmp_path) -> str:
     """Images with an alt text each, and with a captioner's captions of most of them."""
     embeddings = np.random.default_rng(0).normal(size=(COUNT, DIM)).astype(np.float16)
+    embeddings[1] = embeddings[0]
     said = [None if row == 3 else [f"a red thing {row}", f"a blue thing {row}"] for row in range(COUNT)]
     names = ["x.jpg", "x.jpg", *(f"{row}.jpg" for row in range(2, COUNT))]
     table = {"caption": [f"alt text {row}" for row in range(COUNT)], "recaption": said, "image_path": names}
