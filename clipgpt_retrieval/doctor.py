@@ -21,6 +21,8 @@ from clipgpt_retrieval.errors import ClipGptError
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+    from clipgpt_retrieval.index.items import Items
+
 Result = TypeVar("Result")
 
 PACKAGE = "clipgpt-retrieval"
@@ -36,6 +38,9 @@ OTHER_EXTRAS = ("all", "dev", "docs")
 
 IPYTHON_WITHOUT_HELP = 9
 """From this version on, fire before 0.6, which clip-retrieval requires, fails to get help texts from IPython."""
+
+UNIT_NORMS = (0.5, 1.3)
+"""Mean norms of unit embeddings in an index: product quantization shortens vectors."""
 
 START_SECONDS = 300
 """Timeout of clip-retrieval's start, which takes a minute on a cold disk."""
@@ -245,18 +250,28 @@ def check_index(path: str) -> Generator[Finding, None, int]:
     Returns:
         The dimension of its embeddings.
     """
-    import numpy as np
-
     from clipgpt_retrieval.index.source import open_index
 
     source = open_index(path)
     items = source.items
-    norm = float(np.linalg.norm(items.embeddings([0])[0]))
-    message = f"{source.file} contains {len(items):,} items of dimension {items.dimension}; item 0 has norm {norm:.2f}"
+    message = f"{source.file} contains {len(items):,} items of dimension {items.dimension}"
     yield Finding("ok", "index", message)
+    yield from _check_similarity(items)
     yield from _check_metadata(source.folder, len(items))
     yield from _check_fits(source.file)
     return items.dimension
+
+
+def _check_similarity(items: Items) -> Iterator[Finding]:
+    """Whether the similarity of a result is a cosine, as the web page and thresholds of other indexes expect."""
+    remedy = "normalise the embeddings, and build the index with --metric_type ip"
+    if items.is_l2:
+        message = "compares by L2: the similarity of a result is a squared distance, smaller for nearer items"
+        yield Finding("note", "similarity", message, remedy)
+    norms = items.norms()
+    if not UNIT_NORMS[0] <= norms.mean() <= UNIT_NORMS[1]:
+        message = f"embeddings have norms from {norms.min():.2f} to {norms.max():.2f}: similarities are no cosines"
+        yield Finding("note", "similarity", message, remedy)
 
 
 def check_dimensions(model_dim: int, index_dim: int) -> Finding:

@@ -155,3 +155,26 @@ def test_a_start_that_takes_too_long_is_an_error(monkeypatch):
     monkeypatch.setattr(doctor, "START_SECONDS", 0.01)
     [finding] = doctor.check_clip_retrieval_starts()
     assert finding.mark == "error" and "did not start within 0.01 seconds" in finding.message and finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "told"),
+    [
+        ("Flat", 10, "embeddings have norms from 10.00 to 10.00: similarities are no cosines"),
+        ("L2norm,Flat", 10, None),
+        ("OPQ16,IVF4,PQ16x4", 1, None),
+        ("L2 Flat", 1, "compares by L2: the similarity of a result is a squared distance"),
+    ],
+)
+def test_similarities_that_are_no_cosines_are_noted(index_folder, embeddings, tmp_path, kind, scale, told):
+    """Thresholds and the numbers of the page are cosines."""
+    import faiss
+
+    metric = faiss.METRIC_L2 if kind.startswith("L2 ") else faiss.METRIC_INNER_PRODUCT
+    folder = shutil.copytree(index_folder, tmp_path / "index")
+    index = faiss.index_factory(embeddings.shape[1], kind.removeprefix("L2 "), metric)
+    index.train(scale * embeddings)
+    index.add(scale * embeddings)
+    faiss.write_index(index, str(folder / "image.index"))
+    similarity = [finding for finding in doctor.check_index(str(folder)) if finding.subject == "similarity"]
+    assert bool(similarity) == bool(told) and all(told in finding.message for finding in similarity)

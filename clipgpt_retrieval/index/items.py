@@ -57,6 +57,18 @@ class Items:
         """Dimension of each embedding."""
         return self._index.d
 
+    @property
+    def is_l2(self) -> bool:
+        """Whether the index compares by squared distance; else by inner product."""
+        return self._index.metric_type == faiss.METRIC_L2
+
+    def norms(self, count: int = 100) -> np.ndarray:
+        """Norms of at most ``count`` vectors, spread over the index, as it contains them; float32 ``[m]``."""
+        total = len(self) if self.lists is None else int(self.lists.sizes.sum())
+        rows = np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
+        vectors = self._index.reconstruct_batch(rows) if self.lists is None else self.lists.vectors_at(rows)
+        return np.linalg.norm(vectors, axis=1)
+
     def check(self, ids: Sequence[int] | np.ndarray, field: str = "ids") -> None:
         """Refuses ids that the index does not contain.
 
