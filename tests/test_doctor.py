@@ -35,7 +35,7 @@ def test_a_model_and_its_index_are_ok(clipgpt_path, index_folder, embeddings):
     count, dim = embeddings.shape
     finished = run_cli("doctor", "--model", clipgpt_path, "--index", index_folder, check=True)
     assert "clip-retrieval    starts" in finished.stdout
-    assert f"{count} items of dimension {dim}; item 0 has norm 1.00" in finished.stdout
+    assert f"{count} items of dimension {dim}" in finished.stdout
     assert f"{count} rows, one per item" in finished.stdout
     assert marks(finished.stdout)["model, index"] == "ok"
 
