@@ -212,7 +212,9 @@ class ClipGptClient(ClipClient):
 
         Returns:
             ``embedding`` to search with; ``image_embedding``, the estimate of the image's own; ``caption`` of the
-            image embedding; ``min_similarity``, the model's threshold for `query`, or None where it has none.
+            image embedding; ``min_similarity``, the model's threshold for `query`, or None where it has none;
+            ``match``, the ``similarity`` of a text's best hit and the ``threshold`` of a match, or None where the model
+            has none, and with ``model=``.
 
         Raises:
             InputError: an invalid query.
@@ -220,7 +222,7 @@ class ClipGptClient(ClipClient):
 
         Examples:
             >>> sorted(client.encode(text="a dog in the snow"))
-            ['caption', 'embedding', 'image_embedding', 'min_similarity']
+            ['caption', 'embedding', 'image_embedding', 'match', 'min_similarity']
         """
         _one_of(text=text, segments=segments)
         if self.model is None:
@@ -234,6 +236,7 @@ class ClipGptClient(ClipClient):
             "image_embedding": image_embedding,
             "caption": self.model.caption([image_embedding])[0],
             "min_similarity": self.model.min_similarity,
+            "match": None,
         }
 
     def explore(self, cluster: str | None = None, num_clusters: int | None = None) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class BatchedEngine:
         return self._engine.min_similarity
 
     @property
+    def match_thresholds(self) -> dict[str, float]:
+        """See :attr:`ClipGpt.match_thresholds`."""
+        return self._engine.match_thresholds
+
+    @property
     def fingerprint(self) -> str | None:
         """See :attr:`ClipGpt.fingerprint`."""
         return self._engine.fingerprint

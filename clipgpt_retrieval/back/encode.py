@@ -1,10 +1,10 @@
 """The encode service: embeddings of text and interleaved queries, and the caption of the image embedding."""
 
-from typing import Any
-
 from clipgpt_retrieval.back.captions import caption_embeddings
+from clipgpt_retrieval.back.match import best_match
 from clipgpt_retrieval.back.request_encoder import RequestEncoder
 from clipgpt_retrieval.back.resources import pick_resource
+from clipgpt_retrieval.back.responses import EncodeResponse
 from clipgpt_retrieval.back.schema import EncodeRequest, parse_request
 from clipgpt_retrieval.back.services import Service
 
@@ -12,22 +12,24 @@ from clipgpt_retrieval.back.services import Service
 class EncodeService(Service):
     """``POST /encode-service``."""
 
-    def post(self) -> dict[str, Any]:
-        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity"}``.
+    def post(self) -> EncodeResponse:
+        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity", "match"}``.
 
-        ``caption`` is the caption of the image embedding, ``min_similarity`` the cosine to the image embedding below
-        which the model's evaluation counts no image as a match. Without CLIP-GPT (``use_clipgpt`` false, or an index
-        without a model) all but ``embedding`` are null.
+        ``caption`` is the caption of the image embedding, ``min_similarity`` a cosine to the image embedding for
+        ``/knn-service``, ``match`` the best hit of a text; see :class:`EncodeResponse`.
+        Without CLIP-GPT (``use_clipgpt`` false, or an index without a model) all but ``embedding`` are null.
         """
         params = parse_request(EncodeRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
-        embedding, image_embedding = RequestEncoder(resource, self.images).encode(params)
+        encoder = RequestEncoder(resource, self.images)
+        embedding, image_embedding = encoder.encode(params)
         if image_embedding is None:
             return {
                 "embedding": embedding[0].tolist(),
                 "image_embedding": None,
                 "caption": None,
                 "min_similarity": None,
+                "match": None,
             }
         engine = resource.require_engine("indice_name")
         [caption] = caption_embeddings(engine, image_embedding)
@@ -36,4 +38,5 @@ class EncodeService(Service):
             "image_embedding": image_embedding[0].tolist(),
             "caption": caption,
             "min_similarity": engine.min_similarity,
+            "match": None if params.text is None else best_match(resource, encoder, params.text, embedding),
         }

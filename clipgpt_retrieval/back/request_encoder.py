@@ -72,6 +72,14 @@ class RequestEncoder:
         self._resource.require_clip("image_url")
         return self._clip_image(self._images.from_url(url))
 
+    def text_tower(self, text: str) -> np.ndarray:
+        """CLIP's embedding of a text, float32 ``[1, d]``, unit norm.
+
+        Raises:
+            InputError: no CLIP is loaded.
+        """
+        return self._clip_text(text)
+
     def _wants_clipgpt(self, params: EncodeRequest | KnnRequest, use_mclip: bool) -> bool:
         if params.use_clipgpt is not None:
             return params.use_clipgpt

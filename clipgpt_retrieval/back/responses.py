@@ -58,17 +58,27 @@ class CaptionedItem(TypedDict):
     captions: list[ScoredCaption]
 
 
+class Match(TypedDict):
+    """The similarity of the best hit; below the threshold the index has no close match."""
+
+    similarity: float
+    threshold: float
+
+
 class EncodeResponse(TypedDict):
     """The embeddings of a query; without CLIP-GPT all but ``embedding`` are null.
 
     ``embedding`` is the query embedding, ``image_embedding`` the estimate of the image's own, ``caption`` its caption,
-    ``min_similarity`` the cosine to it below which no image counts as a match.
+    ``min_similarity`` a value for the field of ``/knn-service``: the cosine to ``image_embedding`` that matches exceed.
+    ``match`` tells whether the index has a close match; null for queries that are not a text, and for models that were
+    not evaluated.
     """
 
     embedding: list[float]
     image_embedding: list[float] | None
     caption: str | None
     min_similarity: float | None
+    match: Match | None
 
 
 class Ancestor(TypedDict):

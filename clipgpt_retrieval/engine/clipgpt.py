@@ -88,6 +88,11 @@ class ClipGpt:
         """The least cosine of a match to a query's image embedding; None where it was not evaluated."""
         return self.model.config.min_similarity
 
+    @property
+    def match_thresholds(self) -> dict[str, float]:
+        """The least similarity of a text's best hit that counts as a match, by signal; empty where not evaluated."""
+        return self.model.config.match_thresholds or {}
+
     def encode(self, queries: Sequence[Query], *, space: str = "query", batch_size: int = 64) -> np.ndarray:
         """Embeddings of texts or of runs of segments.
 

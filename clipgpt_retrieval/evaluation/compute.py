@@ -13,15 +13,26 @@ from clipgpt_retrieval.evaluation.faiss_index import evaluate_index
 from clipgpt_retrieval.evaluation.interleaved import InterleavedMetrics
 from clipgpt_retrieval.evaluation.report import (
     CLIP,
+    CLIP_OF_HIT,
     CLIPGPT,
     IMAGE_EMBEDDING,
+    QUERY_EMBEDDING,
     Difference,
     Report,
     RetrievalMetrics,
     Skipped,
+    choose_match_thresholds,
 )
+from clipgpt_retrieval.evaluation.short_queries import answered
 from clipgpt_retrieval.metrics.blend import CHOSEN_BY, Blend, blended_ranks, evaluate_blend
-from clipgpt_retrieval.metrics.calibration import Calibration, best_hits, evaluate_calibration, halves
+from clipgpt_retrieval.metrics.calibration import (
+    Calibration,
+    Signal,
+    best_hits,
+    best_rows,
+    evaluate_calibration,
+    halves,
+)
 from clipgpt_retrieval.metrics.karpathy import KarpathyMetrics, TestSet, evaluate_karpathy
 from clipgpt_retrieval.metrics.retrieval import Ranks, compute_caption_ranks, compute_ranks, recall_curve, scores
 from clipgpt_retrieval.metrics.uncertainty import Estimate, ImageBootstrap
@@ -71,6 +82,7 @@ def compute_report(outputs: ModelOutputs, *, index: str | None, test_set: TestSe
     ranks = compute_ranks(encoded.query, gallery, truth)
     compared = _compare_encoders(encoded, collection, ranks, seed)
     caption_report = None if outputs.captioned is None else evaluate_captions(outputs.captioned, seed)
+    calibration = _calibration(encoded, collection.pairs, truth, seed)
     return Report(
         model=outputs.model,
         collection=collection.folder,
@@ -86,7 +98,8 @@ def compute_report(outputs: ModelOutputs, *, index: str | None, test_set: TestSe
         index=None if index is None else evaluate_index(index, encoded.query, truth, collection, seed),
         karpathy=_karpathy(encoded, gallery, test_set) if isinstance(test_set, TestSet) else [],
         caption_report=caption_report,
-        calibration=_calibration(encoded, gallery, truth, seed),
+        calibration=calibration,
+        match_thresholds=choose_match_thresholds(calibration),
         interleaved=None if isinstance(outputs.interleaved, Skipped) else outputs.interleaved,
         best=compared.examples[0],
         worst=compared.examples[1],
@@ -192,14 +205,25 @@ def _karpathy(encoded: Encoded, gallery: np.ndarray, test_set: TestSet) -> list[
     return metrics
 
 
-def _calibration(encoded: Encoded, gallery: np.ndarray, truth: np.ndarray, seed: int) -> Calibration:
+def _calibration(encoded: Encoded, pairs: Pairs, truth: np.ndarray, seed: int) -> Calibration:
+    """Match detection by each embedding that can be compared with the best hit of CLIP-GPT, and by CLIP's own hit."""
+    gallery, clip, short = pairs.embeddings, encoded.clip, encoded.short
     in_second = halves(len(gallery), seed)
-    hits = {
-        IMAGE_EMBEDDING: best_hits(encoded.query, gallery, in_second, truth, compared=encoded.image),
-        "CLIP-GPT, query embedding": best_hits(encoded.query, gallery, in_second, truth),
+    hits = best_rows(short.query, gallery)
+    right = answered(short.queries, hits, pairs)
+
+    def signal(rows: np.ndarray, compared: np.ndarray, compared_short: np.ndarray | None) -> Signal:
+        similar = None if compared_short is None else (compared_short[right] * gallery[hits[right]]).sum(axis=1)
+        of_captions = best_hits(encoded.query[rows], gallery, in_second, truth[rows], compared=compared)
+        return Signal(of_captions, truth[rows], similar, short.queries.images[right])
+
+    every = np.arange(len(truth))
+    signals = {
+        IMAGE_EMBEDDING: signal(every, encoded.image, short.image),
+        QUERY_EMBEDDING: signal(every, encoded.query, short.query),
     }
-    truths = dict.fromkeys(hits, truth)
-    if encoded.clip is not None:
-        truths[CLIP] = truth[encoded.clip.queries]
-        hits[CLIP] = best_hits(encoded.clip.embeddings, gallery, in_second, truths[CLIP])
-    return evaluate_calibration(hits, IMAGE_EMBEDDING, in_second, truths, seed)
+    if clip is not None:
+        signals[CLIP_OF_HIT] = signal(clip.queries, clip.embeddings, short.clip)
+        own_hits = best_hits(clip.embeddings, gallery, in_second, truth[clip.queries])
+        signals[CLIP] = Signal(own_hits, truth[clip.queries], None, np.empty(0, np.int64))
+    return evaluate_calibration(signals, in_second, seed)

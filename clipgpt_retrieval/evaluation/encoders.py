@@ -9,6 +9,7 @@ from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.evaluation.collection import Collection, text_embeddings
+from clipgpt_retrieval.evaluation.short_queries import ShortQueries, short_queries
 from clipgpt_retrieval.training.collate import Collator
 
 PART = 512
@@ -31,6 +32,23 @@ class ClipQueries:
 
 
 @dataclass(frozen=True)
+class EncodedShort:
+    """The embeddings of short queries.
+
+    Attributes:
+        queries: n short queries.
+        query: CLIP-GPT's query embeddings, float32 ``[n, d]``.
+        image: CLIP-GPT's image embeddings, float32 ``[n, d]``.
+        clip: CLIP's text embeddings, float32 ``[n, d]``; None if its text tower is not loaded.
+    """
+
+    queries: ShortQueries
+    query: np.ndarray
+    image: np.ndarray
+    clip: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Encoded:
     """The embeddings of all queries of a collection.
 
@@ -38,30 +56,51 @@ class Encoded:
         query: CLIP-GPT's query embeddings, float32 ``[n, d]``.
         image: CLIP-GPT's image embeddings, float32 ``[n, d]``.
         clip: CLIP's text embeddings, or None if there are none.
+        short: short queries made of the captions.
     """
 
     query: np.ndarray
     image: np.ndarray
     clip: ClipQueries | None
+    short: EncodedShort
 
 
-def encode_queries(engine: ClipGpt, collection: Collection, clip: TextTower | None, clip_model: str | None) -> Encoded:
-    """Encodes every caption with CLIP-GPT, and with ``clip``; without it CLIP's embeddings are read from ``text_emb/``.
+def encode_queries(
+    engine: ClipGpt, collection: Collection, clip: TextTower | None, clip_model: str | None, seed: int
+) -> Encoded:
+    """Encodes every caption, and a short query of each image, with CLIP-GPT and with ``clip``.
+
+    Without ``clip`` CLIP's embeddings of captions are read from ``text_emb/``. ``seed`` chooses the short queries.
 
     Both encoders truncate to their context.
 
     Raises:
         InputError: the embeddings of CLIP have another dimension, or an encoder returns NaN or infinity.
     """
-    texts = collection.texts
+    query, image = _encode(engine, collection.texts)
+    return Encoded(
+        query,
+        image,
+        _clip_queries(collection, clip, clip_model),
+        _encode_short(engine, short_queries(collection.pairs, seed), clip),
+    )
+
+
+def _encode(engine: ClipGpt, texts: list[str]) -> np.ndarray:
+    """CLIP-GPT's query and image embeddings of texts, float32 ``[2, n, d]``."""
     collator = Collator(engine.sequences, context_length=engine.model.context_length)
     parts = [
         engine.encode_sequences([collator.query(text) for text in texts[start : start + PART]])
         for start in tqdm(range(0, len(texts), PART), "CLIP-GPT", unit="part", disable=len(texts) <= PART)
     ]
-    query, image = (np.concatenate(part) for part in zip(*parts, strict=True))
-    _check_finite(np.hstack([query, image]), texts, "model", "CLIP-GPT")
-    return Encoded(query, image, _clip_queries(collection, clip, clip_model))
+    both = np.concatenate(parts, axis=1) if parts else np.empty((2, 0, engine.clip_dim), np.float32)
+    _check_finite(np.hstack([both[0], both[1]]), texts, "model", "CLIP-GPT")
+    return both
+
+
+def _encode_short(engine: ClipGpt, short: ShortQueries, clip: TextTower | None) -> EncodedShort:
+    query, image = _encode(engine, short.texts)
+    return EncodedShort(short, query, image, clip.encode(short.texts) if clip is not None and short.texts else None)
 
 
 def _clip_queries(collection: Collection, clip: TextTower | None, clip_model: str | None) -> ClipQueries | None:

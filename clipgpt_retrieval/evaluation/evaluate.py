@@ -16,7 +16,7 @@ from clipgpt_retrieval.evaluation.interleaved import InterleavedMetrics, evaluat
 from clipgpt_retrieval.evaluation.karpathy import find_test_set
 from clipgpt_retrieval.evaluation.options import EvaluateOptions
 from clipgpt_retrieval.evaluation.page import page
-from clipgpt_retrieval.evaluation.report import Report, Skipped
+from clipgpt_retrieval.evaluation.report import IMAGE_EMBEDDING, Report, Skipped
 from clipgpt_retrieval.model.checkpoint import check_takes_min_similarity, set_min_similarity
 from clipgpt_retrieval.storage import check_new_file, write_text
 
@@ -58,8 +58,9 @@ def evaluate(options: EvaluateOptions) -> Report:
     report = compute_report(outputs, index=options.index, test_set=test_set, seed=options.seed)
     _write(report, options.output_folder)
     if options.write_min_similarity:
-        set_min_similarity(options.model, report.calibration.threshold)
-        report = replace(report, min_similarity_written=report.calibration.threshold)
+        min_similarity = report.calibration.thresholds[IMAGE_EMBEDDING].value
+        set_min_similarity(options.model, min_similarity, report.match_thresholds)
+        report = replace(report, min_similarity_written=min_similarity)
         _write(report, options.output_folder)
     return report
 
@@ -72,7 +73,7 @@ def _run_models(
     return ModelOutputs(
         model=options.model,
         collection=collection,
-        encoded=encode_queries(engine, collection, clip, options.clip_model),
+        encoded=encode_queries(engine, collection, clip, options.clip_model, options.seed),
         captioned=caption_images(engine, collection, limit) if limit else None,
         interleaved=_interleaved(interleaved, engine, clip, options.seed),
     )

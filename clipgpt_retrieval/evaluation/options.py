@@ -29,7 +29,9 @@ class EvaluateOptions:
     )
     interleaved: str | None = option(None, "JSONL file of interleaved queries over the folder's rows, as for train.")
     caption_images: int = option(1000, "maximum number of images that are captioned; 0: none.")
-    write_min_similarity: bool = option(False, "write the proposed min_similarity into the model's config.")
+    write_min_similarity: bool = option(
+        False, "write the proposed min_similarity and thresholds of matches into the model's config."
+    )
     device: str = option("auto", "auto, cpu, cuda or mps.")
     seed: int = option(0, "random seed of the bootstrap resamples and of the halves.")
 

@@ -17,6 +17,11 @@ from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate
 CLIPGPT = "CLIP-GPT"
 CLIP = "CLIP's text tower"
 IMAGE_EMBEDDING = "CLIP-GPT, image embedding"
+QUERY_EMBEDDING = "CLIP-GPT, query embedding"
+CLIP_OF_HIT = "CLIP's text tower, hit of CLIP-GPT"
+
+SIGNALS = {"query": QUERY_EMBEDDING, "image": IMAGE_EMBEDDING, "text_tower": CLIP_OF_HIT}
+"""The keys of `match_thresholds` in a model's config, and what the report calls them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Report:
         interleaved: metrics of interleaved queries.
         best: queries with the best results of CLIP-GPT.
         worst: queries with the worst results of CLIP-GPT.
+        match_thresholds: proposed for the model's config, by the keys of :data:`SIGNALS`.
         min_similarity_written: the threshold written into the model's config, or None.
         skipped: what is missing, with the reason.
     """
@@ -108,6 +114,7 @@ class Report:
     karpathy: list[KarpathyMetrics]
     caption_report: CaptionReport | None
     calibration: Calibration
+    match_thresholds: dict[str, float]
     interleaved: InterleavedMetrics | None
     best: list[Example]
     worst: list[Example]
@@ -117,6 +124,17 @@ class Report:
     def as_json(self) -> str:
         """The report as JSON; its keys are the attributes' names."""
         return json.dumps(_finite(asdict(self)), indent=2, ensure_ascii=False)
+
+
+def choose_match_thresholds(calibration: Calibration) -> dict[str, float]:
+    """The threshold of the signal with the largest area under the curve.
+
+    If that is CLIP's text tower, which a server may not have loaded, also that of the best one of CLIP-GPT.
+    """
+    signals = [key for key, name in SIGNALS.items() if name in calibration.thresholds]
+    ranked = sorted(signals, key=lambda key: -calibration.auc[SIGNALS[key]].value)
+    chosen = ranked[:2] if ranked[0] == "text_tower" else ranked[:1]
+    return {key: calibration.thresholds[SIGNALS[key]].value for key in chosen}
 
 
 def _finite(value: Any) -> Any:

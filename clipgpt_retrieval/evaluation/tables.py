@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from clipgpt_retrieval.evaluation.report import Report
+from clipgpt_retrieval.evaluation.report import IMAGE_EMBEDDING, SIGNALS, Report
 from clipgpt_retrieval.metrics.blend import CHOSEN_BY
+from clipgpt_retrieval.metrics.calibration import Threshold
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate
 
 RECALLS = ("R@1", "R@5", "R@10")
@@ -180,20 +181,30 @@ def _captions(report: Report) -> Iterable[Table]:
 
 def _calibration(report: Report) -> Table:
     calibration = report.calibration
+    chosen = " and ".join(f"{value} ({SIGNALS[key]})" for key, value in report.match_thresholds.items())
+    written = "were written into the model's config."
+    if report.min_similarity_written is None:
+        written = "go into the model's config with --write_min_similarity True."
     return Table(
         "Match detection",
-        ["similarity of the best hit to", "area under the ROC curve"],
-        [[name, _interval("AUC", estimate)] for name, estimate in calibration.auc.items()],
+        ["similarity of the best hit to", "area under the ROC curve", "threshold", "kept", "kept, short", "rejected"],
+        [
+            [name, _interval("AUC", estimate), *_threshold(calibration.thresholds.get(name))]
+            for name, estimate in calibration.auc.items()
+        ],
         "With half of the images removed from the gallery, their captions have no match; 0.5 is chance, 1 is perfect. "
-        f"Proposed min_similarity: {calibration.threshold}, a cosine to the image embedding. Chosen in this way on "
-        f"other images, it keeps {_share(calibration.kept)} of the queries with a match and rejects "
-        f"{_share(calibration.rejected)} of those without"
-        + (
-            "; it was written into the model's config."
-            if report.min_similarity_written is not None
-            else ". --write_min_similarity True writes it into the model's config."
-        ),
+        "The threshold keeps 95 % of the captions with a match, and of short queries (made of captions) with a right "
+        "hit; the shares are those of thresholds chosen on other images; rejected are captions without a match. "
+        f"Proposed thresholds of “no close match”: {chosen}; min_similarity: "
+        f"{calibration.thresholds[IMAGE_EMBEDDING].value}. They {written}",
     )
+
+
+def _threshold(threshold: Threshold | None) -> list[str]:
+    if threshold is None:
+        return [""] * 4
+    kept_short = "" if threshold.kept_short is None else _share(threshold.kept_short)
+    return [f"{threshold.value}", _share(threshold.kept), kept_short, _share(threshold.rejected)]
 
 
 def _interleaved(report: Report) -> Table | None:

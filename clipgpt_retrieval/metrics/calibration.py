@@ -1,7 +1,8 @@
 """Calibration: does the similarity of the best hit tell whether the gallery has a match?
 
 The gallery is cut into two halves. In the half with its image a query has a match, in the other it has none. The
-similarity of the best hit should separate the two cases with one threshold for all queries.
+similarity of the best hit should separate the two cases with one threshold for all queries. That threshold also has to
+suit short queries, whose best hits are less similar than those of captions.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from clipgpt_retrieval.metrics.uncertainty import RESAMPLES, Estimate
 
 KEPT = 0.95
 """Share of the queries with a match that the proposed threshold keeps."""
+
+MIN_SHORT = 10
+"""Fewer short queries than this do not move a threshold."""
 
 AUC_RESAMPLES = RESAMPLES // 5
 """Fewer than elsewhere, as each sorts all similarities."""
@@ -32,20 +36,51 @@ class BestHits:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """An embedding of each query that is compared with its best hit.
+
+    Attributes:
+        hits: of the captions.
+        images: the image of each caption, int ``[n]``.
+        short: similarities of the best hits of short queries, all of them right, float32 ``[m]``; None if there are no
+            such embeddings of short queries.
+        short_images: the image of each short query, int ``[m]``.
+    """
+
+    hits: BestHits
+    images: np.ndarray
+    short: np.ndarray | None
+    short_images: np.ndarray
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold for the similarity of the best hit.
+
+    Attributes:
+        value: 95 % of the captions with a match exceed it, and 95 % of the short queries with a right best hit.
+        kept: share of the captions with a match above a threshold chosen in this way on other images.
+        kept_short: the same of the short queries; None if there are none.
+        rejected: share of the captions without a match below it.
+    """
+
+    value: float
+    kept: float
+    kept_short: float | None
+    rejected: float
+
+
+@dataclass(frozen=True)
 class Calibration:
     """How well the similarity of the best hit separates queries with and without a match.
 
     Attributes:
-        auc: area under the ROC curve, by the embedding that is compared with the hit.
-        threshold: the proposed ``min_similarity``, which 95 % of the queries with a match exceed.
-        kept: share of the queries with a match above a threshold chosen in this way on other images.
-        rejected: share of the queries without a match below it.
+        auc: area under the ROC curve over the captions, by the embedding that is compared with the hit.
+        thresholds: by the same keys, without those that lack short queries.
     """
 
     auc: dict[str, Estimate]
-    threshold: float
-    kept: float
-    rejected: float
+    thresholds: dict[str, Threshold]
 
 
 def halves(count: int, seed: int) -> np.ndarray:
@@ -53,6 +88,15 @@ def halves(count: int, seed: int) -> np.ndarray:
     in_second = np.zeros(count, bool)
     in_second[np.random.default_rng(seed).permutation(count)[count // 2 :]] = True
     return in_second
+
+
+def best_rows(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """The row of the best hit of each query, int64 ``[n]``."""
+    best = np.empty(len(queries), np.int64)
+    for start in range(0, len(queries), CHUNK):
+        rows = slice(start, start + CHUNK)
+        best[rows] = (queries[rows] @ gallery.T).argmax(axis=1)
+    return best
 
 
 def best_hits(
@@ -74,38 +118,43 @@ def best_hits(
     compared = queries if compared is None else compared
     best = np.empty((2, len(queries)), np.float32)
     for half, members in enumerate((np.flatnonzero(~in_second), np.flatnonzero(in_second))):
-        for start in range(0, len(queries), CHUNK):
-            rows = slice(start, start + CHUNK)
-            hits = members[(queries[rows] @ gallery[members].T).argmax(axis=1)]  # [c]
-            best[half, rows] = (compared[rows] * gallery[hits]).sum(axis=1)
+        hits = members[best_rows(queries, gallery[members])]  # [n]
+        best[half] = (compared * gallery[hits]).sum(axis=1)
     own = in_second[truth].astype(int)
     query = np.arange(len(queries))
     return BestHits(best[own, query], best[1 - own, query])
 
 
-def evaluate_calibration(
-    hits: dict[str, BestHits], image: str, in_second: np.ndarray, truths: dict[str, np.ndarray], seed: int
-) -> Calibration:
-    """The areas under the curve, and the threshold for image embeddings.
+def evaluate_calibration(signals: dict[str, Signal], in_second: np.ndarray, seed: int) -> Calibration:
+    """The areas under the curve, and the thresholds.
 
     Args:
-        hits: by the embedding that is compared with the hit.
-        image: the key in ``hits`` of the image embedding, to which the threshold applies.
+        signals: by the embedding that is compared with the hit.
         in_second: see :func:`halves`.
-        truths: the image that each query asks for, int ``[n]``, by the keys of ``hits``.
         seed: of the intervals.
     """
-    of_image = hits[image]
-    second = in_second[truths[image]]
-    kept, rejected = [], []
-    for chosen_on in (second, ~second):
-        threshold = _threshold(of_image.with_match[chosen_on])
-        kept.append(float((of_image.with_match[~chosen_on] >= threshold).mean()))
-        rejected.append(float((of_image.without_match[~chosen_on] < threshold).mean()))
     return Calibration(
-        auc={name: _estimate_auc(of_name, truths[name], seed) for name, of_name in hits.items()},
-        threshold=round(max(0.0, _threshold(of_image.with_match)), 3),
+        auc={name: _estimate_auc(signal.hits, signal.images, seed) for name, signal in signals.items()},
+        thresholds={
+            name: _evaluate_threshold(signal, signal.short, in_second)
+            for name, signal in signals.items()
+            if signal.short is not None
+        },
+    )
+
+
+def _evaluate_threshold(signal: Signal, short: np.ndarray, in_second: np.ndarray) -> Threshold:
+    hits, second, short_second = signal.hits, in_second[signal.images], in_second[signal.short_images]
+    kept, kept_short, rejected = [], [], []
+    for side in (True, False):
+        threshold = _choose_threshold(hits.with_match[second == side], short[short_second == side])
+        kept.append(float((hits.with_match[second != side] >= threshold).mean()))
+        rejected.append(float((hits.without_match[second != side] < threshold).mean()))
+        kept_short.append(short[short_second != side] >= threshold)
+    return Threshold(
+        value=round(max(0.0, _choose_threshold(hits.with_match, short)), 3),
         kept=float(np.mean(kept)),
+        kept_short=float(np.concatenate(kept_short).mean()) if len(short) else None,
         rejected=float(np.mean(rejected)),
     )
 
@@ -129,5 +178,7 @@ def _estimate_auc(hits: BestHits, truth: np.ndarray, seed: int) -> Estimate:
     return Estimate(area_under_curve(hits.with_match, hits.without_match), float(low), float(high))
 
 
-def _threshold(with_match: np.ndarray) -> float:
-    return float(np.quantile(with_match, 1 - KEPT))
+def _choose_threshold(with_match: np.ndarray, short: np.ndarray) -> float:
+    """The lower of the two thresholds that keep enough of the captions and of the short queries."""
+    by_captions = float(np.quantile(with_match, 1 - KEPT))
+    return min(by_captions, float(np.quantile(short, 1 - KEPT))) if len(short) >= MIN_SHORT else by_captions

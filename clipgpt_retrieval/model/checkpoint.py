@@ -108,12 +108,13 @@ def read_document(path: str, name: str) -> str | None:
         return file.read_text() if file.is_file() else None
 
 
-def set_min_similarity(path: str, min_similarity: float) -> None:
-    """Writes ``min_similarity`` into a model's configuration; nothing else of the model is touched.
+def set_min_similarity(path: str, min_similarity: float, match_thresholds: dict[str, float] | None = None) -> None:
+    """Writes thresholds into a model's configuration; nothing else of the model is touched.
 
     Args:
         path: a directory or fsspec URL that holds a clipgpt model.
         min_similarity: a cosine to the image embedding, 0 to 1.
+        match_thresholds: see :class:`~clipgpt_retrieval.model.config.ClipGptConfig`.
 
     Raises:
         ModelError: see :func:`check_takes_min_similarity`.
@@ -121,7 +122,8 @@ def set_min_similarity(path: str, min_similarity: float) -> None:
     check_takes_min_similarity(path)
     fs, root = fsspec.core.url_to_fs(path.rstrip("/"))
     file = f"{root}/config.json"
-    config = {**json.loads(fs.cat_file(file)), "min_similarity": min_similarity}
+    thresholds = {"min_similarity": min_similarity, "match_thresholds": match_thresholds}
+    config = {**json.loads(fs.cat_file(file)), **thresholds}
     aside = f"{file}.{uuid4().hex[:8]}.part"
     fs.pipe_file(aside, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
     fs.mv(aside, file)

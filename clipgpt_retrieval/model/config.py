@@ -40,6 +40,9 @@ class ClipGptConfig(PretrainedConfig):
         spaces_around_special_tokens: whether the prompt's spaces beside a special token are tokens of their own.
             transformers dropped them before 4.34 (the notebook ran on 4.27) and keeps them since.
         min_similarity: the least cosine of a match to the image embedding of a query; None where it was not evaluated.
+        match_thresholds: the least cosine at which a text's best hit counts as a match, by what it is compared with:
+            the query embedding (``"query"``), the image embedding (``"image"``) or the embedding of CLIP's text tower
+            (``"text_tower"``). Holds those that an evaluation found best; None where it was not evaluated.
 
     With the identity as ``clip_in`` and ``clip_out``, the last layer and one prefix vector this is the model of
     General-GPT's notebook ``CLIP_GPT_COCO.ipynb``.
@@ -65,6 +68,7 @@ class ClipGptConfig(PretrainedConfig):
         embedding_norm: float = 1.0,
         spaces_around_special_tokens: bool = False,
         min_similarity: float | None = None,
+        match_thresholds: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         # A path on the machine that trained the model does not belong in it.
@@ -88,5 +92,6 @@ class ClipGptConfig(PretrainedConfig):
         self.embedding_norm = embedding_norm
         self.spaces_around_special_tokens = spaces_around_special_tokens
         self.min_similarity = min_similarity
+        self.match_thresholds = match_thresholds
         kwargs.setdefault("tie_word_embeddings", self.backbone_config.get("tie_word_embeddings", True))
         super().__init__(**kwargs)

@@ -19,15 +19,16 @@ TOKENIZER = (
 def fingerprint_files(folder: Path, tokenizer_folder: Path) -> str:
     """sha256 of a model's weights, configuration and tokenizer files: the same for the same files in any place.
 
-    ``min_similarity`` is left out of the configuration: `evaluate` writes it later, and no embedding or caption depends
-    on it.
+    The thresholds of matches are left out of the configuration: `evaluate` writes them later, and no embedding or
+    caption depends on them.
 
     Args:
         folder: holds the configuration and the weights.
         tokenizer_folder: holds the tokenizer's files.
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    config.pop("min_similarity", None)
+    for name in ("min_similarity", "match_thresholds"):
+        config.pop(name, None)
     key = sha256(json.dumps(config, sort_keys=True).encode())
     for file in [*_matching(folder, WEIGHTS), *_matching(tokenizer_folder, TOKENIZER)]:
         key.update(content_key(str(file)).encode())

@@ -68,7 +68,7 @@ def only_captions(path: str) -> bool:
 def trained_model(
     recipe: Recipe, clip_dim: int, path: str, clip_model: str | None
 ) -> tuple[ClipGptModel, PreTrainedTokenizerBase]:
-    """A clipgpt model to train further, and its tokenizer. Its ``min_similarity``, which will not hold, is removed.
+    """A clipgpt model to train further, and its tokenizer. Its thresholds of matches, which will not hold, are removed.
 
     Args:
         recipe: the recipe of the run.
@@ -89,7 +89,7 @@ def trained_model(
                 "trained with, and embeddings of its CLIP",
             )
     model.config.clip_model = clip_model
-    model.config.min_similarity = None
+    model.config.min_similarity = model.config.match_thresholds = None
     return model, tokenizer
 
 

@@ -5,11 +5,13 @@ import { STOCK_FEATURES } from "./query.js";
 /**
  * @typedef {{id: number, similarity?: number, caption?: string, image?: string, [column: string]: unknown}} Item
  *
+ * @typedef {{similarity: number, threshold: number}} Match the best hit; below the threshold nothing matches
+ *
  * @typedef {object} Encoded a query as `/encode-service` returns it
  * @property {number[]} embedding
  * @property {number[] | null} image_embedding
  * @property {string | null} caption
- * @property {number | null} [min_similarity]
+ * @property {Match | null} [match] of a text, by a model with a threshold
  *
  * @typedef {object} Cluster
  * @property {string} id

@@ -7,11 +7,6 @@ import { STOCK_FEATURES, queryFields } from "./query.js";
 /** Near duplicates are removed from this many candidates. */
 const CANDIDATES = 400;
 
-/** The best hit is looked up among this many images closest to the image embedding. */
-const CLOSEST = 1000;
-
-const UNFILTERED = { modality: "image", use_mclip: false, aesthetic_score: "", deduplicate: false };
-
 /** Each method reads the state when it is called, before it waits for anything. */
 export class Requests {
   /** @param {import("./state.js").State} state */
@@ -54,19 +49,13 @@ export class Requests {
   }
 
   /**
-   * The query encoded, and the images closest to its image embedding.
+   * The query encoded.
    *
    * @param {AbortSignal} signal
    */
-  async readback(signal) {
+  readback(signal) {
     const { backend, element, features } = this.state;
-    const closestFields = { ...this.#searchFields(1, CLOSEST), ...UNFILTERED };
-    const query = { indice_name: element.currentIndex, ...queryFields(this.state.query(), features) };
-    const encoded = await backend.encode(query, signal);
-    const { image_embedding } = encoded;
-    if (image_embedding === null) return { encoded, closest: [] };
-    const closest = await backend.knn({ ...closestFields, embedding_input: image_embedding }, signal);
-    return { encoded, closest };
+    return backend.encode({ indice_name: element.currentIndex, ...queryFields(this.state.query(), features) }, signal);
   }
 
   /**

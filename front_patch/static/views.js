@@ -169,7 +169,7 @@ export class Views {
     const loaded = this.results.load();
     const encoder = this.state.effectiveEncoder();
     if (encoder === null || encoder === "clip") this.readback.clear();
-    else this.readback.load(loaded);
+    else this.readback.load();
     if ((await loaded) === undefined) return;
     this.#captionIfCaptioned();
     this.state.element.initialScroll();

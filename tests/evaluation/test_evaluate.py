@@ -201,7 +201,12 @@ def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_
     after = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
     assert {name for name in after if after[name] != before.get(name)} == {"config.json"}
     engine = load(str(own), device="cpu")
-    assert engine.min_similarity == report.calibration.threshold == report.min_similarity_written
+    proposed = report.calibration.thresholds["CLIP-GPT, image embedding"].value
+    assert engine.min_similarity == proposed == report.min_similarity_written
+    [(signal, threshold)] = engine.match_thresholds.items()
+    assert engine.match_thresholds == report.match_thresholds
+    assert signal in ("query", "image")  # CLIP's tower was not loaded: it has no embeddings of short queries
+    assert threshold == report.calibration.thresholds[f"CLIP-GPT, {signal} embedding"].value
     np.testing.assert_array_equal(engine.encode(["a red dog"]), load(model, device="cpu").encode(["a red dog"]))
 
 

@@ -46,11 +46,6 @@ def sent_to(page, service):
     page.remove_listener("request", note)
 
 
-def searches(bodies):
-    """The searches for results, without those for the images closest to the image embedding."""
-    return [body for body in bodies if body["num_images"] > 1]
-
-
 def next_frame(page):
     """Waits until the page has drawn once more."""
     page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import an_image, card, open_page, result_figures, results_of, search, searches, sent_to, shown_ids
+from browsing import an_image, card, open_page, result_figures, results_of, search, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -19,9 +19,9 @@ def test_an_image_and_a_text_make_one_query(page, front_url):
             card(page, 0).get_by_label("Add this image to the query").click()
         with results_of(page):
             card(page, 0).get_by_label("Add this image to the query").click()
-    added = searches(bodies)[1]["segments"][1]["id"]
-    assert searches(bodies)[0]["segments"] == [{"id": first}, {"text": "but at night"}]
-    assert searches(bodies)[1]["segments"] == [{"id": first}, {"id": added}, {"text": "but at night"}]
+    added = bodies[1]["segments"][1]["id"]
+    assert bodies[0]["segments"] == [{"id": first}, {"text": "but at night"}]
+    assert bodies[1]["segments"] == [{"id": first}, {"id": added}, {"text": "but at night"}]
     assert second is not None
     expect(page.locator(".chips li")).to_have_count(3)
     expect(page.locator(".chips li img").first).to_be_visible()
@@ -40,7 +40,7 @@ def test_chips_are_moved_and_removed_by_mouse(page, front_url):
             page.get_by_label("Move image 5 to the left").click()
         with results_of(page):
             page.get_by_label("Remove image 3").click()
-    assert [body["segments"] for body in searches(bodies)] == [
+    assert [body["segments"] for body in bodies] == [
         [{"text": "at night"}, {"id": 3}, {"id": 5}],
         [{"text": "at night"}, {"id": 5}, {"id": 3}],
         [{"text": "at night"}, {"id": 5}],
@@ -58,7 +58,7 @@ def test_chips_are_moved_and_removed_by_keyboard(page, front_url):
         page.keyboard.press("ArrowLeft")
         with results_of(page):
             page.keyboard.press("Delete")
-    assert [body["segments"] for body in searches(bodies)] == [
+    assert [body["segments"] for body in bodies] == [
         [{"id": 5}, {"id": 3}, {"text": "at night"}],
         [{"id": 3}, {"text": "at night"}],
     ]
@@ -81,7 +81,7 @@ def test_a_text_becomes_a_chip(page, front_url):
     page.locator("#searchBar").fill("at night")
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         page.locator("#searchBar").press("Enter")
-    assert searches(bodies)[0]["text"] == "a dog like at night"
+    assert bodies[0]["text"] == "a dog like at night"
 
 
 def test_an_uploaded_image_is_part_of_the_query_and_of_the_link(page, browser, front_url):
@@ -91,7 +91,7 @@ def test_an_uploaded_image_is_part_of_the_query_and_of_the_link(page, browser, f
         page.locator("#clipgpt input[type=file]").set_input_files(
             {"name": "mine.png", "mimeType": "image/png", "buffer": an_image()}
         )
-    [image, text] = searches(bodies)[0]["segments"]
+    [image, text] = bodies[0]["segments"]
     assert text == {"text": "in summer"}
     expect(page.get_by_alt_text("your image")).to_be_visible()
 
@@ -99,7 +99,7 @@ def test_an_uploaded_image_is_part_of_the_query_and_of_the_link(page, browser, f
     open_page(other, page.url)
     with sent_to(other, "/knn-service") as again, results_of(other):
         other.reload()
-    assert searches(again)[0]["segments"] == [image, text]
+    assert again[0]["segments"] == [image, text]
     other.close()
 
 
@@ -130,7 +130,7 @@ def test_a_change_of_index_removes_image_chips(page, front_url):
     expect(page.locator(".chips li")).to_have_count(2)
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         page.get_by_label("Index", exact=True).select_option("plain")
-    assert searches(bodies)[-1]["text"] == "at night"
+    assert bodies[-1]["text"] == "at night"
     assert "chip=" not in page.url
 
 

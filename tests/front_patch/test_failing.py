@@ -1,7 +1,7 @@
 """Errors on the page, in a real Chromium against a real back end."""
 
 import pytest
-from browsing import card, next_frame, open_page, result_figures, results_of, search, searches, sent_to
+from browsing import card, next_frame, open_page, result_figures, results_of, search, sent_to
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,7 @@ def test_a_link_is_kept_while_the_back_end_is_unreachable(page, front_url):
     page.unroute("**/indices-list")
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         page.get_by_role("button", name="Try again").click()
-    assert searches(bodies)[0]["segments"] == [{"id": 3}, {"text": "at night"}]
+    assert bodies[0]["segments"] == [{"id": 3}, {"text": "at night"}]
     assert "index=shapes&query=at+night" in page.url
     assert "encoder=blend&chip=item%3A3&chip=bar" in page.url
     expect(page.locator(".chips li")).to_have_count(2)

@@ -4,7 +4,7 @@ import base64
 import re
 
 import pytest
-from browsing import an_image, card, open_page, result_figures, results_of, search, searches, sent_to, shown_ids
+from browsing import an_image, card, open_page, result_figures, results_of, search, sent_to, shown_ids
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,7 @@ def test_a_link_made_where_clip_is_loaded_works_where_it_is_not(page, clipless_u
         with results_of(page):
             page.locator("#searchBar").fill("a blue square")
             page.locator("#searchBar").press("Enter")
-    asked = [(body["use_clipgpt"], body["clipgpt_weight"]) for body in searches(bodies)]
+    asked = [(body["use_clipgpt"], body["clipgpt_weight"]) for body in bodies]
     assert asked == [(True, 1)] * 2
     expect(page.locator(".compare.view")).to_be_hidden()
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from clipgpt_retrieval.metrics.calibration import (
     BestHits,
+    Signal,
     area_under_curve,
     best_hits,
     evaluate_calibration,
@@ -43,14 +44,36 @@ def test_best_hits_with_and_without_the_right_image(shown):
             assert value == pytest.approx((other if shown else queries)[query] @ gallery[hit], abs=1e-5)
 
 
-def test_the_threshold_lets_nineteen_of_twenty_through_and_is_judged_on_others():
+def signal(short):
     random = np.random.default_rng(0)
-    truth = np.repeat(np.arange(400), 2)
     hits = BestHits(random.normal(0.8, 0.05, 800), random.normal(0.6, 0.05, 800))
-    found = evaluate_calibration({"image": hits}, "image", halves(400, 0), {"image": truth}, seed=0)
-    assert (hits.with_match >= found.threshold).mean() == pytest.approx(0.95, abs=0.01)
-    assert found.kept == pytest.approx(0.95, abs=0.02)
-    assert found.rejected == pytest.approx((hits.without_match < found.threshold).mean(), abs=0.02)
-    area = found.auc["image"]
+    return Signal(hits, np.repeat(np.arange(400), 2), short, np.arange(0 if short is None else len(short)))
+
+
+def test_the_threshold_lets_nineteen_of_twenty_through_and_is_judged_on_others():
+    compared = signal(np.empty(0))
+    evaluated = evaluate_calibration({"image": compared}, halves(400, 0), seed=0)
+    threshold = evaluated.thresholds["image"]
+    assert (compared.hits.with_match >= threshold.value).mean() == pytest.approx(0.95, abs=0.01)
+    assert threshold.kept == pytest.approx(0.95, abs=0.02)
+    assert threshold.rejected == pytest.approx((compared.hits.without_match < threshold.value).mean(), abs=0.02)
+    assert threshold.kept_short is None
+    area = evaluated.auc["image"]
     assert area.low < area.value < area.high
     assert area.value > 0.99
+
+
+@pytest.mark.parametrize("level", [0.7, 0.9])
+def test_nineteen_of_twenty_short_queries_exceed_the_threshold_too(level):
+    """Their best hits are less similar than those of captions: a threshold of captions alone calls "dog" a failure."""
+    short = np.random.default_rng(1).normal(level, 0.05, 400)
+    compared = signal(short)
+    threshold = evaluate_calibration({"image": compared}, halves(400, 0), seed=0).thresholds["image"]
+    kept = [(similarities >= threshold.value).mean() for similarities in (compared.hits.with_match, short)]
+    assert min(kept) == pytest.approx(0.95, abs=0.01)
+    assert threshold.kept_short == pytest.approx(kept[1], abs=0.02)
+
+
+def test_without_embeddings_of_short_queries_no_threshold_is_proposed():
+    evaluated = evaluate_calibration({"image": signal(np.empty(0)), "clip": signal(None)}, halves(400, 0), seed=0)
+    assert list(evaluated.auc) == ["image", "clip"] and list(evaluated.thresholds) == ["image"]

@@ -223,10 +223,11 @@ def test_a_model_of_another_kind_is_refused(copy):
 
 def test_min_similarity_is_written_beside_untouched_weights(copy, clipgpt_path):
     weights = (copy / "model.safetensors").stat()
-    checkpoint.set_min_similarity(str(copy), 0.61)
+    checkpoint.set_min_similarity(str(copy), 0.61, {"query": 0.5})
     assert (copy / "model.safetensors").stat() == weights
-    assert load(str(copy)).min_similarity == 0.61
-    assert load(clipgpt_path).min_similarity is None
+    assert (load(str(copy)).min_similarity, load(str(copy)).match_thresholds) == (0.61, {"query": 0.5})
+    assert (load(clipgpt_path).min_similarity, load(clipgpt_path).match_thresholds) == (None, {})
+    assert load(str(copy)).fingerprint == load(clipgpt_path).fingerprint
     assert not list(copy.glob("*.part"))
 
 

@@ -19,12 +19,13 @@ def test_a_run_continues_a_clipgpt_model(trained, collection, tmp_path):
     """Its metrics survive a step of a tiny learning rate."""
     earlier, metrics = trained
     model = str(shutil.copytree(earlier, tmp_path / "earlier"))
-    set_min_similarity(model, 0.5)
+    set_min_similarity(model, 0.5, {"query": 0.5})
     settings = {**SETTINGS, "batch_size": 32, "learning_rate": 1e-6, "steps": 1}
     found = train(str(collection), str(tmp_path / "m"), backbone=model, **settings)
     assert found["R@10"] == pytest.approx(metrics["R@10"], abs=0.05)
     assert found["caption_loss"] == pytest.approx(metrics["caption_loss"], rel=0.1)
-    assert load(str(tmp_path / "m"), device="cpu").min_similarity is None
+    further = load(str(tmp_path / "m"), device="cpu")
+    assert (further.min_similarity, further.match_thresholds) == (None, {})
 
 
 @pytest.mark.slow
