@@ -140,6 +140,8 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
     import functools
     import inspect
 
+    from fire.decorators import SetParseFn
+
     from clipgpt_retrieval.back.options import own_flags_help, own_parameters
 
     stock_signature = inspect.signature(stock)
@@ -173,6 +175,8 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
 
     clip_back.__signature__ = signature  # type: ignore[attr-defined]
     clip_back.__doc__ = f"{stock.__doc__ or ''}\n\n{own_flags_help()}"
+    # As typed: fire would read the key "key#1" as "key", and "None" as none.
+    SetParseFn(str, *(each.name for each in own_parameters() if each.annotation in (str, str | None)))(clip_back)
     return clip_back
 
 

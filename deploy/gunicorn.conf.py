@@ -1,7 +1,8 @@
 """gunicorn's settings for the back end: ``gunicorn --config gunicorn.conf.py``.
 
-The flags of ``back`` are JSON in CLIPGPT_FLAGS. The app is created before the workers fork, and the index is
-memory-mapped: all workers share one copy of the index and of the models.
+The flags of ``back`` are JSON in CLIPGPT_FLAGS. The index is memory-mapped: all workers share one copy of it. With
+OMP_NUM_THREADS=1, the default here, the app is created before the workers fork, and they share the models, too. With
+more threads each worker creates its own: OpenMP's threads do not survive a fork, and a worker would wait for them.
 """
 
 import json
@@ -11,12 +12,13 @@ import tempfile
 # Shared by the workers, so that /metrics of any worker covers all of them.
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="clipgpt-metrics-"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # otherwise each worker uses as many threads as there are cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 bind = os.environ.get("CLIPGPT_BIND", "0.0.0.0:1234")
 workers = int(os.environ.get("CLIPGPT_WORKERS", "2"))
 threads = int(os.environ.get("CLIPGPT_THREADS", "8"))
 worker_class = "gthread"
-preload_app = True
+preload_app = os.environ["OMP_NUM_THREADS"] == "1"
 timeout = 120
 graceful_timeout = 30
 flags = {"enable_faiss_memory_mapping": True, **json.loads(os.environ.get("CLIPGPT_FLAGS", "{}"))}

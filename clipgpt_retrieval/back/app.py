@@ -24,6 +24,7 @@ from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
 from clipgpt_retrieval.back.request_time import limit_time
 from clipgpt_retrieval.back.resources import ClipGptResource
+from clipgpt_retrieval.back.security_headers import add_security_headers
 from clipgpt_retrieval.front_patch import add_front_patch
 from clipgpt_retrieval.options import takes_options
 
@@ -52,6 +53,7 @@ def create_app(options: BackOptions) -> Flask:
     app.extensions[STOPPING] = threading.Event()
     options.limits.apply(app, max(resource.items.dimension for resource in resources.values()))
     log_requests(app)
+    add_security_headers(app)
     register_error_handlers(app)
     limit_time(app, options.request_seconds)
     if options.required_api_key is not None:
@@ -59,6 +61,7 @@ def create_app(options: BackOptions) -> Flask:
     app.add_url_rule("/metrics", view_func=_metrics)
     add_description(app, needs_key=options.required_api_key is not None)
     add_static_endpoints(app, options.default_backend, None, options.url_column)
+    _serve_config_as_json(app)
     add_front_patch(app)
     _add_services(JsonErrorsApi(app), resources, options)
     allow_origins(app, options.origins, [FEATURES_HEADER, HEADER])
@@ -81,6 +84,17 @@ def _add_services(api: JsonErrorsApi, resources: dict[str, ClipGptResource], opt
         ("/explore-service", ExploreService, {**indices, "contents_cache": ContentsCache()}),
     ):
         api.add_resource(service, path, resource_class_kwargs=arguments)
+
+
+def _serve_config_as_json(app: Flask) -> None:
+    """clip-retrieval serves the configuration of its page, with the Host of the request in it, as HTML."""
+    endpoint, _ = app.url_map.bind("localhost").match("/config.json")
+    config = app.view_functions[endpoint]
+
+    def as_json() -> Response:
+        return Response(app.ensure_sync(config)(), mimetype="application/json")
+
+    app.view_functions[endpoint] = as_json
 
 
 def _metrics() -> Response:

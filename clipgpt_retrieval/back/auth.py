@@ -9,12 +9,21 @@ from werkzeug.datastructures import WWWAuthenticate
 
 from clipgpt_retrieval.back.error_handlers import error_response
 from clipgpt_retrieval.back.health import OPEN_PATHS
+from clipgpt_retrieval.back.options import origin_pattern
 from clipgpt_retrieval.errors import NotAllowedError
 
 
 def allow_origins(app: Flask, origins: Sequence[str], expose_headers: Sequence[str]) -> None:
-    """Lets web pages of these origins read the responses; ``*`` is every origin, as upstream has it."""
-    CORS(app, origins=list(origins), expose_headers=list(expose_headers))
+    """Lets web pages of these origins read the responses.
+
+    Args:
+        app: the app.
+        origins: ``*`` is every origin, as upstream has it; ``https://*.my.site`` every subdomain of my.site.
+        expose_headers: headers that the pages may read.
+    """
+    # flask_cors takes a string with a "*" or a "?" for a regular expression.
+    patterns = ["*" if origin == "*" else origin_pattern(origin) for origin in origins]
+    CORS(app, origins=patterns, expose_headers=list(expose_headers))
 
 
 def require_api_key(app: Flask, key: str) -> None:
@@ -44,5 +53,7 @@ def _given_keys() -> list[str]:
 
 
 def _equal(given: str, key: str) -> bool:
+    # WSGI decodes headers as Latin-1, and clients encode them as Latin-1 or UTF-8.
+    encoded = [given.encode(errors="replace"), given.encode("latin-1", errors="replace")]
     # In constant time, against timing attacks.
-    return hmac.compare_digest(given.encode(errors="replace"), key.encode())
+    return any(hmac.compare_digest(each, key.encode(errors="replace")) for each in encoded)

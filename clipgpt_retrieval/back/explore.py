@@ -10,10 +10,16 @@ from flask_restful import Resource
 from clipgpt_retrieval.back.batching import check_deadline
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import ExploreRequest, validated
+from clipgpt_retrieval.errors import BusyError
 from clipgpt_retrieval.explore.contents import Contents
 
 MAX_CONTENTS = 8
 """Tables of contents in memory; others are read again from the cache beside their index."""
+
+MAX_EXPLORING = 3
+"""Requests that compute clusters or wait for them, which hold a thread each; one computes at a time."""
+
+RETRY_SECONDS = 5
 
 
 class ContentsCache:
@@ -22,6 +28,8 @@ class ContentsCache:
     def __init__(self) -> None:
         self._contents: OrderedDict[tuple[str, int], Contents] = OrderedDict()
         self._lock = threading.Lock()
+        self._computing = threading.RLock()
+        self.slots = threading.BoundedSemaphore(MAX_EXPLORING)
 
     def get(self, resource: ClipGptResource, num_clusters: int) -> Contents:
         """The table of contents of an index with up to ``num_clusters`` clusters on each level."""
@@ -29,7 +37,9 @@ class ContentsCache:
         with self._lock:
             if key not in self._contents:
                 engine = resource.require_engine("indice_name")
-                self._contents[key] = Contents(resource.items, resource.index_file, engine, num_clusters)
+                self._contents[key] = Contents(
+                    resource.items, resource.index_file, engine, num_clusters, lock=self._computing
+                )
             self._contents.move_to_end(key)
             if len(self._contents) > MAX_CONTENTS:
                 self._contents.popitem(last=False)
@@ -49,4 +59,15 @@ class ExploreService(Resource):
         params = validated(ExploreRequest, request.args.to_dict())
         resource = pick_resource(self._clip_resources, params.indice_name)
         contents = self._contents_cache.get(resource, params.num_clusters)
-        return {"indice_name": resource.name, **contents.open(params.cluster, yield_point=check_deadline)}
+        return {"indice_name": resource.name, **self._opened(contents, params.cluster)}
+
+    def _opened(self, contents: Contents, cluster: str | None) -> dict[str, Any]:
+        if contents.is_loaded(cluster):
+            return contents.open(cluster)
+        slots = self._contents_cache.slots
+        if not slots.acquire(blocking=False):
+            raise BusyError("other requests compute clusters, retry later", retry_after=RETRY_SECONDS)
+        try:
+            return contents.open(cluster, yield_point=check_deadline)
+        finally:
+            slots.release()

@@ -71,7 +71,7 @@ class _JsonErrorTask(ErrorTask):
         field = "server" if is_busy else "body"
         body = json.dumps({"error": {"field": field, "message": error.reason}}).encode()
         self.status = f"{error.code} {'Service Unavailable' if is_busy else error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers += [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
         if is_busy:
             self.response_headers.append(("Retry-After", "1"))
         self.set_close_on_finish()

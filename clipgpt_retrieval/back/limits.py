@@ -17,6 +17,7 @@ class Limits:
 
     Attributes:
         max_result_ids: results of a query.
+        max_images: images in a response; further results come without theirs.
         max_items: items that a request captions or looks up.
         max_segments: segments of an interleaved query.
         max_text_length: characters of a text.
@@ -26,6 +27,7 @@ class Limits:
     """
 
     max_result_ids: int = 1_000_000
+    max_images: int = 100
     max_items: int = 1000
     max_segments: int = 100
     max_text_length: int = 20_000

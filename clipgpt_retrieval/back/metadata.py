@@ -2,12 +2,15 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from clip_retrieval.clip_back import MetadataService
 from PIL import Image
 
+from clipgpt_retrieval.back.batching import check_deadline
 from clipgpt_retrieval.back.json_values import json_value
+from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.back.resources import pick_resource
 from clipgpt_retrieval.back.schema import MetadataRequest, parse_request
 
@@ -24,12 +27,28 @@ class CheckedMetadataService(MetadataService):
             return []
         metadata = resource.metadata_of(params.ids)
         return [
-            {"id": item_id, "metadata": shown_metadata(of_item)}
-            for item_id, of_item in zip(params.ids, metadata, strict=True)
+            {"id": item_id, "metadata": of_item}
+            for item_id, of_item in zip(params.ids, shown_metadata(metadata), strict=True)
         ]
 
 
-def shown_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+def shown_metadata(metadata: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The metadata of items as JSON values, the first ``max_images`` of them with their images.
+
+    Args:
+        metadata: from the metadata provider.
+
+    Raises:
+        BusyError: the current request is cancelled.
+    """
+    shown = []
+    for rank, of_item in enumerate(metadata):
+        check_deadline()
+        shown.append(_with_image(of_item) if rank < current_limits().max_images else json_value(of_item))
+    return shown
+
+
+def _with_image(metadata: dict[str, Any]) -> dict[str, Any]:
     """The metadata of an item as JSON values, as clip-retrieval returns them.
 
     Args:

@@ -1,9 +1,11 @@
 """The flags of `back` in one place: for the plugin, for `clipgpt-retrieval back` and for `create_app`."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from inspect import Parameter
+from pathlib import Path
 from typing import Any
 
 from clipgpt_retrieval.back.limits import Limits
@@ -11,6 +13,8 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.options import option, option_help, option_parameters
 
 API_KEY_VARIABLE = "CLIPGPT_API_KEY"
+
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+-]*://)(?P<wildcard>\*\.)?(?P<host>[^/*?#@\s]+)", re.IGNORECASE)
 
 _LIMITS = [limit.name for limit in fields(Limits)]
 
@@ -77,12 +81,18 @@ class BackOptions:
         "authentication (http://key:KEY@host). Default: the environment variable "
         f"{API_KEY_VARIABLE}, which does not appear in process lists.",
     )
+    api_key_file: str | None = option(None, "file that contains the API key, in place of api_key.")
     cors_origins: str | Sequence[str] = option(
-        "*", "origins of web pages that may call the services: * for all, or a comma-separated list."
+        "*",
+        "origins of web pages that may call the services: * for all, or a comma-separated list such as "
+        "https://my.site,https://*.my.site, where *. stands for one or more subdomains.",
     )
     shutdown_seconds: float = option(30.0, "seconds that SIGTERM waits for requests in progress.")
     max_result_ids: int = option(
         Limits.max_result_ids, "maximum results of a query; a larger num_result_ids is lowered to it."
+    )
+    max_images: int = option(
+        Limits.max_images, "maximum images in a response, where metadata has image_path; further results have none."
     )
     max_items: int = option(Limits.max_items, "maximum items that a request captions or looks up.")
     max_segments: int = option(Limits.max_segments, "maximum segments of an interleaved query.")
@@ -107,6 +117,7 @@ class BackOptions:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
             raise InputError("clipgpt_model", "must be a directory, hub id or fsspec URL")
         check_weight(self.clipgpt_weight)
+        _ = self.required_api_key, self.origins  # they check the flags
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise InputError("port", f"is {self.port!r}, it must be a number from 0 to 65535")
         if not isinstance(self.host, str):
@@ -134,15 +145,72 @@ class BackOptions:
 
     @property
     def required_api_key(self) -> str | None:
-        """The key that requests must carry, or None."""
-        # Fire parses a key of digits as a number.
-        return str(self.api_key) if self.api_key is not None else os.environ.get(API_KEY_VARIABLE) or None
+        """The key that requests must carry, or None.
+
+        Raises:
+            InputError: an empty key or file, or both a key and a file.
+        """
+        if self.api_key_file is not None:
+            if self.api_key is not None:
+                raise InputError("api_key_file", "cannot be combined with api_key: give one of them")
+            return _key("api_key_file", read_key(self.api_key_file))
+        if self.api_key is not None:
+            return _key("api_key", self.api_key)
+        key = os.environ.get(API_KEY_VARIABLE)
+        return None if key is None else _key(API_KEY_VARIABLE, key)
 
     @property
     def origins(self) -> list[str]:
-        """The origins whose pages may call the services."""
+        """The origins whose pages may call the services.
+
+        Raises:
+            InputError: not an origin.
+        """
         listed = self.cors_origins.split(",") if isinstance(self.cors_origins, str) else self.cors_origins
-        return [str(origin).strip() for origin in listed]
+        origins = [str(origin).strip() for origin in listed]
+        for origin in origins:
+            if origin != "*":
+                origin_pattern(origin)
+        return origins
+
+
+def origin_pattern(origin: str) -> re.Pattern[str]:
+    """Matches an origin; ``*.`` at the start of its host matches one or more subdomains.
+
+    Raises:
+        InputError: not of the form ``scheme://host`` or ``scheme://host:port``.
+
+    Examples:
+        >>> bool(origin_pattern("https://*.my.site").match("https://a.my.site"))
+        True
+        >>> bool(origin_pattern("https://*.my.site").match("https://my.site.evil.com"))
+        False
+    """
+    found = _ORIGIN.fullmatch(origin)
+    if found is None:
+        raise InputError("cors_origins", f"{origin!r} is not an origin: give *, https://my.site or https://*.my.site")
+    subdomains = r"([a-z0-9_-]+\.)+" if found["wildcard"] else ""
+    return re.compile(rf"{found['scheme']}{subdomains}{re.escape(found['host'])}\Z", re.IGNORECASE)
+
+
+def read_key(path: Any) -> str:
+    """The content of a file with a key, without white space around it.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, TypeError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("api_key_file", f"{path} cannot be read: {reason}") from error
+
+
+def _key(name: str, key: Any) -> str:
+    # Fire makes "True" or "False" of a flag without a value, such as --api_key $UNSET.
+    if not isinstance(key, str) or key.strip() in ("", "True", "False"):
+        raise InputError(name, "has no value: give a key, or omit it for a server without one")
+    return key
 
 
 def check_weight(weight: Any) -> float:

@@ -7,6 +7,7 @@ import torch
 from clip_retrieval.clip_back import IMAGE_CLIP_INFERENCE_TIME, IMAGE_PREPRO_TIME, normalized
 from PIL import Image
 
+from clipgpt_retrieval.back.batching import check_deadline
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
 from clipgpt_retrieval.back.resources import ClipGptResource
@@ -128,6 +129,7 @@ class RequestEncoder:
 
     def _clip_image(self, image: Image.Image) -> np.ndarray:
         resource = self._resource
+        check_deadline()
         with IMAGE_PREPRO_TIME.time():
             pixels = resource.preprocess(image).unsqueeze(0).to(resource.device)  # [1, 3, height, width]
         with IMAGE_CLIP_INFERENCE_TIME.time(), torch.no_grad():

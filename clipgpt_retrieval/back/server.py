@@ -1,5 +1,6 @@
 """Serving the back end with a production WSGI server."""
 
+import os
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ def serve(options: BackOptions) -> None:
     Takes the flags of `clip-retrieval back` with their defaults, and its own from clipgpt_model on.
     """
     check_address(options)
+    wait_passively()
     # Importing these takes seconds, which `clipgpt-retrieval back --help` does not need.
     from clipgpt_retrieval.back.app import create_app
     from clipgpt_retrieval.back.request_log import log_as_json
@@ -62,6 +64,14 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
     server.handle_signals()
     announce(f"http://{options.host}:{server.port}")
     server.run()
+
+
+def wait_passively() -> None:
+    """Makes OpenMP's threads sleep while they wait, before torch is imported, unless the user chose otherwise.
+
+    They would spin by default, which takes the processor from other programs and other threads of this server.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def check_address(options: BackOptions) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -17,6 +19,9 @@ from clipgpt_retrieval.storage import cache_folder
 FOLDER_NAME = ".clipgpt_explore"
 FORMAT = 6
 """Raised when the meaning of cached files changes: older ones are then not found."""
+
+MAX_RESULTS = 64
+"""Folders of results beside an index: two for each number of clusters. The one that was used longest ago is removed."""
 
 Value = TypeVar("Value")
 
@@ -58,13 +63,18 @@ class Cache:
     def _read(self, file_name: str, parse: Callable[[bytes], Value]) -> Value | None:
         for folder in self._folders:
             with suppress(OSError, ValueError, BadZipFile):
-                return parse((folder / file_name).read_bytes())
+                value = parse((folder / file_name).read_bytes())
+                with suppress(OSError):
+                    os.utime(folder)
+                return value
         return None
 
     def _write(self, file_name: str, content: bytes) -> None:
         for folder in self._folders:
             part = folder / f".{file_name}.{uuid4().hex[:8]}.part"
             try:
+                if not folder.exists():
+                    _remove_oldest(folder.parent)
                 folder.mkdir(parents=True, exist_ok=True)
                 part.write_bytes(content)
                 part.replace(folder / file_name)
@@ -72,6 +82,13 @@ class Cache:
             except OSError:
                 with suppress(OSError):
                     part.unlink()
+
+
+def _remove_oldest(parent: Path) -> None:
+    """Makes space for a new folder."""
+    folders = {folder: folder.stat().st_mtime for folder in parent.glob("*/")} if parent.is_dir() else {}
+    for folder in sorted(folders, key=lambda folder: -folders[folder])[MAX_RESULTS - 1 :]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _load_arrays(content: bytes) -> dict[str, np.ndarray]:

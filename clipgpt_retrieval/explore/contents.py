@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,20 @@ class Contents:
         index_file: path of the index: results are cached beside it.
         engine: the model that captions.
         num_clusters: the most clusters that one level shows.
+        lock: held during computations; several tables of contents that share one compute one after the other.
 
     Raises:
         InputError: ``num_clusters`` out of 2..500, or a model for embeddings of another dimension.
     """
 
     def __init__(
-        self, items: Items, index_file: Path, engine: Engine, num_clusters: int = DEFAULT_NUM_CLUSTERS
+        self,
+        items: Items,
+        index_file: Path,
+        engine: Engine,
+        num_clusters: int = DEFAULT_NUM_CLUSTERS,
+        *,
+        lock: Any = None,  # a threading.RLock, which is not a type
     ) -> None:
         self._outline = Outline(items, index_file, num_clusters)
         check_model_fits(engine.clip_dim, items, index_file)
@@ -78,14 +85,15 @@ class Contents:
         self._cache = Cache(index_file, f"captions {num_clusters}", fingerprint) if fingerprint else None
         self._read_phrases = PhraseReader(engine)
         self._captions: dict[str, list[dict[str, Any]]] = {}
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
 
     def open(self, cluster: str | None = None, *, yield_point: Callable[[], None] = no_yield_point) -> dict[str, Any]:
         """The clusters of the root, or of the cluster with this id.
 
         Args:
             cluster: what is opened.
-            yield_point: called every 0.2 s while another thread computes; what it raises ends the wait.
+            yield_point: called every 0.2 s while another thread computes, and between rounds of k-means; what it
+                raises ends the wait or the computation.
 
         Returns:
             ``{"num_items", "cluster", "trail", "clusters", "example_ids"}``, ready for JSON; see `Cluster`.
@@ -93,8 +101,8 @@ class Contents:
         Raises:
             NotFoundError: there is no such cluster.
         """
-        with self._locked(yield_point):
-            level = self._outline.level(cluster)
+        with nullcontext() if self.is_loaded(cluster) else self._locked(yield_point):
+            level = self._outline.level(cluster, yield_point=yield_point)
             clusters = [
                 asdict(Cluster(**captions, **asdict(node)))
                 for captions, node in zip(self._captions_of(cluster), level.clusters, strict=True)
@@ -108,6 +116,12 @@ class Contents:
                 "clusters": clusters,
                 "example_ids": list(level.example_ids),
             }
+
+    def is_loaded(self, cluster: str | None) -> bool:
+        """Whether `open` finds everything in memory, and neither computes nor waits."""
+        steps = cluster.split(".") if cluster is not None else []
+        path = [None, *(".".join(steps[: i + 1]) for i in range(len(steps)))]
+        return all(self._outline.has_level(node) and (node or "root") in self._captions for node in path)
 
     def centre(self, cluster: str) -> np.ndarray:
         """The centre of a cluster, float32 ``[d]``, unit norm.
@@ -153,8 +167,10 @@ class Contents:
 
     def _captions_of(self, cluster: str | None) -> list[dict[str, Any]]:
         """``{"caption", "distinctive_caption"}`` of each cluster that opening this one shows."""
-        self.caption_levels([cluster])
-        return self._captions[cluster or "root"]
+        name = cluster or "root"
+        if name not in self._captions:
+            self.caption_levels([cluster])
+        return self._captions[name]
 
     def _is_captioned(self, cluster: str | None) -> bool:
         name = cluster or "root"

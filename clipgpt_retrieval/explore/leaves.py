@@ -1,10 +1,12 @@
 """The finest clusters of an index: its inverted lists if it has enough, else k-means over a sample of its items."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import faiss
 import numpy as np
 
+from clipgpt_retrieval.engine.generation import no_yield_point
 from clipgpt_retrieval.index.inverted_lists import InvertedLists
 from clipgpt_retrieval.index.items import Items, unit_rows
 
@@ -13,6 +15,9 @@ SAMPLE_SIZE = 50_000
 
 MAX_LISTS_SEARCHED = 16
 MAX_LEAVES = 1024
+KMEANS_ROUNDS = 20
+RESTART_SEED = 15486557
+"""By which faiss's own restarts differ."""
 
 
 class Leaves(Protocol):
@@ -62,11 +67,13 @@ class ListLeaves:
 class SampledLeaves:
     """K-means over a sample; the sizes are those of the sample, scaled to the index."""
 
-    def __init__(self, items: Items, num_clusters: int) -> None:
+    def __init__(self, items: Items, num_clusters: int, yield_point: Callable[[], None] = no_yield_point) -> None:
         self._items = items
         self._ids, embeddings = items.sample(SAMPLE_SIZE)
         count = min(max(int(len(items) ** 0.5), num_clusters), max(MAX_LEAVES, num_clusters), len(embeddings))
-        self.centres, self._labels = weighted_kmeans(embeddings, np.ones(len(embeddings)), count)
+        self.centres, self._labels = weighted_kmeans(
+            embeddings, np.ones(len(embeddings)), count, yield_point=yield_point
+        )
         counts = np.bincount(self._labels, minlength=len(self.centres))
         self.sizes = _scaled(counts, len(items))
         self._closeness = (embeddings * self.centres[self._labels]).sum(1)
@@ -90,33 +97,50 @@ class SampledLeaves:
         return self._ids[rows[kept]]
 
 
-def find_leaves(items: Items, num_clusters: int) -> Leaves:
+def find_leaves(items: Items, num_clusters: int, yield_point: Callable[[], None] = no_yield_point) -> Leaves:
     """The finest clusters of an index.
 
     Args:
         items: of the index.
         num_clusters: clusters on a level. An index with fewer non-empty lists, such as
             the IVF1 that autofaiss makes of small collections, is clustered by k-means, as one without lists.
+        yield_point: called between rounds of k-means; what it raises ends them.
     """
     if items.lists is None or np.count_nonzero(items.lists.sizes) < num_clusters:
-        return SampledLeaves(items, num_clusters)
+        return SampledLeaves(items, num_clusters, yield_point)
     return ListLeaves(items.lists)
 
 
 def weighted_kmeans(
-    points: np.ndarray, weights: np.ndarray, count: int, restarts: int = 1
+    points: np.ndarray,
+    weights: np.ndarray,
+    count: int,
+    restarts: int = 1,
+    yield_point: Callable[[], None] = no_yield_point,
 ) -> tuple[np.ndarray, np.ndarray]:
     """K-means of points ``[n, d]`` with weights ``[n]``, the best of several restarts.
+
+    ``yield_point`` is called before each round, so that a request can be cancelled there.
 
     Returns:
         Centres ``[k, d]`` of unit norm, of non-empty clusters, and the label of each point ``[n]``.
     """
     points = np.ascontiguousarray(points, np.float32)
-    kmeans: Any = faiss.Kmeans(points.shape[1], count, niter=20, nredo=restarts, seed=0, min_points_per_centroid=1)
-    kmeans.train(points, weights=np.ascontiguousarray(weights, np.float32))
-    _, labels = kmeans.index.search(points, 1)
+    weights = np.ascontiguousarray(weights, np.float32)
+    best: Any = None
+    for restart in range(restarts):
+        centroids = None
+        for _ in range(KMEANS_ROUNDS):
+            yield_point()
+            seed = restart * RESTART_SEED
+            kmeans: Any = faiss.Kmeans(points.shape[1], count, niter=1, seed=seed, min_points_per_centroid=1)
+            kmeans.train(points, weights=weights, init_centroids=centroids)
+            centroids = kmeans.centroids
+        if best is None or kmeans.obj[-1] < best.obj[-1]:
+            best = kmeans
+    _, labels = best.index.search(points, 1)
     used, labels = np.unique(labels[:, 0], return_inverse=True)
-    return unit_rows(kmeans.centroids[used]), labels
+    return unit_rows(best.centroids[used]), labels
 
 
 def _scaled(counts: np.ndarray, total: int) -> np.ndarray:

@@ -1,10 +1,12 @@
 """The outline of an index: a tree of clusters without captions. It needs no model."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from clipgpt_retrieval.engine.generation import no_yield_point
 from clipgpt_retrieval.errors import NotFoundError
 from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.layout import map_coordinates
@@ -68,17 +70,25 @@ class Outline:
         self._levels: dict[str, OutlineLevel] = {}
         self._leaves: Leaves | None = None
 
-    def level(self, cluster: str | None) -> OutlineLevel:
+    def level(self, cluster: str | None, *, yield_point: Callable[[], None] = no_yield_point) -> OutlineLevel:
         """The clusters that opening one shows; None: those of the root.
+
+        Args:
+            cluster: what is opened.
+            yield_point: called between rounds of k-means; what it raises ends the computation.
 
         Raises:
             NotFoundError: there is no such cluster.
         """
-        self._check(cluster)
+        self._check(cluster, yield_point)
         name = cluster or "root"
         if name not in self._levels:
-            self._levels[name] = self._cached_level(name) or self._new_level(cluster, name)
+            self._levels[name] = self._cached_level(name) or self._new_level(cluster, name, yield_point)
         return self._levels[name]
+
+    def has_level(self, cluster: str | None) -> bool:
+        """Whether `level` is in memory."""
+        return (cluster or "root") in self._levels
 
     def centre(self, cluster: str) -> np.ndarray:
         """The centre of a cluster, float32 ``[d]``, unit norm."""
@@ -92,10 +102,10 @@ class Outline:
         leaves, members = self._get_leaves(), self._members(cluster)
         return leaves.some_ids(members, count), leaves.members(members, count)
 
-    def _check(self, cluster: str | None) -> None:
+    def _check(self, cluster: str | None, yield_point: Callable[[], None] = no_yield_point) -> None:
         parent = None
         for step in cluster.split(".") if cluster is not None else []:
-            count = len(self.level(parent).clusters)
+            count = len(self.level(parent, yield_point=yield_point).clusters)
             if not (step.isascii() and step.isdigit() and str(int(step[:9])) == step and int(step) < count):
                 raise NotFoundError("cluster", f"this index has no cluster {cluster!r}: take an id from its clusters")
             parent = step if parent is None else f"{parent}.{step}"
@@ -115,8 +125,8 @@ class Outline:
         clusters = [ClusterNode(**values) for values in stored["clusters"]]
         return OutlineLevel(clusters, stored["example_ids"], arrays["centres"], leaves)
 
-    def _new_level(self, cluster: str | None, name: str) -> OutlineLevel:
-        level = self._compute_level(cluster)
+    def _new_level(self, cluster: str | None, name: str, yield_point: Callable[[], None]) -> OutlineLevel:
+        level = self._compute_level(cluster, yield_point)
         arrays = {
             "centres": level.centres,
             "leaves": np.concatenate([np.empty(0, np.int64), *level.leaves]),
@@ -127,10 +137,10 @@ class Outline:
         self._cache.put_json(name, stored)
         return level
 
-    def _compute_level(self, cluster: str | None) -> OutlineLevel:
-        leaves = self._get_leaves()
+    def _compute_level(self, cluster: str | None, yield_point: Callable[[], None]) -> OutlineLevel:
+        leaves = self._get_leaves(yield_point)
         members = self._members(cluster)
-        groups = [] if len(members) < 2 and cluster is not None else self._groups(members)
+        groups = [] if len(members) < 2 and cluster is not None else self._groups(members, yield_point)
         centres = (
             np.stack([self._centre(group) for group in groups]) if groups else np.empty((0, self._items.dimension))
         )
@@ -139,13 +149,14 @@ class Outline:
         nodes = self._nodes(groups, centres, f"{cluster}." if opened else "")
         return OutlineLevel(nodes, example_ids, centres.astype(np.float32), groups)
 
-    def _groups(self, members: np.ndarray) -> list[np.ndarray]:
+    def _groups(self, members: np.ndarray, yield_point: Callable[[], None]) -> list[np.ndarray]:
         """Leaves grouped into clusters, the one with the most items first."""
         leaves = self._get_leaves()
         if len(members) <= self._num_clusters:
             groups = [members[[i]] for i in range(len(members))]
         else:
-            _, labels = weighted_kmeans(leaves.centres[members], leaves.sizes[members], self._num_clusters, restarts=5)
+            centres, sizes = leaves.centres[members], leaves.sizes[members]
+            _, labels = weighted_kmeans(centres, sizes, self._num_clusters, restarts=5, yield_point=yield_point)
             groups = [members[labels == label] for label in range(labels.max() + 1)]
         return sorted(groups, key=lambda group: -leaves.sizes[group].sum())
 
@@ -172,7 +183,7 @@ class Outline:
         weights = leaves.sizes[members].astype(np.float32)
         return unit_rows((weights @ leaves.centres[members])[None] / weights.sum())[0]
 
-    def _get_leaves(self) -> Leaves:
+    def _get_leaves(self, yield_point: Callable[[], None] = no_yield_point) -> Leaves:
         if self._leaves is None:
-            self._leaves = find_leaves(self._items, self._num_clusters)
+            self._leaves = find_leaves(self._items, self._num_clusters, yield_point)
         return self._leaves

@@ -45,6 +45,8 @@ def save(
             shutil.copytree(further, folder / further.name)
         model.save_pretrained(folder, safe_serialization=True)
         tokenizer.save_pretrained(folder)
+        for weights in folder.glob("*.safetensors"):  # which safetensors writes for their owner only
+            weights.chmod((folder / "config.json").stat().st_mode)
 
 
 class LoadedModel(NamedTuple):

@@ -64,7 +64,9 @@ def _read(file: str) -> dict[str, Tensor]:
         with fsspec.open(file, "rb") as content:
             weights = torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling an arbitrary file can raise anything
-        raise ModelError(f"{file} cannot be read as a PyTorch checkpoint: {str(error).splitlines()[0]}") from error
+        # PyTorch's own message advises to unpickle the file, which may run code.
+        reason = error.strerror if isinstance(error, OSError) else f"it is damaged, or holds more than tensors; {USAGE}"
+        raise ModelError(f"{file} cannot be read as a PyTorch checkpoint: {reason}") from error
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise ModelError(f"{file} is not a dictionary of tensors: {USAGE}")
     if any(name.startswith("clip_project.transformer.") for name in weights):

@@ -48,9 +48,12 @@ def test_what_the_dockerfile_copies_is_there():
 
 
 @pytest.mark.slow
-def test_gunicorn_serves_one_index_from_two_workers(indices_paths, clipgpt_path, offline_flags):
+@pytest.mark.parametrize("openmp_threads", ["1", "2"])
+def test_gunicorn_serves_one_index_from_two_workers(indices_paths, clipgpt_path, offline_flags, openmp_threads):
+    """With two threads the workers waited for ever for those of the process that had forked them."""
     flags = {"indices_paths": indices_paths, "clipgpt_model": clipgpt_path, "load_clip": False, **offline_flags}
     environment = {"CLIPGPT_BIND": "127.0.0.1:0", "CLIPGPT_WORKERS": "2", "CLIPGPT_FLAGS": json.dumps(flags)}
+    environment["OMP_NUM_THREADS"] = openmp_threads
     command = (sys.executable, "-m", "gunicorn", "--config", DEPLOY / "gunicorn.conf.py")
     with ServerProcess(*command, env=environment) as server:
         body = {"text": "a dog", "num_images": 3, "caption_results": 1}

@@ -1,14 +1,21 @@
 """Around the services: API key, origins, limits, request ids, logs and error responses."""
 
+import functools
+import inspect
 import io
 import json
 import logging
 import sys
 
 import pytest
-from flask import abort, redirect
+from flask import Flask, abort, redirect
 
+from clipgpt_retrieval.back.auth import allow_origins
+from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.back.request_log import log_as_json
+from clipgpt_retrieval.cli import commands
+from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.plugin import with_clipgpt
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +104,53 @@ def test_the_key_may_come_from_the_environment(make_http, monkeypatch):
     assert http.get("/indices-list", headers={"X-API-Key": "from there"}).status_code == 200
 
 
-def test_a_key_of_digits(make_http):
-    """Fire parses it as a number."""
-    assert make_http(api_key=1234).get("/indices-list", headers={"X-API-Key": "1234"}).status_code == 200
+def test_the_key_may_come_from_a_file(make_http, tmp_path):
+    (tmp_path / "key").write_text("schlüssel\n", encoding="utf-8")
+    http = make_http(api_key_file=str(tmp_path / "key"))
+    assert http.get("/indices-list").status_code == 401
+    for sent in ("schlüssel", "schlüssel".encode().decode("latin-1")):  # as Latin-1, as requests does, and as UTF-8
+        assert http.get("/indices-list", headers={"X-API-Key": sent}).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["", " ", "True", "False", True, 1234])
+def test_a_key_without_a_value_is_refused(key):
+    """--api_key $UNSET would start a server whose key is "True"."""
+    with pytest.raises(InputError, match="api_key: has no value"):
+        BackOptions(api_key=key)
+
+
+def test_an_empty_key_of_the_environment_or_a_file_is_refused(monkeypatch, tmp_path):
+    """The server would be open."""
+    (tmp_path / "empty").write_text("\n")
+    with pytest.raises(InputError, match="api_key_file: has no value"):
+        BackOptions(api_key_file=str(tmp_path / "empty"))
+    with pytest.raises(InputError, match="nowhere cannot be read"):
+        BackOptions(api_key_file="nowhere")
+    with pytest.raises(InputError, match="cannot be combined"):
+        BackOptions(api_key_file=str(tmp_path / "empty"), api_key="a")
+    monkeypatch.setenv("CLIPGPT_API_KEY", "")
+    with pytest.raises(InputError, match="CLIPGPT_API_KEY: has no value"):
+        BackOptions()
+
+
+@pytest.mark.parametrize("typed", ["key#1", "None", "1e5", "0x10", "'quoted'", "a,b"])
+@pytest.mark.parametrize("command", ["clipgpt-retrieval", "clip-retrieval"])
+def test_a_key_is_taken_as_typed(command, typed):
+    """Fire reads values as Python literals: "key#1" was "key", and "None" an open server."""
+    from importlib import import_module
+
+    import fire
+
+    stock = inspect.unwrap(import_module("clip_retrieval.clip_back").clip_back)
+    back = commands()["back"] if command == "clipgpt-retrieval" else with_clipgpt(stock)
+    taken = {}
+
+    @functools.wraps(back)
+    def record(*positional, **flags):
+        taken.update(inspect.signature(back).bind(*positional, **flags).arguments)
+
+    fire.Fire(record, ["--api_key", typed, "--threads", "4"])
+    assert (taken["api_key"], taken["threads"]) == (typed, 4)
 
 
 def test_pages_of_any_origin_may_read_responses_by_default(http):
@@ -112,6 +163,77 @@ def test_other_origins_are_refused_where_some_are_named(make_http):
     for origin, allowed in (("https://a.org", True), ("https://b.org", True), ("https://c.org", False)):
         headers = http.get("/indices-list", headers={"Origin": origin}).headers
         assert (headers.get("Access-Control-Allow-Origin") == origin) is allowed
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "allowed"),
+    [
+        ("https://*.my.site", "https://a.my.site", True),
+        ("https://*.my.site", "https://b.a.my.site", True),
+        ("https://*.my.site", "https://A.My.Site", True),
+        ("https://*.my.site", "https://my.site", False),
+        ("https://*.my.site", "https://my.site.evil.com", False),
+        ("https://*.my.site", "https://a.my.site.evil.com", False),
+        ("https://*.my.site", "https://amy.site", False),
+        ("https://*.my.site", "https://a.myxsite", False),
+        ("https://*.my.site", "http://a.my.site", False),
+        ("https://*.my.site", "https://a.my.site:8443", False),
+        ("https://*.my.site", "https://evil.com/.my.site", False),
+        ("https://*.my.site:8443", "https://a.my.site:8443", True),
+        ("http://[::1]:3000", "http://[::1]:3000", True),
+        ("http://[::1]:3000", "http://1:3000", False),
+        ("https://a.org", "https://a.org.evil.com", False),
+        ("https://a.org", "https://axorg", False),
+    ],
+)
+def test_wildcards_of_origins_stand_for_subdomains(origins, origin, allowed):
+    """They were regular expressions: https://*.my.site admitted https://my.site.evil.com."""
+    app = Flask(__name__)
+    app.add_url_rule("/", view_func=lambda: "ok")
+    allow_origins(app, BackOptions(cors_origins=origins).origins, [])
+    headers = app.test_client().get("/", headers={"Origin": origin}).headers
+    assert (headers.get("Access-Control-Allow-Origin") == origin) is allowed
+
+
+@pytest.mark.parametrize(
+    "origins", ["my.site", "https://a.*.site", "https://my.site/", "https://**.my.site", "", "*.org"]
+)
+def test_what_is_not_an_origin_is_refused(origins):
+    with pytest.raises(InputError, match=r"cors_origins: .* is not an origin"):
+        BackOptions(cors_origins=origins)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/config.json", "/health", "/nowhere", "/main.16f67040.js"])
+def test_browsers_take_responses_for_what_they_are(http, path):
+    response = http.get(path)
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    is_page = response.mimetype == "text/html"
+    assert is_page == (path in ("/", "/docs"))
+    assert ("script" not in response.headers.get("Content-Security-Policy", "")) or is_page
+    assert is_page == ("default-src 'self'" in response.headers.get("Content-Security-Policy", ""))
+
+
+def test_errors_quote_little_of_a_request(http):
+    """A name of 60 MB was returned whole."""
+    response = http.post("/knn-service", json={"text": "a", "indice_name": "x" * 10**6})
+    assert response.status_code == 404
+    assert len(response.data) < 2000
+    assert "the indices are: demo, stock" in response.json["error"]["message"]
+
+
+def test_images_of_a_response_are_limited(make_http):
+    """2,000 of them held a thread for seconds; further results come without theirs."""
+    http = make_http(max_images=2)
+    found = http.post("/knn-service", json={"text": "a", "num_images": 5}).json
+    assert ["image" in result for result in found] == [True, True, False, False, False]
+    assert all(result["caption"] for result in found)
+    listed = http.post("/metadata", json={"ids": [1, 2, 3]}).json
+    assert ["image" in item["metadata"] for item in listed] == [True, True, False]
+
+
+def test_a_cancelled_request_reads_no_further_images(make_http):
+    http = make_http(request_seconds=1e-9)
+    assert http.post("/metadata", json={"ids": [1, 2, 3]}).status_code == 503
 
 
 @pytest.fixture(scope="module")

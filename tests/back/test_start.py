@@ -51,6 +51,7 @@ def test_every_stock_flag_is_there_with_its_default(function):
         "threads",
         "allow_private_image_urls",
         "api_key",
+        "api_key_file",
         "cors_origins",
         "shutdown_seconds",
         *(limit.name for limit in fields(Limits)),

@@ -1,15 +1,17 @@
 """`/explore-service`: the contract with the web front end, and its errors."""
 
 import json
+import os
 import shutil
 import threading
 
 import faiss
 import numpy as np
 import pytest
+from support import wait_until
 
 from clipgpt_retrieval import ClipGptClient
-from clipgpt_retrieval.errors import InputError, NotFoundError
+from clipgpt_retrieval.errors import BusyError, InputError, NotFoundError
 
 faiss.omp_set_num_threads(1)
 
@@ -76,26 +78,34 @@ def test_an_unknown_index_is_not_found(back_url):
         ClipGptClient(f"{back_url}/knn-service", "nowhere", aesthetic_score="").explore()
 
 
-def test_waiting_for_another_request_respects_the_deadline(
-    index_folder, clipgpt_path, offline_flags, tmp_path, monkeypatch
-):
-    """Clustering a large index takes minutes, and a few clicks on Explore would block every thread."""
+@pytest.fixture
+def http_of(index_folder, clipgpt_path, offline_flags, tmp_path):
+    """Makes test clients of an app with an index of its own."""
     from clipgpt_retrieval.back import create_app
+
+    def make(**given):
+        shutil.copytree(index_folder, tmp_path / "index")
+        (tmp_path / "indices.json").write_text(json.dumps({"demo": str(tmp_path / "index")}))
+        flags = {"clipgpt_model": clipgpt_path, "load_clip": False, **offline_flags, **given}
+        return create_app(indices_paths=str(tmp_path / "indices.json"), **flags).test_client
+
+    return make
+
+
+def test_waiting_for_another_request_respects_the_deadline(http_of, monkeypatch):
+    """Clustering a large index takes minutes, and a few clicks on Explore would block every thread."""
     from clipgpt_retrieval.explore.outline import Outline
 
     started, may_end = threading.Event(), threading.Event()
     level = Outline.level
 
-    def slow_level(outline, cluster):
+    def slow_level(outline, cluster, **options):
         started.set()
         assert may_end.wait(60)
-        return level(outline, cluster)
+        return level(outline, cluster, **options)
 
     monkeypatch.setattr(Outline, "level", slow_level)
-    shutil.copytree(index_folder, tmp_path / "index")
-    (tmp_path / "indices.json").write_text(json.dumps({"demo": str(tmp_path / "index")}))
-    flags = {"clipgpt_model": clipgpt_path, "load_clip": False, "request_seconds": 0.3, **offline_flags}
-    http = create_app(indices_paths=str(tmp_path / "indices.json"), **flags).test_client
+    http = http_of(request_seconds=0.3)
     first = threading.Thread(target=lambda: http().get("/explore-service"))
     first.start()
     assert started.wait(60)
@@ -127,3 +137,73 @@ def test_concurrent_calls_compute_once_and_results_are_cached(index_folder, clip
     again = Contents(source.items, source.file, clipgpt, 6).open()
     assert len(calls) == 1 and again == json.loads(json.dumps(responses[0]))
     np.testing.assert_equal([c["id"] for c in again["clusters"]], [str(i) for i in range(6)])
+
+
+def test_clusters_are_computed_for_a_few_requests_at_once(http_of, monkeypatch):
+    """64 clients with as many numbers of clusters held all threads for a minute."""
+    from clipgpt_retrieval.back.explore import MAX_EXPLORING
+    from clipgpt_retrieval.explore import outline
+
+    http = http_of()
+    assert http().get("/explore-service?num_clusters=5").status_code == 200
+    may_end, running, most = threading.Event(), [], []
+    kmeans = outline.weighted_kmeans
+
+    def slow_kmeans(*args, **options):
+        running.append(1)
+        most.append(len(running))
+        assert may_end.wait(60)
+        running.pop()
+        return kmeans(*args, **options)
+
+    monkeypatch.setattr(outline, "weighted_kmeans", slow_kmeans)
+    answers = []
+    threads = [
+        threading.Thread(target=lambda k=k: answers.append(http().get(f"/explore-service?num_clusters={k}")))
+        for k in range(6, 12)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(answers) == len(threads) - MAX_EXPLORING)
+    assert all(answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+    assert http().get("/explore-service?num_clusters=5").status_code == 200  # what is in memory waits for nothing
+    may_end.set()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers].count(200) == MAX_EXPLORING
+    assert max(most) == 1
+
+
+def test_a_cancelled_request_ends_between_rounds_of_kmeans(index_folder, tmp_path):
+    from clipgpt_retrieval.explore.outline import Outline
+    from clipgpt_retrieval.index.source import open_index
+
+    shutil.copy(index_folder / "image.index", tmp_path / "image.index")
+    source = open_index(str(tmp_path))
+    calls = []
+
+    def cancel() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise BusyError("cancelled")
+
+    with pytest.raises(BusyError):
+        Outline(source.items, source.file, 6).level(None, yield_point=cancel)
+    assert len(calls) == 3
+
+
+def test_the_oldest_results_beside_an_index_are_removed(index_folder, tmp_path, monkeypatch):
+    """Each number of clusters left a folder for ever."""
+    from clipgpt_retrieval.explore import cache
+
+    monkeypatch.setattr(cache, "MAX_RESULTS", 3)
+    shutil.copy(index_folder / "image.index", tmp_path / "image.index")
+    caches = [cache.Cache(tmp_path / "image.index", f"outline {k}") for k in range(5)]
+    for k, each in enumerate(caches):
+        each.put_json("root", k)
+        for age, folder in enumerate(
+            sorted((tmp_path / cache.FOLDER_NAME).iterdir(), key=lambda one: one.stat().st_mtime)
+        ):
+            os.utime(folder, (age, age))
+        assert caches[0].get_json("root") == 0  # used again each time
+    assert [each.get_json("root") for each in caches] == [0, None, None, 3, 4]

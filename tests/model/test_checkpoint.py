@@ -276,3 +276,10 @@ def test_what_is_written_beside_a_model_leaves_its_fingerprint(clipgpt, copy):
     (copy / "training.json").write_text("{}")
     checkpoint.set_min_similarity(str(copy), 0.25)
     assert fingerprint_files(copy, copy) == clipgpt.fingerprint
+
+
+def test_saved_weights_are_as_readable_as_the_other_files(clipgpt, tmp_path):
+    """They were readable for their owner only: another user's back end could not load them."""
+    checkpoint.save(clipgpt.model, clipgpt.sequences.tokenizer, str(tmp_path / "model"))
+    modes = {file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert len(modes) == 1
