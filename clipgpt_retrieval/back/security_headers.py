@@ -19,7 +19,9 @@ def add_security_headers(app: Flask) -> None:
 
     @app.after_request
     def add(response: Response) -> Response:
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        # The stock page links a script that its wheel lacks, which browsers would report as one of the wrong type.
+        if response.status_code != 404:
+            response.headers["X-Content-Type-Options"] = "nosniff"
         if response.mimetype == "text/html":
             response.headers["Content-Security-Policy"] = CONTENT_POLICY
         return response

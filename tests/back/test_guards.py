@@ -203,7 +203,7 @@ def test_what_is_not_an_origin_is_refused(origins):
         BackOptions(cors_origins=origins)
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/config.json", "/health", "/nowhere", "/main.16f67040.js"])
+@pytest.mark.parametrize("path", ["/", "/docs", "/config.json", "/health", "/metrics", "/main.16f67040.js"])
 def test_browsers_take_responses_for_what_they_are(http, path):
     response = http.get(path)
     assert response.headers["X-Content-Type-Options"] == "nosniff"
