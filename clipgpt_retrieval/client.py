@@ -9,6 +9,7 @@ import base64
 import importlib.util
 import json
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 CLIENT_MODULE = "clip_retrieval.clip_client"
 TIMEOUT_SECONDS = 3600
 """The timeout of clip-retrieval's own client."""
+
+NOTE_HEADER = "ClipGPT-Note"
+"""The header in which our back end says how a query was answered."""
 
 _ERRORS = {400: InputError, 401: NotAllowedError, 404: NotFoundError, 413: TooLargeError}
 
@@ -214,7 +218,8 @@ class ClipGptClient(ClipClient):
             ``embedding`` to search with; ``image_embedding``, the estimate of the image's own; ``caption`` of the
             image embedding; ``min_similarity``, the model's threshold for `query`, or None where it has none;
             ``match``, the ``similarity`` of a text's best hit and the ``threshold`` of a match, or None where the model
-            has none, and with ``model=``.
+            has none, and with ``model=``; ``added``, whether the embeddings of the segments were added, as the model
+            was not trained on several.
 
         Raises:
             InputError: an invalid query.
@@ -222,7 +227,7 @@ class ClipGptClient(ClipClient):
 
         Examples:
             >>> sorted(client.encode(text="a dog in the snow"))
-            ['caption', 'embedding', 'image_embedding', 'match', 'min_similarity']
+            ['added', 'caption', 'embedding', 'image_embedding', 'match', 'min_similarity']
         """
         _one_of(text=text, segments=segments)
         if self.model is None:
@@ -230,6 +235,8 @@ class ClipGptClient(ClipClient):
             return self._post(self._sibling("encode-service"), {"indice_name": self.indice_name, **query})
         if use_clipgpt is False:
             raise InputError("use_clipgpt", "cannot be False with model=, which loads no CLIP")
+        from clipgpt_retrieval.engine.added import has_several_parts
+
         embedding, image_embedding = self._encode_here(text, segments, clipgpt_weight)
         return {
             "embedding": embedding,
@@ -237,6 +244,7 @@ class ClipGptClient(ClipClient):
             "caption": self.model.caption([image_embedding])[0],
             "min_similarity": self.model.min_similarity,
             "match": None,
+            "added": segments is not None and self.model.adds_segments and has_several_parts(segments),
         }
 
     def explore(self, cluster: str | None = None, num_clusters: int | None = None) -> dict[str, Any]:
@@ -314,6 +322,8 @@ def _content(response: requests.Response) -> Any:
     if response.status_code in _ERRORS:
         _raise_error(response)
     response.raise_for_status()
+    if (note := response.headers.get(NOTE_HEADER)) is not None:
+        warnings.warn(note, stacklevel=4)
     return response.json()
 
 

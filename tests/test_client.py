@@ -1,10 +1,12 @@
 """`ClipGptClient` queries our back end with all its options, and any stock one with stock fields."""
 
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
-from support import run
+from support import run, served
 
 from clipgpt_retrieval.client import ClipGptClient
 from clipgpt_retrieval.errors import InputError, NotFoundError
@@ -103,7 +105,7 @@ def test_captions(client, clipgpt, embeddings):
 def test_encode(client, clipgpt):
     encoded = client.encode(text="a dog")
     np.testing.assert_allclose(encoded["embedding"], clipgpt.encode(["a dog"])[0], atol=1e-6)
-    assert set(encoded) == {"embedding", "image_embedding", "caption", "min_similarity", "match"}
+    assert set(encoded) == {"embedding", "image_embedding", "caption", "min_similarity", "match", "added"}
 
 
 def test_results_below_the_minimum_similarity_are_left_out(client):
@@ -157,3 +159,31 @@ def test_with_its_own_model_it_refuses_what_it_cannot_do(local):
 
 def test_a_model_is_loaded_from_its_path(back_url, clipgpt_path):
     assert len(ClipGptClient(f"{back_url}/knn-service", "stock", model=clipgpt_path).query(text="a dog")) > 0
+
+
+def test_a_client_warns_that_a_model_was_not_trained_on_segments(
+    tmp_path, clipgpt_path, index_folder, offline_flags, clipgpt, embeddings
+):
+    """README's last query to a model of README's own recipe was answered with noise, without a word."""
+    import json
+    import shutil
+
+    from clipgpt_retrieval.back import create_app
+
+    model = Path(shutil.copytree(clipgpt_path, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    del config["trained_for"]  # as written by an earlier version
+    (model / "config.json").write_text(json.dumps(config))
+    indices = tmp_path / "indices.json"
+    indices.write_text(json.dumps({"demo": str(index_folder)}))
+    app = create_app(indices_paths=str(indices), clipgpt_model=str(model), load_clip=False, **offline_flags)
+    expected = embeddings[7] + clipgpt.encode(["at night"])[0]
+    with served(app) as url:
+        client = ClipGptClient(f"{url}/knn-service", "demo", num_images=5, deduplicate=False)
+        segments = [{"id": 7}, {"text": "at night"}]
+        with pytest.warns(UserWarning, match="not trained on queries of several segments"):
+            assert ids(client.query(segments=segments)) == best(embeddings, expected)
+        assert client.encode(segments=segments)["added"] is True
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert client.encode(text="at night")["added"] is False

@@ -19,6 +19,7 @@ from clipgpt_retrieval.back.knn import ClipGptKnnService
 from clipgpt_retrieval.back.loading import load_resources
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
 from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary, metrics_app
+from clipgpt_retrieval.back.notes import NOTE_HEADER
 from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
@@ -64,7 +65,7 @@ def create_app(options: BackOptions) -> Flask:
     _serve_config_as_json(app)
     add_front_patch(app)
     _add_services(JsonErrorsApi(app), resources, options)
-    allow_origins(app, options.origins, [FEATURES_HEADER, HEADER])
+    allow_origins(app, options.origins, [FEATURES_HEADER, NOTE_HEADER, HEADER])
     return app
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from clipgpt_retrieval.back.batching import Batcher, WorkType, YieldPoint
 from clipgpt_retrieval.back.result_cache import ENTRY_BYTES, ResultCache, cache_key
 from clipgpt_retrieval.engine import ClipGpt, Query
+from clipgpt_retrieval.engine.added import encode_by_parts
 from clipgpt_retrieval.engine.generation import Caption, Generation
 from clipgpt_retrieval.model.sequence import ClipGptSequence, unit_embeddings
 
@@ -44,6 +45,11 @@ class BatchedEngine:
         return self._engine.encodes
 
     @property
+    def adds_segments(self) -> bool:
+        """See :attr:`ClipGpt.adds_segments`."""
+        return self._engine.adds_segments
+
+    @property
     def min_similarity(self) -> float | None:
         """See :attr:`ClipGpt.min_similarity`."""
         return self._engine.min_similarity
@@ -64,12 +70,18 @@ class BatchedEngine:
 
     def encode_both(self, queries: Sequence[Query]) -> tuple[np.ndarray, np.ndarray]:
         """Query and image embeddings; see :meth:`ClipGpt.encode_both`."""
-        sequences = self._engine.query_sequences(queries)
+        if self.adds_segments:
+            both = encode_by_parts(queries, self.clip_dim, self._engine.query_sequences, self._encode_sequences)
+        else:
+            both = self._encode_sequences(self._engine.query_sequences(queries))
+        return both[0], both[1]
+
+    def _encode_sequences(self, sequences: list[ClipGptSequence]) -> np.ndarray:
+        """Query and image embeddings, float32 ``[2, n, clip_dim]``."""
         work = WorkType("encode", (id(self), "encode"), 0, MAX_ENCODED_ROWS, self._encode_batch)
         keys = [cache_key(np.asarray(sequence.ids, np.int64), sequence.embeddings) for sequence in sequences]
         rows = self._encoded.get_many(keys, sequences, partial(self._batcher.run, work))  # [2, clip_dim] each
-        both = np.stack(rows, axis=1) if rows else np.empty((2, 0, self.clip_dim), np.float32)
-        return both[0], both[1]
+        return np.stack(rows, axis=1) if rows else np.empty((2, 0, self.clip_dim), np.float32)
 
     def caption(self, embeddings: Any, **generation: Any) -> list[str]:
         """One caption for each embedding; see :meth:`ClipGpt.caption`."""

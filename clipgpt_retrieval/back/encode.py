@@ -13,11 +13,12 @@ class EncodeService(Service):
     """``POST /encode-service``."""
 
     def post(self) -> EncodeResponse:
-        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity", "match"}``.
+        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity", "match", "added"}``.
 
         ``caption`` is the caption of the image embedding, ``min_similarity`` a cosine to the image embedding for
-        ``/knn-service``, ``match`` the best hit of a text; see :class:`EncodeResponse`.
-        Without CLIP-GPT (``use_clipgpt`` false, or an index without a model) all but ``embedding`` are null.
+        ``/knn-service``, ``match`` the best hit of a text, ``added`` how segments were encoded; see
+        :class:`EncodeResponse`. Without CLIP-GPT (``use_clipgpt`` false, or an index without a model) all but
+        ``embedding`` and ``added`` are null.
         """
         params = parse_request(EncodeRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
@@ -30,6 +31,7 @@ class EncodeService(Service):
                 "caption": None,
                 "min_similarity": None,
                 "match": None,
+                "added": False,
             }
         engine = resource.require_engine("indice_name")
         [caption] = caption_embeddings(engine, image_embedding)
@@ -39,4 +41,5 @@ class EncodeService(Service):
             "caption": caption,
             "min_similarity": engine.min_similarity,
             "match": None if params.text is None else best_match(resource, encoder, params.text, embedding),
+            "added": encoder.adds_segments(params),
         }

@@ -10,9 +10,11 @@ from PIL import Image
 from clipgpt_retrieval.back.batching import check_deadline
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
+from clipgpt_retrieval.back.notes import note
 from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, Segment
 from clipgpt_retrieval.back.stock import stock_text_query
+from clipgpt_retrieval.engine.added import NOTE
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.sequence import unit_embeddings
 
@@ -51,9 +53,21 @@ class RequestEncoder:
             return self._clip_text(params.text, use_mclip), None
         engine = self._resource.require_engine("use_clipgpt" if params.use_clipgpt else "segments")
         query = params.text if params.text is not None else self._segments(params.segments or [])
+        if self.adds_segments(params):
+            note(NOTE)
         with CLIPGPT_ENCODE_TIME.time():
             query_embedding, image_embedding = engine.encode_both([query])
         return self._blend(query_embedding, params), image_embedding
+
+    def adds_segments(self, params: EncodeRequest | KnnRequest) -> bool:
+        """Whether the query of a request has several parts, whose embeddings are added by a model not trained on them.
+
+        See :attr:`ClipGpt.adds_segments`.
+        """
+        segments = params.segments or []
+        if self._resource.engine is None or not self._resource.engine.adds_segments or params.use_clipgpt is False:
+            return False
+        return bool(segments) and not (len(segments) == 1 and segments[0].text is not None)
 
     def image(self, image: str) -> np.ndarray:
         """CLIP's embedding of a base64 image, float32 ``[1, d]``, unit norm.

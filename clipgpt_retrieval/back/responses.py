@@ -66,12 +66,13 @@ class Match(TypedDict):
 
 
 class EncodeResponse(TypedDict):
-    """The embeddings of a query; without CLIP-GPT all but ``embedding`` are null.
+    """The embeddings of a query; without CLIP-GPT all but ``embedding`` and ``added`` are null.
 
     ``embedding`` is the query embedding, ``image_embedding`` the estimate of the image's own, ``caption`` its caption,
     ``min_similarity`` a value for the field of ``/knn-service``: the cosine to ``image_embedding`` that matches exceed.
     ``match`` tells whether the index has a close match; null for queries that are not a text, and for models that were
-    not evaluated.
+    not evaluated. ``added``: the embeddings of the query's segments were added, as the model was not trained on such
+    queries.
     """
 
     embedding: list[float]
@@ -79,6 +80,7 @@ class EncodeResponse(TypedDict):
     caption: str | None
     min_similarity: float | None
     match: Match | None
+    added: bool
 
 
 class Ancestor(TypedDict):

@@ -1,6 +1,8 @@
 """The engine: texts and segments to embeddings, embeddings to captions, batched, on any device."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -10,16 +12,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
+from clipgpt_retrieval.engine.added import NOTE, Query, encode_by_parts, has_several_parts
 from clipgpt_retrieval.engine.caption_generator import CaptionGenerator
 from clipgpt_retrieval.engine.device import torch_device, torch_dtype
 from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_point
 from clipgpt_retrieval.engine.runners import Runner, pick_runner
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.model.sequence import ClipGptSequence, Segment, SequenceFormat, unit_embeddings
-
-Query = str | Sequence[Segment]
-"""A text, or a run of segments."""
+from clipgpt_retrieval.model.sequence import ClipGptSequence, SequenceFormat, unit_embeddings
 
 
 class ClipGpt:
@@ -84,6 +84,11 @@ class ClipGpt:
         return self.model.encodes
 
     @property
+    def adds_segments(self) -> bool:
+        """Whether a query of several segments is the sum of its parts, as the model was not trained on such queries."""
+        return self.encodes and "segments" not in (self.model.config.trained_for or [])
+
+    @property
     def min_similarity(self) -> float | None:
         """The least cosine of a match to a query's image embedding; None where it was not evaluated."""
         return self.model.config.min_similarity
@@ -97,7 +102,8 @@ class ClipGpt:
         """Embeddings of texts or of runs of segments.
 
         Args:
-            queries: texts, or lists of segments ``{"text": str}`` and ``{"embedding": vector}``.
+            queries: texts, or lists of segments ``{"text": str}`` and ``{"embedding": vector}``. A model that was not
+                trained on such lists encodes the text and adds the embeddings, with a warning.
             space: ``"query"``: query embeddings, to search an index with; ``"image"``: image embeddings, an estimate
                 of the images' own, to caption or to use as images.
             batch_size: queries per forward pass.
@@ -127,7 +133,12 @@ class ClipGpt:
             >>> query.shape == images.shape == (2, model.clip_dim)
             True
         """
-        both = self.encode_sequences(self.query_sequences(queries), batch_size=batch_size)
+        encode = partial(self.encode_sequences, batch_size=batch_size)
+        if self.adds_segments and any(map(has_several_parts, queries)):
+            warnings.warn(NOTE, stacklevel=2)
+            both = encode_by_parts(queries, self.clip_dim, self.query_sequences, encode)
+        else:
+            both = encode(self.query_sequences(queries))
         return both[0], both[1]
 
     def query_sequences(self, queries: Sequence[Query]) -> list[ClipGptSequence]:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from clipgpt_retrieval.engine.clipgpt import Query
+from clipgpt_retrieval.engine.added import Query
 
 
 class Engine(Protocol):

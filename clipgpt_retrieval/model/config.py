@@ -43,6 +43,9 @@ class ClipGptConfig(PretrainedConfig):
         match_thresholds: the least cosine at which a text's best hit counts as a match, by what it is compared with:
             the query embedding (``"query"``), the image embedding (``"image"``) or the embedding of CLIP's text tower
             (``"text_tower"``). Holds those that an evaluation found best; None where it was not evaluated.
+        trained_for: what the model was trained for, of ``"texts"`` and ``"segments"`` (queries for an image of one text
+            and of several segments), ``"captions"`` and ``"answers"`` (to queries of several segments); None where it
+            is not recorded.
 
     With the identity as ``clip_in`` and ``clip_out``, the last layer and one prefix vector this is the model of
     General-GPT's notebook ``CLIP_GPT_COCO.ipynb``.
@@ -69,6 +72,7 @@ class ClipGptConfig(PretrainedConfig):
         spaces_around_special_tokens: bool = False,
         min_similarity: float | None = None,
         match_thresholds: dict[str, float] | None = None,
+        trained_for: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         # A path on the machine that trained the model does not belong in it.
@@ -93,5 +97,6 @@ class ClipGptConfig(PretrainedConfig):
         self.spaces_around_special_tokens = spaces_around_special_tokens
         self.min_similarity = min_similarity
         self.match_thresholds = match_thresholds
+        self.trained_for = trained_for
         kwargs.setdefault("tie_word_embeddings", self.backbone_config.get("tie_word_embeddings", True))
         super().__init__(**kwargs)

@@ -8,6 +8,7 @@ import { segmentsOf } from "./chips.js";
  * @property {boolean} clip CLIP's own weights are loaded: its text tower, and uploaded images
  * @property {boolean} clipgpt text and interleaved queries go through CLIP-GPT; items are captioned
  * @property {boolean} explore the index has a table of contents and a map
+ * @property {boolean} [segments] the model was trained on interleaved queries; otherwise their embeddings are added
  * @property {number} weight of CLIP-GPT, where a request has none
  *
  * @typedef {object} Query

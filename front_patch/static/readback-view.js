@@ -3,6 +3,8 @@
 import { h } from "./dom.js";
 import { matchText } from "./match.js";
 
+const ADDED = "This model was not trained on images with text: their embeddings were added. ";
+
 export class ReadbackView {
   /**
    * @param {import("./activity.js").Activity} activity
@@ -29,10 +31,11 @@ export class ReadbackView {
   }
 
   /** @param {import("./backend.js").Encoded} encoded */
-  #show({ caption, match }) {
+  #show({ caption, match, added }) {
     this.element.classList.remove("stale");
     this.element.replaceChildren();
     if (caption === null) return;
+    if (added) this.element.append(ADDED);
     this.element.append("Understood as ", h("q", {}, caption));
     if (!match) return;
     const text = matchText(match);

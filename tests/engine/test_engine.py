@@ -39,6 +39,33 @@ def test_texts_and_segments_mix_in_a_batch(clipgpt, embeddings):
     assert not np.allclose(encoded[1], other, atol=1e-3)
 
 
+def test_a_model_that_was_not_trained_on_segments_adds_the_embeddings_of_their_parts(clipgpt_path, embeddings):
+    """Its own answer to an image with a text found nothing: similarity 0.02."""
+    from clipgpt_retrieval.engine import load
+
+    engine = load(clipgpt_path, device="cpu")
+    first, second = map(unit, embeddings[:2])
+    queries = ["a dog", [{"embedding": first * 3}, {"text": "a"}, {"embedding": second}, {"text": "dog"}]]
+    queries += [[{"embedding": first}], [{"text": "a dog"}]]
+    trained = engine.encode(queries)
+    engine.model.config.trained_for = None  # as in a model of an earlier version
+    with pytest.warns(UserWarning, match="not trained on queries of several segments"):
+        found = engine.encode_both(queries)
+    texts = engine.encode_both(["a dog"])
+    images = unit(first + second)
+    for space in (0, 1):
+        assert np.allclose(found[space][[0, 3]], texts[space], atol=1e-5)
+        assert np.allclose(found[space][1], unit(texts[space][0] + images), atol=1e-5)
+        assert np.allclose(found[space][2], first, atol=1e-5)
+    assert np.allclose(trained[0], found[0][0], atol=1e-5) and not np.allclose(trained[1], found[0][1], atol=0.1)
+    with pytest.raises(InputError, match="cancel each other"):
+        engine.encode([[{"embedding": first}, {"embedding": -first}]])
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
 def test_nothing_in_nothing_out(clipgpt):
     assert clipgpt.encode([]).shape == (0, clipgpt.clip_dim)
     assert clipgpt.caption([]) == [] and clipgpt.captions(np.empty((0, clipgpt.clip_dim))) == []
