@@ -11,6 +11,8 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.options import takes_options
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from clipgpt_retrieval.bulk.distributor import Distributor
 
 
@@ -103,6 +105,7 @@ def _caption_file(options: CaptionOptions) -> None:
     from clipgpt_retrieval.storage import read_array
 
     vectors = read_array(str(options.embeddings))[: options.rows]
+    _check_rows(str(options.embeddings), vectors)
     engine = load(str(options.model), device=options.device)
     starts = range(0, len(vectors), options.batch_size)
     for start in tqdm(starts, unit="batch", disable=len(starts) <= 1):
@@ -111,3 +114,20 @@ def _caption_file(options: CaptionOptions) -> None:
         for row, captions in enumerate(batch, start):
             found = [{"text": one.text, "logprob": round(one.logprob, 4)} for one in captions]
             print(json.dumps({"id": row, "captions": found}, ensure_ascii=False))
+
+
+def _check_rows(file: str, vectors: np.ndarray) -> None:
+    """Checks every row before the first caption is printed; other shapes and types are left to the engine."""
+    import numpy as np
+
+    if vectors.ndim != 2 or vectors.dtype.kind != "f":
+        return
+    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+    if len(bad):
+        rows = f"row {bad[0]}" if len(bad) == 1 else f"row {bad[0]} and {len(bad) - 1:,} more"
+        raise InputError(
+            "embeddings",
+            f"{file}: {rows} (counted from 0) contain NaN, infinity or only zeros: remove them, or give the file as "
+            "--embeddings_folder, which leaves such rows without a caption",
+        )

@@ -93,7 +93,7 @@ def make_plan(job: Job, reader: Reader, model: str) -> Plan:
     if done:
         _check_head(job, head, recorded)
         if damaged := remove_damaged_shards(job, done):
-            print(f"{len(damaged)} damaged shards of {job.output_folder} are computed again", file=sys.stderr)
+            print(f"{job.output_folder}: damaged shards are computed again: {len(damaged)}", file=sys.stderr)
         done -= damaged
     known = recorded["files"] if recorded and done else []
 

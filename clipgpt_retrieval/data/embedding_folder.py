@@ -121,6 +121,16 @@ class EmbeddingFolder:
             [image.name for image in images],
         )
 
+    def unmatched_name(self) -> str | None:
+        """The name of the first image if the caption file names none of the images, else None."""
+        first = None
+        for _, metadata in self._files.read(0, self.count, self._columns.all):
+            for row in metadata:
+                if self._columns.read(row)[0]:
+                    return None
+                first = first or next((str(row[column]) for column in self._columns.names if row[column]), None)
+        return first
+
     def _rows(self, start: int, end: int) -> Iterator[_Row]:
         """The rows with a caption and a finite, non-zero embedding."""
         for first in range(start, end, READ_BATCH):
@@ -146,6 +156,12 @@ def read_pairs(folder: str, captions: CaptionFile | None = None, caption_targets
     reader = EmbeddingFolder(folder, captions, caption_targets=caption_targets)
     pairs = reader.read(0, reader.count)
     if not len(pairs):
+        if captions is not None and (name := reader.unmatched_name()) is not None:
+            known = next(iter(captions.captions), "nothing")
+            raise DataError(
+                f"--captions names no image of {folder}: the metadata has {name}, and --captions has {known}: "
+                "their file names must be equal"
+            )
         raise DataError(f"{folder}: no row has both a caption and an embedding")
     return pairs
 

@@ -5,11 +5,13 @@ absolute paths. Therefore the demo is unpacked once, into the user's cache.
 """
 
 import json
+import shutil
 import tempfile
 import zipfile
 from hashlib import sha256
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError
 
 from clipgpt_retrieval.errors import DataError
@@ -18,6 +20,9 @@ from clipgpt_retrieval.storage import cache_folder
 SHIPPED = Path(__file__).parent / "shipped"
 DIGEST = SHIPPED / "digest.txt"
 """Identifies a build of the demo."""
+
+FILES = "files.json"
+"""The sizes of the unpacked files, by name."""
 
 
 def unpacked() -> Path:
@@ -32,25 +37,41 @@ def unpacked() -> Path:
     # The unpacked demo contains absolute paths, so each location of the cache needs its own.
     key = sha256(f"{DIGEST.read_text().strip()} {cache}".encode()).hexdigest()[:12]
     target = cache / f"demo-{key}"
-    if target.is_dir():
+    if _is_complete(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="demo-", dir=target.parent) as aside:
-            _unpack(SHIPPED, Path(aside) / "demo", target)
-            _put_in_place(Path(aside) / "demo", target)
+        with FileLock(f"{target}.lock"):
+            if not _is_complete(target):
+                _replace(target)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"the demo cannot be unpacked into {target.parent}: {reason}") from error
     return target
 
 
-def _put_in_place(aside: Path, target: Path) -> None:
+def _is_complete(target: Path) -> bool:
+    """Whether all files are there: caches are cleaned up by age, file by file."""
     try:
-        aside.rename(target)
-    except OSError:
-        if not target.is_dir():  # else another process has unpacked the same
-            raise
+        sizes: dict[str, int] = json.loads((target / FILES).read_text())
+        return all((target / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _replace(target: Path) -> None:
+    """Unpacks into ``target``, in place of an incomplete folder. No other process does so."""
+    for abandoned in target.parent.glob(f"{target.name}-*"):  # of a killed process
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}-", dir=target.parent) as aside:
+        folder = Path(aside) / "demo"
+        _unpack(SHIPPED, folder, target)
+        files = (path for path in folder.rglob("*") if path.is_file())
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+        (folder / FILES).write_text(json.dumps(sizes))
+        if target.exists():
+            target.rename(Path(aside) / "incomplete")
+        folder.rename(target)
 
 
 def _unpack(shipped: Path, folder: Path, final: Path) -> None:

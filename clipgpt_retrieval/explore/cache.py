@@ -1,4 +1,7 @@
-"""Results cached beside the index, or in the user's cache directory where that is read-only."""
+"""Results cached beside the index, or in the user's cache directory where that is read-only.
+
+Each file begins with a checksum of its content; a damaged one is computed again.
+"""
 
 import hashlib
 import json
@@ -9,15 +12,13 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
-from zipfile import BadZipFile
 
 import numpy as np
 
-from clipgpt_retrieval.storage import cache_folder
+from clipgpt_retrieval.storage import cache_folder, read_checked, write_checked
 
 FOLDER_NAME = ".clipgpt_explore"
-FORMAT = 6
+FORMAT = 7
 """Raised when the meaning of cached files changes: older ones are then not found."""
 
 MAX_RESULTS = 64
@@ -44,44 +45,38 @@ class Cache:
 
     def get_json(self, name: str) -> Any:
         """The JSON value under a name, or None."""
-        return self._read(f"{name}.json", json.loads)
+        return self._read(f"{name}.values", json.loads)
 
     def put_json(self, name: str, value: Any) -> None:
         """Caches a JSON value; where no folder is writable, it is computed again next time."""
-        self._write(f"{name}.json", json.dumps(value).encode())
+        self._write(f"{name}.values", json.dumps(value).encode())
 
     def get_arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays under a name, or None."""
-        return self._read(f"{name}.npz", _load_arrays)
+        return self._read(f"{name}.arrays", _load_arrays)
 
     def put_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Caches arrays under a name, as `put_json` does values."""
         buffer = BytesIO()
         np.savez(buffer, **arrays)
-        self._write(f"{name}.npz", buffer.getvalue())
+        self._write(f"{name}.arrays", buffer.getvalue())
 
     def _read(self, file_name: str, parse: Callable[[bytes], Value]) -> Value | None:
         for folder in self._folders:
-            with suppress(OSError, ValueError, BadZipFile):
-                value = parse((folder / file_name).read_bytes())
+            if (content := read_checked(folder / file_name)) is not None:
                 with suppress(OSError):
                     os.utime(folder)
-                return value
+                return parse(content)
         return None
 
     def _write(self, file_name: str, content: bytes) -> None:
         for folder in self._folders:
-            part = folder / f".{file_name}.{uuid4().hex[:8]}.part"
-            try:
+            with suppress(OSError):
                 if not folder.exists():
                     _remove_oldest(folder.parent)
                 folder.mkdir(parents=True, exist_ok=True)
-                part.write_bytes(content)
-                part.replace(folder / file_name)
+                write_checked(folder / file_name, content)
                 return
-            except OSError:
-                with suppress(OSError):
-                    part.unlink()
 
 
 def _remove_oldest(parent: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.explore.options import ExploreOptions
+from clipgpt_retrieval.explore.tables import print_findings
 from clipgpt_retrieval.options import takes_options
 
 if TYPE_CHECKING:
     from clipgpt_retrieval.engine import ClipGpt
     from clipgpt_retrieval.explore.contents import Contents
+    from clipgpt_retrieval.explore.tables import Findings
     from clipgpt_retrieval.index.source import Source
 
 LEVELS_AT_ONCE = 8
@@ -30,6 +34,7 @@ def explore(options: ExploreOptions) -> None:
     from clipgpt_retrieval.engine import load
     from clipgpt_retrieval.explore.contents import Contents
 
+    print(f"loading {options.model}", file=sys.stderr)
     engine = load(options.model)
     contents = Contents(source.items, source.file, engine, options.num_clusters)
     if options.walk:
@@ -40,9 +45,13 @@ def explore(options: ExploreOptions) -> None:
     tree = _tree(contents, options.levels)
     name = Path(options.index).resolve().name
     _print_contents(tree, name)
-    if options.output_folder is not None:
-        _write(options, name, tree, contents, engine, other)
-        print(f"written: {options.output_folder}")
+    if options.output_folder is None:
+        print("\nTo draw its map: add --output_folder FOLDER. To browse it: add --walk")
+        return
+    findings = _write(options, name, tree, contents, engine, other)
+    print(f"\nThe map is {options.output_folder}/map.html")
+    for finding in findings:
+        print_findings(finding, f"{options.output_folder}/{finding.name}.html")
 
 
 def _check_output(output_folder: str | None) -> None:
@@ -116,32 +125,46 @@ def _line(cluster: dict[str, Any]) -> str:
 
 def _write(
     options: ExploreOptions, name: str, tree: dict[str, Any], contents: Contents, engine: ClipGpt, other: Source | None
-) -> None:
+) -> list[Findings]:
+    """Writes the output folder; returns what the flags asked for."""
     import json
 
-    from clipgpt_retrieval.explore import comparison, map_page, neighbours, sample
-    from clipgpt_retrieval.explore.tables import write_rows
+    from clipgpt_retrieval.explore import map_page
+    from clipgpt_retrieval.explore.tables import write_findings
     from clipgpt_retrieval.storage import new_folder
 
     assert options.output_folder is not None
-    items = contents.items
-    probed = f"a sample of {min(neighbours.PROBED_ITEMS, len(items)):,} items"
     with new_folder(options.output_folder, last="toc.json") as folder:
         title = f"{name}: {tree['num_items']:,} items"
         map_page.write_page(tree, title, folder / "map.html")
         map_page.write_images(tree, title, [folder / "map.png", folder / "map.svg"])
-        if options.sample:
-            rows = sample.stratified_sample(contents, engine, options.sample)
-            write_rows(rows, folder, "sample", f"Sample of {name}", f"{len(rows):,} items, stratified by cluster.")
-        if options.duplicates:
-            rows, share = neighbours.duplicates(items, engine)
-            summary = f"{share:.1%} of {probed} have a near-duplicate."
-            write_rows(rows, folder, "duplicates", f"Near-duplicates in {name}", summary)
-        if options.outliers:
-            rows = neighbours.outliers(items, engine)
-            write_rows(rows, folder, "outliers", f"Outliers of {name}", f"The most isolated items of {probed}.")
-        if other is not None:
-            rows = comparison.compare(items, other.items, engine, options.num_clusters)
-            summary = f"First: {name}. Second: {other.file}. Shares are estimated from samples."
-            write_rows(rows, folder, "compare", "Comparison of two indexes", summary)
+        findings = []
+        for finding in _findings(options, name, contents, engine, other):
+            write_findings(finding, folder)
+            findings.append(finding)
         (folder / "toc.json").write_text(json.dumps(tree, indent=1, ensure_ascii=False), encoding="utf-8")
+    return findings
+
+
+def _findings(
+    options: ExploreOptions, name: str, contents: Contents, engine: ClipGpt, other: Source | None
+) -> Iterator[Findings]:
+    from clipgpt_retrieval.explore import comparison, neighbours, sample
+    from clipgpt_retrieval.explore.tables import Findings
+
+    items = contents.items
+    probed = f"a sample of {min(neighbours.PROBED_ITEMS, len(items)):,} items"
+    if options.sample:
+        rows = sample.stratified_sample(contents, engine, options.sample)
+        yield Findings("sample", f"Sample of {name}", f"{len(rows):,} items, stratified by cluster.", rows)
+    if options.duplicates:
+        rows, share = neighbours.duplicates(items, engine)
+        summary = f"{share:.1%} of {probed} have a near-duplicate."
+        yield Findings("duplicates", f"Near-duplicates in {name}", summary, rows)
+    if options.outliers:
+        rows = neighbours.outliers(items, engine)
+        yield Findings("outliers", f"Outliers of {name}", f"The most isolated items of {probed}.", rows)
+    if other is not None:
+        rows = comparison.compare(items, other.items, engine, options.num_clusters)
+        summary = f"First: {name}. Second: {other.file}. Shares are estimated from samples."
+        yield Findings("compare", "Comparison of two indexes", summary, rows)

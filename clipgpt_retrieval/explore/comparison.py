@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.explore.leaves import weighted_kmeans
@@ -35,7 +36,24 @@ def compare(first: Items, second: Items, engine: ClipGpt, num_clusters: int) -> 
         sample of each index; the verdict is ``"alike"`` where they differ by less than three standard errors, and
         those rows come last. The rows of :func:`typical` come before them.
     """
-    samples = [items.sample(COMPARED_ITEMS) for items in (first, second)]
+    with tqdm(total=4, unit="step", desc="comparing", disable=None) as bar:
+        samples = []
+        for items in (first, second):
+            samples.append(items.sample(COMPARED_ITEMS))
+            bar.update()
+        rows, points, ids, owner = _clusters(samples, engine, num_clusters)
+        bar.update()
+        typical_rows = typical(points, ids, owner, engine)
+        bar.update()
+    differing = [row for row in rows if row["verdict"] != "alike"]
+    alike = [row for row in rows if row["verdict"] == "alike"]
+    return [*differing, *typical_rows, *alike]
+
+
+def _clusters(
+    samples: Sequence[tuple[np.ndarray, np.ndarray]], engine: ClipGpt, num_clusters: int
+) -> tuple[list[Row], np.ndarray, np.ndarray, np.ndarray]:
+    """The rows of the clusters of both samples together, and the arrays that :func:`typical` takes."""
     counts = [len(ids) for ids, _ in samples]
     ids = np.concatenate([ids for ids, _ in samples])
     points = np.concatenate([embeddings for _, embeddings in samples])  # [n, d]
@@ -53,9 +71,7 @@ def compare(first: Items, second: Items, engine: ClipGpt, num_clusters: int) -> 
         errors = _standard_errors(found, counts)
         rows.append(_row(caption, _verdict(found, errors), examples, shares, errors))
     rows.sort(key=lambda row: -abs(row["standard_errors"]))
-    differing = [row for row in rows if row["verdict"] != "alike"]
-    alike = [row for row in rows if row["verdict"] == "alike"]
-    return [*differing, *typical(points, ids, owner, engine), *alike]
+    return rows, points, ids, owner
 
 
 def typical(points: np.ndarray, ids: np.ndarray, owner: np.ndarray, engine: ClipGpt) -> list[Row]:

@@ -14,7 +14,7 @@ NUM_SHOWN = 8
 NUM_AXES = 3
 NUM_NEIGHBOURHOOD = 200
 HELP = """a text, or one of: [bold]item 12[/bold], [bold]cluster 3.7[/bold], [bold]+1[/bold] or [bold]-1[/bold] \
-(along an axis), [bold]contents[/bold], [bold]back[/bold], [bold]quit[/bold]"""
+(along an axis), [bold]contents[/bold], [bold]back[/bold], [bold]help[/bold], [bold]quit[/bold]"""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Walk:
                 line = self._console.input("[bold green]>[/bold green] ").strip()
             except EOFError:
                 return
-            if line in ("quit", "q"):
+            if line in ("quit", "q", "exit"):
                 return
             try:
                 self._follow(line)
@@ -101,6 +101,8 @@ class Walk:
                 self._console.print(str(error), style="red", markup=False)
 
     def _follow(self, line: str) -> None:
+        if line in ("help", "?"):
+            return  # it is printed before each line that is read
         if not line or line == "contents":
             self._show_contents()
         elif line == "back":
@@ -114,9 +116,13 @@ class Walk:
         """The stop that a line names.
 
         Raises:
-            InputError: no such item, cluster or axis.
+            InputError: no such item, cluster or axis, or a number without what it counts.
         """
         word, _, rest = line.partition(" ")
+        if line.replace(".", "").isdecimal():
+            raise InputError("query", f"is a number: write item {line}, cluster {line} or +{line} (along axis {line})")
+        if word in ("item", "cluster") and not rest:
+            raise InputError("query", f"names no {word}: write {word} 12")
         if word == "item" and rest.isdecimal():
             return Stop(line, self._contents.items.embeddings([int(rest)], "item")[0])
         if word == "cluster" and rest:

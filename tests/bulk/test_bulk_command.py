@@ -171,3 +171,15 @@ def test_embeddings_of_another_dimension_are_refused(clipgpt_path, tmp_path):
             device="cpu",
         )
     assert contents(str(tmp_path / "out")) == {}
+
+
+def test_a_row_without_an_embedding_is_named_before_any_caption(capsys, clipgpt_path, tmp_path):
+    """Among a million rows nobody finds the one that is NaN."""
+    rows = unit_rows(9)
+    rows[7], rows[8] = np.nan, 0
+    np.save(tmp_path / "some.npy", rows)
+    with pytest.raises(InputError, match=r"some\.npy: row 7 and 1 more \(counted from 0\) contain NaN"):
+        caption(str(tmp_path / "some.npy"), model=clipgpt_path, batch_size=2, device="cpu")
+    assert not capsys.readouterr().out
+    caption(str(tmp_path / "some.npy"), model=clipgpt_path, rows=2, max_new_tokens=2, device="cpu")
+    assert len(capsys.readouterr().out.splitlines()) == 2

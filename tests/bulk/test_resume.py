@@ -132,7 +132,7 @@ def test_a_damaged_shard_is_computed_again(encode_job, capsys, damage, part):
     damage(Path(encode_job.output_folder) / part)
     assert run_job(encode_job, run)["rows_done"] == 20
     assert contents(encode_job.output_folder) == whole
-    assert damage is Path.unlink or "1 damaged shards of" in capsys.readouterr().err
+    assert damage is Path.unlink or "damaged shards are computed again: 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"files": 3}', None])

@@ -68,6 +68,17 @@ def test_captions_of_one_file_name_in_two_folders_go_to_the_image_whose_path_the
         read_pairs(str(tmp_path), CaptionFile({"c/1.jpg": ["c"], "d/1.jpg": ["d"]}))
 
 
+def test_captions_that_name_no_image_are_told_with_both_names(tmp_path):
+    """That no row has a caption sent people to look for captions in their metadata."""
+    write_part(tmp_path, 0, rows(2), image_path=["/data/000000001", None])
+    with pytest.raises(
+        DataError, match=r"--captions names no image of .*: the metadata has /data/000000001, and .* 1.jpg"
+    ):
+        read_pairs(str(tmp_path), CaptionFile({"1.jpg": ["one"]}))
+    with pytest.raises(DataError, match=r"no row has both a caption and an embedding"):
+        read_pairs(str(tmp_path), CaptionFile({"000000001": [" "]}))
+
+
 def test_rows_without_caption_or_embedding_are_left_out(tmp_path):
     embeddings = rows(4)
     embeddings[2] = 0

@@ -119,3 +119,22 @@ def test_missing_files_are_reported_with_a_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(unpack, "DIGEST", tmp_path / "digest.txt")
     with pytest.raises(DataError, match="build"):
         unpack.unpacked()
+
+
+@pytest.mark.slow
+def test_an_incomplete_demo_is_unpacked_again(built, monkeypatch, tmp_path):
+    """Caches are cleaned up file by file, and a killed process leaves half of a folder."""
+    shipped = built.parents[2] / "shipped"
+    monkeypatch.setattr(unpack, "SHIPPED", shipped)
+    monkeypatch.setattr(unpack, "DIGEST", shipped / "digest.txt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = unpack.unpacked()
+    files = {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    index = next(file for file in folder.rglob("*.index"))
+    index.unlink()
+    next(file for file in folder.rglob("*.parquet")).write_bytes(b"")
+    killed = folder.with_name(f"{folder.name}-0a1b2c3d")
+    (killed / "demo").mkdir(parents=True)
+    assert unpack.unpacked() == folder
+    assert {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()} == files
+    assert not killed.exists()

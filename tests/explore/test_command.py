@@ -49,6 +49,21 @@ def test_all_results_are_written(output):
     assert {row["verdict"] for row in rows} == {"alike"}
 
 
+def test_a_comparison_is_printed_and_what_to_open(index_folder, clipgpt_path, tmp_path, capsys, embeddings):
+    """After two minutes, all that was printed was the name of a folder."""
+    other = faiss.IndexFlatIP(64)
+    other.add(embeddings[:150])
+    faiss.write_index(other, str(tmp_path / "other.index"))
+    folder = tmp_path / "compared"
+    explore(str(index_folder), clipgpt_path, str(folder), num_clusters=4, compare=str(tmp_path / "other.index"))
+    printed = capsys.readouterr().out
+    for row in json.loads((folder / "compare.json").read_text())["rows"]:
+        assert f"{row['share_first']:.1%}" in printed and row["verdict"] in printed
+    assert f"{folder}/map.html" in printed and f"{folder}/compare.html" in printed
+    explore(str(index_folder), clipgpt_path, num_clusters=4)
+    assert "add --output_folder FOLDER" in capsys.readouterr().out
+
+
 def test_the_map_is_self_contained(output):
     page = (output / "map.html").read_text()
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
@@ -101,6 +116,15 @@ def test_walk_opens_items_axes_and_clusters(index_folder, clipgpt_path):
     terminal.sendline("cluster 2")
     terminal.expect("contents > item 7 > cluster 2")
     terminal.expect("quit")
+    for typed, answer in (
+        ("2", "is a number: write item 2, cluster 2 or"),
+        ("item", "names no item"),
+        ("help", "a text"),
+    ):
+        terminal.sendline(typed)
+        terminal.expect(answer)
+        assert f"cluster 2 > {typed}" not in terminal.before  # it is no query
+        terminal.expect("quit")
     terminal.sendline("quit")
     terminal.expect(pexpect.EOF)
     terminal.close()

@@ -198,13 +198,17 @@ def test_engines_of_any_precision_share_cached_captions(vectors, clipgpt, clipgp
     assert Contents(source.items, source.file, bfloat16, 8).open() == before
 
 
-@pytest.mark.parametrize("file", ["root.npz", "root.json"])
-def test_a_damaged_cache_is_computed_again(file, vectors, clipgpt, tmp_path):
+@pytest.mark.parametrize("file", ["root.arrays", "root.values"])
+@pytest.mark.parametrize("truncated", [True, False], ids=["truncated", "changed"])
+def test_a_damaged_cache_is_computed_again(file, truncated, vectors, clipgpt, tmp_path):
+    """With one bit of a number or letter changed, other shares and captions were shown."""
     folder = write_index(vectors, "IVF32,Flat", tmp_path / "index")
     source = open_index(folder)
     before = Contents(source.items, source.file, clipgpt, 8).open()
     for cached in (tmp_path / "index" / FOLDER_NAME).glob(f"*/{file}"):
-        cached.write_bytes(cached.read_bytes()[:40])
+        content = cached.read_bytes()
+        cached.write_bytes(content[:40] if truncated else content.replace(b"1", b"3", 1))
+        assert cached.read_bytes() != content
     assert Contents(source.items, source.file, clipgpt, 8).open() == before
 
 
