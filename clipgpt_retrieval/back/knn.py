@@ -61,7 +61,7 @@ class ClipGptKnnService(KnnService):
             return []
         with METADATA_GET_TIME.time():
             metadata = resource.metadata_of(ids[:num_images])
-        shown = shown_metadata(metadata)
+        shown = shown_metadata(metadata, resource.shown_images)
         shown += [{} for _ in ids[len(shown) :]]
         return [
             {**of_item, "id": item_id.item(), "similarity": similarity.item()}

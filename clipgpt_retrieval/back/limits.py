@@ -20,6 +20,7 @@ class Limits:
         max_images: images in a response; further results come without theirs.
         max_items: items that a request captions or looks up.
         max_segments: segments of an interleaved query.
+        max_query_images: segments that are images, sent or fetched.
         max_text_length: characters of a text.
         max_body_bytes: bytes of a request body; enough for a few images in base64.
         max_image_bytes: bytes of an image as sent or fetched.
@@ -30,6 +31,7 @@ class Limits:
     max_images: int = 100
     max_items: int = 1000
     max_segments: int = 100
+    max_query_images: int = 10
     max_text_length: int = 20_000
     max_body_bytes: int = 64 * 2**20
     max_image_bytes: int = 20 * 2**20

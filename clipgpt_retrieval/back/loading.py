@@ -14,6 +14,7 @@ from clipgpt_retrieval.back.indices_json import checked_folders, read_indices
 from clipgpt_retrieval.back.options import BackOptions, check_weight
 from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.result_cache import ResultCache
+from clipgpt_retrieval.back.shown_images import ShownImages, default_roots
 from clipgpt_retrieval.back.stock import (
     check_reordered_search,
     load_stock_resources,
@@ -70,6 +71,7 @@ def _resource(
         items = Items(index, ordered_by_ivf=stock.metadata_is_ordered_by_ivf)
     except DataError as error:
         raise DataError(f"index {name!r}: {error}") from error
+    roots = options.image_folders or default_roots(folder, stock.metadata_provider, index.ntotal)
     return ClipGptResource(
         **{field.name: getattr(stock, field.name) for field in fields(ClipResource)},
         name=name,
@@ -79,6 +81,7 @@ def _resource(
         has_metadata=_has_columns(name, stock),
         index_file=folder / ("text.index" if stock.image_index is None else "image.index"),
         results_cache=ResultCache("search", options.cache_bytes, len),
+        shown_images=ShownImages(name, roots, options.limits),
     )
 
 

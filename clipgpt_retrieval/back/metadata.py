@@ -1,18 +1,16 @@
 """The metadata service, and the metadata of search results."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from clip_retrieval.clip_back import MetadataService
-from PIL import Image
 
 from clipgpt_retrieval.back.batching import check_deadline
 from clipgpt_retrieval.back.json_values import json_value
 from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.back.resources import pick_resource
 from clipgpt_retrieval.back.schema import MetadataRequest, parse_request
+from clipgpt_retrieval.back.shown_images import ShownImages
 
 
 class CheckedMetadataService(MetadataService):
@@ -28,15 +26,16 @@ class CheckedMetadataService(MetadataService):
         metadata = resource.metadata_of(params.ids)
         return [
             {"id": item_id, "metadata": of_item}
-            for item_id, of_item in zip(params.ids, shown_metadata(metadata), strict=True)
+            for item_id, of_item in zip(params.ids, shown_metadata(metadata, resource.shown_images), strict=True)
         ]
 
 
-def shown_metadata(metadata: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def shown_metadata(metadata: Sequence[dict[str, Any]], images: ShownImages) -> list[dict[str, Any]]:
     """The metadata of items as JSON values, the first ``max_images`` of them with their images.
 
     Args:
         metadata: from the metadata provider.
+        images: reads the images of the index.
 
     Raises:
         BusyError: the current request is cancelled.
@@ -44,29 +43,20 @@ def shown_metadata(metadata: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     shown = []
     for rank, of_item in enumerate(metadata):
         check_deadline()
-        shown.append(_with_image(of_item) if rank < current_limits().max_images else json_value(of_item))
+        shown.append(_with_image(of_item, images) if rank < current_limits().max_images else json_value(of_item))
     return shown
 
 
-def _with_image(metadata: dict[str, Any]) -> dict[str, Any]:
+def _with_image(metadata: dict[str, Any], images: ShownImages) -> dict[str, Any]:
     """The metadata of an item as JSON values, as clip-retrieval returns them.
 
     Args:
         metadata: from the metadata provider.
+        images: reads the images of the index.
 
     Returns:
         With ``image``, a JPEG in base64, if ``image_path`` is a readable image. Upstream fails on images in modes that
         JPEG does not support, such as those with transparency.
     """
-    image = _jpeg(metadata["image_path"]) if "image_path" in metadata else None
+    image = images.jpeg(metadata["image_path"]) if "image_path" in metadata else None
     return json_value(metadata if image is None else {**metadata, "image": image})
-
-
-def _jpeg(path: Any) -> str | None:
-    data = io.BytesIO()
-    try:
-        with Image.open(path) as image:
-            image.convert("RGB").save(data, "JPEG")
-    except Exception:  # decoders raise exceptions of many kinds, and the item is useful without its image
-        return None
-    return base64.b64encode(data.getvalue()).decode()

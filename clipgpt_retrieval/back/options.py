@@ -75,6 +75,11 @@ class BackOptions:
     allow_private_image_urls: bool = option(
         False, "True allows image_url to fetch from this machine and its private network: for trusted users only."
     )
+    image_roots: str | Sequence[str] | None = option(
+        None,
+        "folders, comma-separated, below which images of items are read for results. Default: the parent folder of "
+        "each index, and the folder that holds the images of its metadata.",
+    )
     api_key: str | None = option(
         None,
         "requests must carry this key, as X-API-Key: KEY, as Authorization: Bearer KEY, or as the password of basic "
@@ -96,6 +101,9 @@ class BackOptions:
     )
     max_items: int = option(Limits.max_items, "maximum items that a request captions or looks up.")
     max_segments: int = option(Limits.max_segments, "maximum segments of an interleaved query.")
+    max_query_images: int = option(
+        Limits.max_query_images, "maximum segments of a query that are images, sent or fetched."
+    )
     max_text_length: int = option(Limits.max_text_length, "maximum length of a text, in characters.")
     max_body_bytes: int = option(Limits.max_body_bytes, "maximum size of a request body.")
     max_image_bytes: int = option(Limits.max_image_bytes, "maximum size of an image, sent or fetched.")
@@ -122,6 +130,7 @@ class BackOptions:
             raise InputError("port", f"is {self.port!r}, it must be a number from 0 to 65535")
         if not isinstance(self.host, str):
             raise InputError("host", f"is {self.host!r}, it must be an address such as 127.0.0.1")
+        _ = self.image_folders  # raises if one does not exist
         for name in ("load_clip", "allow_private_image_urls"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(name, f"is {getattr(self, name)!r}, it must be True or False")
@@ -158,6 +167,21 @@ class BackOptions:
             return _key("api_key", self.api_key)
         key = os.environ.get(API_KEY_VARIABLE)
         return None if key is None else _key(API_KEY_VARIABLE, key)
+
+    @property
+    def image_folders(self) -> list[Path]:
+        """The folders of ``image_roots``; none by default.
+
+        Raises:
+            InputError: one does not exist.
+        """
+        roots = self.image_roots or []
+        listed = roots.split(",") if isinstance(roots, str) else roots
+        folders = [Path(str(root).strip()).expanduser() for root in listed]
+        for folder in folders:
+            if not folder.is_dir():
+                raise InputError("image_roots", f"{folder} is not a folder: give folders that hold images")
+        return folders
 
     @property
     def origins(self) -> list[str]:

@@ -1,5 +1,6 @@
 """Requests to embeddings: CLIP-GPT for text and interleaved queries, CLIP for its own text and for images."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,7 @@ class RequestEncoder:
         Raises:
             InputError: not an image, not a URL that may be fetched, or no CLIP is loaded.
         """
-        self._resource.require_clip("image_url")
-        return self._clip_image(self._images.from_url(url))
+        return self._image_urls([url])[0]
 
     def text_tower(self, text: str) -> np.ndarray:
         """CLIP's embedding of a text, float32 ``[1, d]``, unit norm.
@@ -102,10 +102,19 @@ class RequestEncoder:
 
     def _segments(self, segments: list[Segment]) -> list[dict[str, Any]]:
         """The segments as input of the engine: text and embeddings."""
+        urls = [segment.image_url for segment in segments if segment.image_url is not None]
+        fetched = iter(self._image_urls(urls) if urls else [])
         return [
-            {"text": segment.text} if segment.text is not None else {"embedding": self._embedding(segment)}
+            {"text": segment.text}
+            if segment.text is not None
+            else {"embedding": self._embedding(segment) if segment.image_url is None else next(fetched)[0]}
             for segment in segments
         ]
+
+    def _image_urls(self, urls: list[str]) -> list[np.ndarray]:
+        """CLIP's embedding of the image at each URL, float32 ``[1, d]`` each, unit norm."""
+        self._resource.require_clip("image_url")
+        return [self._clip_image(image) for image in self._images.from_urls(urls)]
 
     def _lone_image(self, segments: list[Segment]) -> np.ndarray:
         """The embedding of a query that is a single image, which needs no CLIP-GPT."""
@@ -141,10 +150,10 @@ class RequestEncoder:
             self._resource.require_clip(field)
         return stock_text_query(self._resource, text, use_mclip=use_mclip)
 
-    def _clip_image(self, image: Image.Image) -> np.ndarray:
+    def _clip_image(self, opening: AbstractContextManager[Image.Image]) -> np.ndarray:
         resource = self._resource
         check_deadline()
-        with IMAGE_PREPRO_TIME.time():
+        with opening as image, IMAGE_PREPRO_TIME.time():
             pixels = resource.preprocess(image).unsqueeze(0).to(resource.device)  # [1, 3, height, width]
         with IMAGE_CLIP_INFERENCE_TIME.time(), torch.no_grad():
             features = resource.model.encode_image(pixels)  # [1, d]

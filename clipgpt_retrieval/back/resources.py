@@ -9,6 +9,7 @@ from clip_retrieval.clip_back import ClipResource
 
 from clipgpt_retrieval.back.batched_engine import BatchedEngine
 from clipgpt_retrieval.back.result_cache import ResultCache
+from clipgpt_retrieval.back.shown_images import ShownImages
 from clipgpt_retrieval.errors import InputError, NotFoundError
 from clipgpt_retrieval.index.items import Items
 
@@ -25,6 +26,7 @@ class ClipGptResource(ClipResource):
         has_metadata: whether the metadata have a column that is returned.
         index_file: path of the index that the items come from.
         results_cache: results of searches, as JSON.
+        shown_images: reads the images of items.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ClipGptResource(ClipResource):
     has_metadata: bool
     index_file: Path
     results_cache: ResultCache
+    shown_images: ShownImages
 
     @property
     def encodes(self) -> bool:

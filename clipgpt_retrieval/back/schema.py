@@ -59,7 +59,29 @@ class AtMost:
 
 
 Text = Annotated[str, AtMost("max_text_length", "maxLength")]
-Segments = Annotated[list["Segment"], Field(min_length=1, fail_fast=True), AtMost("max_segments", "maxItems")]
+
+
+class _FewImages:
+    """Limits the segments that are images to decode."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        limit = current_limits().max_query_images
+        return {**handler(schema), "description": f"At most {limit} of them with image or image_url."}
+
+    def _check(self, segments: list["Segment"]) -> list["Segment"]:
+        count = sum(segment.image is not None or segment.image_url is not None for segment in segments)
+        limit = current_limits().max_query_images
+        if count > limit:
+            raise ValueError(f"{count} are images, the limit of this server is {limit}")
+        return segments
+
+
+Segments = Annotated[
+    list["Segment"], Field(min_length=1, fail_fast=True), AtMost("max_segments", "maxItems"), _FewImages()
+]
 Ids = Annotated[list[int], Field(fail_fast=True), AtMost("max_items", "maxItems")]
 # The square of a larger number overflows float32.
 Component = Annotated[FiniteFloat, Field(ge=-1e15, le=1e15)]

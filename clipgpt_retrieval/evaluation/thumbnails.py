@@ -18,14 +18,18 @@ def thumbnail(name: str, folder: str) -> str | None:
     """
     from PIL import Image, UnidentifiedImageError
 
+    from clipgpt_retrieval.data.pixels import upright_8_bit
+
     file = next((path for path in (Path(folder, name), Path(name)) if path.is_file()), None)
     if file is None:
         return None
     data = io.BytesIO()
     try:
         with Image.open(file) as image:
-            image.thumbnail((SIDE, SIDE))
-            image.convert("RGB").save(data, "JPEG", quality=80)
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+            image.draft(None, (SIDE, SIDE))
+            shown = upright_8_bit(image)
+            shown.thumbnail((SIDE, SIDE))
+            shown.convert("RGB").save(data, "JPEG", quality=80)
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"

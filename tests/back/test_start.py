@@ -50,6 +50,7 @@ def test_every_stock_flag_is_there_with_its_default(function):
         "host",
         "threads",
         "allow_private_image_urls",
+        "image_roots",
         "api_key",
         "api_key_file",
         "cors_origins",
