@@ -147,7 +147,12 @@ def check_takes_min_similarity(path: str) -> None:
 
 def _load_tokenizer(folder: Path, path: str) -> PreTrainedTokenizerBase:
     with _as_model_error(path):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except Exception as error:
+            if type(error) is not Exception:  # tokenizers raises a bare one on a damaged file
+                raise
+            raise ValueError(f"tokenizer.json: {error}") from error
 
 
 @contextmanager

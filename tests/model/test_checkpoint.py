@@ -203,6 +203,14 @@ def test_a_file_cut_short_is_told_in_a_sentence(copy, name):
     assert str(copy) in str(raised.value) and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\x00"], ids=repr)
+def test_a_damaged_tokenizer_is_told_in_a_sentence(copy, content):
+    """tokenizers raises bare Exceptions, which ended in tracebacks."""
+    (copy / "tokenizer.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"cannot be loaded: tokenizer\.json: .+"):
+        load(str(copy))
+
+
 def test_weights_that_lack_a_tensor_are_refused(copy):
     from safetensors.torch import load_file, save_file
 
