@@ -2,8 +2,11 @@
 
 import inspect
 import json
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from dataclasses import fields
 from importlib import import_module
 
@@ -296,3 +299,17 @@ def test_a_collection_reordered_by_ivf_is_captioned_by_its_new_ids(reorder, embe
 def test_reordering_by_an_index_that_upstream_cannot_search_then(reorder):
     with pytest.raises(DataError, match="HNSW quantizer"):
         reorder("IVF8,Flat")
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_a_server_waits_passively_unless_told_otherwise(given, policy):
+    """OpenMP reads the variable when torch is imported, so that it must be set before."""
+    program = """
+import os, sys
+from clipgpt_retrieval.back.server import wait_passively
+wait_passively()
+print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", program], env={**environment, **given}, capture_output=True, text=True)
+    assert done.stdout.split() == [policy, "False"], done.stderr
