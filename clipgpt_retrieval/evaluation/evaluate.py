@@ -3,6 +3,8 @@
 from dataclasses import replace
 from importlib.util import find_spec
 
+from tqdm import tqdm
+
 from clipgpt_retrieval.data.interleaved import Interleaved, read_interleaved
 from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.engine.text_tower import TextTower
@@ -70,13 +72,19 @@ def _run_models(
 ) -> ModelOutputs:
     clip = TextTower(options.clip_model, str(engine.device)) if options.clip_model else None
     limit = options.caption_images
-    return ModelOutputs(
-        model=options.model,
-        collection=collection,
-        encoded=encode_queries(engine, collection, clip, options.clip_model, options.seed),
-        captioned=caption_images(engine, collection, limit) if limit else None,
-        interleaved=_interleaved(interleaved, engine, clip, options.seed),
-    )
+    with tqdm(total=3, unit="part", desc="encode the captions") as progress:
+        encoded = encode_queries(engine, collection, clip, options.clip_model, options.seed)
+        _next_part(progress, "caption images")
+        captioned = caption_images(engine, collection, limit) if limit else None
+        _next_part(progress, "interleaved queries")
+        outcome = _interleaved(interleaved, engine, clip, options.seed)
+        _next_part(progress, "the models have run")
+    return ModelOutputs(options.model, collection, encoded, captioned, outcome)
+
+
+def _next_part(progress: tqdm, description: str) -> None:
+    progress.update()
+    progress.set_description(description)
 
 
 def _check_installed() -> None:

@@ -28,7 +28,8 @@ def dry_run(**options: Any) -> str:
     """
     run, trainer = open_run(TrainOptions(**options))
     batch = batch_builder(run).build(0)
-    return "\n".join([*_summary(run), "", *_samples(run.sequences, batch), "", *trainer.cost(run)])
+    samples = [*_sample_notes(run), *_samples(run.sequences, batch)]
+    return "\n".join([*_summary(run), "", *samples, "", *trainer.cost(run)])
 
 
 def _summary(run: Run) -> list[str]:
@@ -53,6 +54,16 @@ def _summary(run: Run) -> list[str]:
         f"recipe {recipe.name}: {recipe.summary}",
         f"{recipe.steps} steps of {recipe.batch_size}, a model of {parameters / 1e6:.0f} million parameters on "
         f"{run.model.device}",
+    ]
+
+
+def _sample_notes(run: Run) -> list[str]:
+    """What explains the samples of a model that reads its queries more than once."""
+    repeats = run.model.config.query_repeats
+    if repeats == 1:
+        return []
+    return [
+        f"each query is read {repeats} times in a row: only the states of a later repetition depend on the whole text"
     ]
 
 

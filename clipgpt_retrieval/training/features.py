@@ -16,7 +16,7 @@ from clipgpt_retrieval.training.collate import Collator
 
 FORWARD_BATCH = 64
 
-CHUNK = 1024
+CHUNK = 256
 """Captions per file of the cache, of which an interruption loses at most one."""
 
 
@@ -55,10 +55,10 @@ def caption_states(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs,
     chunks = []
     with tqdm(total=len(texts), unit="caption", desc="hidden states") as progress:
         for start in range(0, len(texts), CHUNK):
-            file = folder / f"{start:09d}.states"
             part = texts[start : start + CHUNK]
+            file = folder / f"{start:09d}-{len(part)}.states"
             if (content := read_checked(file)) is None:
-                tensors = _states_of(model, sequences, part, progress)
+                tensors = states_of(model, sequences, part, progress)
                 content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
                 write_checked(file, content)
             chunks.append(load(content))
@@ -68,7 +68,7 @@ def caption_states(model: ClipGptModel, sequences: SequenceFormat, pairs: Pairs,
 
 
 @torch.inference_mode()
-def _states_of(model: ClipGptModel, sequences: SequenceFormat, texts: list[str], progress: tqdm) -> dict[str, Tensor]:
+def states_of(model: ClipGptModel, sequences: SequenceFormat, texts: list[str], progress: tqdm) -> dict[str, Tensor]:
     """The tensors of :class:`CaptionStates` for some texts, in batches of similar length."""
     collator = Collator(sequences, context_length=model.context_length)
     assert model.clip_out is not None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -379,3 +380,12 @@ def test_every_recipe_is_shown_by_its_name(capsys):
     command(recipes=True)
     shown = capsys.readouterr().out
     assert all(f"{name}\n    {recipe.summary}" in shown for name, recipe in RECIPES.items())
+
+
+def test_a_dry_run_of_the_frozen_recipe_tells_its_time_and_memory_and_why_samples_repeat(collection):
+    from clipgpt_retrieval.training.dry_run import dry_run
+
+    options = {"recipe": "frozen", "backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), **SETTINGS}
+    shown = dry_run(embeddings_folder=str(collection), output_folder="m", **options)
+    assert re.search(r"reads \d+ captions once, in about \d+:\d\d:\d\d; their hidden states take \S+ GB on disk", shown)
+    assert "each query is read 2 times in a row" in shown

@@ -5,16 +5,19 @@ embedding inside a query, both fitted in closed form, and the fusion of embeddin
 which is trained by gradients without running the backbone again.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.data.samplers import InMemory, ShuffledSampler
 from clipgpt_retrieval.training.closed_form import fit_prefix, fit_readout
-from clipgpt_retrieval.training.features import caption_states
+from clipgpt_retrieval.training.features import caption_states, states_of
 from clipgpt_retrieval.training.frozen.fusion import (
     CaptionTokens,
     FusionBatchBuilder,
@@ -23,6 +26,9 @@ from clipgpt_retrieval.training.frozen.fusion import (
 )
 from clipgpt_retrieval.training.run import Run
 from clipgpt_retrieval.training.trainer import fit
+
+COST_SAMPLE = 64
+"""Captions whose time and memory are measured to estimate those of all."""
 
 
 class FrozenTrainer:
@@ -44,9 +50,21 @@ class FrozenTrainer:
         fit(run, folder, *fit_around_frozen(run, folder))
 
     def cost(self, run: Run) -> list[str]:
-        """The expected time, in a line."""
-        captions = sum(len(several) for several in run.data.in_memory.captions)
-        return [f"the backbone reads {captions} captions once, then small layers are trained on its hidden states"]
+        """The expected time and memory of the pass over the captions, by a sample of them."""
+        captions = [caption for several in run.data.in_memory.captions for caption in several]
+        sample = captions[:: -(-len(captions) // COST_SAMPLE)]
+        run.model.eval()
+        with tqdm(total=2 * len(sample), unit="caption", desc="timing", leave=False) as progress:
+            states_of(run.model, run.sequences, sample, progress)  # the first pass of a process is slower
+            start = time.perf_counter()
+            states = states_of(run.model, run.sequences, sample, progress)
+            seconds = (time.perf_counter() - start) / len(sample) * len(captions)
+        gigabytes = sum(tensor.nbytes for tensor in states.values()) / len(sample) * len(captions) / 1e9
+        return [
+            f"the backbone reads {len(captions)} captions once, in about {timedelta(seconds=round(seconds))}; their "
+            f"hidden states take {gigabytes:.2g} GB on disk and as much memory beside the backbone",
+            f"then {run.recipe.steps} steps train small layers on these states",
+        ]
 
 
 def fit_around_frozen(
