@@ -12,6 +12,7 @@ import faiss
 from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, load_clip_indices
 
 from clipgpt_retrieval.back.options import BackOptions
+from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.metadata import find_metadata
@@ -25,7 +26,10 @@ def stock_options(options: BackOptions) -> ClipOptions:
         field.name: getattr(options, field.name) for field in fields(ClipOptions) if field.name != "indice_folder"
     }
     columns = DEFAULT_COLUMNS if options.columns_to_return is None else options.columns_to_return
-    return ClipOptions(**{**shared, "indice_folder": "", "columns_to_return": columns})
+    clip_model = all_clip_name(options.clip_model) if options.load_clip else options.clip_model
+    return ClipOptions(
+        **{**shared, "indice_folder": "", "columns_to_return": columns, "clip_model": clip_model},
+    )
 
 
 def with_known_columns(

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.clip_names import all_clip_name
+from clipgpt_retrieval.errors import ClipGptError, InputError
 
 BATCH = 256
 
@@ -29,7 +30,9 @@ class TextTower:
 
         try:
             with models_in_evaluation_mode():
-                self._model, _, self._tokenizer = load_clip(clip_model, use_jit=False, device=device)
+                self._model, _, self._tokenizer = load_clip(all_clip_name(clip_model), use_jit=False, device=device)
+        except ClipGptError:
+            raise
         except Exception as error:  # all_clip's loaders raise whatever their libraries do, network errors included
             message = f"{clip_model} cannot be loaded, give one that clip-retrieval inference takes: {error}"
             raise InputError("clip_model", message) from error

@@ -10,6 +10,7 @@ PACKAGE = "clipgpt_retrieval"
 LEVELS = (
     {"__main__"},
     {"cli"},
+    {"start"},
     {"demo", "doctor"},
     {"plugin"},
     {"back", "bulk", "evaluation", "bench", "client"},
@@ -17,7 +18,7 @@ LEVELS = (
     {"data", "index", "metrics"},
     {"engine"},
     {"model"},
-    {"flags", "front_patch", "options", "storage"},
+    {"clip_names", "flags", "front_patch", "options", "storage"},
     {"errors"},
 )
 """From the top: a room imports from lower levels only."""
