@@ -21,7 +21,10 @@ from clipgpt_retrieval.errors import ClipGptError
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+    from clipgpt_retrieval.engine import ClipGpt
+    from clipgpt_retrieval.evaluation.fit import Fit
     from clipgpt_retrieval.index.items import Items
+    from clipgpt_retrieval.index.source import Source
 
 Result = TypeVar("Result")
 
@@ -32,6 +35,8 @@ import inspect
 from clip_retrieval.clip_back import clip_back
 print("clipgpt_model" in inspect.signature(clip_back).parameters)
 """
+
+OTHER_MODEL = "use a model that was trained for the CLIP of this index"
 
 OTHER_EXTRAS = ("all", "dev", "docs")
 """Extras that include others, or that only developers need."""
@@ -110,14 +115,16 @@ def findings(model: str | None = None, index: str | None = None) -> Iterator[Fin
         yield Finding("note", "model, index", "not tried", "clipgpt-retrieval doctor --model MODEL --index FOLDER")
         return
     yield from examined("clip-retrieval", check_clip_retrieval_starts())
-    model_dim = index_dim = None
+    engine = source = None
     if model is not None:
         yield from examined("devices", check_devices())
-        model_dim = yield from examined("model", check_model(model))
+        engine = yield from examined("model", check_model(model))
     if index is not None:
-        index_dim = yield from examined("index", check_index(index))
-    if model_dim and index_dim:
-        yield check_dimensions(model_dim, index_dim)
+        source = yield from examined("index", check_index(index))
+    if engine is not None and source is not None:
+        yield from examined("model, index", check_fit(engine, source))
+    elif engine is not None:
+        yield from examined("model", show_readback(engine))
 
 
 def check_packages() -> Iterator[Finding]:
@@ -221,34 +228,39 @@ def check_devices() -> Generator[Finding, None, None]:
         yield Finding("ok", "devices", "cpu")
 
 
-def check_model(path: str) -> Generator[Finding, None, int]:
-    """Whether a model loads, encodes and captions.
+def check_model(path: str) -> Generator[Finding, None, ClipGpt]:
+    """Whether a model loads.
 
     Returns:
-        The dimension of its embeddings.
+        The model.
     """
-    import numpy as np
-
     from clipgpt_retrieval.engine import load
 
     model = load(path)
     clip = model.clip_model or "an unnamed CLIP"
     yield Finding("ok", "model", f"{path} loads on {model.device}: dimension {model.clip_dim}, for {clip}")
-    if not model.encodes:
+    return model
+
+
+def show_readback(model: ClipGpt) -> Generator[Finding, None, None]:
+    """What a model makes of a text, where there is no index to judge it by."""
+    import numpy as np
+
+    if model.encodes:
+        text = "two giraffes next to a fence"
+        understood = model.caption(model.encode([text], space="image"))[0]
+        message = f"reads “{text}” back as “{understood}”; only an index with captions tells whether it is right"
+    else:
         caption = model.caption(np.eye(1, model.clip_dim))[0]
-        yield Finding("ok", "model", f"captions only; captions the first unit vector as “{caption}”")
-        return model.clip_dim
-    text = "two giraffes next to a fence"
-    image_embedding = model.encode([text], space="image")
-    yield Finding("ok", "model", f"encodes “{text}”, which it captions as “{model.caption(image_embedding)[0]}”")
-    return model.clip_dim
+        message = f"captions only; captions the first unit vector as “{caption}”; only an index tells whether it fits"
+    yield Finding("note", "model", message, "clipgpt-retrieval doctor --model MODEL --index FOLDER")
 
 
-def check_index(path: str) -> Generator[Finding, None, int]:
+def check_index(path: str) -> Generator[Finding, None, Source]:
     """Whether an index opens, its embeddings can be read and its metadata is complete.
 
     Returns:
-        The dimension of its embeddings.
+        The opened index.
     """
     from clipgpt_retrieval.index.source import open_index
 
@@ -259,7 +271,7 @@ def check_index(path: str) -> Generator[Finding, None, int]:
     yield from _check_similarity(items)
     yield from _check_metadata(source.folder, len(items))
     yield from _check_fits(source.file)
-    return items.dimension
+    return source
 
 
 def _check_similarity(items: Items) -> Iterator[Finding]:
@@ -274,13 +286,40 @@ def _check_similarity(items: Items) -> Iterator[Finding]:
         yield Finding("note", "similarity", message, remedy)
 
 
-def check_dimensions(model_dim: int, index_dim: int) -> Finding:
-    """Whether a model and an index can belong to the same CLIP."""
-    if model_dim == index_dim:
-        message = f"both have dimension {model_dim}; the index does not record its CLIP"
-        return Finding("ok", "model, index", message)
-    message = f"do not match: the model has dimension {model_dim}, the index {index_dim}"
-    return Finding("error", "model, index", message, "use a model that was trained for the CLIP of this index")
+def check_fit(model: ClipGpt, source: Source) -> Generator[Finding, None, None]:
+    """Whether a model and an index belong to the same CLIP, judged by captions of the index's own metadata."""
+    from clipgpt_retrieval.evaluation.fit import MIN_ITEMS, measure_fit, sample_captions
+    from clipgpt_retrieval.index.metadata import find_metadata, is_ordered_by_ivf
+
+    dimension = source.items.dimension
+    if model.clip_dim != dimension:
+        message = f"do not match: the model has dimension {model.clip_dim}, the index {dimension}"
+        yield Finding("error", "model, index", message, OTHER_MODEL)
+        return
+    yield Finding("ok", "model, index", f"both have dimension {dimension}; the index does not record its CLIP")
+    parquet = find_metadata(source.folder).parquet
+    captions = sample_captions(parquet[0]) if parquet and not is_ordered_by_ivf(source.folder) else {}
+    captions = {row: caption for row, caption in captions.items() if row < len(source.items)}
+    if len(captions) < MIN_ITEMS:
+        message = "not compared: the metadata has too few captions in the order of the items"
+        yield Finding("note", "model, index", message, "search for what the index contains, and look at the results")
+        return
+    yield from _judged(measure_fit(model, source.items, captions))
+
+
+def _judged(fit: Fit) -> Iterator[Finding]:
+    from clipgpt_retrieval.evaluation.fit import FITS_FROM
+
+    yield Finding("note", "captions", f"an item with the caption “{fit.caption}” is captioned as “{fit.generated}”")
+    shares = [f"generated captions are closest to their item's own in {fit.captioned:.0%}"]
+    if fit.searched is not None:
+        shares.insert(0, f"captions are closest to their own item in {fit.searched:.0%}")
+    judged = f"{' and '.join(shares)} of comparisons with {fit.num_items - 1} others (chance: 50%)"
+    if min(fit.captioned, 1.0 if fit.searched is None else fit.searched) >= FITS_FROM:
+        yield Finding("ok", "model, index", f"fit: {judged}")
+    else:
+        message = f"this model does not fit this index, or the captions do not describe its items: {judged}"
+        yield Finding("error", "model, index", message, OTHER_MODEL)
 
 
 def _check_metadata(folder: Path, num_items: int) -> Iterator[Finding]:

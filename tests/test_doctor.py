@@ -2,12 +2,17 @@
 
 import shutil
 import sys
+from pathlib import Path
 
+import faiss
 import numpy as np
+import pandas as pd
 import pytest
 from support import run, run_cli
 
-from clipgpt_retrieval import doctor
+from clipgpt_retrieval import demo, doctor
+from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.index.source import open_index
 
 
 def marks(report: str) -> dict[str, str]:
@@ -31,13 +36,56 @@ def test_it_works_without_torch_and_faiss():
 
 
 @pytest.mark.slow
-def test_a_model_and_its_index_are_ok(clipgpt_path, index_folder, embeddings):
-    count, dim = embeddings.shape
-    finished = run_cli("doctor", "--model", clipgpt_path, "--index", index_folder, check=True)
+def test_a_model_and_its_index_are_ok():
+    finished = run_cli("doctor", "--model", "demo", "--index", demo.path() / "index", check=True)
     assert "clip-retrieval    starts" in finished.stdout
-    assert f"{count} items of dimension {dim}" in finished.stdout
-    assert f"{count} rows, one per item" in finished.stdout
+    assert "2,000 items of dimension 256" in finished.stdout
+    assert "2,000 rows, one per item" in finished.stdout
     assert marks(finished.stdout)["model, index"] == "ok"
+
+
+@pytest.fixture(scope="module")
+def demo_model():
+    return load("demo", device="cpu")
+
+
+def last_of_fit(model, folder: Path, embeddings: np.ndarray, metadata: pd.DataFrame) -> doctor.Finding:
+    """The last finding about a model and an index of these embeddings."""
+    (folder / "metadata").mkdir()
+    metadata.to_parquet(folder / "metadata" / "metadata_0.parquet")
+    index = faiss.IndexFlatIP(embeddings.shape[1])
+    index.add(np.ascontiguousarray(embeddings, dtype=np.float32))
+    faiss.write_index(index, str(folder / "image.index"))
+    return list(doctor.check_fit(model, open_index(str(folder))))[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "mark"),
+    [
+        (lambda embeddings: embeddings, "ok"),
+        (lambda embeddings: embeddings * 10, "ok"),
+        (lambda embeddings: embeddings[:, ::-1], "error"),
+        (lambda embeddings: np.roll(embeddings, 1, axis=0), "error"),
+    ],
+    ids=["its own", "unnormalised", "another CLIP of the same dimension", "metadata shifted by a row"],
+)
+def test_a_model_that_answers_nonsense_on_an_index_is_not_ok(demo_model, tmp_path, change, mark):
+    """All of these load, search and caption without an error."""
+    embeddings = np.load(demo.path() / "img_emb" / "img_emb_0.npy")[:100]
+    metadata = pd.read_parquet(demo.path() / "metadata" / "metadata_0.parquet")[:100]
+    finding = last_of_fit(demo_model, tmp_path, change(embeddings), metadata)
+    assert finding.mark == mark, finding
+    assert ("does not fit this index" in finding.message) == (mark == "error")
+
+
+def test_an_index_without_captions_is_not_called_fitting(demo_model, tmp_path):
+    finding = last_of_fit(demo_model, tmp_path, np.eye(20, 256), pd.DataFrame({"url": ["x"] * 20}))
+    assert finding.mark == "note" and "too few captions" in finding.message
+
+
+def test_without_an_index_a_readback_is_not_called_ok(demo_model):
+    [finding] = doctor.show_readback(demo_model)
+    assert finding.mark == "note" and finding.remedy.endswith("--index FOLDER")
 
 
 def report(**checked: str) -> list[doctor.Finding]:
@@ -71,8 +119,6 @@ def test_truncated_weights_are_an_error(clipgpt_path, tmp_path):
 
 @pytest.mark.slow
 def test_an_index_of_another_dimension_is_an_error(clipgpt_path, index_folder, embeddings, tmp_path):
-    import faiss
-
     other = shutil.copytree(index_folder, tmp_path / "other")
     index = faiss.IndexFlatIP(48)
     index.add(np.ascontiguousarray(embeddings[:, :48]))
@@ -83,8 +129,6 @@ def test_an_index_of_another_dimension_is_an_error(clipgpt_path, index_folder, e
 
 
 def test_metadata_with_another_number_of_rows_is_an_error(index_folder, embeddings, tmp_path):
-    import pandas as pd
-
     folder = shutil.copytree(index_folder, tmp_path / "index")
     [parquet] = (folder / "metadata").glob("*.parquet")
     pd.read_parquet(parquet).iloc[1:].to_parquet(parquet)
