@@ -11,6 +11,7 @@ import json
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.engine import ClipGpt
 
 CLIENT_MODULE = "clip_retrieval.clip_client"
+SERVICE = "knn-service"
+
+SHORTEST_BASE64 = 64
+"""Length from which a text may be an image: no image format is shorter, and many names of files are also base64."""
+
 TIMEOUT_SECONDS = 3600
 """The timeout of clip-retrieval's own client."""
 
@@ -82,7 +88,7 @@ class ClipGptClient(ClipClient):
     """Queries a back end with CLIP-GPT, and captions items and embeddings.
 
     Args:
-        url: URL of the knn service; the caption and encode services are next to it.
+        url: URL of the back end or of its knn service; the caption and encode services are next to it.
         indice_name: index to query.
         *options: further options of `ClipClient`.
         model: a clipgpt model, or its directory, hub id or fsspec URL. Text is then encoded by the client and sent as
@@ -106,7 +112,7 @@ class ClipGptClient(ClipClient):
         model: str | ClipGpt | None = None,
         **options_by_name: Any,
     ) -> None:
-        super().__init__(url, indice_name, *options, **options_by_name)
+        super().__init__(_knn_url(url), indice_name, *options, **options_by_name)
         if isinstance(model, str):
             from clipgpt_retrieval.engine import load
 
@@ -116,7 +122,7 @@ class ClipGptClient(ClipClient):
     def query(
         self,
         text: str | None = None,
-        image: str | None = None,
+        image: str | Path | None = None,
         embedding_input: Any = None,
         segments: Sequence[Mapping[str, Any]] | None = None,
         use_clipgpt: bool | None = None,
@@ -128,7 +134,7 @@ class ClipGptClient(ClipClient):
 
         Args:
             text: query text.
-            image: file or URL.
+            image: file, URL, ``data:`` URL, or the bytes of a file in base64.
             embedding_input: ``clip_dim`` numbers.
             segments: interleaved query, of ``{"text": s}``, ``{"image": base64}``, ``{"image_url": s}``,
                 ``{"embedding": numbers}`` and ``{"id": n}``.
@@ -162,7 +168,7 @@ class ClipGptClient(ClipClient):
         self,
         ids: Sequence[int] | None = None,
         embeddings: Any = None,
-        image: str | None = None,
+        image: str | Path | None = None,
         **generation: Any,
     ) -> list[dict[str, Any]]:
         """Captions items of the index, embeddings, or an image.
@@ -170,7 +176,7 @@ class ClipGptClient(ClipClient):
         Args:
             ids: item ids, as in results.
             embeddings: numbers ``[n, clip_dim]``.
-            image: file or URL.
+            image: see `query`.
             **generation: ``num_captions``, ``num_beams``, ``max_new_tokens``, ``temperature``, ``top_p``.
 
         Returns:
@@ -310,7 +316,7 @@ class ClipGptClient(ClipClient):
         return {name: getattr(self, name) for name in names} | {"num_result_ids": self.num_images}
 
     def _sibling(self, service: str) -> str:
-        return urljoin(self.url.rstrip("/"), service)
+        return urljoin(self.url, service)
 
     def _post(self, url: str, body: Mapping[str, Any]) -> Any:
         response = requests.post(url, data=json.dumps(body, default=_as_list), timeout=TIMEOUT_SECONDS)
@@ -339,15 +345,42 @@ def _one_of(**alternatives: Any) -> None:
         raise InputError(field, f"give one of {', '.join(alternatives)}")
 
 
-def _image_fields(image: str | None) -> dict[str, Any]:
-    """The request fields of an image that is given as a file or a URL."""
+def _knn_url(url: str) -> str:
+    """The URL of the knn service of a back end, whose URL may be given instead.
+
+    Examples:
+        >>> _knn_url("http://localhost:1234"), _knn_url("http://localhost:1234/knn-service/")
+        ('http://localhost:1234/knn-service', 'http://localhost:1234/knn-service')
+    """
+    base = url.strip().rstrip("/")
+    return base if base.endswith(f"/{SERVICE}") else f"{base}/{SERVICE}"
+
+
+def _image_fields(image: str | Path | None) -> dict[str, Any]:
+    """The request fields of an image that is given as a file, a URL or base64."""
     if not image:
         return {}
-    if image.startswith(("http://", "https://")):
-        return {"image_url": image}
-    if not Path(image).is_file():
-        raise InputError("image", f"{image} is not a file")
-    return {"image": base64.b64encode(Path(image).read_bytes()).decode("ascii")}
+    text = str(image)
+    if text.startswith(("http://", "https://")):
+        return {"image_url": text}
+    if text.startswith("data:"):
+        kind, _, content = text.partition(",")
+        if not kind.endswith(";base64") or not _is_base64(content):
+            raise InputError("image", "is not a data: URL in base64: give data:image/png;base64,...")
+        return {"image": content}
+    with suppress(OSError):  # a text too long for a file name
+        if (file := Path(image).expanduser()).is_file():
+            return {"image": base64.b64encode(file.read_bytes()).decode("ascii")}
+    if len(text) >= SHORTEST_BASE64 and _is_base64(text):
+        return {"image": text}
+    raise InputError("image", f"{text[:200]} is not a file, a URL or base64")
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(base64.b64decode("".join(text.split()), validate=True))
+    except ValueError:
+        return False
 
 
 def _as_list(value: Any) -> Any:

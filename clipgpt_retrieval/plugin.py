@@ -1,9 +1,9 @@
 """The plugin seam: `enable`, `disable`, `status`, and the one import hook behind them.
 
 `enable` writes one ``.pth`` file, by which every Python process of the environment installs the hook when it starts.
-The hook acts on the import of the modules of clip-retrieval's two web commands, ``clip_back`` and ``clip_front``, and
-replaces in each the function that the command runs. Since every Python process imports this module, it imports
-nothing but `sys` at module level.
+The hook acts on the import of the modules of clip-retrieval's commands that serve, ``clip_back``, ``clip_end2end`` and
+``clip_front``, and replaces in each the function that the command runs. Since every Python process imports this module,
+it imports nothing but `sys` at module level.
 """
 
 from __future__ import annotations
@@ -180,6 +180,63 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
     return clip_back
 
 
+def with_clipgpt_at_its_end(stock: Callable[..., None]) -> Callable[..., None]:
+    """clip-retrieval's `clip_end2end`, which ends by serving its index, with the flags of `back` for that.
+
+    Args:
+        stock: upstream's function; it is called unchanged where none of these flags is given.
+    """
+    import functools
+    import inspect
+
+    from clip_retrieval.clip_back import clip_back
+
+    own = list(inspect.signature(stock).parameters.values())
+    of_back = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for each in inspect.signature(clip_back).parameters.values()
+        if each.name not in ("indices_paths", OTHER_FLAGS)
+    ]
+    others = inspect.Parameter(OTHER_FLAGS, inspect.Parameter.VAR_KEYWORD)
+
+    @functools.wraps(stock)
+    def clip_end2end(url_list: Any, output_folder: str, run_back: bool = True, **back_flags: Any) -> None:
+        from clipgpt_retrieval.errors import ClipGptError
+
+        try:
+            flags = _in_full(back_flags, [each.name for each in of_back])
+            _check_before_the_job(flags)
+        except ClipGptError as error:
+            print(f"clip-retrieval end2end: {error}", file=sys.stderr)
+            sys.exit(2)
+        if not flags:
+            return stock(url_list, output_folder, run_back)
+        stock(url_list, output_folder, run_back=False)
+        if run_back:
+            clip_back(indices_paths=f"{output_folder}/indices_paths.json", **flags)
+        return None
+
+    clip_end2end.__signature__ = inspect.Signature([*own, *of_back, others])  # type: ignore[attr-defined]
+    clip_end2end.__doc__ = f"{stock.__doc__ or ''}\n\nThe further flags are those of back, which serves at the end."
+    return clip_end2end
+
+
+def _check_before_the_job(back_flags: dict[str, Any]) -> None:
+    """Checks flags of `back` that are used only when images have been downloaded and embedded.
+
+    Raises:
+        ClipGptError: a value that is not valid, a model that cannot be found, or flags without a model.
+    """
+    from clipgpt_retrieval.back.options import BackOptions
+    from clipgpt_retrieval.model.resolve import read_config
+
+    if back_flags.get("clipgpt_model") is None:
+        _refuse_unused_flags(back_flags)
+        return
+    BackOptions(**back_flags)
+    read_config(back_flags["clipgpt_model"])
+
+
 def with_front_patch(stock: Callable[..., None]) -> Callable[..., None]:
     """clip-retrieval's `clip_front` with the front patch in the page that it serves.
 
@@ -221,6 +278,7 @@ def _in_full(flags: dict[str, Any], known: list[str]) -> dict[str, Any]:
 
 REPLACEMENTS = {
     "clip_retrieval.clip_back": with_clipgpt,
+    "clip_retrieval.clip_end2end": with_clipgpt_at_its_end,
     "clip_retrieval.clip_front": with_front_patch,
 }
 """By module of a stock command: the function that returns our replacement of it."""
@@ -233,7 +291,7 @@ def _names_clipgpt_model(flags: dict[str, Any]) -> bool:
     if flags["clipgpt_model"] is not None:
         return True
     try:
-        indices = json.loads(Path(flags["indices_paths"]).read_text(encoding="utf-8"))
+        indices = json.loads(Path(flags["indices_paths"]).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False  # upstream reports the error
     entries = indices.values() if isinstance(indices, dict) else []

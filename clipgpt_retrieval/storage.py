@@ -1,9 +1,12 @@
 """Files and folders on any file system of fsspec. New ones are complete before they replace an old one."""
 
+import atexit
 import errno
+import functools
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,8 +27,28 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def cache_folder() -> Path:
-    """The cache of this package, in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipgpt_retrieval"
+    """The cache of this package, in ``$XDG_CACHE_HOME`` or ``~/.cache``.
+
+    In a container without either, the home folder is unknown or not writable: then a temporary folder of the process.
+    """
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "clipgpt_retrieval"
+    try:
+        folder = Path.home() / ".cache" / "clipgpt_retrieval"
+    except RuntimeError:  # no HOME, and a user id without an account
+        return _temporary_cache("there is no home folder")
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if existing == folder or os.access(existing, os.W_OK):
+        return folder
+    return _temporary_cache(f"{existing} is not writable")
+
+
+@functools.cache
+def _temporary_cache(reason: str) -> Path:
+    folder = tempfile.mkdtemp(prefix="clipgpt_retrieval-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    print(f"{reason}: the cache is in {folder} until this process ends; set XDG_CACHE_HOME to keep it", file=sys.stderr)
+    return Path(folder)
 
 
 def is_url(path: str) -> bool:

@@ -187,3 +187,29 @@ def test_a_client_warns_that_a_model_was_not_trained_on_segments(
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert client.encode(text="at night")["added"] is False
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/knn-service", "/knn-service/"])
+def test_the_url_of_the_back_end_will_do(back_url, suffix):
+    """With a slash at the end or without the service, a query was posted to another endpoint: 404 or 405."""
+    client = ClipGptClient(f"{back_url}{suffix}", "demo", num_images=3, deduplicate=False)
+    assert len(client.query(text="a dog")) == 3
+    assert len(client.caption(ids=[3])) == 1
+    assert client.encode(text="a dog")["caption"]
+
+
+def test_an_image_in_every_form_is_the_same_query(client, tmp_path):
+    import base64
+
+    from PIL import Image
+
+    file = tmp_path / "image.png"
+    Image.radial_gradient("L").convert("RGB").save(file)
+    encoded = base64.b64encode(file.read_bytes()).decode()
+    expected = ids(client.query(image=str(file)))
+    for image in (file, encoded, f"data:image/png;base64,{encoded}"):
+        assert ids(client.query(image=image)) == expected
+        assert len(client.caption(image=image)) == 1
+    for image in ("data:image/png,raw", "data:image/png;base64,?", "x" * 5000 + "?"):
+        with pytest.raises(InputError, match="image"):
+            client.query(image=image)

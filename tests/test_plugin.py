@@ -18,6 +18,15 @@ from support import REPOSITORY, ServerProcess, run
 from clipgpt_retrieval import plugin
 from clipgpt_retrieval.back.options import own_parameters
 
+FAKE_CLIP_END2END = '''
+from clip_retrieval.clip_back import clip_back
+def clip_end2end(url_list, output_folder, run_back=True):
+    """Stock."""
+    print("embedded", url_list, run_back)
+    if run_back:
+        clip_back(port=1234, indices_paths=output_folder + "/indices_paths.json")
+'''
+
 FAKE_CLIP_BACK = '''
 def clip_back(indices_paths="indices_paths.json", port=1234):
     """Stock."""
@@ -48,6 +57,7 @@ def environment(tmp_path) -> Environment:
     fake = tmp_path / "fake"
     (fake / "clip_retrieval").mkdir(parents=True)
     (fake / "clip_retrieval" / "__init__.py").write_text("from .clip_back import clip_back\n")
+    (fake / "clip_retrieval" / "clip_end2end.py").write_text(FAKE_CLIP_END2END)
     (fake / "clip_retrieval" / "clip_back.py").write_text(FAKE_CLIP_BACK)
     return Environment(tmp_path / "venv", sees=[str(fake), str(REPOSITORY), sysconfig.get_path("purelib")])
 
@@ -124,6 +134,42 @@ def test_a_mistyped_flag_does_not_serve_without_clipgpt(environment):
     assert (finished.returncode, finished.stdout) == (2, "")
     assert "--clipgpt_modle is not a flag of this command: did you mean --clipgpt_model?" in finished.stderr
     assert run(environment.python, "-c", program, "back", "-i", "a.json", "--port=3").stdout == "stock a.json 3\n"
+
+
+def end2end(environment: Environment, *typed: object) -> subprocess.CompletedProcess:
+    program = "import fire; from clip_retrieval.clip_end2end import clip_end2end; fire.Fire(clip_end2end)"
+    return run(environment.python, "-c", program, "urls", "out", *typed)
+
+
+def test_end2end_without_a_model_is_the_stock_one(environment):
+    stock = end2end(environment).stdout
+    assert stock == "embedded urls True\nstock out/indices_paths.json 1234\n"
+    environment.plugin("enable")
+    assert end2end(environment).stdout == stock
+    assert end2end(environment, "--run_back", "False").stdout == "embedded urls False\n"
+
+
+def test_end2end_serves_with_clipgpt(environment, clipgpt_path):
+    environment.plugin("enable")
+    finished = end2end(environment, "--clipgpt_model", clipgpt_path, "--load_clip", "False", "--port", "0")
+    assert finished.stdout == "embedded urls False\n"
+    assert "clip-retrieval back: cannot read the indices JSON out/indices_paths.json" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--clipgpt_modle", "m"], "did you mean --clipgpt_model?"),
+        (["--clipgpt_model", "./nowhere"], "./nowhere does not exist"),
+        (["--threads", "3"], "has no effect without a clipgpt model"),
+        (["--clipgpt_model", "demo", "--clipgpt_weight", "2"], "must be a number from 0 to 1"),
+    ],
+)
+def test_end2end_checks_the_flags_of_back_before_its_job(environment, typed, said):
+    environment.plugin("enable")
+    finished = end2end(environment, *typed)
+    assert (finished.returncode, finished.stdout) == (2, "")
+    assert said in finished.stderr
 
 
 def test_the_file_has_no_effect_once_the_package_is_uninstalled(tmp_path):

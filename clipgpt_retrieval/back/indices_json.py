@@ -17,7 +17,7 @@ def read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:
         DataError: not a readable file, not JSON, or not of this form.
     """
     try:
-        entries = json.loads(Path(indices_paths).read_text(encoding="utf-8"))
+        entries = json.loads(Path(indices_paths).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"cannot read the indices JSON {indices_paths}: {error.strerror}") from error
     except ValueError as error:
@@ -29,9 +29,9 @@ def read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:
 
 def _as_entry(name: str, entry: Any) -> dict[str, Any]:
     if isinstance(entry, str):
-        return {"indice_folder": entry}
+        entry = {"indice_folder": entry}
     if isinstance(entry, dict) and isinstance(entry.get("indice_folder"), str):
-        return entry
+        return {**entry, "indice_folder": str(Path(entry["indice_folder"]).expanduser())}
     raise DataError(f"index {name!r} in the indices JSON must be a folder, or a dict with indice_folder")
 
 

@@ -45,7 +45,7 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
         path: BatchedEngine(engine.load(path), batcher, options.cache_bytes)
         for path in sorted({path for path in paths.values() if path})
     }
-    stock_resources = load_stock_resources(with_known_columns(options, entries, folders))
+    stock_resources = load_stock_resources(with_known_columns(options, entries, folders), entries)
     resources = {}
     for name, entry in entries.items():
         stock, path = stock_resources[name], paths[name]

@@ -1,7 +1,8 @@
-"""One JSON log line per request, and the request id in logs and responses."""
+"""One log line per request, and the request id in logs and responses."""
 
 import logging
 import re
+import sys
 import time
 import uuid
 
@@ -67,6 +68,39 @@ def log_as_json() -> None:
     )
     handler.addFilter(_with_request_id)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def log_to_stderr() -> None:
+    """Logs to standard error: short lines on a terminal, else as `log_as_json`."""
+    if not sys.stderr.isatty():
+        log_as_json()
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(TerminalFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class TerminalFormatter(logging.Formatter):
+    """Lines for a person: the time, the message, and of a request its path, status and duration.
+
+    Examples:
+        >>> record = logging.makeLogRecord({"levelname": "WARNING", "msg": "the queue is full", "created": 0})
+        >>> TerminalFormatter().format(record)[9:]
+        'warning: the queue is full'
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line of a record, without its traceback."""
+        if record.name == LOGGER.name:
+            # Of the path, what could move the cursor or change colours is left out.
+            path = "".join(filter(str.isprintable, vars(record)["path"]))
+            record.message = "{method} {0} {status} in {seconds:.3f} s".format(path, **vars(record))
+        elif record.levelno > logging.INFO:
+            record.message = f"{record.levelname.lower()}: {record.message}"
+        return super().formatMessage(record)
 
 
 def _with_request_id(record: logging.LogRecord) -> bool:

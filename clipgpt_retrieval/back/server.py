@@ -23,9 +23,9 @@ def serve(options: BackOptions) -> None:
     wait_passively()
     # Importing these takes seconds, which `clipgpt-retrieval back --help` does not need.
     from clipgpt_retrieval.back.app import create_app
-    from clipgpt_retrieval.back.request_log import log_as_json
+    from clipgpt_retrieval.back.request_log import log_to_stderr
 
-    log_as_json()
+    log_to_stderr()
 
     def announce(url: str) -> None:
         # Not every browser resolves 0.0.0.0 to this machine.
@@ -62,7 +62,8 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
     except OSError as error:
         raise _cannot_listen(options, error) from error
     server.handle_signals()
-    announce(f"http://{options.host}:{server.port}")
+    host = f"[{options.host}]" if ":" in options.host else options.host  # an IPv6 address
+    announce(f"http://{host}:{server.port}")
     server.run()
 
 

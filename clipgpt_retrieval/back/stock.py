@@ -1,6 +1,8 @@
 """clip-retrieval's own resources and text encoding, called as upstream calls them."""
 
-from collections.abc import Iterator
+import json
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
 from importlib import import_module
@@ -16,6 +18,15 @@ from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.metadata import find_metadata
+
+DOWNLOADS = {
+    "load_clip": "clip_model",
+    "load_mclip": "enable_mclip_option",
+    "load_safety_model": "provide_safety_model",
+    "load_violence_detector": "provide_violence_detector",
+    "get_aesthetic_embedding": "provide_aesthetic_embeddings",
+}
+"""Functions of clip-retrieval that download, and the flags that call them."""
 
 DEFAULT_COLUMNS = ["url", "image_path", "caption", "NSFW"]
 
@@ -56,17 +67,23 @@ def with_known_columns(
     return replace(options, columns_to_return=wanted) if reordered else options
 
 
-def load_stock_resources(options: BackOptions) -> dict[str, ClipResource]:
-    """Upstream's resources of each index of the indices JSON; without CLIP's weights if ``load_clip`` is false.
+def load_stock_resources(options: BackOptions, entries: dict[str, dict[str, Any]]) -> dict[str, ClipResource]:
+    """Upstream's resources of each index; without CLIP's weights if ``load_clip`` is false.
+
+    Args:
+        options: the flags of `back`.
+        entries: the entries of the indices JSON, with folders that can be opened as they are.
 
     Raises:
         DataError: an index that faiss cannot read.
-        InputError: a CLIP that some flags do not support.
+        InputError: a CLIP that some flags do not support, or that cannot be downloaded.
     """
     loading: AbstractContextManager = models_in_evaluation_mode() if options.load_clip else _without_clip_weights()
     try:
-        with loading:
-            return load_clip_indices(options.indices_paths, stock_options(options))
+        with loading, _downloads_as_input_errors(), tempfile.TemporaryDirectory() as folder:
+            indices = Path(folder, "indices_paths.json")
+            indices.write_text(json.dumps(entries), encoding="utf-8")
+            return load_clip_indices(str(indices), stock_options(options))
     except ValueError as error:
         if "not available" not in str(error):
             raise
@@ -90,6 +107,37 @@ def _without_clip_weights() -> Iterator[None]:
         yield
     finally:
         all_clip.load_clip, clip_back.load_mclip = load_clip, load_mclip
+
+
+@contextmanager
+def _downloads_as_input_errors() -> Iterator[None]:
+    """Ends the start with one sentence where clip-retrieval cannot load one of its models."""
+    clip_back: Any = import_module("clip_retrieval.clip_back")
+    loaders = [(all_clip if flag == "clip_model" else clip_back, name, flag) for name, flag in DOWNLOADS.items()]
+    stock = [getattr(module, name) for module, name, _ in loaders]
+    for (module, name, flag), load in zip(loaders, stock, strict=True):
+        setattr(module, name, _with_advice(load, flag))
+    try:
+        yield
+    finally:
+        for (module, name, _), load in zip(loaders, stock, strict=True):
+            setattr(module, name, load)
+
+
+def _with_advice(load: Callable[..., Any], flag: str) -> Callable[..., Any]:
+    def load_or_advise(clip_model: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(clip_model, *args, **kwargs)
+        except OSError as error:  # those of urllib, requests, fsspec and the hub are
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise InputError(
+                flag,
+                f"what {clip_model} needs cannot be downloaded ({reason}): without a network, give --load_clip False "
+                "--enable_mclip_option False --provide_aesthetic_embeddings False, or a local file as "
+                "--clip_model open_clip:NAME/FILE",
+            ) from error
+
+    return load_or_advise
 
 
 def stock_text_query(stock: ClipResource, text: str, *, use_mclip: bool = False) -> Any:

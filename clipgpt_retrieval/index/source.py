@@ -41,7 +41,7 @@ def open_index(path: str) -> Source:
     """
     if is_url(path):
         raise DataError(f"{path} is not on a local disk: download the index, and give the path of the copy")
-    file = _index_file(Path(path))
+    file = _index_file(Path(path).expanduser())
     try:
         if file.is_dir():
             index = faiss.read_index(str(file / "populated.index"), faiss.IO_FLAG_ONDISK_SAME_DIR)

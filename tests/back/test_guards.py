@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import logging
+import re
 import sys
 
 import pytest
@@ -12,7 +13,7 @@ from flask import Flask, abort, redirect
 
 from clipgpt_retrieval.back.auth import allow_origins
 from clipgpt_retrieval.back.options import BackOptions
-from clipgpt_retrieval.back.request_log import log_as_json
+from clipgpt_retrieval.back.request_log import log_as_json, log_to_stderr
 from clipgpt_retrieval.cli import commands
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.plugin import with_clipgpt
@@ -375,3 +376,18 @@ def test_request_times_are_recorded_by_path_and_status(http):
     metrics = http.get("/metrics").text
     assert 'clipgpt_http_time_count{path="/health",status="200"}' in metrics
     assert "stranger" not in metrics
+
+
+def test_on_a_terminal_a_request_is_a_short_line(monkeypatch, http):
+    """JSON of 200 characters a request hides the line that matters."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
+    log_to_stderr()
+    http.get("/health")
+    http.get("/a%1b%5b31mb")
+    first, second = terminal.getvalue().splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d GET /health 200 in \d\.\d{3} s", first)
+    assert "GET /a[31mb 404" in second  # without the escape, which would colour the terminal
