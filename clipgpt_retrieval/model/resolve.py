@@ -19,6 +19,9 @@ CONFIG = "config.json"
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 """The files that are downloaded from a hub repository: no pickles and no other framework's weights."""
 
+HUB_SECONDS = 10
+"""Timeout of the attempt to reach the hub."""
+
 UNREADABLE = "config.json cannot be read: fetch or save the model again"
 
 
@@ -51,6 +54,32 @@ def as_folder(path: str, hub_files: Sequence[str] = HUB_FILES) -> Iterator[Path]
         except Exception as error:  # every file system has errors of its own
             raise _unreachable(path, error) from error
         yield folder
+
+
+def cached_where_offline(path: str) -> str:
+    """The folder of a hub id in the hub's cache where one attempt to reach the hub fails; else the path as it is.
+
+    transformers itself attempts it for a minute and a half.
+
+    Raises:
+        FileNotFoundError: the hub cannot be reached, and its cache does not have the model.
+    """
+    if is_url(path) or path.startswith((".", "/", "~")) or Path(path).exists():
+        return path
+    import requests
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        requests.head(ENDPOINT, timeout=HUB_SECONDS)
+        return path
+    except requests.RequestException:
+        pass
+    try:
+        return snapshot_download(path, local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        raise FileNotFoundError("the hub cannot be reached, and its cache does not have it") from None
 
 
 def read_config(path: str) -> dict[str, Any]:

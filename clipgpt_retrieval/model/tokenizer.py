@@ -6,6 +6,7 @@ from tokenizers import decoders, pre_tokenizers
 from transformers import AutoTokenizer, GPT2TokenizerFast, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from clipgpt_retrieval.errors import ModelError
+from clipgpt_retrieval.model.resolve import cached_where_offline
 from clipgpt_retrieval.storage import local_copy
 
 
@@ -20,7 +21,7 @@ def load_tokenizer(path: str, gguf_file: str | None = None) -> PreTrainedTokeniz
         ModelError: it cannot be loaded.
     """
     try:
-        with local_copy(path) as local:
+        with local_copy(cached_where_offline(path)) as local:
             folder = Path(local)
             if (folder / "merges.txt").is_file() and not (folder / "tokenizer_config.json").is_file():
                 return GPT2TokenizerFast.from_pretrained(folder)

@@ -1,6 +1,8 @@
 """The language model to fine-tune: from a hub, a directory, a GGUF file, or with random weights."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from transformers import (
@@ -10,9 +12,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from clipgpt_retrieval.errors import InputError, ModelError
 from clipgpt_retrieval.model.config import SPECIAL_TOKENS
+from clipgpt_retrieval.model.resolve import cached_where_offline
 from clipgpt_retrieval.model.tokenizer import load_tokenizer
 from clipgpt_retrieval.storage import local_copy
 
@@ -40,9 +44,12 @@ def load_backbone(
         return _scratch(backbone.removeprefix("scratch:"), tokenizer, width)
     path, gguf_file = _gguf_parts(backbone)
     try:
-        with local_copy(path) as local:
+        with local_copy(cached_where_offline(path)) as local:
             model = AutoModelForCausalLM.from_pretrained(
-                local, gguf_file=gguf_file, dtype=torch.float32, trust_remote_code=False
+                local,
+                gguf_file=gguf_file,
+                dtype=torch.float32,
+                trust_remote_code=False,
             )
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise ModelError(
@@ -51,8 +58,19 @@ def load_backbone(
         ) from error
     loaded = load_tokenizer(tokenizer) if tokenizer else load_tokenizer(path, gguf_file)
     loaded.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
-    model.resize_token_embeddings(len(loaded))
+    with _without_transformers_warnings():  # of mean_resizing, which is what is wanted
+        model.resize_token_embeddings(len(loaded))
     return model, loaded
+
+
+@contextmanager
+def _without_transformers_warnings() -> Iterator[None]:
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _scratch(size: str, tokenizer: str | None, width: int | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

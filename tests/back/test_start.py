@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from importlib import import_module
+from urllib.error import URLError
 
 import faiss
 import numpy as np
@@ -33,6 +34,36 @@ def start(tmp_path, clipgpt_path, clip_model, offline_flags):
         return create_app(indices_paths=str(file), **given)
 
     return create
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"clip_model": "ViT-B/32", "load_clip": True}, "clip_model"),
+        ({"clip_model": "ViT-B/32", "load_clip": False, "provide_aesthetic_embeddings": True}, "aesthetic"),
+    ],
+)
+def test_without_a_network_the_start_ends_in_the_flags_that_help(
+    start, index_folder, tmp_path, monkeypatch, flags, named
+):
+    """A hundred lines of traceback said only that a name could not be resolved."""
+    from clip_retrieval.clip_back import get_aesthetic_embedding
+
+    def refuse(*args, **kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setenv("HOME", str(tmp_path))  # without downloads of earlier runs
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    get_aesthetic_embedding.cache_clear()
+    with pytest.raises(InputError, match=f"{named}.* --load_clip False --enable_mclip_option False --provide_aes"):
+        start({"demo": str(index_folder)}, **flags)
+
+
+def test_a_folder_in_the_home_folder(start, index_folder, tmp_path, monkeypatch):
+    """clip-retrieval opens ~ as a folder of that name."""
+    monkeypatch.setenv("HOME", str(index_folder.parent))
+    app = start({"demo": f"~/{index_folder.name}"}, load_clip=False)
+    assert app.test_client().get("/indices-list").json == ["demo"]
 
 
 def stock_flags() -> dict:
