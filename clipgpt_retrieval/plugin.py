@@ -140,8 +140,6 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
     import functools
     import inspect
 
-    from fire.decorators import SetParseFn
-
     from clipgpt_retrieval.back.options import own_flags_help, own_parameters
 
     stock_signature = inspect.signature(stock)
@@ -175,9 +173,17 @@ def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
 
     clip_back.__signature__ = signature  # type: ignore[attr-defined]
     clip_back.__doc__ = f"{stock.__doc__ or ''}\n\n{own_flags_help()}"
-    # As typed: fire would read the key "key#1" as "key", and "None" as none.
-    SetParseFn(str, *(each.name for each in own_parameters() if each.annotation in (str, str | None)))(clip_back)
+    _take_texts_as_typed(clip_back)
     return clip_back
+
+
+def _take_texts_as_typed(command: Callable[..., None]) -> None:
+    """Makes fire pass texts of our flags as typed: it would read the key "key#1" as "key", and "None" as none."""
+    from fire.decorators import SetParseFn
+
+    from clipgpt_retrieval.back.options import own_parameters
+
+    SetParseFn(str, *(each.name for each in own_parameters() if each.annotation in (str, str | None)))(command)
 
 
 def with_clipgpt_at_its_end(stock: Callable[..., None]) -> Callable[..., None]:
@@ -218,6 +224,7 @@ def with_clipgpt_at_its_end(stock: Callable[..., None]) -> Callable[..., None]:
 
     clip_end2end.__signature__ = inspect.Signature([*own, *of_back, others])  # type: ignore[attr-defined]
     clip_end2end.__doc__ = f"{stock.__doc__ or ''}\n\nThe further flags are those of back, which serves at the end."
+    _take_texts_as_typed(clip_end2end)
     return clip_end2end
 
 
