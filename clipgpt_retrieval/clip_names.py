@@ -93,10 +93,12 @@ def _check_preprocessing(folder: Path, config: dict[str, Any]) -> None:
 
     usual = PreprocessCfg()
     for name, value in config.items():
+        if name == "size":  # is in model_cfg, too
+            continue
         expected = getattr(usual, name, None)
-        if isinstance(value, list | tuple):
-            value, expected = list(value), list(expected or ())
-        if name != "size" and value != expected:
+        if isinstance(value, list) and isinstance(expected, tuple):
+            expected = list(expected)
+        if value != expected:
             raise InputError(
                 "clip_model",
                 f"{folder} needs {name} {value} where clip-retrieval prepares images with {expected}: "

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model.config import SPECIAL_TOKENS, ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
@@ -52,6 +53,7 @@ def load_general_gpt(
     backbone, info = AutoModelForCausalLM.from_pretrained(
         folder, output_loading_info=True, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
+    _check_rows(folder, backbone.get_input_embeddings().weight.shape[0], tokenizer)
     width = backbone.config.hidden_size
     config = ClipGptConfig(
         backbone_config=backbone.config.to_dict(),
@@ -64,6 +66,20 @@ def load_general_gpt(
     model = ClipGptModel(config, backbone).eval()
     config.embedding_norm = _predicted_norm(model, tokenizer) if embedding_norm is None else embedding_norm
     return model, info
+
+
+def _check_rows(folder: Path, rows: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Checks that each token has an embedding.
+
+    Raises:
+        ModelError: the special tokens have none.
+    """
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise ModelError(
+            f"{folder} has {rows:,} token embeddings, and its tokenizer {highest + 1:,} tokens: call "
+            "model.resize_token_embeddings(len(tokenizer)) before training, then train and save again"
+        )
 
 
 @torch.inference_mode()

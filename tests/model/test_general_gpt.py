@@ -117,3 +117,12 @@ def test_a_loaded_notebook_model_saves_as_a_clipgpt_model(notebook_folder, tmp_p
     checkpoint.save(engine.model, engine.sequences.tokenizer, str(tmp_path / "ours"))
     again = load(str(tmp_path / "ours"), device="cpu")
     assert np.allclose(again.encode(CAPTIONS), engine.encode(CAPTIONS), atol=1e-6)
+
+
+def test_forgotten_embeddings_of_the_special_tokens_are_refused_with_both_sizes(collection, tmp_path):
+    tokenizer = notebook_tokenizer(collection)
+    size = len(tokenizer)
+    GPT2LMHeadModel(GPT2Config(vocab_size=size - 4, n_embd=16, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"{size - 4:,} token embeddings.*{size:,} tokens.*resize_token_embeddings"):
+        load(str(tmp_path), device="cpu")
