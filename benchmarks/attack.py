@@ -1,4 +1,4 @@
-"""Hostile clients against a default back end on the demo, while four honest ones ask: what do those see?
+"""Hostile clients against a default back end on the demo, while four ordinary ones search: their latency and errors.
 
 Five attacks, one after the other, each against a new server on the loopback address:
 
@@ -176,7 +176,7 @@ ATTACKS = {
 
 
 class Honest:
-    """Four clients that search and one that asks for the health, until `end`."""
+    """Four clients that search and one that requests /health, until `end`."""
 
     def __init__(self, url: str, end: float) -> None:
         self.seconds: list[float] = []
@@ -185,7 +185,7 @@ class Honest:
         self._url, self._end = url, end
 
     def run(self) -> None:
-        """Asks until the end."""
+        """Sends requests until the end."""
         threads = [threading.Thread(target=self._search, args=(i,)) for i in range(HONEST_CLIENTS)]
         threads.append(threading.Thread(target=self._poll))
         for thread in threads:
@@ -268,7 +268,7 @@ def main() -> None:
     args.seconds = min(args.seconds, MAX_SECONDS)
     if args.package:
         os.environ["PYTHONPATH"] = args.package
-    print("| attack | asked | p95 | 503 | failed | memory | /health |\n| --- | --- | --- | --- | --- | --- | --- |")
+    print("| attack | requests | p95 | 503 | failed | memory | /health |\n| --- | --- | --- | --- | --- | --- | --- |")
     for name in args.attacks:
         with (
             tempfile.TemporaryDirectory() as cache,

@@ -104,8 +104,8 @@ def spark(slots: str, model: str, source: Path, output: Path) -> None:
 
 def in_process(*arguments: str) -> dict:
     """The last line that this script prints in a new process."""
-    told = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(told.stdout.splitlines()[-1])
+    printed = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(printed.stdout.splitlines()[-1])
 
 
 def memory(total: int, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""How right is what ``explore`` says about the demo's index? Compares clusters with the scenes' descriptions.
+"""How accurate are the captions of ``explore`` for the demo's index? Compares clusters with the scenes' descriptions.
 
     python benchmarks/demo_explore.py
 

@@ -41,7 +41,7 @@ CAPTION_TOKENS = 14
 
 
 CLOCK = time.process_time if os.environ.get("CPU_TIME") else time.perf_counter
-"""What seconds are told by; seconds on the CPU of a machine that others use."""
+"""With CPU_TIME set, CPU seconds: for a machine that other work shares."""
 
 
 def build(total: int, kind: str, file: Path) -> None:

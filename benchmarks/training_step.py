@@ -1,7 +1,7 @@
 """A training step of GPT-2 small's shape against the notebook's, batches of 16: images a second, and peak memory.
 
 The notebook's ``train_lm`` builds one sequence at a time, lays the embedding into it, pads nothing and runs the model
-once for each, with all hidden states and the logits of every token; the losses are summed and learned from once a
+once for each, with all hidden states and the logits of every token; the losses are summed, with one optimizer step a
 batch. It is written out here from the notebook's description, not copied. Ours is the general-gpt recipe: the same two
 tasks, the same draw between them, the same losses and optimiser, in batches.
 
@@ -26,16 +26,16 @@ WIDTH = 768
 """Of GPT-2 small. The embeddings are made up: half as many again as ViT-B/32's, as the notebook's are ViT-L/14's."""
 
 
-def model_and_words():
+def model_and_tokenizer():
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from clipgpt_retrieval.model.config import SPECIAL_TOKENS
     from clipgpt_retrieval.training.backbone import load_tokenizer
 
-    words = load_tokenizer(str(GPT2_BPE))
-    words.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
+    tokenizer = load_tokenizer(str(GPT2_BPE))
+    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL_TOKENS})
     torch.manual_seed(0)
-    return GPT2LMHeadModel(GPT2Config(vocab_size=len(words))).train(), words
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer))).train(), tokenizer
 
 
 def images():
@@ -51,14 +51,14 @@ def images():
 
 def notebook() -> list[float]:
     """Seconds of each step of the notebook's procedure."""
-    model, words = model_and_words()
+    model, tokenizer = model_and_tokenizer()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     pairs, random = images(), np.random.default_rng(0)
     embed = model.get_input_embeddings()
-    out = words.convert_tokens_to_ids("[CLIP OUT]")
+    out = tokenizer.convert_tokens_to_ids("[CLIP OUT]")
 
     def ids_of(text: str) -> torch.Tensor:
-        return words(text, return_tensors="pt")["input_ids"]
+        return tokenizer(text, return_tensors="pt")["input_ids"]
 
     def loss_of(row: int) -> torch.Tensor:
         caption = pairs.captions[row][random.integers(len(pairs.captions[row]))]
@@ -97,7 +97,7 @@ def ours() -> list[float]:
     from clipgpt_retrieval.training.train_step import TrainStep
     from clipgpt_retrieval.training.trainer import new_optimizer
 
-    model, words = model_and_words()
+    model, tokenizer = model_and_tokenizer()
     recipe = recipe_named("general-gpt")
     config = ClipGptConfig(
         backbone_config=model.config.to_dict(), clip_dim=WIDTH, clip_in="identity", clip_out="identity"
@@ -105,7 +105,7 @@ def ours() -> list[float]:
     model = ClipGptModel(config, model).train()
     optimizer = new_optimizer(model, recipe)
     data = TrainingData(MixtureSampler([ShuffledSampler(InMemory(images(), "flickr8k"), 0)], [1.0], 0))
-    collator = Collator(SequenceFormat(words, config), recipe.encode_text_loss)
+    collator = Collator(SequenceFormat(tokenizer, config), recipe.encode_text_loss)
     batch_builder = BatchBuilder(data, collator, recipe.tasks, BATCH, 0.0, BATCH, LENGTH_BUCKETING, 0, Distributed())
     train_step = TrainStep(model, recipe, Distributed(), 0)
 
@@ -137,8 +137,8 @@ def main() -> None:
     peaks: dict[str, list[float]] = {"notebook": [], "ours": []}
     for _ in range(ROUNDS):
         for name in times:
-            told = subprocess.run([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True, check=True)
-            found = json.loads(told.stdout.splitlines()[-1])
+            printed = subprocess.run([sys.executable, __file__, name], stdout=subprocess.PIPE, text=True, check=True)
+            found = json.loads(printed.stdout.splitlines()[-1])
             times[name] += found["times"]
             peaks[name].append(found["peak"])
     for name, of_each in times.items():

@@ -38,7 +38,7 @@ TIMEOUT_SECONDS = 3600
 """The timeout of clip-retrieval's own client."""
 
 NOTE_HEADER = "ClipGPT-Note"
-"""The header in which our back end says how a query was answered."""
+"""The header in which our back end notes how a query was processed."""
 
 _ERRORS = {400: InputError, 401: NotAllowedError, 404: NotFoundError, 413: TooLargeError}
 

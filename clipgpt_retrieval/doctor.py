@@ -282,7 +282,7 @@ def _check_similarity(items: Items) -> Iterator[Finding]:
         yield Finding("note", "similarity", message, remedy)
     norms = items.norms()
     if not UNIT_NORMS[0] <= norms.mean() <= UNIT_NORMS[1]:
-        message = f"embeddings have norms from {norms.min():.2f} to {norms.max():.2f}: similarities are no cosines"
+        message = f"embeddings have norms from {norms.min():.2f} to {norms.max():.2f}: similarities are not cosines"
         yield Finding("note", "similarity", message, remedy)
 
 

@@ -1,4 +1,4 @@
-"""The errors that users see: each message is one sentence that names the field or file and says what to do."""
+"""The errors that users see: each message is one sentence that names the field or file and states what to do."""
 
 
 class ClipGptError(Exception):

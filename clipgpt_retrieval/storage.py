@@ -320,7 +320,7 @@ def read_checked(file: Path) -> bytes | None:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, says that storage is full or read-only."""
+    """Whether an error, or one that led to it, means that storage is full or read-only."""
     while error is not None:
         if (isinstance(error, OSError) and error.errno in FULL) or os.strerror(errno.ENOSPC) in str(error):
             return True

@@ -15,7 +15,7 @@ NUM_ITEMS = 300
 def save_tiny_clipgpt(
     folder: Path, clip_dim: int, trained_for: tuple[str, ...] = ("texts", "segments", "captions")
 ) -> str:
-    """A clipgpt model whose tokens are bytes, of random weights that say another thing of every image."""
+    """A clipgpt model whose tokens are bytes, of random weights that generate a different caption for every image."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GPT2Config, PreTrainedTokenizerFast
@@ -34,7 +34,7 @@ def save_tiny_clipgpt(
     torch.manual_seed(0)
     backbone = GPT2Config(vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2)
     model = ClipGptModel(ClipGptConfig(backbone_config=backbone.to_dict(), clip_dim=clip_dim, trained_for=trained_for))
-    # With GPT-2's own small ones the head, tied to the token embeddings, says the last token again, of every image.
+    # With GPT-2's own small ones the head, tied to the token embeddings, repeats the last token for every image.
     for weight in model.backbone.transformer.h.parameters():
         weight.data.mul_(3)
     save(model, tokenizer, str(folder))

@@ -164,7 +164,7 @@ def test_a_model_is_loaded_from_its_path(back_url, clipgpt_path):
 def test_a_client_warns_that_a_model_was_not_trained_on_segments(
     tmp_path, clipgpt_path, index_folder, offline_flags, clipgpt, embeddings
 ):
-    """README's last query to a model of README's own recipe was answered with noise, without a word."""
+    """README's last query to a model of README's own recipe returned noise, without a warning."""
     import json
     import shutil
 

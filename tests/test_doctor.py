@@ -204,13 +204,13 @@ def test_a_start_that_takes_too_long_is_an_error(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "scale", "told"),
     [
-        ("Flat", 10, "embeddings have norms from 10.00 to 10.00: similarities are no cosines"),
+        ("Flat", 10, "embeddings have norms from 10.00 to 10.00: similarities are not cosines"),
         ("L2norm,Flat", 10, None),
         ("OPQ16,IVF4,PQ16x4", 1, None),
         ("L2 Flat", 1, "compares by L2: the similarity of a result is a squared distance"),
     ],
 )
-def test_similarities_that_are_no_cosines_are_noted(index_folder, embeddings, tmp_path, kind, scale, told):
+def test_similarities_that_are_not_cosines_are_noted(index_folder, embeddings, tmp_path, kind, scale, told):
     """Thresholds and the numbers of the page are cosines."""
     import faiss
 

@@ -285,7 +285,7 @@ def test_the_stock_client_gets_results_chosen_by_clipgpt(backs, clipgpt, embeddi
 
 
 @pytest.mark.slow
-def test_with_clipgpt_off_both_back_ends_answer_the_same(backs, embeddings, image_file):
+def test_with_clipgpt_off_both_back_ends_respond_the_same(backs, embeddings, image_file):
     stock, ours = backs
     common = {"indice_name": "demo", "modality": "image", "num_images": 5, "num_result_ids": 20}
     for query in (

@@ -51,7 +51,7 @@ class _BusyError(Error):
 
 
 class _Parser(HTTPRequestParser):
-    """Answers all that it cannot parse: the parser of waitress lets some of Python's own errors through."""
+    """Returns 400 for whatever it cannot parse: waitress's parser lets some of Python's own errors through."""
 
     def parse_header(self, header_plus: bytes) -> None:
         """Reads the request line and the headers."""
@@ -80,7 +80,7 @@ class _JsonErrorTask(ErrorTask):
 
 
 class _ClosingTask(WSGITask):
-    """Closes the connection after the response while the server stops, and tells the client so."""
+    """Closes the connection after the response while the server stops, and announces it in the response."""
 
     def build_response_header(self) -> bytes:
         """The header of the response."""
@@ -110,7 +110,7 @@ class _Channel(HTTPChannel):
         return taken
 
     def is_busy(self) -> bool:
-        """Whether a request is being received, processed or answered, or the connection is new."""
+        """Whether a request is being received, processed or responded to, or the connection is new."""
         if self.requests or self.request is not None or self.total_outbufs_len:
             return True
         is_new = self.last_activity == self.creation_time
@@ -223,7 +223,7 @@ class GracefulServer:
         return int(next(self._of_kind(BaseWSGIServer)).effective_port)
 
     def handle_signals(self) -> None:
-        """Makes SIGTERM and ctrl-C call `stop`, in the main thread; before anyone is told the address."""
+        """Makes SIGTERM and ctrl-C call `stop`, in the main thread; before the address is announced."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self.stop())
             signal.signal(signal.SIGINT, lambda *_: self._stop_on_interrupt())

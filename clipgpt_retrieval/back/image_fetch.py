@@ -84,7 +84,7 @@ class _Budget:
         return max(0.0, self.deadline - time.monotonic())
 
     def end(self) -> None:
-        """Makes fetches that go on fail soon."""
+        """Makes running fetches fail soon."""
         self.deadline = float("-inf")
 
     def take(self, chunk: bytes, received: int) -> None:

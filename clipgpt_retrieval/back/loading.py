@@ -90,10 +90,10 @@ def _check_rows(name: str, stock: ClipResource, rows: int | None) -> None:
     for index in (stock.image_index, stock.text_index):
         if index is None or rows is None or rows == index.ntotal:
             continue
-        told = f"index {name!r} has {index.ntotal} items and its metadata {rows} rows"
+        mismatch = f"index {name!r} has {index.ntotal} items and its metadata {rows} rows"
         if rows < index.ntotal:
-            raise DataError(f"{told}: build the index again from the embeddings folder of this metadata")
-        LOGGER.warning("%s: if they are not of one collection, results have the metadata of others", told)
+            raise DataError(f"{mismatch}: build the index again from the embeddings folder of this metadata")
+        LOGGER.warning("%s: if they are not of one collection, results have the metadata of others", mismatch)
 
 
 def _has_columns(name: str, stock: ClipResource) -> bool:

@@ -1,4 +1,4 @@
-"""Notes on how a request was answered, in a header: the stock response has no field for them."""
+"""Notes on how a request was processed, in a header: the stock response has no field for them."""
 
 from flask import Response, after_this_request
 

@@ -70,7 +70,7 @@ class EncodeResponse(TypedDict):
 
     ``embedding`` is the query embedding, ``image_embedding`` the estimate of the image's own, ``caption`` its caption,
     ``min_similarity`` a value for the field of ``/knn-service``: the cosine to ``image_embedding`` that matches exceed.
-    ``match`` tells whether the index has a close match; null for queries that are not a text, and for models that were
+    ``match`` states whether the index has a close match; null for queries that are not a text, and for models that were
     not evaluated. ``added``: the embeddings of the query's segments were added, as the model was not trained on such
     queries.
     """

@@ -68,7 +68,7 @@ class ShownImages:
             return file.read(self._limits.max_image_bytes + 1)
 
     def _warn(self, path: Path) -> None:
-        """Says once what to do if images are not shown."""
+        """Logs once what to do if images are not shown."""
         if not self._has_warned and path.exists():
             self._has_warned = True
             roots = ", ".join(map(str, self._roots))

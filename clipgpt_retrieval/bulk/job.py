@@ -66,9 +66,6 @@ class Job:
     device: str
     retries: int
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     def result_settings(self) -> dict[str, Any]:
         """The fields that determine the results, not how they are computed."""
         names = ("task", "column", "write_batch_size", "settings")

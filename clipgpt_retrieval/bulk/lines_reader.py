@@ -18,7 +18,7 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 class LinesReader:
-    """Reads files with one text a line, in UTF-8 or as their byte order mark says.
+    """Reads files with one text a line, in UTF-8 or in the encoding of their byte order mark.
 
     Args:
         fs: the file system.

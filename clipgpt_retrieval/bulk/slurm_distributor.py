@@ -59,6 +59,6 @@ class SlurmDistributor:
 
 # srun does not inherit this from sbatch.
 export SRUN_CPUS_PER_TASK="${{SLURM_CPUS_PER_TASK:-1}}"
-# The other tasks go on if one fails.
+# The other tasks continue if one fails.
 srun --kill-on-bad-exit=0 {command}
 """

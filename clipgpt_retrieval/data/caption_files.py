@@ -92,7 +92,7 @@ class CaptionFile:
         if len(best) > 1:
             raise DataError(
                 f"--captions has captions of {best[0]} and of {best[1]}, either of which may be {path}: give paths "
-                "that tell them apart"
+                "that differ"
             )
         return best[0]
 
@@ -136,7 +136,7 @@ def read_split(file: str) -> SplitFile:
 def _check_unique(file: str, names: list[str]) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
-        raise DataError(f"{file} has two images named {twice}: their captions cannot be told apart by file name")
+        raise DataError(f"{file} has two images named {twice}: their captions cannot be matched by file name")
 
 
 def file_name(path: str) -> str:

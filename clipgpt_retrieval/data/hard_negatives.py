@@ -1,4 +1,4 @@
-"""Hard negatives: for each image, the most similar other images, from which its query should be told apart."""
+"""Hard negatives: for each image, the most similar other images, which its query should not match."""
 
 import numpy as np
 

@@ -10,7 +10,7 @@ _UNSIGNED = 1
 
 
 def upright_8_bit(image: Image.Image) -> Image.Image:
-    """An image rotated as its EXIF orientation says, with 8 bits a channel.
+    """An image rotated by its EXIF orientation, with 8 bits a channel.
 
     16-bit images are scaled by the largest value of their format. Images of 32-bit integers and of floats have no fixed
     range: 0 to 1 (floats only), 0 to 255 and 0 to 65,535 are recognised, any other range is scaled to its least and
@@ -30,7 +30,7 @@ def upright_8_bit(image: Image.Image) -> Image.Image:
 
 
 def orient(image: Image.Image) -> None:
-    """Rotates an image in place as its EXIF orientation says; invalid EXIF data counts as none."""
+    """Rotates an image in place by its EXIF orientation; invalid EXIF data counts as none."""
     image.load()
     try:
         ImageOps.exif_transpose(image, in_place=True)

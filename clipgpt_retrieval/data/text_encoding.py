@@ -1,4 +1,4 @@
-"""The encoding of text files: UTF-8, or what their byte order mark says. Others are refused with their line."""
+"""The encoding of text files: UTF-8, or that of their byte order mark. Others are refused with their line."""
 
 import codecs
 from collections.abc import Iterator
@@ -128,7 +128,7 @@ class TextCheck:
         except UnicodeDecodeError as raised:
             text, error = raised.object[: raised.start].decode(self._encoding.codec, "replace"), raised
         if has_many_nuls(text):
-            raise self._error(text[: text.index("\0")], "has many NUL characters, so it is no")
+            raise self._error(text[: text.index("\0")], "has many NUL characters, so it is not")
         if error is not None:
             raise self._error(text, "cannot be decoded as")
         self._lines += text.count("\n")

@@ -224,7 +224,7 @@ def _where(scene: Scene, random: np.random.Generator) -> str:
 
 def _manner(kind: Kind) -> str:
     if kind.section == "people":
-        # The largest ride, ski or swim, which some of their words say already.
+        # The largest ride, ski or swim, which some of their words imply already.
         return "mover" if kind.size == 3 else "person"
     if kind.place == "water" and kind.section == "vehicles":
         return "boat"

@@ -13,7 +13,6 @@ OUTDOORS = (
 INDOORS = ("table", "room", "stage")
 SETTINGS = OUTDOORS + INDOORS
 
-RELATIONS = ("left of", "right of", "above", "in front of", "next to")
 MAX_KINDS = 3
 MAX_COUNT = 4
 MAX_THINGS = 4
@@ -65,7 +64,7 @@ class Scene:
         setting: one of :data:`SETTINGS`.
         night: outdoors only.
         things: one to three kinds, each once.
-        relation: ``(kind, one of RELATIONS, kind)`` or None.
+        relation: ``(kind, relation, kind)`` or None.
         layout_seed: decides all that the description leaves open.
     """
 

@@ -1,8 +1,8 @@
 """Pretraining of the image tower: classifying the things of scenes one by one.
 
-A whole scene shows one to three of 174 kinds, so a batch has each kind only a few times, and no loss says where it is.
-A crop with one thing in its middle costs a fifth of an image. After about four minutes the tower tells the kinds apart,
-and contrastive training needs half as many steps.
+A whole scene shows one to three of 174 kinds, so a batch has each kind only a few times, and no loss uses positions.
+A crop with one thing in its middle costs a fifth of an image. After about four minutes the tower distinguishes the
+kinds, and contrastive training needs half as many steps.
 """
 
 from pathlib import Path

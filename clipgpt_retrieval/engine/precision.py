@@ -37,11 +37,11 @@ def in_fastest_precision(engine: ClipGpt) -> ClipGpt:
     expected = _sample_vectors(engine)
     try:
         half = _in_bfloat16(engine, bfloat16_copy(engine.model))
-        if not _is_faithful(half, expected):
+        if not _is_accurate(half, expected):
             return engine
         int8 = _int8_runner(engine)
         mixed = None if int8 is None else _in_bfloat16(engine, half.model, int8)
-        return mixed if mixed is not None and _is_faithful(mixed, expected) else half
+        return mixed if mixed is not None and _is_accurate(mixed, expected) else half
     except RuntimeError as error:  # a kernel that this CPU or this torch lacks
         LOGGER.warning("the model stays in float32: %s", error)
         return engine
@@ -89,6 +89,6 @@ def _sample_vectors(engine: ClipGpt) -> np.ndarray:
     return engine.caption_states(np.eye(len(SAMPLE_TEXTS), engine.clip_dim, dtype=np.float32))
 
 
-def _is_faithful(engine: ClipGpt, expected: np.ndarray) -> bool:
+def _is_accurate(engine: ClipGpt, expected: np.ndarray) -> bool:
     cosines = np.einsum("nd,nd->n", expected, _sample_vectors(engine))  # [n]
     return bool(cosines.min() >= MIN_COSINE)

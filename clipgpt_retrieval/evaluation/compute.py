@@ -74,7 +74,7 @@ def compute_report(outputs: ModelOutputs, *, index: str | None, test_set: TestSe
     Args:
         outputs: of the models.
         index: a clip-retrieval index folder of the collection's folder.
-        test_set: the test images of a Karpathy split, why they are not available, or None if not asked for.
+        test_set: the test images of a Karpathy split, why they are not available, or None if not requested.
         seed: of the resamples and halves.
     """
     collection, encoded = outputs.collection, outputs.encoded

@@ -126,7 +126,7 @@ def _line(cluster: dict[str, Any]) -> str:
 def _write(
     options: ExploreOptions, name: str, tree: dict[str, Any], contents: Contents, engine: ClipGpt, other: Source | None
 ) -> list[Findings]:
-    """Writes the output folder; returns what the flags asked for."""
+    """Writes the output folder; returns the results of the other flags."""
     import json
 
     from clipgpt_retrieval.explore import map_page

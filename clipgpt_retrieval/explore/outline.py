@@ -51,7 +51,7 @@ class OutlineLevel:
 
 
 class Outline:
-    """The clusters of one index, each level computed when it is first asked for.
+    """The clusters of one index, each level computed on first use.
 
     Args:
         items: of the index.

@@ -59,7 +59,7 @@ class InvertedLists:
             wrong = ids.min() < 0 or ids.max() >= total or len(np.unique(ids)) < len(ids)
             if wrong or (seen is not None and seen[ids].any()):
                 list_no = int(np.searchsorted(self._starts, start, side="right")) - 1
-                raise DataError(f"inverted list {list_no} has repeated ids, or ids of no row: {WRONG_IDS}")
+                raise DataError(f"inverted list {list_no} has repeated ids, or ids that are not rows: {WRONG_IDS}")
             if seen is not None:
                 seen[ids] = True
 

@@ -165,7 +165,7 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 def _check_id_map(ids: np.ndarray) -> None:
     if not np.array_equal(np.sort(ids), np.arange(len(ids))):
-        raise DataError(f"item ids such as {ids.max()} of {len(ids)} items are no row, or repeated: {WRONG_IDS}")
+        raise DataError(f"item ids such as {ids.max()} of {len(ids)} items are not rows, or repeated: {WRONG_IDS}")
 
 
 def _cannot_reconstruct(index: faiss.Index) -> DataError:

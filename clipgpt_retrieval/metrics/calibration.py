@@ -1,4 +1,4 @@
-"""Calibration: does the similarity of the best hit tell whether the gallery has a match?
+"""Calibration: does the similarity of the best hit show whether the gallery has a match?
 
 The gallery is cut into two halves. In the half with its image a query has a match, in the other it has none. The
 similarity of the best hit should separate the two cases with one threshold for all queries. That threshold also has to

@@ -218,7 +218,7 @@ class ClipGptModel(PreTrainedModel):
         return self.hidden_states(self.embed(ids, embeddings), mask, every_layer=self.reads_every_layer)
 
     def readout(self, states: tuple[Tensor, ...], ends: Tensor) -> Tensor:
-        """The input of clip_out: the states of the readout layers, pooled as ``readout_pool`` says.
+        """The input of clip_out: the states of the readout layers, pooled by ``readout_pool``.
 
         Args:
             states: ``[b, t, h]`` per layer, as from :meth:`query_states` or a runner.

@@ -47,7 +47,7 @@ class Run:
 
     @property
     def bf16(self) -> bool:
-        """Whether to compute in bfloat16: it is asked for, and the device has it."""
+        """Whether to compute in bfloat16: it is requested, and the device supports it."""
         return self.options.bf16 and has_bfloat16(self.model.device)
 
     def truncation_note(self) -> str | None:

@@ -149,6 +149,6 @@ async function errorMessage(response) {
     const seconds = response.headers.get("Retry-After");
     return seconds ? `The back end is busy: try again in ${seconds} s.` : "The back end is busy.";
   }
-  if (message) return `The back end says: ${message}.`;
+  if (message) return `The back end reports: ${message}.`;
   return `The back end failed (${response.status} ${response.statusText}).`;
 }

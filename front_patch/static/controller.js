@@ -89,7 +89,7 @@ export class Controller {
     this.views.forgetItems();
   }
 
-  /** Loads and shows what the state asks for; several changes in a row lead to one request. */
+  /** Loads and shows what the state requires; several changes in a row lead to one request. */
   refresh() {
     if (this.history.restoring || this.refreshing) return;
     this.refreshing = true;
@@ -113,7 +113,7 @@ export class Controller {
     if (this.mounted) this.history.record();
   }
 
-  /** A search that the user asked for, with the search bar and the chips. */
+  /** A search by the user, with the search bar and the chips. */
   search() {
     const { state } = this;
     if (state.view === "explore") state.view = "search";

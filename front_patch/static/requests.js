@@ -1,4 +1,4 @@
-/** What the page asks its back end: the state of the page as fields of requests. */
+/** Requests to the back end: the state of the page as fields of requests. */
 
 import { STOCK_FEATURES, queryFields } from "./query.js";
 
@@ -17,7 +17,7 @@ export class Requests {
   /**
    * The results of the query.
    *
-   * @param {number | null} count of results; null: as many as the stock page asks for
+   * @param {number | null} count of results; null: as many as the stock page requests
    * @param {AbortSignal} signal
    */
   results(count, signal) {
@@ -99,7 +99,7 @@ export class Requests {
   }
 
   /**
-   * The fields of `/knn-service` that say where and how to search, without the query.
+   * The fields of `/knn-service` that set where and how to search, without the query.
    *
    * @param {number} count of results with metadata
    * @param {number} idCount of results

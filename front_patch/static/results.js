@@ -53,7 +53,7 @@ export class Results {
   }
 
   /**
-   * The metadata of the next results; the stock page asks for it while the user scrolls.
+   * The metadata of the next results; the stock page requests it while the user scrolls.
    *
    * @param {number} [count]
    */
@@ -61,7 +61,7 @@ export class Results {
     const { activity, element, requests } = this;
     const first = (element.lastMetadataId ?? element.images.length) + 1;
     const ids = element.images.slice(first, first + count).map(({ id }) => id);
-    // Every scroll event asks again: what failed is only requested again when the user says so.
+    // Every scroll event asks again: what failed is only requested again when the user retries.
     const asked = activity.running.has("more") || activity.failed.has("more");
     if (asked || ids.length === 0) return;
     const items = await activity.run(

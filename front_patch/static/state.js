@@ -11,7 +11,7 @@ const MAX_IMAGE_CHARACTERS = 200_000;
 export class State {
   /**
    * @param {import("./stock.js").ClipFront} element the stock page
-   * @param {import("./address.js").PageState} opened what the address asked for when the page was opened
+   * @param {import("./address.js").PageState} opened the state in the address when the page was opened
    */
   constructor(element, opened) {
     this.element = element;

@@ -67,7 +67,7 @@ def test_the_largest_valid_requests_are_accepted(http):
 
 
 @pytest.mark.parametrize("body", ['{"text": "\\ud800"}', '{"text": "a"', '\ufeff{"text": "a"}', "[" * 10**3])
-def test_what_is_not_json_says_where(http, body):
+def test_invalid_json_is_reported_with_its_position(http, body):
     response = http.post("/knn-service", data=body.encode())
     assert response.status_code == 400
     assert response.json["error"]["field"] == "body"

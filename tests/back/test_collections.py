@@ -46,7 +46,7 @@ def found(http, **body):
     body = {"embedding_input": EMBEDDINGS[7].tolist(), "num_images": COUNT, "num_result_ids": COUNT, **body}
     response = http.post("/knn-service", json=body)
     assert response.status_code == 200, response.text
-    return json.loads(response.text, parse_constant=pytest.fail)  # NaN is no JSON
+    return json.loads(response.text, parse_constant=pytest.fail)  # NaN is not JSON
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_search_that_finds_fewer_items_adds_none(serve):
 
 
 def test_reordering_takes_the_columns_that_are_there(serve):
-    """Without --columns_to_return clip-retrieval asks for a column url, and the start ended in a KeyError."""
+    """Without --columns_to_return clip-retrieval requires a column url, and the start ended in a KeyError."""
     index = faiss.index_factory(DIM, "IVF8_HNSW8,PQ32x4", faiss.METRIC_INNER_PRODUCT)
     index.train(EMBEDDINGS)
     index.add(EMBEDDINGS)

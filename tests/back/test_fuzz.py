@@ -29,7 +29,7 @@ many = settings(deadline=None, suppress_health_check=list(HealthCheck), max_exam
 
 
 @pytest.fixture(scope="module", autouse=True)
-def answers_as_before(http):
+def responds_as_before(http):
     """A valid request gets the same response before and after the random ones."""
 
     def ask():

@@ -94,7 +94,7 @@ def test_under_load_every_request_is_answered_or_not_accepted(serve):
     assert answered == requests_served(served) >= 40
 
 
-def test_clients_that_keep_their_connection_are_told_that_it_ends(serve):
+def test_clients_that_keep_their_connection_get_connection_close(serve):
     served = serve(seconds=0.3, shutdown_seconds=30)
     with requests.Session() as session, ThreadPoolExecutor(1) as pool:
         assert "Connection" not in session.post(f"{served.url}/slow").headers
@@ -158,7 +158,7 @@ def test_silent_and_slow_connections_do_not_close_the_server(serve):
         assert requests.post(f"{served.url}/slow", timeout=10).text == "done"
 
 
-def test_who_takes_too_long_to_send_a_request_is_disconnected(serve):
+def test_a_client_that_takes_too_long_to_send_a_request_is_disconnected(serve):
     served = serve(seconds=0, shutdown_seconds=5, receive_seconds=0.5)
     for sent in (b"", b"GET /hea", b"POST /slow HTTP/1.1\r\nContent-Length: 500\r\n\r\nabc"):
         with socket.create_connection(("127.0.0.1", served.port), timeout=30) as one:
@@ -179,7 +179,7 @@ def test_probes_are_answered_while_all_threads_are_busy(serve):
         one.close()
 
 
-def test_an_overloaded_server_says_so(serve):
+def test_an_overloaded_server_returns_503(serve):
     """Requests waited for a thread as long as their clients did."""
     served = serve(seconds=1.2, shutdown_seconds=5)
     with ThreadPoolExecutor(24) as pool:

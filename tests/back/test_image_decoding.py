@@ -173,7 +173,7 @@ def test_a_rotated_photograph_finds_what_the_upright_one_finds(http, photograph)
 
 
 def test_inference_of_clip_retrieval_neither_rotates_nor_scales(tmp_path, photograph):
-    """What docs/your_images.md says of collections: their images must be upright and have 8 bits."""
+    """As docs/your_images.md states: their images must be upright and have 8 bits."""
     exif = Image.Exif()
     exif[ORIENTATION] = QUARTER_TURN
     sideways = photograph.transpose(Image.Transpose.ROTATE_90)

@@ -93,7 +93,7 @@ def test_the_blend_is_the_weighted_mean_of_both(query, clipgpt, clip_text, embed
     assert ids(query(text="a dog", clipgpt_weight=weight)) == best(embeddings, expected)
 
 
-def test_an_index_without_a_model_answers_as_stock(query, clip_text, embeddings):
+def test_an_index_without_a_model_responds_as_stock(query, clip_text, embeddings):
     assert ids(query(text="a dog", indice_name="stock")) == best(embeddings, clip_text("a dog"))
 
 

@@ -1,4 +1,4 @@
-"""Whether the best hit of a text is a close match, as /encode-service tells it."""
+"""Whether the best hit of a text is a close match, as /encode-service reports it."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ TEXT = "a dog"
 
 @pytest.fixture
 def match_of(tmp_path, clipgpt_path, clip_model, offline_flags, index_folder):
-    """The answer of a back end whose model has thresholds."""
+    """The response of a back end whose model has thresholds."""
     from clipgpt_retrieval.back import create_app
 
     def answer(thresholds, index=None, load_clip=True, **query):
@@ -68,7 +68,7 @@ def test_the_similarity_is_a_cosine_whatever_the_metric_and_norms_of_the_index(m
         ({"query": 0.4}, {"use_clipgpt": False}),
     ],
 )
-def test_without_a_threshold_for_the_query_nothing_is_said(match_of, thresholds, query):
+def test_without_a_threshold_for_the_query_no_match_is_reported(match_of, thresholds, query):
     assert match_of(thresholds, **query) is None
 
 

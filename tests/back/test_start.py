@@ -197,7 +197,7 @@ def test_incomplete_index_folders(start, tmp_path, index_folder):
 
 
 def test_on_an_index_of_texts_alone_a_single_image_finds_its_neighbours(start, tmp_path, index_folder, embeddings):
-    """Its error told users to use the modality that they used."""
+    """The error advised users to use the modality that they used."""
     for name in ("text.index", "metadata"):
         (tmp_path / name).symlink_to(index_folder / name)
     http = start({"texts": str(tmp_path)}, load_clip=False).test_client()

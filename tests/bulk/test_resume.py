@@ -81,7 +81,7 @@ def test_a_job_is_resumed_after_an_upgrade_of_transformers(encode_job, monkeypat
     assert run_job(encode_job, run)["rows_done"] == 9
 
 
-def test_a_new_min_similarity_is_no_other_model(encode_job, tmp_path):
+def test_a_new_min_similarity_leaves_the_fingerprint(encode_job, tmp_path):
     """The weights are the same."""
     model = str(shutil.copytree(encode_job.model, tmp_path / "model"))
     write_lines(encode_job.source, some_texts(9))

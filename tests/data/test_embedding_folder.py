@@ -36,7 +36,7 @@ def test_several_parts_join_row_by_row(tmp_path):
     assert pairs.embedding_norm == pytest.approx(norms.mean())
 
 
-def test_all_captions_of_a_image_are_used(tmp_path):
+def test_all_captions_of_an_image_are_used(tmp_path):
     write_part(tmp_path, 0, rows(2), caption=["a", "c"], captions=[["a", "b"], ["c", "d"]])
     assert read_pairs(str(tmp_path)).captions == [["a", "b"], ["c", "d"]]
 
@@ -68,7 +68,7 @@ def test_captions_of_one_file_name_in_two_folders_go_to_the_image_whose_path_the
         read_pairs(str(tmp_path), CaptionFile({"c/1.jpg": ["c"], "d/1.jpg": ["d"]}))
 
 
-def test_captions_that_name_no_image_are_told_with_both_names(tmp_path):
+def test_captions_that_name_no_image_are_reported_with_both_names(tmp_path):
     """That no row has a caption sent people to look for captions in their metadata."""
     write_part(tmp_path, 0, rows(2), image_path=["/data/000000001", None])
     with pytest.raises(
@@ -94,7 +94,7 @@ def test_any_file_system_serves(tmp_path):
     assert read_pairs("memory://pairs").captions == [["a"], ["b"]]
 
 
-def test_a_folder_without_captions_says_what_it_has(tmp_path):
+def test_a_folder_without_captions_is_refused_with_what_it_has(tmp_path):
     write_part(tmp_path, 0, rows(2), image_path=["1", "2"], url=["a", "b"])
     with pytest.raises(DataError, match=r"no column 'caption'.*image_path, url"):
         read_pairs(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Near misses: the images that a query is hardest to tell from its own."""
+"""Hard negatives: the images most similar to a query's own."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_the_nearest_others_are_found_and_never_the_image_itself(count):
     assert len(found) == 6
 
 
-def test_a_image_that_is_not_among_them_gets_no_more_than_the_others():
+def test_an_image_without_hard_negatives_gets_no_more_than_the_others():
     images = families(50)
     assert len(HardNegatives(images[4:], 3).of(images[:4])) == 12
 

@@ -1,4 +1,4 @@
-"""Text files of other encodings: read as their byte order mark says, or refused with their line; never mojibake."""
+"""Text files of other encodings: read by their byte order mark, or refused with their line; never mojibake."""
 
 import json
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_windows_of_a_text_file_hold_each_line_once(tmp_path, codec, window_byte
 
 @pytest.mark.parametrize("codec", MARKED)
 def test_captions_queries_and_benchmarks_are_read_with_a_byte_order_mark(tmp_path, codec):
-    """Windows' editors write one: the files were said to be no JSON."""
+    """Windows' editors write one: the files were reported as invalid JSON."""
     file = tmp_path / "captions.json"
     split = {"images": [{"filename": "a.jpg", "split": "train", "sentences": [{"raw": LINES[1]}]}]}
     file.write_bytes(json.dumps(split, ensure_ascii=False).encode(codec))

@@ -30,7 +30,7 @@ def test_notebook_has_its_images_as_outputs(name, images):
     assert sum("image/png" in output.get("data", {}) for output in outputs) == images
 
 
-def test_other_notebooks_say_that_they_need_a_network():
+def test_other_notebooks_state_that_they_need_a_network():
     for notebook in NOTEBOOKS.glob("*.ipynb"):
         if notebook.stem not in ("text_to_image_space", "what_is_in_this_index"):
             assert "needs a network" in notebook.read_text(encoding="utf-8"), notebook.name

@@ -1,4 +1,4 @@
-"""The engine: the same answer for a text alone and among others, and captions that mean what they say."""
+"""The engine: the same result for a text alone and among others, and captions of their own images."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_texts_and_segments_mix_in_a_batch(clipgpt, embeddings):
 
 
 def test_a_model_that_was_not_trained_on_segments_adds_the_embeddings_of_their_parts(clipgpt_path, embeddings):
-    """Its own answer to an image with a text found nothing: similarity 0.02."""
+    """Its own encoding of an image with a text found nothing: similarity 0.02."""
     from clipgpt_retrieval.engine import load
 
     engine = load(clipgpt_path, device="cpu")
@@ -96,19 +96,19 @@ def test_bad_input_names_its_field(clipgpt, call, field):
     assert raised.value.field == field
 
 
-def test_one_vector_instead_of_a_list_is_said_to_be_that(clipgpt):
+def test_one_vector_instead_of_a_list_is_refused_with_its_shape(clipgpt):
     """It read "has dimension 64, expected 64"."""
     with pytest.raises(InputError, match=r"has shape \(64,\), expected \[n, 64\]"):
         clipgpt.caption(np.ones(64))
 
 
-def test_a_text_longer_than_the_context_says_how_long_it_may_be(clipgpt):
+def test_a_text_longer_than_the_context_is_refused_with_the_limit(clipgpt):
     with pytest.raises(InputError, match="at most 128"):
         clipgpt.encode(["long " * 200])
 
 
-def test_the_shared_model_says_another_thing_of_every_image(clipgpt):
-    """Of one that always says the same, no test of captions could tell that an image got another's."""
+def test_the_shared_model_captions_every_image_differently(clipgpt):
+    """With equal captions for all images, no test would notice that an image got another's."""
     images = np.random.default_rng(1).normal(size=(20, clipgpt.clip_dim))
     assert len(set(clipgpt.caption(images))) > 10
     assert len(set(clipgpt.caption(images, max_new_tokens=6))) > 10
@@ -179,7 +179,7 @@ def test_sampling_draws_and_greedy_does_not(clipgpt, embeddings):
 
 @pytest.mark.parametrize("num_beams", [1, 2])
 def test_the_lowest_temperature_draws_what_is_likeliest(clipgpt, embeddings, num_beams):
-    """Below it logits overflow, and a request would be answered with a failure of the server."""
+    """Below it logits overflow, and a request would end in status 500."""
     lowest = clipgpt.caption(embeddings, temperature=MIN_TEMPERATURE, num_beams=num_beams, max_new_tokens=6)
     assert len(lowest) == len(embeddings)
     if num_beams == 1:

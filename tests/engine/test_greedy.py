@@ -20,7 +20,7 @@ def until_stop(row: list[int], stops: list[int]) -> list[int]:
 
 
 def talkative(model: ClipGptModel) -> ClipGptModel:
-    """The same model with a head of its own: one tied to random token embeddings says one token again and again."""
+    """The same model with a head of its own: one tied to random token embeddings repeats one token."""
     torch.manual_seed(0)
     model = deepcopy(model)
     model.set_output_embeddings(torch.nn.Linear(*reversed(model.head_weight.shape), bias=False))
@@ -39,7 +39,7 @@ def test_captions_that_end_early_leave_the_others_as_they_are(clipgpt: ClipGpt):
         clip_embeddings=vectors,
         generation_config=GenerationConfig(max_new_tokens=30, do_sample=False, pad_token_id=0),
     )
-    # Of what this model says seldom, so that captions end here and there.
+    # A token that this model generates seldom, so that captions end at different lengths.
     tokens, counts = torch.unique(free, return_counts=True)
     stops = tokens[counts.argsort()[:8]].tolist()
     theirs = captioner.generate(

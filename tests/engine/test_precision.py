@@ -1,4 +1,4 @@
-"""bfloat16 is taken where it pays and stays faithful, and packed weights answer as plain ones do."""
+"""bfloat16 is used where it is faster and accurate enough; packed weights compute what plain ones do."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ BACKBONES = {
 
 @needs_units
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_packed_layers_answer_as_plain_ones(kind):
+def test_packed_layers_compute_what_plain_ones_do(kind):
     torch.manual_seed(0)
     plain = AutoModelForCausalLM.from_config(BACKBONES[kind]).eval().bfloat16().base_model
     packed = deepcopy(plain)
@@ -125,7 +125,7 @@ def test_int8_loses_no_more_than_its_rounding(rows, width, seed):
 @needs_int8
 @torch.inference_mode()
 def test_a_row_in_int8_does_not_depend_on_its_batch():
-    """Else an answer would depend on who else asks at the moment."""
+    """Otherwise a result would depend on concurrent requests."""
     torch.manual_seed(0)
     layer, states = Int8Linear(torch.randn(96, 64), None), torch.randn(9, 64)
     states[4] *= 1000
@@ -169,7 +169,7 @@ def test_queries_are_read_in_int8_and_captions_are_not(monkeypatch, clipgpt, cli
     assert (packed.encode(["a dog"]) * clipgpt.encode(["a dog"])).sum() >= 0.999
     with_int8 = packed.encode(["a dog"])
     together = packed.encode(["a dog", *(f"{n} cats" for n in range(9))])
-    np.testing.assert_allclose(together[:1], with_int8, atol=2e-3)  # whoever else asks
+    np.testing.assert_allclose(together[:1], with_int8, atol=2e-3)  # whatever else is in the batch
     assert (packed.query_runner.name, packed.runner.name) == ("gpt2-int8", "gpt2")
     half = ClipGpt(packed.model, packed.sequences.tokenizer, device="cpu", dtype="bfloat16")
     assert not np.array_equal(half.encode(["a dog"]), with_int8)

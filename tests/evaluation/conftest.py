@@ -15,7 +15,7 @@ SHOWN = 20
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks for the trained model, by whatever fixture, is slow: before `-m` picks."""
+    """Marks tests that use the trained model, by any fixture, as slow, before `-m` selects."""
     for item in items:
         if item.path.parent == HERE and "model" in getattr(item, "fixturenames", []):
             item.add_marker(pytest.mark.slow)

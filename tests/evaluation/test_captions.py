@@ -1,4 +1,4 @@
-"""Caption metrics are pycocoevalcap's own, with Java and without; the baseline never answers for itself."""
+"""Caption metrics are pycocoevalcap's own, with Java and without; the baseline never takes an image's own caption."""
 
 import numpy as np
 import pytest

@@ -69,7 +69,7 @@ def test_the_folder_that_it_was_trained_on_gives_its_held_out_part(folder, model
     assert collection.texts[5] in collection.pairs.captions[collection.truth[5]]
 
 
-def test_a_copy_of_it_under_another_name_is_known_again(folder, model, held_out_names, tmp_path):
+def test_a_copy_of_it_under_another_name_is_recognised(folder, model, held_out_names, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     assert read_collection(str(tmp_path / "copy"), model).pairs.names == held_out_names
 
@@ -97,7 +97,7 @@ def test_a_folder_whose_rows_changed_order_is_refused(tmp_path):
         read_collection(folder, model)
 
 
-def test_captions_of_the_training_are_not_asked_for_on_another_folder(tmp_path, monkeypatch):
+def test_captions_of_the_training_are_not_required_on_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "a", named("dog"))
     write_folder(tmp_path / "other", named("cat"))
@@ -141,7 +141,7 @@ def test_a_copy_without_captions_of_its_own_gets_those_of_the_training(tmp_path)
     assert not training_names & set(read_collection(str(tmp_path / "moved"), model).pairs.names)
 
 
-def test_a_streamed_folder_is_known_again_from_another_directory_and_in_another_place(tmp_path, monkeypatch):
+def test_a_streamed_folder_is_recognised_from_another_directory_and_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "a", named("dog"))
     model, training_names = trained(tmp_path / "model", "a", stream=True)

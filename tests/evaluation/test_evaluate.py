@@ -1,4 +1,4 @@
-"""The whole command: tables, a JSON file and a page that say the same, and what they leave out with the reason."""
+"""The whole command: tables, a JSON file and a page with the same content, and the reason for each omission."""
 
 import json
 import re
@@ -125,7 +125,7 @@ def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
     assert "the 80 test images" in " ".join(printed.split())
 
 
-def test_the_page_shows_images_and_asks_the_network_for_nothing(output, found):
+def test_the_page_shows_images_and_makes_no_requests(output, found):
     html = (output / "report" / "evaluation.html").read_text()
     assert not re.search(r'(?:src|href)="(?!data:)', html[html.rindex("<main>") :])
     asked = {example["target"]["image"] for example in found["best"] + found["worst"]}
@@ -166,7 +166,7 @@ def test_the_page_opens_in_a_browser_without_a_complaint(output, width):
     assert set(requests) <= {"file", "data", "blob"}
 
 
-def test_with_little_data_it_says_what_is_missing(collection, model, tmp_path):
+def test_with_little_data_it_reports_what_is_missing(collection, model, tmp_path):
     report = evaluate(EvaluateOptions(str(collection), model, str(tmp_path), device="cpu", caption_images=0))
     skipped = {one.what: one.reason for one in report.skipped}
     assert "--clip_model" in skipped["CLIP's text tower, blends and their comparison"]
@@ -210,7 +210,7 @@ def test_the_threshold_goes_into_the_config_on_request_alone(folder, model, tmp_
     np.testing.assert_array_equal(engine.encode(["a red dog"]), load(model, device="cpu").encode(["a red dog"]))
 
 
-def test_a_model_that_no_threshold_can_be_written_into_is_told_before_the_work(folder, tmp_path, monkeypatch):
+def test_a_model_that_no_threshold_can_be_written_into_is_reported_before_the_work(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_sequences", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(ModelError, match=r"demo has no config.json to write min_similarity to"):
         evaluate(EvaluateOptions(str(folder), "demo", str(tmp_path), device="cpu", write_min_similarity=True))
@@ -222,11 +222,11 @@ def test_an_encoder_that_returns_nan_is_refused(folder, model, tmp_path):
 
     from clipgpt_retrieval.model import checkpoint
 
-    network, tokenizer, _ = checkpoint.load(model)
+    loaded, tokenizer, _ = checkpoint.load(model)
     with torch.no_grad():
-        for weights in network.clip_out.parameters():
+        for weights in loaded.clip_out.parameters():
             weights.fill_(torch.nan)
-    checkpoint.save(network, tokenizer, str(tmp_path / "broken"))
+    checkpoint.save(loaded, tokenizer, str(tmp_path / "broken"))
     with pytest.raises(InputError, match="CLIP-GPT returns NaN or infinity for 1200 captions"):
         evaluate(EvaluateOptions(str(folder), str(tmp_path / "broken"), str(tmp_path / "report"), device="cpu"))
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_evaluated_is_refused(folder, model, clip_collection, tmp
     assert not (tmp_path / "evaluation.json").exists()
 
 
-def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, monkeypatch):
+def test_a_wrong_file_is_reported_before_the_models_start(folder, model, tmp_path, monkeypatch):
     (tmp_path / "wrong").write_text("{")
     monkeypatch.setattr("clipgpt_retrieval.engine.ClipGpt.encode_sequences", lambda *_, **__: pytest.fail("too late"))
     for flag in ("karpathy", "interleaved", "index"):
@@ -262,7 +262,7 @@ def test_a_wrong_file_is_told_before_the_models_start(folder, model, tmp_path, m
 
 
 @pytest.mark.parametrize("output", ["wrong", "nosuch://report"])
-def test_where_nothing_can_be_written_is_told_before_the_models_start(folder, model, tmp_path, monkeypatch, output):
+def test_an_unwritable_folder_is_reported_before_the_models_start(folder, model, tmp_path, monkeypatch, output):
     (tmp_path / "wrong").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("clipgpt_retrieval.evaluation.evaluate.load", lambda *_, **__: pytest.fail("too late"))

@@ -79,7 +79,7 @@ def test_an_index_of_other_rows_is_noticed(tmp_path):
     assert found.self_found < 0.2
 
 
-def test_what_is_no_index_of_this_folder_is_refused(tmp_path):
+def test_an_index_of_another_folder_is_refused(tmp_path):
     collection = made_up([[i] for i in range(IMAGES)])
     for index, why in ((flat(GALLERY[:50]), "has 50 items"), (faiss.IndexFlatIP(8), "of dimension 8")):
         with pytest.raises(DataError, match=why):

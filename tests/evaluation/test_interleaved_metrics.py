@@ -1,4 +1,4 @@
-"""Interleaved queries: the image that was asked with is no answer."""
+"""Interleaved queries: the query's own image is not a result."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ COUNT = 60
 
 @pytest.fixture
 def interleaved(embeddings) -> Interleaved:
-    """Each image with a change asks for the next one."""
+    """The target of each image with a change is the next one."""
     captions = [["a"]] * COUNT
     rows, names = [[i] for i in range(COUNT)], list(map(str, range(COUNT)))
     pairs = Pairs(embeddings[:COUNT], captions, captions, 1.0, rows, names)

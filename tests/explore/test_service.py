@@ -68,7 +68,7 @@ def test_an_unknown_cluster_is_not_found(client, cluster):
         client.explore(cluster=cluster, num_clusters=5)
 
 
-def test_an_index_without_a_model_says_so(back_url):
+def test_an_index_without_a_model_is_reported(back_url):
     with pytest.raises(InputError, match="no clipgpt model"):
         ClipGptClient(f"{back_url}/knn-service", "stock", aesthetic_score="").explore()
 

@@ -21,7 +21,7 @@ IMAGES = [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES for _ 
 
 
 def draw(caption: str, shift: int) -> Image.Image:
-    """An image of what the caption says, a little different for each ``shift``."""
+    """An image of what the caption describes, a little different for each ``shift``."""
     _, colour, shape = caption.split()
     image = Image.new("RGB", (96, 96), (250 - 4 * shift, 250, 240))
     pen = ImageDraw.Draw(image)

@@ -54,7 +54,7 @@ def test_a_query_without_a_match_gets_a_warning(page, demo_server, text, is_ther
     assert len(set(numbers)) == len(numbers) == (1 if is_there else 2)
 
 
-def test_the_map_has_the_places_of_the_collection(page, demo_server):
+def test_the_map_has_the_positions_of_the_collection(page, demo_server):
     open_page(page, f"{demo_server.url}/?view=explore")
     page.locator(".point").first.wait_for(timeout=60_000)
     titles = " ".join(page.locator(".contents .title").all_inner_texts())

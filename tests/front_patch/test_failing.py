@@ -55,7 +55,7 @@ def test_errors_are_shown_and_requests_can_be_retried(page, front_url):
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("The back end is busy: try again in 3 s.")
     page.get_by_text("Try again").click()
-    expect(alert).to_contain_text("The back end says: is too long: write at most 70 words.")
+    expect(alert).to_contain_text("The back end reports: is too long: write at most 70 words.")
     page.get_by_text("Try again").click()
     expect(alert).to_contain_text("The back end failed (500")
     with results_of(page):

@@ -114,7 +114,7 @@ def test_a_link_to_a_cluster_and_its_images(page, front_url):
 def test_a_link_to_a_cluster_that_is_gone_leads_to_the_map(page, exploring_url, gone):
     """After the index is explored again, it has other clusters."""
     open_page(page, f"{exploring_url}/?view=explore&{gone}")
-    expect(page.get_by_role("alert")).to_contain_text("The back end says")
+    expect(page.get_by_role("alert")).to_contain_text("The back end reports")
     page.get_by_role("button", name="All images").click()
     expect(page.locator(".point").first).to_be_visible()
     expect(page.get_by_role("alert")).to_be_empty()

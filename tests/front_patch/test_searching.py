@@ -32,7 +32,7 @@ def test_the_encoder_of_a_text_is_clipgpt_clip_or_a_blend(page, front_url):
 
 
 def test_the_readback_of_a_query_is_shown(page, front_url, clipgpt):
-    """By a model without thresholds: nothing is said about matches."""
+    """With a model without thresholds: no match is reported."""
     open_page(page, front_url)
     search(page, "a red circle")
     understood = clipgpt.caption(clipgpt.encode(["a red circle"], space="image"))[0]

@@ -112,7 +112,7 @@ def test_an_id_outside_the_index_is_named(built, kind, wrong):
         Items(faiss.read_index(built(kind))).embeddings([3, wrong])
 
 
-def test_threads_that_ask_at_once_compute_one_table(built, vectors, monkeypatch):
+def test_concurrent_threads_compute_one_table(built, vectors, monkeypatch):
     items = Items(faiss.read_index(built("IVF16,Flat")))
     calls = []
     compute = items.lists._compute_positions

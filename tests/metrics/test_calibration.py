@@ -1,4 +1,4 @@
-"""Whether similarities tell a match from none, against counts by hand."""
+"""Whether similarities separate matches from the rest, against counts by hand."""
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ from clipgpt_retrieval.metrics.uncertainty import ImageBootstrap
 RANDOM = np.random.default_rng(0)
 
 
-def test_with_one_caption_a_image_it_is_the_plain_bootstrap():
+def test_with_one_caption_per_image_it_is_the_plain_bootstrap():
     values = RANDOM.exponential(size=300)
     found = ImageBootstrap(np.arange(300), seed=0).mean(values)
     plain = bootstrap((values,), np.mean, method="percentile", n_resamples=2000, rng=np.random.default_rng(1))
@@ -61,7 +61,7 @@ def test_a_single_image_proves_nothing():
     assert (found.p_value, found.difference.value) == (1.0, 0.5)
 
 
-def test_the_same_seed_gives_the_same_figures():
+def test_the_same_seed_gives_the_same_metrics():
     values = RANDOM.random(50)
     one, other = (ImageBootstrap(np.arange(50), seed=3).mean(values) for _ in range(2))
     assert one == other

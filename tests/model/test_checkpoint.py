@@ -1,4 +1,4 @@
-"""Checkpoints: what was trained for days must come back whole, or say in a sentence that it cannot."""
+"""Checkpoints: a saved model loads unchanged, or is refused in one sentence."""
 
 import json
 import shutil
@@ -164,14 +164,14 @@ def test_a_missing_model_is_named(tmp_path):
             load(path)
 
 
-def test_a_file_is_not_said_to_be_missing(tmp_path):
+def test_a_file_is_not_reported_as_missing(tmp_path):
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(ModelError, match=r"model\.safetensors is a file: give the directory"):
         load(str(tmp_path / "model.safetensors"))
 
 
 @pytest.mark.parametrize("path", ["nosuch://bucket/model", "http://127.0.0.1:9/model", "s3://bucket/model"])
-def test_an_address_that_cannot_be_reached_is_told_in_a_sentence(path, monkeypatch):
+def test_an_unreachable_address_is_reported_in_one_sentence(path, monkeypatch):
     """A file system that is not installed, or a server that is down, ended in forty lines of Python."""
     monkeypatch.setitem(sys.modules, "s3fs", None)
     for read in (load, read_config):
@@ -180,14 +180,14 @@ def test_an_address_that_cannot_be_reached_is_told_in_a_sentence(path, monkeypat
         assert "\n" not in str(raised.value)
 
 
-def test_an_unreachable_hub_is_told_in_a_sentence(monkeypatch):
+def test_an_unreachable_hub_is_reported_in_one_sentence(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError, match="neither a directory nor a model on the hub"):
         load("nobody/no-such-model")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_missing_file_is_told_in_a_sentence(copy, name):
+def test_a_missing_file_is_reported_in_one_sentence(copy, name):
     (copy / name).unlink()
     with pytest.raises(ModelError) as raised:
         load(str(copy))
@@ -195,7 +195,7 @@ def test_a_missing_file_is_told_in_a_sentence(copy, name):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_file_cut_short_is_told_in_a_sentence(copy, name):
+def test_a_truncated_file_is_reported_in_one_sentence(copy, name):
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(ModelError) as raised:
@@ -204,7 +204,7 @@ def test_a_file_cut_short_is_told_in_a_sentence(copy, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b"\xff\x00"], ids=repr)
-def test_a_damaged_tokenizer_is_told_in_a_sentence(copy, content):
+def test_a_damaged_tokenizer_is_reported_in_one_sentence(copy, content):
     """tokenizers raises bare Exceptions, which ended in tracebacks."""
     (copy / "tokenizer.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"cannot be loaded: tokenizer\.json: .+"):

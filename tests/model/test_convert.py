@@ -1,4 +1,4 @@
-"""Conversion: a model that someone trained elsewhere must say here, token for token, what it says there."""
+"""Conversion: a converted model generates the same tokens as the original."""
 
 import shutil
 import sys
@@ -54,7 +54,7 @@ def clipcap(tokenizer, tmp_path_factory) -> tuple[ClipCap, Path]:
     folder = tmp_path_factory.mktemp("clipcap")
     torch.manual_seed(0)
     model = ClipCap(len(tokenizer)).eval()
-    # Random weights say one token for ever: these say something that depends on the prefix and comes to an end.
+    # Random weights repeat one token: these generate text that depends on the prefix and ends.
     for name, weight in model.named_parameters():
         if weight.ndim > 1:
             nn.init.normal_(weight, std=0.4 if "clip_project" in name else 0.15)
@@ -63,7 +63,7 @@ def clipcap(tokenizer, tmp_path_factory) -> tuple[ClipCap, Path]:
     return model, folder
 
 
-def test_a_clipcap_says_what_its_own_procedure_says_token_for_token(clipcap, tokenizer):
+def test_a_clipcap_generates_the_tokens_of_its_own_procedure(clipcap, tokenizer):
     model, folder = clipcap
     told = convert(str(folder / "coco_weights.pt"), str(folder / "ours"), tokenizer=str(folder / "tokenizer"))
     assert "3 prefix vectors" in told and "CLIP's own text tower" in told
@@ -85,14 +85,14 @@ def test_a_clipcap_says_what_its_own_procedure_says_token_for_token(clipcap, tok
         assert generated == said
 
 
-def test_a_clipcap_refuses_to_encode_and_says_who_does(clipcap):
+def test_a_clipcap_refuses_to_encode_and_names_what_does(clipcap):
     _, folder = clipcap
     convert(str(folder / "coco_weights.pt"), str(folder / "ours"), tokenizer=str(folder / "tokenizer"))
     with pytest.raises(InputError, match="only captions: encode texts with CLIP's text tower"):
         load(str(folder / "ours"), device="cpu").encode(["a dog"])
 
 
-def test_a_file_that_is_no_clipcap_is_told_apart_and_never_executed(clipcap, tmp_path):
+def test_a_file_that_is_not_a_clipcap_is_refused_and_never_executed(clipcap, tmp_path):
     model, folder = clipcap
     weights = model.state_dict()
     for name, content, says in [
@@ -166,7 +166,7 @@ def test_a_tokenizer_may_be_a_vocabulary_and_its_merges_alone(clipcap, tokenizer
     assert loaded("a red cat").input_ids == tokenizer("a red cat").input_ids
 
 
-def test_a_conversion_replaces_neither_its_source_nor_what_is_no_model(clipcap, tmp_path):
+def test_a_conversion_replaces_neither_its_source_nor_other_folders(clipcap, tmp_path):
     """A user who gave the folder of the weights as output lost them, and all other files there."""
     weights = tmp_path / "weights.pt"
     weights.write_bytes((clipcap[1] / "coco_weights.pt").read_bytes())
@@ -190,7 +190,7 @@ def test_a_name_of_digits_is_a_name(clipcap, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("norm", [0, -1.0, float("nan"), float("inf"), "ten", True])
 def test_a_norm_that_is_none_makes_no_model(clipcap, tmp_path, norm):
-    """It was written into a model that then said nothing but nonsense."""
+    """It was written into a model, which then generated nonsense."""
     with pytest.raises(InputError, match=r"^embedding_norm: "):
         convert(str(clipcap[1] / "coco_weights.pt"), str(tmp_path / "out"), embedding_norm=norm)
     assert not (tmp_path / "out").exists()

@@ -83,7 +83,7 @@ def test_the_input_norm_is_the_models_own(notebook_folder):
     assert given.config.embedding_norm == 12.5
 
 
-def test_the_measured_norm_has_no_digits_in_which_cpus_differ(notebook_folder):
+def test_the_computed_norm_has_no_digits_in_which_cpus_differ(notebook_folder):
     """Else machines with other CPUs take the same files for another model, and their part of a bulk job fails."""
     model, _, _ = checkpoint.load(str(notebook_folder))
     assert len(str(model.config.embedding_norm)) <= len("27.71")
@@ -102,7 +102,7 @@ def test_a_tokenizer_saved_apart_can_be_named(notebook_folder, tmp_path):
     assert model.config.clip_in == "identity"
 
 
-def test_a_plain_gpt2_is_no_clipgpt_model(collection, tmp_path):
+def test_a_plain_gpt2_is_not_a_clipgpt_model(collection, tmp_path):
     tokenizer = GPT2Tokenizer(
         str(collection / "tokenizer" / "vocab.json"), str(collection / "tokenizer" / "merges.txt")
     )

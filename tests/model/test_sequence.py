@@ -37,7 +37,7 @@ def test_a_query_can_be_read_twice(clipgpt):
     assert np.array_equal(both.embeddings, np.concatenate([once.embeddings, once.embeddings]))
 
 
-def test_an_embedding_segment_leaves_places_for_its_prefix(sequences):
+def test_an_embedding_segment_leaves_positions_for_its_prefix(sequences):
     query = sequences.query([{"embedding": np.ones(sequences.clip_dim)}, {"text": "at night"}])
     start = query.ids.index(sequences.clip_in)
     end = query.ids.index(sequences.clip_in_end)
@@ -77,7 +77,7 @@ def test_an_empty_or_unknown_query_is_refused(sequences, query):
 @pytest.mark.parametrize(
     "embedding", [[1.0, 2.0], [[1.0] * 64], ["a"] * 64, [0.0] * 64, [float("nan")] * 64, None, 3.0]
 )
-def test_what_is_no_embedding_is_refused_and_named(sequences, embedding):
+def test_an_invalid_embedding_is_refused_by_name(sequences, embedding):
     with pytest.raises(InputError) as raised:
         sequences.query([{"embedding": embedding}])
     assert raised.value.field == "embedding"

@@ -1,4 +1,4 @@
-"""A model directory that names Python files runs none of them, whatever is answered to transformers' question."""
+"""A model directory that names Python files runs none of them, whatever the reply to transformers' prompt."""
 
 import json
 import shutil

@@ -51,7 +51,7 @@ def test_the_wheel_holds_every_tracked_file_of_the_package_and_no_other(wheel):
 
 
 class BareEnvironment:
-    """A new virtual environment, which can import the packages of this one where ``sees_packages`` says so."""
+    """A new virtual environment, which can import the packages of this one with ``sees_packages``."""
 
     def __init__(self, folder: Path, *, sees_packages: bool) -> None:
         venv.create(folder, symlinks=True)
@@ -103,7 +103,7 @@ except ImportError:
 
 @pytest.mark.slow
 def test_the_client_alone_needs_neither_torch_nor_clip(wheel, back_url, tmp_path):
-    """As docs/install.md says; this test needs the package index."""
+    """As in docs/install.md; this test needs the package index."""
     environment = BareEnvironment(tmp_path / "venv", sees_packages=False)
     environment.install("--no-deps", str(wheel), "clip-retrieval>=2.45,<3")
     environment.install("requests")

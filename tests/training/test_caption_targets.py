@@ -38,7 +38,7 @@ def test_a_column_is_read_beside_the_captions(recaptioned):
     assert pairs.captions[:3] == [["alt text 0", "alt text 1"], ["alt text 2"], ["alt text 3"]]
     of_two_rows = [f"a {colour} thing {row}" for row in (0, 1) for colour in ("red", "blue")]
     assert pairs.target_captions[:2] == [of_two_rows, ["a red thing 2", "a blue thing 2"]]
-    assert pairs.target_captions[2] == ["alt text 3"], "an image without one is said as its captions"
+    assert pairs.target_captions[2] == ["alt text 3"], "an image without one has its captions as targets"
     both = concatenate([pairs, pairs.subset(np.array([1]))])
     assert both.target_captions[-1] == ["a red thing 2", "a blue thing 2"] and len(both.target_captions) == COUNT
 

@@ -120,7 +120,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told_and_the_run_resumes(collection, small_disk):
+def test_a_full_disk_is_reported_and_the_run_resumes(collection, small_disk):
     """It ended in a traceback of torch that does not name the disk."""
     flags = settings_of(collection, save_every=1)
     with pytest.raises(TrainingError, match=r"nothing more can be written .* free some space, then run the same"):

@@ -128,13 +128,13 @@ def test_a_stream_reads_every_image_once_an_epoch_and_no_validation_image(tmp_pa
     folder = write_folder(tmp_path / "folder", 200, parts=5)
     split = Split("name", 0.2, seed=3)
     windows = FolderWindows(EmbeddingFolder(folder), split, rows=32)
-    measured = {caption for n in range(len(windows)) for (caption,) in windows.read_split(n)[1].captions}
-    learned = 200 - len(measured)
-    assert 20 < len(measured) < 60
+    held_out = {caption for n in range(len(windows)) for (caption,) in windows.read_split(n)[1].captions}
+    num_training = 200 - len(held_out)
+    assert 20 < len(held_out) < 60
     stream = ShuffledSampler(windows, seed=0)
-    first, second = ([sample.query_text for sample in stream.take(learned)] for _ in range(2))
+    first, second = ([sample.query_text for sample in stream.take(num_training)] for _ in range(2))
     everything = {f"caption {i}" for i in range(200)}
-    assert set(first) == set(second) == everything - measured and len(set(first)) == len(first)
+    assert set(first) == set(second) == everything - held_out and len(set(first)) == len(first)
     assert first != second, "each epoch has an order of its own"
 
 

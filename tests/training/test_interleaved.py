@@ -1,4 +1,4 @@
-"""Interleaved queries: their files, sequences and batches, and what is learned from them."""
+"""Interleaved queries: their files, sequences, batches and training."""
 
 import json
 
@@ -83,7 +83,7 @@ def test_questions_about_validation_images_are_answered(collection, questions, t
     right = np.array([answer == text for answer, text in zip(said, queries.answers, strict=True)])
     asked = np.array([queries.segments(row)[1]["text"] for row in range(len(queries))])
     for question in ASKED:
-        assert right[asked == question].mean() > 0.6, "chance is a sixth of the colours, a seventh of the places"
+        assert right[asked == question].mean() > 0.6, "chance is a sixth of the colours, a seventh of the locations"
 
 
 def test_answers_are_labelled_after_their_query_and_a_single_image_is_a_caption_prompt(clipgpt, embeddings):
@@ -162,11 +162,11 @@ def test_rows_are_those_of_the_folder_even_where_images_were_left_out_or_merged(
 
 
 def test_no_training_query_has_a_validation_image(collection, moves):
-    to_learn, to_measure = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
-    learned, measured = read_interleaved(moves, to_learn), read_interleaved(moves, to_measure)
-    assert len(learned) and len(measured)
-    seen = {row.tobytes() for row in learned.pairs.embeddings}
-    assert not any(source.tobytes() in seen for row in range(len(measured)) for source in measured.sources(row))
+    training, validation = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
+    trained, held_out = read_interleaved(moves, training), read_interleaved(moves, validation)
+    assert len(trained) and len(held_out)
+    seen = {row.tobytes() for row in trained.pairs.embeddings}
+    assert not any(source.tobytes() in seen for row in range(len(held_out)) for source in held_out.sources(row))
 
 
 def test_a_step_has_both_kinds_of_query_and_its_sources_as_negatives(clipgpt, collection, moves):

@@ -35,7 +35,7 @@ def write_folder(folder: Path, captions: list[str]) -> str:
 
 
 @pytest.mark.slow
-def test_the_default_recipe_learns_both_ways(trained, collection):
+def test_the_default_recipe_trains_queries_and_captions(trained, collection):
     folder, metrics = trained
     assert metrics["R@10"] > 0.6, "chance is 0.125 in a gallery of 80"
     engine = load(str(folder), device="cpu")
@@ -57,7 +57,7 @@ def test_a_default_run_starts_with_a_fitted_readout(collection, tmp_path):
 
 
 @pytest.mark.slow
-def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
+def test_bfloat16_trains_and_leaves_float32_weights(collection, tmp_path):
     folder = str(tmp_path / "model")
     metrics = train(
         str(collection), folder, steps=120, batch_size=32, learning_rate=2e-3, bf16=True, **scratch(collection)
@@ -70,7 +70,7 @@ def test_bfloat16_learns_and_leaves_float32_weights(collection, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_processor_that_would_emulate_bfloat16_learns_in_float32_and_says_so(
+def test_a_processor_that_would_emulate_bfloat16_trains_in_float32_with_a_warning(
     collection, tmp_path, monkeypatch, capsys
 ):
     """Emulated, a step would take a hundred times as long."""
@@ -124,7 +124,7 @@ def test_under_torchrun_two_processes_train_and_save_one_model(collection, tmp_p
 
 
 @pytest.mark.slow
-def test_the_frozen_recipe_learns_without_touching_its_backbone(collection, tmp_path):
+def test_the_frozen_recipe_trains_without_changing_its_backbone(collection, tmp_path):
     backbone, tokenizer = load_backbone("scratch:tiny", str(collection / "tokenizer"))
     backbone.save_pretrained(tmp_path / "backbone")
     tokenizer.save_pretrained(tmp_path / "backbone")
@@ -350,7 +350,7 @@ def test_the_lora_recipe_trains_its_new_tokens_and_no_other(collection, tmp_path
 
 
 @pytest.mark.slow
-def test_the_lora_recipe_learns_and_leaves_a_plain_model(collection, tmp_path):
+def test_the_lora_recipe_trains_and_leaves_a_plain_model(collection, tmp_path):
     pytest.importorskip("peft")
     folder = str(tmp_path / "model")
     settings = {**scratch(collection), "steps": 160, "batch_size": 32, "learning_rate": 5e-3}

@@ -30,7 +30,7 @@ class Gpt2Runner(Runner):
 
     Args:
         backbone: transformers' ``GPT2Model``, or a copy of it with other linear layers.
-        name: tells runners apart.
+        name: identifies the runner.
         dtype: the type that the linear layers take; None: that of the vectors.
     """
 
