@@ -352,8 +352,7 @@ def _knn_url(url: str) -> str:
         >>> _knn_url("http://localhost:1234"), _knn_url("http://localhost:1234/knn-service/")
         ('http://localhost:1234/knn-service', 'http://localhost:1234/knn-service')
     """
-    base = url.strip().rstrip("/")
-    return base if base.endswith(f"/{SERVICE}") else f"{base}/{SERVICE}"
+    return f"{url.strip().rstrip('/').removesuffix(f'/{SERVICE}')}/{SERVICE}"
 
 
 def _image_fields(image: str | Path | None) -> dict[str, Any]:

@@ -133,7 +133,9 @@ def test_a_mistyped_flag_does_not_serve_without_clipgpt(environment):
     finished = run(environment.python, "-c", program, *typed)
     assert (finished.returncode, finished.stdout) == (2, "")
     assert "--clipgpt_modle is not a flag of this command: did you mean --clipgpt_model?" in finished.stderr
-    assert run(environment.python, "-c", program, "back", "-i", "a.json", "--port=3").stdout == "stock a.json 3\n"
+    assert (
+        run(environment.python, "-c", program, "back", "--indices_paths=a.json", "-p", "3").stdout == "stock a.json 3\n"
+    )
 
 
 def end2end(environment: Environment, *typed: object) -> subprocess.CompletedProcess:
