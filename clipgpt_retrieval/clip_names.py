@@ -1,4 +1,4 @@
-"""Names of CLIPs: those of all_clip, folders of one's own, and those that this package ships. Imports no torch."""
+"""Names of CLIPs: those of all_clip, local folders, and those that this package ships. Imports no torch."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""CLIPs of one's own: a folder embeds as the model in it does, and what would embed wrongly is refused."""
+"""Local CLIPs: a folder embeds as the model in it does, and what would embed wrongly is refused."""
 
 import json
 import os

@@ -1,1 +1,1 @@
-"""One's own folder of images with one command: embedded, indexed, with CLIP-GPT, and served."""
+"""A folder of images with one command: embedded, indexed, with CLIP-GPT, and served."""

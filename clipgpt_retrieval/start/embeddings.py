@@ -1,4 +1,4 @@
-"""The embeddings of a folder of images, kept in parts: whatever is complete is never computed again."""
+"""The embeddings of a folder of images, kept in parts: complete parts are not computed again."""
 
 import os
 import zipfile

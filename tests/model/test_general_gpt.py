@@ -1,4 +1,4 @@
-"""General-GPT models: someone's own notebook model must encode here as it did there."""
+"""General-GPT models: a notebook model encodes as in the notebook."""
 
 from pathlib import Path
 
