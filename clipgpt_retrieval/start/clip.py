@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from all_clip import load_clip
 from clip_retrieval.clip_inference.mapper import ClipMapper
-from PIL import Image, ImageOps
+from PIL import Image
 
 from clipgpt_retrieval.clip_names import all_clip_name
+from clipgpt_retrieval.data.pixels import upright_8_bit
 from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
 from clipgpt_retrieval.errors import ClipGptError, InputError
 
@@ -51,10 +52,10 @@ class ImageTower:
             ) from error
 
     def pixels(self, file: Path) -> Any:
-        """The image in a file as the tower takes it, upright as its EXIF data says; None if it cannot be read."""
+        """The image in a file as the tower takes it, upright and of 8 bits; None if it cannot be read."""
         try:
             with Image.open(file) as image:
-                return self._preprocess(ImageOps.exif_transpose(image))
+                return self._preprocess(upright_8_bit(image))
         except Exception:  # Pillow raises exceptions of many kinds on damaged files
             return None
 

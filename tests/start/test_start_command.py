@@ -12,6 +12,7 @@ from support import BIN, ServerProcess
 
 import clipgpt_retrieval as cg
 from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.start.clip import ImageTower
 from clipgpt_retrieval.start.collection import collection_key, is_current, write_collection
 from clipgpt_retrieval.start.command import start
 from clipgpt_retrieval.start.embeddings import EmbeddingStore, Part, embed
@@ -182,3 +183,21 @@ def test_a_collection_is_written_once_and_for_readable_images_only(colors, tmp_p
     assert write_collection(collection, colors, images[1:], {"2.png": "two"}, store) == 8
     key = collection_key(colors, images[1:], {"2.png": "two"})
     assert is_current(collection, key) and not is_current(collection, collection_key(colors, images, {}))
+
+
+def test_a_photograph_is_embedded_upright(clip_model, tmp_path):
+    """A phone stores a photograph sideways and says so in its EXIF data."""
+    rows = np.random.default_rng(0).integers(0, 255, (40, 32, 3), dtype=np.uint8)
+    upright = Image.fromarray(rows)
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.rotate(90, expand=True).save(tmp_path / "phone.png", exif=exif)
+    tower = ImageTower(clip_model)
+    pixels = [tower.pixels(tmp_path / f"{name}.png") for name in ("upright", "phone")]
+    first, second = tower.encode(pixels).astype(np.float32)
+    assert first @ second > 0.999
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    assert tower.pixels(tmp_path / "broken.png") is None
+    with pytest.raises(InputError, match="--clip_model demo"):
+        ImageTower("open_clip:no-such-model/none.pt")
