@@ -43,7 +43,7 @@ def all_clip_name(clip_model: str) -> str:
         return _of_folder(path.resolve())
     if path.is_file():
         if not _is_torchscript(path):  # all_clip would unpickle it
-            raise InputError("clip_model", f"{clip_model} is no TorchScript file: {ADVICE}")
+            raise InputError("clip_model", f"{clip_model} is not a TorchScript file: {ADVICE}")
         return str(path)
     if clip_model.startswith((".", "/", "~")):
         raise InputError("clip_model", f"{clip_model} does not exist: {ADVICE}")
@@ -68,7 +68,7 @@ def _of_folder(folder: Path) -> str:
         return _of_open_clip(folder)
     if _read_json(folder / "config.json").get("model_type") == "clip":
         return f"hf_clip:{folder}"
-    raise InputError("clip_model", f"{folder} holds no CLIP: {ADVICE}")
+    raise InputError("clip_model", f"{folder} contains no CLIP: {ADVICE}")
 
 
 def _of_open_clip(folder: Path) -> str:

@@ -249,10 +249,10 @@ def show_readback(model: ClipGpt) -> Generator[Finding, None, None]:
     if model.encodes:
         text = "two giraffes next to a fence"
         understood = model.caption(model.encode([text], space="image"))[0]
-        message = f"reads “{text}” back as “{understood}”; only an index with captions tells whether it is right"
+        message = f"reads “{text}” back as “{understood}”; an index with captions shows whether it is right"
     else:
         caption = model.caption(np.eye(1, model.clip_dim))[0]
-        message = f"captions only; captions the first unit vector as “{caption}”; only an index tells whether it fits"
+        message = f"captions only; captions the first unit vector as “{caption}”; an index shows whether it fits"
     yield Finding("note", "model", message, "clipgpt-retrieval doctor --model MODEL --index FOLDER")
 
 

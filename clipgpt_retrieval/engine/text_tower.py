@@ -33,7 +33,7 @@ class TextTower:
                 self._model, _, self._tokenizer = load_clip(all_clip_name(clip_model), use_jit=False, device=device)
         except ClipGptError:
             raise
-        except Exception as error:  # all_clip's loaders raise whatever their libraries do, network errors included
+        except Exception as error:  # all_clip's loaders raise any error of their libraries, network errors included
             message = f"{clip_model} cannot be loaded, give one that clip-retrieval inference takes: {error}"
             raise InputError("clip_model", message) from error
         self._device = device

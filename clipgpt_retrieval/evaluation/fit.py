@@ -1,6 +1,6 @@
 """Whether a model fits an index: a few captions of the index's own metadata, searched for and compared.
 
-A model of another CLIP of the same dimension loads, searches and captions, and everything that it answers is wrong.
+A model of another CLIP of the same dimension loads, searches and captions, and all its results are wrong.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ CURVE_LENGTH = 100
 
 
 TOLERANCE = 1e-6
-"""Similarities closer than this are tied: the rounding of float32 products of unit vectors, which is no order."""
+"""Similarities closer than this are tied: the rounding of float32 products of unit vectors, not an order."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def is_current(collection: Path, key: str) -> bool:
 
 
 def collection_key(folder: Path, images: Sequence[ImageFile], captions: dict[str, str]) -> str:
-    """A hash of all that decides a collection: the place, the images and their captions by name."""
+    """A hash of all that decides a collection: the folder, the images and their captions by name."""
     decides = [str(folder), [astuple(image) for image in images], captions]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where things are.
+    """The folders of a collection.
 
     Attributes:
         images: the user's folder.
@@ -61,7 +61,7 @@ def _folders(options: StartOptions) -> Folders:
 
     images = Path(options.images).expanduser().resolve()
     if not images.is_dir():
-        raise InputError("images", f"{options.images} is no folder: give the folder of your images")
+        raise InputError("images", f"{options.images} is not a folder: give the folder of your images")
     given = options.output_folder
     output = images / ".clipgpt" if given is None else Path(given).expanduser().resolve()
     if images.is_relative_to(output):
@@ -78,7 +78,7 @@ def _prepare(folders: Folders, options: StartOptions) -> str | None:
     try:
         lock.acquire()
     except Timeout:
-        raise ClipGptError(f"another start is at work in {folders.output}: wait for it") from None
+        raise ClipGptError(f"another start is writing to {folders.output}: wait for it") from None
     with lock:
         captioned = _update(folders, options)
         return _model(folders, options, captioned)

@@ -39,7 +39,7 @@ def find_images(folder: Path, left_out: Path) -> list[ImageFile]:
     """
     found = sorted(_walk(folder, left_out), key=lambda image: image.name)
     if not found:
-        raise InputError("images", f"{folder} has no images ({', '.join(SUFFIXES)}): give a folder that has")
+        raise InputError("images", f"{folder} has no images ({', '.join(SUFFIXES)}): give a folder with images")
     return found
 
 

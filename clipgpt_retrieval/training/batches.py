@@ -29,7 +29,7 @@ class StepBatch:
         encode: queries.
         use_grad_cache: whether there are more queries than ``micro_batch``.
         targets: float32 ``[b, d]``, the target image of each query, in the order of ``encode``.
-        negatives: float32 ``[m, d]``, images that are no query's target: interleaved queries' own, and hard ones.
+        negatives: float32 ``[m, d]``, images that are not a query's target: interleaved queries' own, and hard ones.
         captions: captions of images, texts without images, and answers to interleaved queries.
         predicted: for each batch of ``captions``, int64 ``[2, p]``: rows of it, and the queries, in the order of
             ``encode``, whose predicted image embeddings replace the rows' embeddings.

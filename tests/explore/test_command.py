@@ -123,7 +123,7 @@ def test_walk_opens_items_axes_and_clusters(index_folder, clipgpt_path):
     ):
         terminal.sendline(typed)
         terminal.expect(answer)
-        assert f"cluster 2 > {typed}" not in terminal.before  # it is no query
+        assert f"cluster 2 > {typed}" not in terminal.before  # not taken for a query
         terminal.expect("quit")
     terminal.sendline("quit")
     terminal.expect(pexpect.EOF)

@@ -73,7 +73,7 @@ def test_bad_arguments_are_refused_before_any_work(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     for flags, told in (
-        ({"images": str(tmp_path / "none")}, "is no folder"),
+        ({"images": str(tmp_path / "none")}, "is not a folder"),
         ({"output_folder": str(tmp_path)}, "contains the images"),
         ({}, "has no images"),
         ({"model": "m", "backbone": "b"}, "give one of them"),
@@ -82,7 +82,7 @@ def test_bad_arguments_are_refused_before_any_work(tmp_path):
         with pytest.raises(InputError, match=told):
             start(**{"images": str(photos), "port": 0, **flags})
     Image.new("RGB", (8, 8)).save(photos / "image.png")
-    with pytest.raises(InputError, match="holds no CLIP"):
+    with pytest.raises(InputError, match="contains no CLIP"):
         start(images=str(photos), port=0, clip_model=str(tmp_path))
 
 
