@@ -13,8 +13,8 @@ from clipgpt_retrieval.data.pairs import Pairs, concatenate
 from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.model.prompt_text import clean_caption
+from clipgpt_retrieval.model.training_record import read_training_record
 from clipgpt_retrieval.storage import is_url
-from clipgpt_retrieval.training.record import read_training_record
 
 
 @dataclass(frozen=True)

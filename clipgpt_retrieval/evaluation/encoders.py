@@ -10,7 +10,7 @@ from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.evaluation.collection import Collection, text_embeddings
 from clipgpt_retrieval.evaluation.short_queries import ShortQueries, short_queries
-from clipgpt_retrieval.training.collate import Collator
+from clipgpt_retrieval.model.truncation import fitted_query
 
 PART = 512
 """Queries between two updates of the progress bar."""
@@ -88,9 +88,9 @@ def encode_queries(
 
 def _encode(engine: ClipGpt, texts: list[str]) -> np.ndarray:
     """CLIP-GPT's query and image embeddings of texts, float32 ``[2, n, d]``."""
-    collator = Collator(engine.sequences, context_length=engine.model.context_length)
+    length = engine.model.context_length
     parts = [
-        engine.encode_sequences([collator.query(text) for text in texts[start : start + PART]])
+        engine.encode_sequences([fitted_query(engine.sequences, text, length) for text in texts[start : start + PART]])
         for start in tqdm(range(0, len(texts), PART), "CLIP-GPT", unit="part", disable=len(texts) <= PART)
     ]
     both = np.concatenate(parts, axis=1) if parts else np.empty((2, 0, engine.clip_dim), np.float32)

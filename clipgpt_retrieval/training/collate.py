@@ -1,25 +1,18 @@
 """Queries and captions as the padded batches that the model reads."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from clipgpt_retrieval.data.sample import Sample
-from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import IGNORED, Batch
 from clipgpt_retrieval.model.prompt_text import Segment
 from clipgpt_retrieval.model.sequence import PLACEHOLDER, ClipGptSequence, SequenceFormat
-
-MAX_TOKEN_CHARACTERS = 64
-"""Upper bound of a token's length: a text of this many characters for each token of the context exceeds it."""
-
-Result = TypeVar("Result")
+from clipgpt_retrieval.model.truncation import fitted, fitted_query, truncated
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Collator:
         Raises:
             InputError: as :meth:`SequenceFormat.query`, or its images alone exceed the context.
         """
-        return self._fitted(lambda limit: self.sequences.query(_truncated(query, limit)), len, len(self._tail))
+        return fitted_query(self.sequences, query, self.context_length, len(self._tail))
 
     def is_cut(self, caption: str) -> bool:
         """Whether a caption exceeds the context, as a query or as a target."""
@@ -99,41 +92,19 @@ class Collator:
         return Batch(ids, mask, torch.empty(0, self.sequences.clip_dim), labels)
 
     def _caption_ids(self, caption: str) -> list[int]:
-        return self._fitted(lambda limit: self.sequences.caption_ids(caption[:limit]), len)
+        return fitted(lambda limit: self.sequences.caption_ids(caption[:limit]), len, self.context_length)
 
     def _text_ids(self, text: str) -> list[int]:
-        return self._fitted(lambda limit: self.sequences.text_ids(text[:limit]), len)
+        return fitted(lambda limit: self.sequences.text_ids(text[:limit]), len, self.context_length)
 
     def _answer(self, query: AnsweredQuery) -> tuple[ClipGptSequence, ClipGptSequence]:
         """A query with its answer, and the prompt before the answer."""
 
         def make(limit: int | None) -> tuple[ClipGptSequence, ClipGptSequence]:
-            segments = _truncated(query.segments, limit)
+            segments = truncated(query.segments, limit)
             return self.sequences.answer(segments, query.answer[:limit]), self.sequences.answer_prompt(segments)
 
-        return self._fitted(make, lambda both: len(both[0]))
-
-    def _fitted(self, make: Callable[[int | None], Result], size: Callable[[Result], int], extra: int = 0) -> Result:
-        """The result of ``make`` for whole texts, or for the most characters of each that fit the context.
-
-        Args:
-            make: takes the maximum number of characters of each text, or None for all.
-            size: number of tokens in a result.
-            extra: tokens that follow the result in the context.
-        """
-        whole = make(None)
-        if self.context_length is None or size(whole) + extra <= self.context_length:
-            return whole
-        available = self.context_length - extra
-        limits = range(1, MAX_TOKEN_CHARACTERS * available)
-        limit = bisect_right(limits, available, key=lambda limit: size(make(limit)))
-        if not limit:
-            raise InputError(
-                "segments",
-                f"have {size(whole)} tokens, the backbone's context is {self.context_length}: give a query with fewer "
-                "images and texts, or a backbone with a longer context",
-            )
-        return make(limit)
+        return fitted(make, lambda both: len(both[0]), self.context_length)
 
     def _tokens(self, caption: str) -> int:
         """Number of tokens of a caption's longest sequence before truncation."""
@@ -151,13 +122,6 @@ class Collator:
             return []
         end = self.sequences.tokenizer.eos_token_id
         return [self.sequences.clip_out_end, *self.sequences.tokenize("."), *([] if end is None else [end])]
-
-
-def _truncated(query: str | Sequence[Segment], limit: int | None) -> str | list[Segment]:
-    """The query with each of its texts cut to ``limit`` characters."""
-    if isinstance(query, str):
-        return query[:limit]
-    return [{"text": segment["text"][:limit]} if "text" in segment else segment for segment in query]
 
 
 def _labelled_after(prompt_lengths: Sequence[int], ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

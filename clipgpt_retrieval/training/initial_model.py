@@ -9,10 +9,10 @@ from clipgpt_retrieval.model.checkpoint import load
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.resolve import CONFIG, read_config
+from clipgpt_retrieval.model.training_record import read_training_record
 from clipgpt_retrieval.storage import is_url, local_path
 from clipgpt_retrieval.training.backbone import load_backbone
 from clipgpt_retrieval.training.recipes import Recipe
-from clipgpt_retrieval.training.record import read_training_record
 
 
 def new_model(

@@ -5,32 +5,10 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-from clipgpt_retrieval.errors import ModelError
-from clipgpt_retrieval.model.checkpoint import read_document
-
-TRAINING = "training.json"
 LIBRARIES = ("clipgpt-retrieval", "torch", "transformers", "tokenizers", "numpy")
 
 BOTH_WAYS = "It turns a text into the CLIP image embedding of what it describes, and such an embedding into a caption"
 CAPTIONS_ONLY = "It turns a CLIP image embedding into a caption, and encodes no text"
-
-
-def read_training_record(path: str) -> dict[str, Any] | None:
-    """The ``training.json`` of a model directory or fsspec URL, or None where it has none.
-
-    Raises:
-        ModelError: it is not a JSON object.
-    """
-    document = read_document(path, TRAINING)
-    if document is None:
-        return None
-    try:
-        record = json.loads(document)
-    except ValueError as error:
-        raise ModelError(f"{path}: {TRAINING} is not valid JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise ModelError(f"{path}: {TRAINING} is not a JSON object: remove the file, or restore what train wrote")
-    return record
 
 
 def training_record(options: dict[str, Any], data: dict[str, Any], metrics: dict[str, float]) -> str:

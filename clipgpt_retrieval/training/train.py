@@ -13,11 +13,12 @@ from filelock import FileLock, Timeout
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.errors import TrainingError
 from clipgpt_retrieval.model.checkpoint import save
+from clipgpt_retrieval.model.training_record import TRAINING
 from clipgpt_retrieval.storage import cache_folder, content_key, is_full, is_url, local_path
 from clipgpt_retrieval.training.image_space import fit_image_beta
 from clipgpt_retrieval.training.open_run import open_run
 from clipgpt_retrieval.training.options import TrainOptions
-from clipgpt_retrieval.training.record import TRAINING, model_card, training_record
+from clipgpt_retrieval.training.record import model_card, training_record
 from clipgpt_retrieval.training.run import Run
 from clipgpt_retrieval.training.train_logger import TENSORBOARD
 
