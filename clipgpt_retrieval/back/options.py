@@ -46,7 +46,11 @@ class BackOptions:
     enable_mclip_option: bool = option(
         True, "also load a multilingual text tower (downloaded at the first start).", stock=True
     )
-    clip_model: str = option("ViT-B/32", "the CLIP of the index, as passed to clip-retrieval inference.", stock=True)
+    clip_model: str = option(
+        "ViT-B/32",
+        "the CLIP of the index, as passed to clip-retrieval inference; or a folder of your own, or demo.",
+        stock=True,
+    )
     use_jit: bool = option(True, "load OpenAI's CLIP as a TorchScript program.", stock=True)
     use_arrow: bool = option(False, "read metadata from arrow files.", stock=True)
     provide_safety_model: bool = option(

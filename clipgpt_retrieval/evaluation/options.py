@@ -21,7 +21,9 @@ class EvaluateOptions:
     model: str = option(MISSING, "clipgpt model: directory, hub id or fsspec URL.")
     output_folder: str = option("evaluation", "where evaluation.json and evaluation.html are written.")
     clip_model: str | None = option(
-        None, "the CLIP of the embeddings, to embed every caption with its text tower instead of reading text_emb/."
+        None,
+        "the CLIP of the embeddings (as clip-retrieval names it, a folder of your own, or demo), to embed every "
+        "caption with its text tower instead of reading text_emb/.",
     )
     index: str | None = option(None, "index folder that `clip-retrieval index` made of the embeddings folder.")
     karpathy: str | None = option(
