@@ -243,7 +243,7 @@ def check_model(path: str) -> Generator[Finding, None, ClipGpt]:
 
 
 def show_readback(model: ClipGpt) -> Generator[Finding, None, None]:
-    """What a model makes of a text, where there is no index to judge it by."""
+    """The readback of a text, where no index with captions is given."""
     import numpy as np
 
     if model.encodes:

@@ -1,4 +1,4 @@
-"""Fetching with a deadline: a timeout of requests limits each read, and a server can send single bytes for ever."""
+"""Fetching with a deadline: a timeout of requests limits each read, and a server can send single bytes without end."""
 
 import io
 import time

@@ -1,4 +1,4 @@
-"""Decodes images of strangers: what they cost is read from their headers, and few large ones are decoded at once."""
+"""Decodes untrusted images: their cost is read from their headers, and few large ones are decoded at once."""
 
 import io
 import re

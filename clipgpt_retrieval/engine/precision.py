@@ -1,4 +1,4 @@
-"""The precision of a model on the CPU: the fastest that leaves its embeddings as they are."""
+"""The precision of a model on the CPU: the fastest that keeps its embeddings accurate."""
 
 import logging
 from copy import deepcopy

@@ -48,8 +48,8 @@ def test_each_caller_gets_its_own_results_in_order(asked, max_rows):
     recorder = Recorder()
     batcher, work = Batcher(MANY), recorder.work(max_rows=max_rows)
     with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda rows: batcher.run(work, rows), asked))
-    assert answers == [[2 * row for row in rows] for rows in asked]
+        results = list(pool.map(lambda rows: batcher.run(work, rows), asked))
+    assert results == [[2 * row for row in rows] for rows in asked]
     assert sorted(row for batch in recorder.batches for row in batch) == sorted(row for rows in asked for row in rows)
     assert all(len(batch) <= max_rows for batch in recorder.batches)
 

@@ -183,14 +183,14 @@ def test_an_overloaded_server_returns_503(serve):
     """Requests waited for a thread as long as their clients did."""
     served = serve(seconds=1.2, shutdown_seconds=5)
     with ThreadPoolExecutor(24) as pool:
-        answers = list(pool.map(lambda _: requests.post(f"{served.url}/slow", timeout=30), range(24)))
-    refused = [answer for answer in answers if answer.status_code != 200]
-    assert 4 <= len(answers) - len(refused) <= 20
-    for answer in refused:
-        assert answer.status_code == 503
-        assert answer.headers["Retry-After"] == "1"
-        assert answer.json()["error"]["field"] == "server"
-    assert requests_after(served) == len(answers) - len(refused)
+        responses = list(pool.map(lambda _: requests.post(f"{served.url}/slow", timeout=30), range(24)))
+    refused = [response for response in responses if response.status_code != 200]
+    assert 4 <= len(responses) - len(refused) <= 20
+    for response in refused:
+        assert response.status_code == 503
+        assert response.headers["Retry-After"] == "1"
+        assert response.json()["error"]["field"] == "server"
+    assert requests_after(served) == len(responses) - len(refused)
 
 
 def test_a_hangup_loses_no_request(serve):

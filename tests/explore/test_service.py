@@ -157,20 +157,20 @@ def test_clusters_are_computed_for_a_few_requests_at_once(http_of, monkeypatch):
         return kmeans(*args, **options)
 
     monkeypatch.setattr(outline, "weighted_kmeans", slow_kmeans)
-    answers = []
+    responses = []
     threads = [
-        threading.Thread(target=lambda k=k: answers.append(http().get(f"/explore-service?num_clusters={k}")))
+        threading.Thread(target=lambda k=k: responses.append(http().get(f"/explore-service?num_clusters={k}")))
         for k in range(6, 12)
     ]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(answers) == len(threads) - MAX_EXPLORING)
-    assert all(answer.status_code == 503 and int(answer.headers["Retry-After"]) >= 1 for answer in answers)
+    wait_until(lambda: len(responses) == len(threads) - MAX_EXPLORING)
+    assert all(response.status_code == 503 and int(response.headers["Retry-After"]) >= 1 for response in responses)
     assert http().get("/explore-service?num_clusters=5").status_code == 200  # what is in memory waits for nothing
     may_end.set()
     for thread in threads:
         thread.join()
-    assert [answer.status_code for answer in answers].count(200) == MAX_EXPLORING
+    assert [response.status_code for response in responses].count(200) == MAX_EXPLORING
     assert max(most) == 1
 
 
