@@ -8,6 +8,7 @@ from clip_retrieval.clip_back import ClipOptions, dict_to_clip_options
 
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.metadata import find_metadata
+from clipgpt_retrieval.index.source import check_name
 
 
 def read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:
@@ -52,6 +53,7 @@ def checked_folders(entries: dict[str, dict[str, Any]], clip_options: ClipOption
 
 
 def _check_folder(name: str, folder: Path, clip_options: ClipOptions) -> None:
+    check_name(str(folder))
     if not folder.is_dir():
         raise DataError(f"index {name!r}: folder {folder} does not exist: correct its path in the indices JSON")
     if not (folder / "image.index").exists() and not (folder / "text.index").exists():

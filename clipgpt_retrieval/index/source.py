@@ -41,6 +41,7 @@ def open_index(path: str) -> Source:
     """
     if is_url(path):
         raise DataError(f"{path} is not on a local disk: download the index, and give the path of the copy")
+    check_name(path)
     file = _index_file(Path(path).expanduser())
     try:
         if file.is_dir():
@@ -55,6 +56,18 @@ def open_index(path: str) -> Source:
         return Source(file, Items(index, ordered_by_ivf=is_ordered_by_ivf(file.parent), name=str(file)))
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def check_name(path: str) -> None:
+    """Refuses a path that is not UTF-8, as faiss opens no such file.
+
+    Raises:
+        DataError: names the path, the wrong bytes escaped.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"the path {path!a} is not UTF-8, and faiss cannot open it: rename it") from None
 
 
 def check_model_fits(clip_dim: int, items: Items, index_file: Path) -> None:

@@ -1,6 +1,7 @@
 """docs/architecture.md holds: rooms import in one direction, and no modules import each other in a circle."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def imported(file: Path, known: dict[str, Path]) -> set[str]:
     return {name for name in found if name.startswith(f"{PACKAGE}.")}
 
 
+@cache
 def graph() -> dict[str, set[str]]:
+    """What each module imports."""
     known = modules()
     return {name: imported(file, known) for name, file in known.items()}
 
