@@ -45,8 +45,12 @@ def test_other_preprocessing_than_clips_own_is_refused(saved):
 def test_what_is_no_clip_is_refused_and_names_stay(saved, tmp_path):
     pickled = tmp_path / "weights.pt"
     pickled.write_bytes(b"\x80\x02}q\x00.")
-    for path, told in ((tmp_path, "contains no CLIP"), (pickled, "TorchScript"), (tmp_path / "none", "does not exist")):
-        with pytest.raises(InputError, match=told):
+    for path, message in (
+        (tmp_path, "contains no CLIP"),
+        (pickled, "TorchScript"),
+        (tmp_path / "none", "does not exist"),
+    ):
+        with pytest.raises(InputError, match=message):
             all_clip_name(str(path))
     (saved / "open_clip_model.safetensors").unlink()
     with pytest.raises(InputError, match="lacks its weights"):

@@ -202,7 +202,7 @@ def test_a_start_that_takes_too_long_is_an_error(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "scale", "told"),
+    ("kind", "scale", "expected"),
     [
         ("Flat", 10, "embeddings have norms from 10.00 to 10.00: similarities are not cosines"),
         ("L2norm,Flat", 10, None),
@@ -210,7 +210,7 @@ def test_a_start_that_takes_too_long_is_an_error(monkeypatch):
         ("L2 Flat", 1, "compares by L2: the similarity of a result is a squared distance"),
     ],
 )
-def test_similarities_that_are_not_cosines_are_noted(index_folder, embeddings, tmp_path, kind, scale, told):
+def test_similarities_that_are_not_cosines_are_noted(index_folder, embeddings, tmp_path, kind, scale, expected):
     """Thresholds and the numbers of the page are cosines."""
     import faiss
 
@@ -221,4 +221,4 @@ def test_similarities_that_are_not_cosines_are_noted(index_folder, embeddings, t
     index.add(scale * embeddings)
     faiss.write_index(index, str(folder / "image.index"))
     similarity = [finding for finding in doctor.check_index(str(folder)) if finding.subject == "similarity"]
-    assert bool(similarity) == bool(told) and all(told in finding.message for finding in similarity)
+    assert bool(similarity) == bool(expected) and all(expected in finding.message for finding in similarity)

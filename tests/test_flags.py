@@ -24,7 +24,7 @@ def typed(monkeypatch, line: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("encode 'a dog' --model demo --spce image", "did you mean --space?"),
         ("doctor --modle demo", "did you mean --model?"),
@@ -41,11 +41,11 @@ def typed(monkeypatch, line: str) -> int:
         ("encode a", "model is missing: clipgpt-retrieval encode [TEXTS ...] --model MODEL"),
     ],
 )
-def test_what_is_mistyped_is_refused_with_the_nearest_name(monkeypatch, capsys, line, said):
+def test_what_is_mistyped_is_refused_with_the_nearest_name(monkeypatch, capsys, line, message):
     monkeypatch.setattr("fire.Fire", None)  # nothing may run
     assert typed(monkeypatch, line) == 2
     printed = capsys.readouterr()
-    assert said in printed.err
+    assert message in printed.err
     assert (printed.out, printed.err.count("\n")) == ("", 1)
 
 

@@ -159,7 +159,7 @@ def test_end2end_serves_with_clipgpt(environment, clipgpt_path):
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (["--clipgpt_modle", "m"], "did you mean --clipgpt_model?"),
         (["--clipgpt_model", "./nowhere"], "./nowhere does not exist"),
@@ -167,11 +167,11 @@ def test_end2end_serves_with_clipgpt(environment, clipgpt_path):
         (["--clipgpt_model", "demo", "--clipgpt_weight", "2"], "must be a number from 0 to 1"),
     ],
 )
-def test_end2end_checks_the_flags_of_back_before_its_job(environment, typed, said):
+def test_end2end_checks_the_flags_of_back_before_its_job(environment, typed, message):
     environment.plugin("enable")
     finished = end2end(environment, *typed)
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert said in finished.stderr
+    assert message in finished.stderr
 
 
 def test_the_file_has_no_effect_once_the_package_is_uninstalled(tmp_path):

@@ -60,7 +60,7 @@ def open_(data, **limits):
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (animated_webp(16_383, 16_383), "more than 64000000 pixels"),
         (progressive_jpeg((64, 64), 3000), "too many scans"),
@@ -71,12 +71,12 @@ def open_(data, **limits):
     ],
     ids=["canvas of WebP", "scans", "scanned pixels", "segments", "tile", "PNG"],
 )
-def test_image_bombs_are_refused_before_they_are_decoded(data, says, monkeypatch):
+def test_image_bombs_are_refused_before_they_are_decoded(data, message, monkeypatch):
     """Each is a few hundred kilobytes at most, and took up to 9 GB or 20 minutes."""
     assert len(data) < 2**20
     loaded = []
     monkeypatch.setattr(Image.Image, "load", loaded.append)
-    with pytest.raises(TooLargeError, match=says):
+    with pytest.raises(TooLargeError, match=message):
         open_(data)
     assert not loaded
 

@@ -223,15 +223,15 @@ def test_when_allowed_the_services_take_a_fetched_image_as_an_uploaded_one(
 
 
 @pytest.mark.parametrize(
-    ("path", "says"),
+    ("path", "message"),
     [
         ("/redirect-to-file", "cannot be fetched"),
         ("/circle", "redirects more than 5 times"),
         ("/nothing", "returned status 404"),
     ],
 )
-def test_fetch_errors_are_reported(web, path, says):
-    with pytest.raises(InputError, match=says):
+def test_fetch_errors_are_reported(web, path, message):
+    with pytest.raises(InputError, match=message):
         fetched(ImageReader(allow_private_urls=True), web + path)
 
 
@@ -362,5 +362,5 @@ def test_search_works_with_any_file_as_image(served_files):
     for name in images:
         image = Image.open(io.BytesIO(base64.b64decode(shown[name])))
         assert (image.format, image.size) == ("JPEG", (8, 6))
-    told = served_files.post("/metadata", json={"ids": [hit["id"] for hit in found.json]}).json
-    assert [item["metadata"].get("image") for item in told] == [hit.get("image") for hit in found.json]
+    described = served_files.post("/metadata", json={"ids": [hit["id"] for hit in found.json]}).json
+    assert [item["metadata"].get("image") for item in described] == [hit.get("image") for hit in found.json]

@@ -164,10 +164,10 @@ def test_a_model_of_another_dimension_names_both(start, index_folder, tmp_path, 
     faiss.write_index(index, str(folder / "image.index"))
     with pytest.raises(ModelError) as caught:
         start({"small": str(folder)}, **flags)
-    said = one_sentence(caught.value)
-    assert "64" in said
-    assert "48" in said
-    assert "'small'" in said
+    message = one_sentence(caught.value)
+    assert "64" in message
+    assert "48" in message
+    assert "'small'" in message
 
 
 def test_a_missing_model(start, index_folder):
@@ -333,7 +333,7 @@ def test_reordering_by_an_index_that_upstream_cannot_search_then(reorder):
 
 
 @pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_a_server_waits_passively_unless_told_otherwise(given, policy):
+def test_a_server_waits_passively_unless_the_policy_is_set(given, policy):
     """OpenMP reads the variable when torch is imported, so that it must be set before."""
     program = """
 import os, sys

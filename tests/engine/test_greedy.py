@@ -75,7 +75,7 @@ def test_greedy_captions_are_transformers_token_by_token(path, clipgpt_path):
     assert engine.caption(rows, max_new_tokens=20) == texts
 
 
-def test_logits_that_tie_in_bfloat16_are_told_apart(clipgpt_path):
+def test_logits_that_tie_in_bfloat16_are_distinguished(clipgpt_path):
     model = load(clipgpt_path, device="cpu", dtype="bfloat16").model
     torch.manual_seed(0)
     states = (40 * torch.randn(64, model.backbone.config.hidden_size)).bfloat16()

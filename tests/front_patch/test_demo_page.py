@@ -24,7 +24,7 @@ def test_from_a_text_to_its_image_to_a_change_of_it(page, demo_server, demo_scen
     assert any(scene.night and scene.count_of("giraffe") for scene in changed), changed
 
 
-def test_a_caption_says_what_is_in_the_image(page, demo_server, demo_scenes):
+def test_a_caption_names_what_is_in_the_image(page, demo_server, demo_scenes):
     open_page(page, demo_server.url)
     search(page, "a piece of cake and a fork on a table")
     page.get_by_text("Caption all visible").click()

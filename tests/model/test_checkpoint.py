@@ -119,7 +119,7 @@ def test_of_several_saves_at_once_each_ends_and_one_stays_whole(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_the_home_folder_is_where_a_tilde_says(clipgpt, tmp_path, monkeypatch):
+def test_a_tilde_stands_for_the_home_folder(clipgpt, tmp_path, monkeypatch):
     """Bash leaves the ~ of --output=~/model as it is: the model went into a folder called ~, and was found by none."""
     (tmp_path / "work").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))

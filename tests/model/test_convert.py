@@ -36,11 +36,11 @@ class ClipCap(nn.Module):
     def greedy(self, embedding: torch.Tensor, stop: int) -> list[int]:
         """The likeliest token after token, without a cache, up to the full stop."""
         vectors = self.clip_project["model"](embedding).view(1, PREFIX, WIDTH)
-        said: list[int] = []
-        while len(said) < ENTRY_LENGTH and (not said or said[-1] != stop):
-            said.append(int(self.gpt(inputs_embeds=vectors).logits[0, -1].argmax()))
-            vectors = torch.cat([vectors, self.gpt.transformer.wte(torch.tensor([[said[-1]]]))], dim=1)
-        return said
+        greedy: list[int] = []
+        while len(greedy) < ENTRY_LENGTH and (not greedy or greedy[-1] != stop):
+            greedy.append(int(self.gpt(inputs_embeds=vectors).logits[0, -1].argmax()))
+            vectors = torch.cat([vectors, self.gpt.transformer.wte(torch.tensor([[greedy[-1]]]))], dim=1)
+        return greedy
 
 
 @pytest.fixture(scope="module")
@@ -65,24 +65,24 @@ def clipcap(tokenizer, tmp_path_factory) -> tuple[ClipCap, Path]:
 
 def test_a_clipcap_generates_the_tokens_of_its_own_procedure(clipcap, tokenizer):
     model, folder = clipcap
-    told = convert(str(folder / "coco_weights.pt"), str(folder / "ours"), tokenizer=str(folder / "tokenizer"))
-    assert "3 prefix vectors" in told and "CLIP's own text tower" in told
+    message = convert(str(folder / "coco_weights.pt"), str(folder / "ours"), tokenizer=str(folder / "tokenizer"))
+    assert "3 prefix vectors" in message and "CLIP's own text tower" in message
     engine = load(str(folder / "ours"), device="cpu")
     embeddings = unit_rows(12, CLIP_DIM)
     (stop,) = tokenizer(".")["input_ids"]
     expected = [model.greedy(torch.from_numpy(row) * 10.0, stop) for row in embeddings]
-    assert len({tuple(said) for said in expected}) == 12 and any(said[-1] == stop for said in expected)
+    assert len({tuple(greedy) for greedy in expected}) == 12 and any(greedy[-1] == stop for greedy in expected)
     assert engine.caption(embeddings, max_new_tokens=ENTRY_LENGTH) == [
-        tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-        for said in expected
+        tokenizer.decode(greedy, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+        for greedy in expected
     ]
     prompt = torch.tensor([engine.sequences.caption_prompt_ids()])
     settings = Generation(max_new_tokens=ENTRY_LENGTH)
     generator = CaptionGenerator(engine.model, engine.sequences, engine.runner)
-    for row, said in zip(embeddings, expected, strict=True):
+    for row, greedy in zip(embeddings, expected, strict=True):
         batch = torch.from_numpy(row[None])
         generated = generator.generate(prompt, batch, batch, settings, lambda: None)[0].tolist()
-        assert generated == said
+        assert generated == greedy
 
 
 def test_a_clipcap_refuses_to_encode_and_names_what_does(clipcap):
@@ -95,7 +95,7 @@ def test_a_clipcap_refuses_to_encode_and_names_what_does(clipcap):
 def test_a_file_that_is_not_a_clipcap_is_refused_and_never_executed(clipcap, tmp_path):
     model, folder = clipcap
     weights = model.state_dict()
-    for name, content, says in [
+    for name, content, message in [
         (
             "transformer",
             {"clip_project.transformer.layers.0": torch.ones(1)},
@@ -106,7 +106,7 @@ def test_a_file_that_is_not_a_clipcap_is_refused_and_never_executed(clipcap, tmp
         ("code", {"weights": Path}, "cannot be read as a PyTorch checkpoint"),
     ]:
         torch.save(content, tmp_path / f"{name}.pt")
-        with pytest.raises(ModelError, match=says):
+        with pytest.raises(ModelError, match=message):
             convert(str(tmp_path / f"{name}.pt"), str(tmp_path / "out"), tokenizer=str(folder / "tokenizer"))
     (tmp_path / "cut.pt").write_bytes((folder / "coco_weights.pt").read_bytes()[:1000])
     with pytest.raises(ModelError, match="cannot be read"):

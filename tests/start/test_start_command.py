@@ -72,14 +72,14 @@ def read_metadata(photos: Path) -> list[dict]:
 def test_bad_arguments_are_refused_before_any_work(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
-    for flags, told in (
+    for flags, message in (
         ({"images": str(tmp_path / "none")}, "is not a folder"),
         ({"output_folder": str(tmp_path)}, "contains the images"),
         ({}, "has no images"),
         ({"model": "m", "backbone": "b"}, "give one of them"),
         ({"open_browser": "no"}, "True or False"),
     ):
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             start(**{"images": str(photos), "port": 0, **flags})
     Image.new("RGB", (8, 8)).save(photos / "image.png")
     with pytest.raises(InputError, match="contains no CLIP"):
@@ -186,7 +186,7 @@ def test_a_collection_is_written_once_and_for_readable_images_only(colors, tmp_p
 
 
 def test_a_photograph_is_embedded_upright(clip_model, tmp_path):
-    """A phone stores a photograph sideways and says so in its EXIF data."""
+    """A phone stores a photograph sideways and records that in its EXIF data."""
     rows = np.random.default_rng(0).integers(0, 255, (40, 32, 3), dtype=np.uint8)
     upright = Image.fromarray(rows)
     upright.save(tmp_path / "upright.png")

@@ -50,11 +50,11 @@ def test_continuing_a_captioner_starts_with_a_fitted_readout(collection, tmp_pat
 
 def test_a_model_with_an_invalid_record_is_refused(trained, collection, tmp_path):
     model = shutil.copytree(trained[0], tmp_path / "earlier")
-    for written, told in (("{", "is not valid JSON"), ("[]", "is not a JSON object")):
+    for written, message in (("{", "is not valid JSON"), ("[]", "is not a JSON object")):
         (model / "training.json").write_text(written)
-        with pytest.raises(ModelError, match=rf"training\.json {told}"):
+        with pytest.raises(ModelError, match=rf"training\.json {message}"):
             train(str(collection), str(tmp_path / "m"), backbone=str(model), **SETTINGS)
-        with pytest.raises(ModelError, match=rf"training\.json {told}"):
+        with pytest.raises(ModelError, match=rf"training\.json {message}"):
             read_collection(str(collection), str(model))
 
 

@@ -111,16 +111,16 @@ def test_folders_of_different_clips_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("[", "cannot be read"),
         ('{"images": 3}', "neither a file of COCO"),
         ('{"annotations": []}', "COCO captions: images"),
     ],
 )
-def test_an_invalid_caption_file_is_refused(tmp_path, content, says):
+def test_an_invalid_caption_file_is_refused(tmp_path, content, message):
     (tmp_path / "c.json").write_text(content)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         read_data(TrainOptions(write_folder(tmp_path / "a", 20), "m", captions=str(tmp_path / "c.json")))
 
 
@@ -246,8 +246,8 @@ def test_memory_does_not_grow_with_a_streamed_collection(tmp_path):
     for rows in (10_000, 1_000_000):
         folder = write_folder(tmp_path / str(rows), rows, dim=64, parts=max(1, rows // 10_000))
         command = [sys.executable, "-c", MEASURE, folder, "5000"]
-        told = subprocess.run(command, capture_output=True, text=True, check=True)
-        peaks[rows] = int(told.stdout.split()[-1])
+        printed = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[rows] = int(printed.stdout.split()[-1])
     assert peaks[1_000_000] < peaks[10_000] * 1.1, peaks
 
 

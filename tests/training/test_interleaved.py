@@ -79,8 +79,8 @@ def test_questions_about_validation_images_are_answered(collection, questions, t
     engine = load(str(tmp_path / "model"), device="cpu")
     _, held_out = split_by_image(read_pairs(str(collection)), 0.2, seed=0)
     queries = read_answered(questions, held_out)
-    said = engine.answer([queries.segments(row) for row in range(len(queries))])
-    right = np.array([answer == text for answer, text in zip(said, queries.answers, strict=True)])
+    generated = engine.answer([queries.segments(row) for row in range(len(queries))])
+    right = np.array([answer == text for answer, text in zip(generated, queries.answers, strict=True)])
     asked = np.array([queries.segments(row)[1]["text"] for row in range(len(queries))])
     for question in ASKED:
         assert right[asked == question].mean() > 0.6, "chance is a sixth of the colours, a seventh of the locations"
@@ -93,8 +93,8 @@ def test_answers_are_labelled_after_their_query_and_a_single_image_is_a_caption_
     batch = collator.answer_batch(rows)
     (caption,) = collator.caption_batch([Sample(embeddings[0], "a dog", "a dog")]).ids.tolist()
     assert batch.ids[0, : len(caption)].tolist() == caption and not batch.mask[0, len(caption) :].any()
-    said = [clipgpt.sequences.tokenizer.decode(ids[ids != IGNORED]) for ids in batch.labels]
-    assert said == ["a dog].", "in a far away place]."] and len(batch.embeddings) == 3
+    decoded = [clipgpt.sequences.tokenizer.decode(ids[ids != IGNORED]) for ids in batch.labels]
+    assert decoded == ["a dog].", "in a far away place]."] and len(batch.embeddings) == 3
 
 
 def test_a_query_longer_than_the_context_keeps_its_images_and_closing_tokens(clipgpt, embeddings):
@@ -106,8 +106,8 @@ def test_a_query_longer_than_the_context_keeps_its_images_and_closing_tokens(cli
     assert sequences.tokenizer.decode(query.ids[-21:-1]) == "Caption: [at night]."
     assert collator.query("at night").ids == sequences.query("at night").ids
     batch = collator.answer_batch([AnsweredQuery([image, {"text": long.strip()}], long.strip())])
-    said = sequences.tokenizer.decode(batch.labels[batch.labels != IGNORED])
-    assert batch.ids.shape[1] in (127, 128) and said.startswith("a far away place") and said.endswith("].")
+    decoded = sequences.tokenizer.decode(batch.labels[batch.labels != IGNORED])
+    assert batch.ids.shape[1] in (127, 128) and decoded.startswith("a far away place") and decoded.endswith("].")
     with pytest.raises(InputError, match="a query with fewer images and texts"):
         collator.query([image] * 50)
 
@@ -191,7 +191,7 @@ def test_a_negative_that_is_the_target_itself_does_not_count():
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("not json", "line 1 is not valid JSON"),
         ('{"segments": [], "target": {"clip": 0}}', "segments"),
@@ -202,10 +202,10 @@ def test_a_negative_that_is_the_target_itself_does_not_count():
         ('{"segments": [{"clip": 9999}, {"text": "a"}], "target": {"clip": 0}}', "no query is about training images"),
     ],
 )
-def test_an_invalid_line_is_named(collection, tmp_path, line, says):
+def test_an_invalid_line_is_named(collection, tmp_path, line, message):
     file = tmp_path / "queries.jsonl"
     file.write_text(line)
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         train(
             str(collection),
             str(tmp_path / "model"),

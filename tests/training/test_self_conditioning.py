@@ -35,11 +35,11 @@ def test_a_caption_is_generated_from_its_own_prediction(clipgpt, clipgpt_path, c
         Distributed(),
         self_conditioning_prob=share,
     )
-    said = []
-    model.register_forward_pre_hook(lambda _, __, given: said.append(given.get("caption")), with_kwargs=True)
+    captured = []
+    model.register_forward_pre_hook(lambda _, __, given: captured.append(given.get("caption")), with_kwargs=True)
     TrainStep(model, recipe_named("default"), Distributed(), 0)(0, batch_builder.build(0))
     of_predictions = 0
-    for batch in (batch for batch in said if batch is not None):
+    for batch in (batch for batch in captured if batch is not None):
         labels = [row[row != IGNORED] for row in batch.labels]
         captions = [tokenizer.decode(row).removesuffix("].").strip() for row in labels]
         predicted = torch.from_numpy(clipgpt.encode(captions, space="image"))
@@ -51,9 +51,9 @@ def test_a_caption_is_generated_from_its_own_prediction(clipgpt, clipgpt_path, c
 
 
 @pytest.mark.parametrize(
-    ("share", "recipe", "told"),
+    ("share", "recipe", "message"),
     [(1.5, "default", "between 0 and 1"), (0.5, "clipcap", "encodes each caption"), (0.5, "frozen", "not supported")],
 )
-def test_an_unsupported_probability_is_refused(collection, tmp_path, share, recipe, told):
-    with pytest.raises(InputError, match=f"self_conditioning_prob.*{told}"):
+def test_an_unsupported_probability_is_refused(collection, tmp_path, share, recipe, message):
+    with pytest.raises(InputError, match=f"self_conditioning_prob.*{message}"):
         train(str(collection), str(tmp_path / "model"), recipe=recipe, self_conditioning_prob=share)

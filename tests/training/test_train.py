@@ -382,7 +382,7 @@ def test_every_recipe_is_shown_by_its_name(capsys):
     assert all(f"{name}\n    {recipe.summary}" in shown for name, recipe in RECIPES.items())
 
 
-def test_a_dry_run_of_the_frozen_recipe_tells_its_time_and_memory_and_why_samples_repeat(collection):
+def test_a_dry_run_of_the_frozen_recipe_prints_its_time_and_memory_and_why_samples_repeat(collection):
     from clipgpt_retrieval.training.dry_run import dry_run
 
     options = {"recipe": "frozen", "backbone": "scratch:tiny", "tokenizer": str(collection / "tokenizer"), **SETTINGS}
