@@ -221,11 +221,9 @@ class ClipGptClient(ClipClient):
             clipgpt_weight: see `query`.
 
         Returns:
-            ``embedding`` to search with; ``image_embedding``, the estimate of the image's own; ``caption`` of the
-            image embedding; ``min_similarity``, the model's threshold for `query`, or None where it has none;
-            ``match``, the ``similarity`` of a text's best hit and the ``threshold`` of a match, or None where the model
-            has none, and with ``model=``; ``added``, whether the embeddings of the segments were added, as the model
-            was not trained on several.
+            ``embedding`` to search with; ``image_embedding``, the estimate of the image's own, and its ``caption``;
+            ``min_similarity``, a threshold for `query`, or None; ``match``, the ``similarity`` of a text's best hit and
+            the ``threshold`` of a match, or None; ``added``, whether the segments' embeddings were added.
 
         Raises:
             InputError: an invalid query.

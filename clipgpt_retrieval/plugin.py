@@ -127,15 +127,11 @@ def _replace_after_loading(spec: ModuleSpec) -> None:
 
 
 def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:
-    """clip-retrieval's `clip_back` with our flags in addition to its own.
+    """clip-retrieval's `clip_back` with our flags in addition to its own; a `ClipGptError` ends it with its message.
 
     Args:
         stock: upstream's function; it is called unchanged where neither the flag ``clipgpt_model`` nor the
             indices JSON names a clipgpt model.
-
-    Returns:
-        The replacement. Its signature has every flag, for `clip-retrieval back --help`; a `ClipGptError` ends the
-        program with its message.
     """
     import functools
     import inspect

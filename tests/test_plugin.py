@@ -1,7 +1,4 @@
-"""`enable` adds our flags to `clip-retrieval back`; `disable` removes them.
-
-Each test uses a new virtual environment, so that a test that is killed leaves no other enabled.
-"""
+"""`enable` adds our flags to `clip-retrieval back`, `disable` removes them; each test in a virtual environment."""
 
 import json
 import signal

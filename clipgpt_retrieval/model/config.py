@@ -76,11 +76,8 @@ class ClipGptConfig(PretrainedConfig):
         **kwargs: Any,
     ) -> None:
         # A path on the machine that trained the model does not belong in it.
-        self.backbone_config = {
-            name: value
-            for name, value in (backbone_config or {"model_type": "gpt2"}).items()
-            if name != "_name_or_path"
-        }
+        given = backbone_config or {"model_type": "gpt2"}
+        self.backbone_config = {name: value for name, value in given.items() if name != "_name_or_path"}
         self.clip_dim = clip_dim
         self.clip_model = clip_model
         self.prefix_length = prefix_length
