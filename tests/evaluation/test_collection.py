@@ -170,7 +170,7 @@ def test_rows_of_a_stream_may_change_order_only_if_images_have_names(tmp_path):
 
 def test_another_folder_counts_whole(collection, model, clip_collection, clipgpt_path):
     other = read_collection(str(clip_collection), model)
-    assert (len(other.pairs), other.trained_on) == (1, None)  # all its items are one image
+    assert (len(other.pairs), other.trained_on) == (300, None)  # of one name, but different images
     assert "another folder" in other.subset
     assert "no training.json" in read_collection(str(collection), clipgpt_path).subset
 
@@ -204,5 +204,5 @@ def test_a_folder_without_text_embeddings(collection, model):
 def test_text_embeddings_of_other_rows_are_refused(folder, model, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     np.save(tmp_path / "copy" / "text_emb" / "text_emb_0.npy", np.ones((3, 64), np.float32))
-    with pytest.raises(DataError, match="text_emb/ has 3 rows"):
+    with pytest.raises(DataError, match="400 rows for the 3 embeddings of"):
         text_embeddings(str(tmp_path / "copy"), read_collection(str(folder), model))

@@ -10,6 +10,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+from support import unit_rows, write_embeddings
 
 from clipgpt_retrieval import cli
 from clipgpt_retrieval.data.embedding_folder import read_pairs
@@ -239,9 +240,10 @@ def test_captions_that_look_like_markup_stay_text(folder, model, tmp_path):
     assert "<script>alert" not in page(replace(report, best=[hostile]))
 
 
-def test_what_cannot_be_evaluated_is_refused(folder, model, clip_collection, tmp_path):
+def test_what_cannot_be_evaluated_is_refused(folder, model, tmp_path):
+    one = write_embeddings(tmp_path / "one", unit_rows(1), {"caption": ["a dog"]})
     with pytest.raises(DataError, match="1 images are too few"):
-        evaluate(EvaluateOptions(str(clip_collection), model, str(tmp_path), device="cpu"))
+        evaluate(EvaluateOptions(one, model, str(tmp_path), device="cpu"))
     with pytest.raises(InputError, match="clip_model"):
         evaluate(EvaluateOptions(str(folder), model, str(tmp_path), device="cpu", clip_model="no-such-clip"))
     with pytest.raises(InputError, match="caption_images"):
