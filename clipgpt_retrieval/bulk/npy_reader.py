@@ -8,9 +8,8 @@ from typing import Any
 from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.rows import Rows, Span, even_spans
 from clipgpt_retrieval.data.npy_file import read_npy_header, read_npy_rows
-from clipgpt_retrieval.data.pairing import pair_files
+from clipgpt_retrieval.data.pairing import check_rows, pair_files
 from clipgpt_retrieval.data.parquet_file import read_range, row_count
-from clipgpt_retrieval.errors import DataError
 
 
 class NpyReader:
@@ -36,10 +35,8 @@ class NpyReader:
     def spans(self, file: str, size: int) -> list[Span]:
         with self.fs.open(file, "rb") as opened:
             count = read_npy_header(opened, file).count
-        if (metadata := self._metadata.get(file)) and (rows := row_count(self.fs, metadata)) != count:
-            raise DataError(
-                f"{metadata} has {rows} rows for the {count} embeddings of {file}: it belongs to other embeddings"
-            )
+        if metadata := self._metadata.get(file):
+            check_rows(metadata, row_count(self.fs, metadata), file, count)
         return even_spans(count, size)
 
     def read(self, shard: Shard) -> Rows:

@@ -11,7 +11,7 @@ import fsspec
 import numpy as np
 
 from clipgpt_retrieval.data.npy_file import NpyHeader, read_npy_header, read_npy_rows
-from clipgpt_retrieval.data.pairing import pair_files
+from clipgpt_retrieval.data.pairing import check_rows, pair_files
 from clipgpt_retrieval.data.parquet_file import open_parquet, read_range
 from clipgpt_retrieval.errors import DataError
 
@@ -139,11 +139,7 @@ class PairedFiles:
                 raise DataError(f"{embeddings} ends before its last row, {header.count - 1}: write it again")
         with open_parquet(self._fs, metadata) as parquet:
             rows, columns = parquet.metadata.num_rows, list(parquet.schema_arrow.names)
-        if rows != header.count:
-            raise DataError(
-                f"{metadata} has {rows} rows for the {header.count} embeddings of {embeddings}: it belongs to other "
-                "embeddings"
-            )
+        check_rows(metadata, rows, embeddings, header.count)
         return FilePair(header, metadata, columns)
 
     def _one_dimension(self) -> int:

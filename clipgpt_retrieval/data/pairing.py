@@ -32,6 +32,18 @@ def pair_files(arrays: Sequence[str], tables: Sequence[str]) -> list[tuple[str, 
     return [(file, by_key[1][key]) for key, file in by_key[0].items()]
 
 
+def check_rows(metadata: str, rows: int, embeddings: str, count: int) -> None:
+    """Checks that a file of metadata has a row for each embedding.
+
+    Raises:
+        DataError: names both files.
+    """
+    if rows != count:
+        raise DataError(
+            f"{metadata} has {rows} rows for the {count} embeddings of {embeddings}: it belongs to other embeddings"
+        )
+
+
 def _by_key(files: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in files:
