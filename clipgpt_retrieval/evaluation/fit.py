@@ -72,8 +72,7 @@ def measure_fit(engine: ClipGpt, items: Items, captions: dict[int, str]) -> Fit:
         captions: captions by item id, of at least two items.
     """
     ids, texts = list(captions), list(captions.values())
-    embeddings = items.embeddings(ids)
-    embeddings = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)  # [n, d]
+    embeddings = items.embeddings(ids)  # [n, d]
     searched = own_share(engine.encode(texts) @ embeddings.T) if engine.encodes else None
     generated = engine.caption(embeddings)
     return Fit(len(ids), searched, own_share(_resemblance(generated, texts)), texts[0], generated[0])
