@@ -32,6 +32,14 @@ def on_starting(server):
     log_as_json()
 
 
+def on_reload(server):
+    """After SIGHUP: reads the indices again before new workers are forked; without preloading, workers do so."""
+    if preload_app:
+        from clipgpt_retrieval.back.indices import reload_indices
+
+        reload_indices(server.app.wsgi())
+
+
 def child_exit(server, worker):
     """Removes the gauges of an ended worker from the metrics."""
     from prometheus_client import multiprocess

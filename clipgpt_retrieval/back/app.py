@@ -15,8 +15,8 @@ from clipgpt_retrieval.back.explore import ContentsCache, ExploreService
 from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesList
 from clipgpt_retrieval.back.health import Health, Ready
 from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.indices import RELOAD, Indices
 from clipgpt_retrieval.back.knn import ClipGptKnnService
-from clipgpt_retrieval.back.loading import load_resources
 from clipgpt_retrieval.back.metadata import CheckedMetadataService
 from clipgpt_retrieval.back.metrics import ClipGptMetricsSummary, metrics_app
 from clipgpt_retrieval.back.notes import NOTE_HEADER
@@ -24,7 +24,6 @@ from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
 from clipgpt_retrieval.back.request_time import limit_time
-from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.security_headers import add_security_headers
 from clipgpt_retrieval.front_patch import add_front_patch
 from clipgpt_retrieval.options import takes_options
@@ -49,10 +48,11 @@ def create_app(options: BackOptions) -> Flask:
         >>> app.test_client().get("/indices-list").json
         ['demo']
     """
-    resources = load_resources(options)
+    indices = Indices(options)
     app = Flask(__name__, static_folder=None)
     app.extensions[STOPPING] = threading.Event()
-    options.limits.apply(app, max(resource.items.dimension for resource in resources.values()))
+    app.extensions[RELOAD] = indices.reload
+    options.limits.apply(app, indices.dimension)
     log_requests(app)
     add_security_headers(app)
     register_error_handlers(app)
@@ -64,25 +64,25 @@ def create_app(options: BackOptions) -> Flask:
     add_static_endpoints(app, options.default_backend, None, options.url_column)
     _serve_config_as_json(app)
     add_front_patch(app)
-    _add_services(JsonErrorsApi(app), resources, options)
+    _add_services(JsonErrorsApi(app), indices, options)
     allow_origins(app, options.origins, [FEATURES_HEADER, NOTE_HEADER, HEADER])
     return app
 
 
-def _add_services(api: JsonErrorsApi, resources: dict[str, ClipGptResource], options: BackOptions) -> None:
+def _add_services(api: JsonErrorsApi, indices: Indices, options: BackOptions) -> None:
     images = ImageReader(allow_private_urls=options.allow_private_image_urls, limits=options.limits)
-    indices: dict[str, Any] = {"clip_resources": resources}
-    ready = {"indices": list(resources), "stopping": api.app.extensions[STOPPING]}
+    served: dict[str, Any] = {"clip_resources": indices}
+    ready = {**served, "stopping": api.app.extensions[STOPPING]}
     for path, service, arguments in (
         ("/health", Health, {}),
         ("/ready", Ready, ready),
         ("/metrics-summary", ClipGptMetricsSummary, {}),
-        ("/indices-list", AnnouncedIndicesList, indices),
-        ("/metadata", CheckedMetadataService, indices),
-        ("/knn-service", ClipGptKnnService, {**indices, "images": images}),
-        ("/caption-service", CaptionService, {**indices, "images": images}),
-        ("/encode-service", EncodeService, {**indices, "images": images}),
-        ("/explore-service", ExploreService, {**indices, "contents_cache": ContentsCache()}),
+        ("/indices-list", AnnouncedIndicesList, served),
+        ("/metadata", CheckedMetadataService, served),
+        ("/knn-service", ClipGptKnnService, {**served, "images": images}),
+        ("/caption-service", CaptionService, {**served, "images": images}),
+        ("/encode-service", EncodeService, {**served, "images": images}),
+        ("/explore-service", ExploreService, {**served, "contents_cache": ContentsCache()}),
     ):
         api.add_resource(service, path, resource_class_kwargs=arguments)
 

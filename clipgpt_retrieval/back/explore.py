@@ -8,10 +8,12 @@ from flask import request
 from flask_restful import Resource
 
 from clipgpt_retrieval.back.batching import check_deadline
+from clipgpt_retrieval.back.indices import Indices
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import ExploreRequest, validated
 from clipgpt_retrieval.errors import BusyError
 from clipgpt_retrieval.explore.contents import Contents
+from clipgpt_retrieval.index.items import Items
 
 MAX_CONTENTS = 8
 """Tables of contents in memory; others are read again from the cache beside their index."""
@@ -26,7 +28,7 @@ class ContentsCache:
     """The tables of contents used last: one object for each, so that a level is computed once."""
 
     def __init__(self) -> None:
-        self._contents: OrderedDict[tuple[str, int], Contents] = OrderedDict()
+        self._contents: OrderedDict[tuple[str, int], tuple[Items, Contents]] = OrderedDict()
         self._lock = threading.Lock()
         self._computing = threading.RLock()
         self.slots = threading.BoundedSemaphore(MAX_EXPLORING)
@@ -35,23 +37,23 @@ class ContentsCache:
         """The table of contents of an index with up to ``num_clusters`` clusters on each level."""
         key = (resource.name, num_clusters)
         with self._lock:
-            if key not in self._contents:
+            items, _ = self._contents.get(key, (None, None))
+            if items is not resource.items:  # none yet, or of an index that was reloaded since
                 engine = resource.require_engine("indice_name")
-                self._contents[key] = Contents(
-                    resource.items, resource.index_file, engine, num_clusters, lock=self._computing
-                )
+                contents = Contents(resource.items, resource.index_file, engine, num_clusters, lock=self._computing)
+                self._contents[key] = (resource.items, contents)
             self._contents.move_to_end(key)
             if len(self._contents) > MAX_CONTENTS:
                 self._contents.popitem(last=False)
-            return self._contents[key]
+            return self._contents[key][1]
 
 
 class ExploreService(Resource):
     """``GET /explore-service``."""
 
-    def __init__(self, *, clip_resources: dict[str, ClipGptResource], contents_cache: ContentsCache) -> None:
+    def __init__(self, *, clip_resources: Indices, contents_cache: ContentsCache) -> None:
         super().__init__()
-        self._clip_resources = clip_resources
+        self._clip_resources = clip_resources.current
         self._contents_cache = contents_cache
 
     def get(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from clip_retrieval.clip_back import IndicesList
 
+from clipgpt_retrieval.back.indices import Indices
 from clipgpt_retrieval.back.resources import ClipGptResource
 
 FEATURES_HEADER = "ClipGPT-Features"
@@ -14,9 +15,10 @@ FEATURES_HEADER = "ClipGPT-Features"
 class AnnouncedIndicesList(IndicesList):
     """``GET /indices-list``: the stock response, with the features of each index in a header."""
 
-    def __init__(self, *, clip_resources: dict[str, ClipGptResource]) -> None:
-        super().__init__(indices=list(clip_resources))
-        self._features = json.dumps({name: features_of(resource) for name, resource in clip_resources.items()})
+    def __init__(self, *, clip_resources: Indices) -> None:
+        indices = clip_resources.current
+        super().__init__(indices=list(indices))
+        self._features = json.dumps({name: features_of(resource) for name, resource in indices.items()})
 
     def get(self) -> Any:
         """Returns the names of the indices."""

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from flask import Flask
@@ -175,6 +175,7 @@ class GracefulServer:
         threads: requests processed at once.
         max_body_bytes: larger bodies are refused before they are read.
         shutdown_seconds: how long a shutdown waits for the requests in progress.
+        reload: called in a thread after SIGHUP, while requests are processed.
 
     Raises:
         OSError: the server cannot listen on the address.
@@ -190,11 +191,13 @@ class GracefulServer:
         threads: int,
         max_body_bytes: int,
         shutdown_seconds: float,
+        reload: Callable[[], object],
     ) -> None:
         # It logs a warning for every request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._stopping = stopping
         self._shutdown_seconds = shutdown_seconds
+        self._reload = reload
         self._sockets: dict[int, Any] = {}
         self._tasks = _Dispatcher(threads)
         self._max_connections = _max_connections()
@@ -223,11 +226,11 @@ class GracefulServer:
         return int(next(self._of_kind(BaseWSGIServer)).effective_port)
 
     def handle_signals(self) -> None:
-        """Makes SIGTERM and ctrl-C call `stop`, in the main thread; before the address is announced."""
+        """Takes SIGTERM, ctrl-C and SIGHUP, in the main thread; call it before the address is announced."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: self.stop())
             signal.signal(signal.SIGINT, lambda *_: self._stop_on_interrupt())
-            signal.signal(signal.SIGHUP, lambda *_: LOGGER.warning("SIGHUP is ignored: SIGTERM stops the server"))
+            signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=self._reload, daemon=True).start())
 
     def run(self) -> None:
         """Serves until `stop`, then finishes the requests in progress."""

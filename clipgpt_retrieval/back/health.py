@@ -1,12 +1,16 @@
 """Liveness and readiness probes for orchestrators."""
 
+from __future__ import annotations
+
 import threading
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask_restful import Resource
 
 from clipgpt_retrieval.errors import BusyError
+
+if TYPE_CHECKING:
+    from clipgpt_retrieval.back.indices import Indices
 
 OPEN_PATHS = ("/health", "/ready")
 """Paths that need no key and wait for no other request, for orchestrators and load balancers."""
@@ -23,9 +27,9 @@ class Health(Resource):
 class Ready(Resource):
     """``GET /ready``: the indices are loaded and the server accepts requests."""
 
-    def __init__(self, *, indices: Sequence[str], stopping: threading.Event) -> None:
+    def __init__(self, *, clip_resources: Indices, stopping: threading.Event) -> None:
         super().__init__()
-        self._indices = list(indices)
+        self._indices = list(clip_resources.current)
         self._stopping = stopping
 
     def get(self) -> dict[str, Any]:

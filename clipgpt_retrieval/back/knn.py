@@ -8,6 +8,7 @@ from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, METADATA_GET_TIME, K
 
 from clipgpt_retrieval.back.captions import caption_embeddings
 from clipgpt_retrieval.back.images import ImageReader
+from clipgpt_retrieval.back.indices import Indices
 from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.back.metadata import shown_metadata
 from clipgpt_retrieval.back.request_encoder import RequestEncoder
@@ -24,8 +25,8 @@ NOT_FOUND = np.finfo(np.float32).max
 class ClipGptKnnService(KnnService):
     """``POST /knn-service``: encodes the query, then searches as clip-retrieval does."""
 
-    def __init__(self, *, clip_resources: dict[str, ClipGptResource], images: ImageReader) -> None:
-        super().__init__(clip_resources=clip_resources)
+    def __init__(self, *, clip_resources: Indices, images: ImageReader) -> None:
+        super().__init__(clip_resources=clip_resources.current)
         self.images = images
 
     @FULL_KNN_REQUEST_TIME.time()

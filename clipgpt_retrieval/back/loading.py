@@ -29,8 +29,35 @@ from clipgpt_retrieval.index.metadata import find_metadata
 LOGGER = logging.getLogger(__name__)
 
 
-def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
-    """Loads every index of the indices JSON with its clipgpt model; equal models are loaded once.
+class Engines:
+    """The clipgpt models of a back end by path, each loaded once, with one queue for all.
+
+    Args:
+        options: the flags of `back`.
+    """
+
+    def __init__(self, options: BackOptions) -> None:
+        self._batcher = Batcher(options.max_waiting_rows)
+        self._cache_bytes = options.cache_bytes
+        self._loaded: dict[str, BatchedEngine] = {}
+
+    def load(self, path: str) -> BatchedEngine:
+        """The model at a path.
+
+        Raises:
+            ModelError: it cannot be read.
+        """
+        if path not in self._loaded:
+            self._loaded[path] = BatchedEngine(engine.load(path), self._batcher, self._cache_bytes)
+        return self._loaded[path]
+
+
+def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptResource]:
+    """Loads every index of the indices JSON with its clipgpt model.
+
+    Args:
+        options: the flags of `back`.
+        engines: the models that are loaded; others are added.
 
     Raises:
         DataError: the indices JSON, or an index in it, is missing or cannot be read.
@@ -40,17 +67,13 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
     entries = read_indices(options.indices_paths)
     folders = checked_folders(entries, stock_options(options))
     paths = {name: entry.get("clipgpt_model", options.clipgpt_model) for name, entry in entries.items()}
-    batcher = Batcher(options.max_waiting_rows)
-    engines = {
-        path: BatchedEngine(engine.load(path), batcher, options.cache_bytes)
-        for path in sorted({path for path in paths.values() if path})
-    }
+    models = {path: engines.load(path) for path in sorted({path for path in paths.values() if path})}
     stock_resources = load_stock_resources(with_known_columns(options, entries, folders), entries)
     resources = {}
     for name, entry in entries.items():
         stock, path = stock_resources[name], paths[name]
         if path:
-            _check_engine(name, stock, path, engines[path])
+            _check_engine(name, stock, path, models[path])
         if stock.model is not None:
             [embedding] = stock_text_query(stock, "a photo")  # every kind of CLIP shows its dimension so
             _check_dimension(name, stock, "the CLIP of --clip_model", len(embedding))
@@ -58,7 +81,7 @@ def load_resources(options: BackOptions) -> dict[str, ClipGptResource]:
             check_reordered_search(name, stock)
         _check_rows(name, stock, find_metadata(folders[name]).num_rows)
         weight = _weight(entry, options) if path else options.clipgpt_weight
-        resources[name] = _resource(name, stock, folders[name], engines.get(path), weight, options)
+        resources[name] = _resource(name, stock, folders[name], models.get(path), weight, options)
     return resources
 
 

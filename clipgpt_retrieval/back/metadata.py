@@ -6,6 +6,7 @@ from typing import Any
 from clip_retrieval.clip_back import MetadataService
 
 from clipgpt_retrieval.back.batching import check_deadline
+from clipgpt_retrieval.back.indices import Indices
 from clipgpt_retrieval.back.json_values import json_value
 from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.back.resources import pick_resource
@@ -15,6 +16,9 @@ from clipgpt_retrieval.back.shown_images import ShownImages
 
 class CheckedMetadataService(MetadataService):
     """``POST /metadata``: clip-retrieval's response, for validated requests."""
+
+    def __init__(self, *, clip_resources: Indices) -> None:
+        super().__init__(clip_resources=clip_resources.current)
 
     def post(self) -> list[dict[str, Any]]:
         """Returns ``[{"id", "metadata"}]``."""

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from clipgpt_retrieval.back.options import BackOptions
@@ -48,6 +49,7 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
     """
     from clipgpt_retrieval.back.app import STOPPING
     from clipgpt_retrieval.back.graceful_server import GracefulServer
+    from clipgpt_retrieval.back.indices import reload_indices
 
     try:
         server = GracefulServer(
@@ -58,6 +60,7 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
             threads=options.threads,
             max_body_bytes=options.max_body_bytes,
             shutdown_seconds=options.shutdown_seconds,
+            reload=partial(reload_indices, app),
         )
     except OSError as error:
         raise _cannot_listen(options, error) from error

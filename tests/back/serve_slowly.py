@@ -49,6 +49,7 @@ server = GracefulServer(
     threads=4,
     max_body_bytes=1000,
     shutdown_seconds=shutdown_seconds,
+    reload=lambda: print("reloaded", flush=True),
 )
 server.handle_signals()
 print(f"http://127.0.0.1:{server.port}", flush=True)

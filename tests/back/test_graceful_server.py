@@ -202,6 +202,7 @@ def test_a_hangup_loses_no_request(serve):
         assert asked.result().text == "done"
     assert requests.post(f"{served.url}/slow").text == "done"
     assert requests_after(served) == 2
+    assert "reloaded" in served.printed
 
 
 def test_a_second_interrupt_ends_the_process_at_once(serve):
