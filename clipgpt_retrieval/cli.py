@@ -43,8 +43,6 @@ def commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.back import serve
     from clipgpt_retrieval.bench.command import bench
     from clipgpt_retrieval.bulk.command import caption, encode
-    from clipgpt_retrieval.clip_names import ship
-    from clipgpt_retrieval.demo import clip_model
     from clipgpt_retrieval.demo.command import demo
     from clipgpt_retrieval.doctor import doctor
     from clipgpt_retrieval.evaluation.command import evaluate
@@ -53,7 +51,6 @@ def commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.start.command import start
     from clipgpt_retrieval.training.command import train
 
-    ship("demo", clip_model)
     found: dict[str, Callable[..., Any]] = {
         "demo": demo,
         "start": start,

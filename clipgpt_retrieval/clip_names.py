@@ -4,13 +4,14 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from clipgpt_retrieval.errors import InputError
 
-_SHIPPED: dict[str, Callable[[], str]] = {}
+DEMO = ("demo", "open_clip:clipgpt-demo")
+"""The demo's CLIP: as users name it, and as the demo's clipgpt model does."""
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -19,11 +20,6 @@ ADVICE = (
     "give a name that clip-retrieval takes, open_clip:ARCHITECTURE/FILE, or a folder saved by open_clip "
     f"({OPEN_CLIP_CONFIG} and weights) or by transformers"
 )
-
-
-def ship(name: str, resolve: Callable[[], str]) -> None:
-    """Makes `all_clip_name` know a CLIP that the package ships; ``resolve`` returns all_clip's name for it."""
-    _SHIPPED[name] = resolve
 
 
 def all_clip_name(clip_model: str) -> str:
@@ -36,8 +32,8 @@ def all_clip_name(clip_model: str) -> str:
     Raises:
         InputError: a folder or file that is none of these, or does not exist.
     """
-    if clip_model in _SHIPPED:
-        return _SHIPPED[clip_model]()
+    if clip_model in DEMO:
+        return _demo()
     path = Path(clip_model).expanduser()
     if path.is_dir():
         return _of_folder(path.resolve())
@@ -53,14 +49,19 @@ def all_clip_name(clip_model: str) -> str:
 def files_key(clip_model: str) -> str:
     """A name for the folder of what a CLIP has embedded; local files that change have another one."""
     name = clip_model
-    clip_model = _SHIPPED[name]() if name in _SHIPPED else name
+    clip_model = _demo() if name in DEMO else name
     path = Path(clip_model.rpartition(":")[2]).expanduser()
     if not path.exists():  # open_clip:ARCHITECTURE/FILE
         path = Path(clip_model.partition("/")[2]).expanduser()
     files = sorted(path.iterdir() if path.is_dir() else [path]) if path.name and path.exists() else []
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    readable = name if name in _SHIPPED else re.sub(r"[^A-Za-z0-9]+", "-", clip_model).strip("-")[-40:]
+    readable = "demo" if name in DEMO else re.sub(r"[^A-Za-z0-9]+", "-", clip_model).strip("-")[-40:]
     return f"{readable}-{hashlib.sha256(repr((clip_model, stats)).encode()).hexdigest()[:8]}"
+
+
+def _demo() -> str:
+    """The demo's CLIP, unpacked. Imported by its name, as a plugin would be: other rooms know nothing of the demo."""
+    return str(import_module("clipgpt_retrieval.demo").clip_model())
 
 
 def _of_folder(folder: Path) -> str:

@@ -54,6 +54,20 @@ def clipgpt(clipgpt_path):
 
 
 @pytest.fixture(scope="session")
+def searching_path(tmp_path_factory, clipgpt_path, clip_model) -> str:
+    """The same model as training leaves it: with a weight beside its text tower and a hub correction."""
+    from clipgpt_retrieval.model import checkpoint
+    from clipgpt_retrieval.model.search_data import SearchData
+
+    model, tokenizer, _ = checkpoint.load(clipgpt_path)
+    model.config.update({"clip_model": clip_model, "clipgpt_weight": 0.3, "hub_strength": 0.8})
+    model.search = SearchData(0.1 * unit_rows(1, CLIP_DIM, seed=2)[0], unit_rows(40, CLIP_DIM, seed=3))
+    folder = str(tmp_path_factory.mktemp("searching"))
+    checkpoint.save(model, tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def clip_configs(tmp_path_factory) -> Path:
     """A folder with the open_clip config of a CLIP small enough to load in a moment."""
     folder = tmp_path_factory.mktemp("clip_configs")

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from clipgpt_retrieval.back.batching import Batcher, WorkType, YieldPoint
 from clipgpt_retrieval.back.result_cache import ENTRY_BYTES, ResultCache, cache_key
 from clipgpt_retrieval.engine import ClipGpt, Query
-from clipgpt_retrieval.engine.added import encode_by_parts
 from clipgpt_retrieval.engine.generation import Caption, Generation
+from clipgpt_retrieval.engine.query_encoding import blend_of, encode_queries
 from clipgpt_retrieval.model.sequence import ClipGptSequence, unit_embeddings
 
 MAX_ENCODED_ROWS = 64
@@ -64,16 +64,16 @@ class BatchedEngine:
         """See :attr:`ClipGpt.fingerprint`."""
         return self._engine.fingerprint
 
-    def encode(self, queries: Sequence[Query]) -> np.ndarray:
-        """Query embeddings; see :meth:`ClipGpt.encode`."""
+    def encode(self, queries: Sequence[Query], *, use_text_tower: Literal[False] = False) -> np.ndarray:
+        """Query embeddings of CLIP-GPT alone; see :meth:`ClipGpt.encode`."""
         return self.encode_both(queries)[0]
 
-    def encode_both(self, queries: Sequence[Query]) -> tuple[np.ndarray, np.ndarray]:
-        """Query and image embeddings; see :meth:`ClipGpt.encode_both`."""
-        if self.adds_segments:
-            both = encode_by_parts(queries, self.clip_dim, self._engine.query_sequences, self._encode_sequences)
-        else:
-            both = self._encode_sequences(self._engine.query_sequences(queries))
+    def encode_both(
+        self, queries: Sequence[Query], *, text_embeddings: Any = None, clipgpt_weight: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Query and image embeddings, blended with ``text_embeddings`` alone; see :meth:`ClipGpt.encode_both`."""
+        blend = blend_of(self._engine, queries, text_embeddings, clipgpt_weight, tower=None)
+        both = encode_queries(self._engine, queries, blend, self._encode_sequences)
         return both[0], both[1]
 
     def _encode_sequences(self, sequences: list[ClipGptSequence]) -> np.ndarray:

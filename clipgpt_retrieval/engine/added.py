@@ -10,7 +10,7 @@ import numpy as np
 
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.prompt_text import Segment
-from clipgpt_retrieval.model.sequence import ClipGptSequence, unit_embeddings
+from clipgpt_retrieval.model.sequence import unit_embeddings
 
 Query = str | Sequence[Segment]
 """A text, or a run of segments."""
@@ -24,39 +24,50 @@ def has_several_parts(query: Query) -> bool:
 
 
 def encode_by_parts(
-    queries: Sequence[Query],
-    clip_dim: int,
-    query_sequences: Callable[[Sequence[Query]], list[ClipGptSequence]],
-    encode: Callable[[list[ClipGptSequence]], np.ndarray],
+    queries: Sequence[Query], clip_dim: int, encode_texts: Callable[[list[int], list[str]], np.ndarray]
 ) -> np.ndarray:
     """Query and image embeddings of queries whose parts are encoded apart, float32 ``[2, n, clip_dim]``.
 
     Args:
-        queries: each a text, or a run of segments.
+        queries: each a text, or a run of segments, which were checked.
         clip_dim: dimension of the embeddings.
-        query_sequences: checks queries, and writes them as token ids.
-        encode: their query and image embeddings.
+        encode_texts: query and image embeddings of the texts of some queries, given by their numbers.
 
     Raises:
-        InputError: as ``query_sequences``, or embeddings that cancel each other.
+        InputError: embeddings that cancel each other.
     """
-    query_sequences(queries)
     both = np.zeros((2, len(queries), clip_dim), np.float32)
-    texts = {i: text for i, query in enumerate(queries) if (text := _text(query))}
+    texts = {i: text for i, query in enumerate(queries) if (text := query_text(query))}
     if texts:
-        both[:, list(texts)] = encode(query_sequences(list(texts.values())))
+        both[:, list(texts)] = encode_texts(list(texts), list(texts.values()))
     for i, query in enumerate(queries):
-        if images := [] if isinstance(query, str) else [part["embedding"] for part in query if "embedding" in part]:
-            both[:, i] = _unit(both[:, i] + _unit(unit_embeddings(images, clip_dim).sum(axis=0)))
+        if (images := sum_of_images(query, clip_dim)) is not None:
+            both[:, i] = unit_sum(both[:, i] + images)
     return both
 
 
-def _text(query: Query) -> str:
+def query_text(query: Query) -> str:
+    """The texts of a query, joined; empty where it has none."""
     return query if isinstance(query, str) else " ".join(part["text"] for part in query if "text" in part)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+def sum_of_images(query: Query, clip_dim: int) -> np.ndarray | None:
+    """The sum of a query's images, float32 ``[clip_dim]``, unit norm; None where it has none.
+
+    Raises:
+        InputError: embeddings that are invalid or cancel each other.
+    """
+    images = [] if isinstance(query, str) else [part["embedding"] for part in query if "embedding" in part]
+    return unit_sum(unit_embeddings(images, clip_dim).sum(axis=0)) if images else None
+
+
+def unit_sum(sums: np.ndarray) -> np.ndarray:
+    """Sums of embeddings ``[..., d]`` as vectors of unit norm.
+
+    Raises:
+        InputError: the embeddings cancel each other.
+    """
+    norms = np.linalg.norm(sums, axis=-1, keepdims=True)
     if (norms < 1e-6).any():
         raise InputError("segments", "have embeddings that cancel each other")
-    return vectors / norms
+    return sums / norms

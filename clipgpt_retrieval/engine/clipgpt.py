@@ -12,13 +12,16 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from clipgpt_retrieval.engine.added import NOTE, Query, encode_by_parts, has_several_parts
+from clipgpt_retrieval.engine.added import NOTE, Query, has_several_parts
 from clipgpt_retrieval.engine.caption_generator import CaptionGenerator
 from clipgpt_retrieval.engine.device import torch_device, torch_dtype
 from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_point
+from clipgpt_retrieval.engine.query_encoding import blend_of, encode_queries
 from clipgpt_retrieval.engine.runners import Runner, pick_runner
+from clipgpt_retrieval.engine.text_tower import OwnTower, TextTower
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.search_data import SearchData
 from clipgpt_retrieval.model.sequence import ClipGptSequence, SequenceFormat, unit_embeddings
 
 
@@ -66,6 +69,7 @@ class ClipGpt:
         self.runner = pick_runner(self.model)
         self.query_runner = query_runner or self.runner
         self.sequences = SequenceFormat(tokenizer, model.config)
+        self._own_tower = OwnTower(model.config.clip_model, model.config.clip_dim, str(self.device))
         self._generator = CaptionGenerator(self.model, self.sequences, self.runner)
 
     @property
@@ -89,6 +93,26 @@ class ClipGpt:
         return self.encodes and "segments" not in (self.model.config.trained_for or [])
 
     @property
+    def clipgpt_weight(self) -> float:
+        """Weight of CLIP-GPT beside CLIP's text tower in a text query, as training measured it."""
+        return self.model.config.clipgpt_weight
+
+    @property
+    def hub_strength(self) -> float:
+        """Strength of the hub correction, which compares with the bank of :attr:`search`; 0: no correction."""
+        return self.model.config.hub_strength
+
+    @property
+    def search(self) -> SearchData:
+        """The mean of CLIP's text embeddings and the bank of queries that training measured."""
+        return self.model.search
+
+    @property
+    def text_tower(self) -> TextTower | None:
+        """The text tower of `clip_model`, loaded once, at its first use; None where it cannot be loaded."""
+        return self._own_tower.load()
+
+    @property
     def min_similarity(self) -> float | None:
         """The least cosine of a match to a query's image embedding; None where it was not evaluated."""
         return self.model.config.min_similarity
@@ -98,7 +122,9 @@ class ClipGpt:
         """The least similarity of a text's best hit that counts as a match, by signal; empty where not evaluated."""
         return self.model.config.match_thresholds or {}
 
-    def encode(self, queries: Sequence[Query], *, space: str = "query", batch_size: int = 64) -> np.ndarray:
+    def encode(
+        self, queries: Sequence[Query], *, space: str = "query", batch_size: int = 64, **tower: Any
+    ) -> np.ndarray:
         """Embeddings of texts or of runs of segments.
 
         Args:
@@ -107,38 +133,57 @@ class ClipGpt:
             space: ``"query"``: query embeddings, to search an index with; ``"image"``: image embeddings, an estimate
                 of the images' own, to caption or to use as images.
             batch_size: queries per forward pass.
+            **tower: ``text_embeddings``, ``clipgpt_weight`` and ``use_text_tower`` of :meth:`encode_both`.
 
         Returns:
             float32 ``[n, clip_dim]``, unit norm, in the order of the queries.
 
         Raises:
-            InputError: an unknown space, an empty text, a text longer than the context, an invalid segment.
+            InputError: an unknown space, an empty text, a text longer than the context, an invalid segment, invalid
+                ``text_embeddings``, or a ``clipgpt_weight`` that needs a text tower that cannot be loaded.
 
         Examples:
-            >>> query = model.encode(["a dog", "a dog at night"])
-            >>> query.shape == (2, model.clip_dim)
+            >>> model.encode(["a dog", "a dog at night"]).shape == (2, model.clip_dim)
             True
             >>> changed = model.encode([[{"embedding": image}, {"text": "but at night"}]])
         """
         if space not in ("query", "image"):
             raise InputError("space", f"is {space!r}, it must be 'query' or 'image'")
-        query, image = self.encode_both(queries, batch_size=batch_size)
+        if space == "image":
+            tower.setdefault("use_text_tower", False)
+        query, image = self.encode_both(queries, batch_size=batch_size, **tower)
         return query if space == "query" else image
 
-    def encode_both(self, queries: Sequence[Query], *, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    def encode_both(
+        self,
+        queries: Sequence[Query],
+        *,
+        batch_size: int = 64,
+        text_embeddings: Any = None,
+        clipgpt_weight: float | None = None,
+        use_text_tower: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Query embeddings and image embeddings of the same forward pass; see :meth:`encode`.
+
+        Args:
+            queries: see :meth:`encode`.
+            batch_size: queries per forward pass.
+            text_embeddings: CLIP's embeddings of each query's texts, joined by a space, ``[n, clip_dim]``; rows of
+                queries without a text are not used.
+            clipgpt_weight: weight of CLIP-GPT beside CLIP's text embedding, 0 to 1; None: the model's.
+            use_text_tower: load the model's own text tower where the model needs text embeddings and none are given.
 
         Examples:
             >>> query, images = model.encode_both(["a dog", "a dog at night"])
             >>> query.shape == images.shape == (2, model.clip_dim)
             True
         """
-        encode = partial(self.encode_sequences, batch_size=batch_size)
+        _check_is_list(queries)
+        tower = self._own_tower if use_text_tower else None
+        blend = blend_of(self, queries, text_embeddings, clipgpt_weight, tower)
         if self.adds_segments and any(map(has_several_parts, queries)):
             warnings.warn(NOTE, stacklevel=2)
-            both = encode_by_parts(queries, self.clip_dim, self.query_sequences, encode)
-        else:
-            both = encode(self.query_sequences(queries))
+        both = encode_queries(self, queries, blend, partial(self.encode_sequences, batch_size=batch_size))
         return both[0], both[1]
 
     def query_sequences(self, queries: Sequence[Query]) -> list[ClipGptSequence]:

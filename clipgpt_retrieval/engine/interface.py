@@ -1,7 +1,7 @@
 """What explore and the services of the back end call of an engine."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -23,8 +23,8 @@ class Engine(Protocol):
     def fingerprint(self) -> str | None:
         """See :attr:`ClipGpt.fingerprint`."""
 
-    def encode(self, queries: Sequence[Query]) -> np.ndarray:
-        """See :meth:`ClipGpt.encode`."""
+    def encode(self, queries: Sequence[Query], *, use_text_tower: Literal[False]) -> np.ndarray:
+        """Query embeddings of CLIP-GPT alone; see :meth:`ClipGpt.encode`."""
 
     def caption(self, embeddings: Any) -> list[str]:
         """See :meth:`ClipGpt.caption`."""

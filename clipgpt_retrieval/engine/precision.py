@@ -85,7 +85,7 @@ def _int8_runner(engine: ClipGpt) -> Runner | None:
 def _sample_vectors(engine: ClipGpt) -> np.ndarray:
     """Unit vectors in which a loss of precision shows, float32 ``[n, d]``."""
     if engine.encodes:
-        return np.concatenate(engine.encode_both(SAMPLE_TEXTS))
+        return np.concatenate(engine.encode_both(SAMPLE_TEXTS, use_text_tower=False))
     return engine.caption_states(np.eye(len(SAMPLE_TEXTS), engine.clip_dim, dtype=np.float32))
 
 

@@ -1,5 +1,7 @@
 """CLIP's own text tower, as all_clip loads it for clip-retrieval: the encoder that CLIP-GPT is compared with."""
 
+import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,8 @@ from tqdm import tqdm
 
 from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.errors import ClipGptError, InputError
+
+LOGGER = logging.getLogger(__name__)
 
 BATCH = 256
 
@@ -48,6 +52,48 @@ class TextTower:
             parts.append(self._model.encode_text(tokens).float().cpu().numpy())  # [b, d]
         embeddings = np.concatenate(parts)
         return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+
+class OwnTower:
+    """The text tower of the CLIP that a model names, loaded once, at its first use.
+
+    Args:
+        clip_model: see :class:`TextTower`; None: the model names none.
+        clip_dim: the dimension that its embeddings must have.
+        device: a torch device.
+
+    Attributes:
+        problem: why there is no tower, as a sentence; None before loading, and where there is one.
+    """
+
+    def __init__(self, clip_model: str | None, clip_dim: int, device: str) -> None:
+        self.problem: str | None = None
+        self._clip_model, self._clip_dim, self._device = clip_model, clip_dim, device
+        self._lock = threading.Lock()
+        self._tower: TextTower | None = None
+
+    def load(self) -> TextTower | None:
+        """The tower, or None where it cannot be loaded, which is tried once."""
+        with self._lock:
+            if self._tower is None and self.problem is None:
+                self._load()
+        return self._tower
+
+    def _load(self) -> None:
+        if self._clip_model is None:
+            self.problem = "the model does not record its CLIP"
+            return
+        try:
+            tower = TextTower(self._clip_model, self._device)
+        except InputError as error:
+            self.problem = error.message
+        else:
+            found = tower.encode(["a photo"]).shape[1]
+            if found == self._clip_dim:
+                self._tower = tower
+                return
+            self.problem = f"{self._clip_model} has dimension {found}, expected {self._clip_dim}"
+        LOGGER.warning("queries are encoded by CLIP-GPT alone, without CLIP's text tower: %s", self.problem)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def measure_fit(engine: ClipGpt, items: Items, captions: dict[int, str]) -> Fit:
     """
     ids, texts = list(captions), list(captions.values())
     embeddings = items.embeddings(ids)  # [n, d]
-    searched = own_share(engine.encode(texts) @ embeddings.T) if engine.encodes else None
+    searched = own_share(engine.encode(texts, use_text_tower=False) @ embeddings.T) if engine.encodes else None
     generated = engine.caption(embeddings)
     return Fit(len(ids), searched, own_share(_resemblance(generated, texts)), texts[0], generated[0])
 

@@ -38,7 +38,7 @@ class PhraseReader:
         """Query embeddings ``[p, d]``."""
         gists = list(map(gist, phrases))
         new = sorted(set(gists) - self._read.keys())
-        self._read.update(zip(new, self._engine.encode(new), strict=True))
+        self._read.update(zip(new, self._engine.encode(new, use_text_tower=False), strict=True))
         return np.stack([self._read[one] for one in gists])
 
 

@@ -129,7 +129,7 @@ class Walk:
             return Stop(line, self._contents.centre(rest))
         if word[0] in "+-" and word[1:].isdecimal() and not rest:
             return self._end_of_axis(word)
-        return Stop(line, self._engine.encode([line])[0])
+        return Stop(line, self._engine.encode([line], use_text_tower=False)[0])
 
     def _end_of_axis(self, word: str) -> Stop:
         axes = self._view.axes if self._view else []

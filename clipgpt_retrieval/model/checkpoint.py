@@ -19,6 +19,7 @@ from clipgpt_retrieval.model.fingerprint import fingerprint_files
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.resolve import as_folder, config_in
+from clipgpt_retrieval.model.search_data import load_search_data, save_search_data
 from clipgpt_retrieval.storage import new_folder
 
 
@@ -44,6 +45,7 @@ def save(
         for further in filter(Path.is_dir, folders):
             shutil.copytree(further, folder / further.name)
         model.save_pretrained(folder, safe_serialization=True)
+        save_search_data(model.search, folder)
         tokenizer.save_pretrained(folder)
         for weights in folder.glob("*.safetensors"):  # which safetensors writes for their owner only
             weights.chmod((folder / "config.json").stat().st_mode)
@@ -90,6 +92,7 @@ def load(path: str, *, tokenizer_path: str | None = None, embedding_norm: float 
                     f"{path} holds a {kind} model without CLIP-GPT's four special tokens: give a clipgpt model, "
                     "or train one with this as --backbone"
                 )
+            model.search = load_search_data(folder, model.config)
         missing = [key for key in info["missing_keys"] if key not in (model._tied_weights_keys or [])]
         if missing or info["mismatched_keys"]:
             raise ModelError(

@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, ModelOutput
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.layers import ClipFusion, ClipIn, ClipOut
 from clipgpt_retrieval.model.next_token_loss import next_token_loss
+from clipgpt_retrieval.model.search_data import SearchData
 from clipgpt_retrieval.model.sequence import PLACEHOLDER
 
 LOGIT_SCALE_START = math.log(1 / 0.07)
@@ -92,6 +93,9 @@ class ClipGptModel(PreTrainedModel):
     Args:
         config: the model's configuration.
         backbone: the language model; None: one with random weights, from ``config``.
+
+    Attributes:
+        search: what training measured for searching; saved beside the weights.
     """
 
     config_class = ClipGptConfig
@@ -104,6 +108,7 @@ class ClipGptModel(PreTrainedModel):
 
     def __init__(self, config: ClipGptConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
+        self.search = SearchData()
         self.backbone = backbone or AutoModelForCausalLM.from_config(_backbone_config(config), trust_remote_code=False)
         self._tied_weights_keys = [
             f"backbone.{key}" for key in getattr(self.backbone, "_tied_weights_keys", None) or []

@@ -297,7 +297,7 @@ def test_each_gist_is_encoded_once(clipgpt, monkeypatch):
     """Encoding phrases is the cost of distinctive captions."""
     read = []
     encode = clipgpt.encode
-    monkeypatch.setattr(clipgpt, "encode", lambda phrases: read.extend(phrases) or encode(phrases))
+    monkeypatch.setattr(clipgpt, "encode", lambda phrases, **how: read.extend(phrases) or encode(phrases, **how))
     reader = PhraseReader(clipgpt)
     centres = np.eye(2, DIM, dtype=np.float32)
     for captions in (
