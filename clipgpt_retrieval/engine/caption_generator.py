@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from transformers import StoppingCriteriaList
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
+from clipgpt_retrieval.engine.caption_end import until_end
 from clipgpt_retrieval.engine.captioner import Captioner
 from clipgpt_retrieval.engine.generation import Generation, YieldPointCriteria
 from clipgpt_retrieval.engine.greedy import generate_greedy
+from clipgpt_retrieval.engine.run_on import DropRepetition, EndAtRepetition, RunOn
 from clipgpt_retrieval.engine.runners import Runner
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.sequence import SequenceFormat
@@ -30,6 +32,7 @@ class CaptionGenerator:
         self._model, self._sequences, self._runner = model, sequences, runner
         self._captioner = Captioner(model)
         self._stop_ids = sequences.stop_ids()
+        self._run_on = RunOn(sequences.caption_text)
 
     @torch.inference_mode()
     def generate(
@@ -40,7 +43,9 @@ class CaptionGenerator:
         settings: Generation,
         yield_point: Callable[[], None],
     ) -> Tensor:
-        """Generated ids ``[b * num_captions, t]``, each row up to a stop id or the maximum length.
+        """Generated ids ``[b * num_captions, t]``, each row up to a stop id, a repetition or the maximum length.
+
+        Greedy and sampled texts end where they repeat themselves; beams that do are dropped.
 
         Args:
             prompts: int64 ``[b, p]``.
@@ -51,25 +56,29 @@ class CaptionGenerator:
         """
         vectors = self._model.embed(prompts, embeddings)  # [b, p, h]
         remaining_tokens = (self._model.context_length or NO_LIMIT) - prompts.shape[1]
+        stops = torch.tensor(self._stop_ids, device=prompts.device)  # [s]
         if settings.is_greedy:
-            stops = torch.tensor(self._stop_ids, device=prompts.device)  # [s]
             max_new_tokens = min(settings.max_new_tokens, remaining_tokens)
-            return generate_greedy(self._model, vectors, captioned, stops, max_new_tokens, yield_point)
+            return generate_greedy(self._model, vectors, captioned, stops, max_new_tokens, yield_point, self._run_on)
+        config = settings.as_config(self._stop_ids, remaining_tokens)
+        has_beams = config.num_beams > 1
+        ends = [YieldPointCriteria(yield_point), *([] if has_beams else [EndAtRepetition(self._run_on)])]
         return self._captioner.generate(
             inputs_embeds=vectors,
             attention_mask=torch.ones_like(prompts),
             clip_embeddings=captioned,
-            generation_config=settings.as_config(self._stop_ids, remaining_tokens),
-            stopping_criteria=StoppingCriteriaList([YieldPointCriteria(yield_point)]),
+            generation_config=config,
+            logits_processor=LogitsProcessorList([DropRepetition(self._run_on, stops)] if has_beams else []),
+            stopping_criteria=StoppingCriteriaList(ends),
         )
 
     def texts(self, generated: Tensor) -> list[str]:
         """The text of each row of generated ids ``[b, t]``."""
-        return [self._sequences.caption_text(row[: self._length(row)]) for row in generated.tolist()]
+        return [until_end(self._sequences.caption_text(self._until_stop(row))) for row in generated.tolist()]
 
     @torch.inference_mode()
     def logprobs(self, embeddings: Tensor, generated: Tensor) -> list[float]:
-        """Log-probability of each generated caption, its stop token included, by one more forward pass.
+        """Log-probability of each generated caption, its stop token included if it has one, by one more forward pass.
 
         Args:
             embeddings: float32 ``[b, d]``.
@@ -83,12 +92,21 @@ class CaptionGenerator:
         )  # [b, t, h], before each generated token
         logprobs = []
         for row, ids_of_row in enumerate(generated):  # one by one: the logits of a whole batch take half a gigabyte
-            length = self._length(ids_of_row.tolist())
+            length = len(self._kept(ids_of_row.tolist()))
             logits = self._model.token_logits(before[row, :length]).float()  # [length, vocabulary]
             loss = torch.nn.functional.cross_entropy(logits, ids_of_row[:length], reduction="sum")
             logprobs.append(-loss.item())
         return logprobs
 
-    def _length(self, ids: list[int]) -> int:
-        """How many ids there are up to the first stop id, which counts."""
-        return next((position + 1 for position, token in enumerate(ids) if token in self._stop_ids), len(ids))
+    def _until_stop(self, ids: list[int]) -> list[int]:
+        """The ids up to the first stop id, which counts."""
+        return ids[: next((position + 1 for position, token in enumerate(ids) if token in self._stop_ids), len(ids))]
+
+    def _kept(self, ids: list[int]) -> list[int]:
+        """The ids that :meth:`texts` shows: up to the first stop id, or up to where the text repeats itself."""
+        ids, text_of = self._until_stop(ids), self._sequences.caption_text
+        whole = text_of(ids)
+        shown = until_end(whole)
+        if shown == whole:
+            return ids
+        return next(ids[:length] for length in range(len(ids) + 1) if len(text_of(ids[:length])) >= len(shown))

@@ -23,8 +23,9 @@ def generate_greedy(
     stop_ids: Tensor,
     max_new_tokens: int,
     yield_point: Callable[[], None],
+    run_on: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Generated ids, int64 ``[b, t]``; ids behind a stop id are undefined.
+    """Generated ids, int64 ``[b, t]``; ids behind a stop id or a repetition are undefined.
 
     Args:
         model: in evaluation mode.
@@ -33,6 +34,7 @@ def generate_greedy(
         stop_ids: int64 ``[s]``, the ids that end a caption.
         max_new_tokens: longest caption, in tokens.
         yield_point: called after each token; an exception from it ends generation.
+        run_on: which rows of generated ids ``[r, t]`` repeat themselves, bool ``[r]``; these end, too.
     """
     count = len(prompt)
     generated = torch.full((count, max_new_tokens), int(stop_ids[0]), device=prompt.device)  # [b, t]
@@ -44,7 +46,7 @@ def generate_greedy(
         last = model.fused(outputs.last_hidden_state[:, -1:], embeddings)[:, 0]  # [r, h]
         tokens = most_likely_tokens(model, last)  # [r]
         generated[rows, step] = tokens
-        ended |= torch.isin(tokens, stop_ids)
+        ended |= torch.isin(tokens, stop_ids) | run_on(generated[rows, : step + 1])
         if ended.all():
             return generated[:, : step + 1]
         yield_point()

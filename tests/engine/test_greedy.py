@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig
 
 from clipgpt_retrieval.engine import ClipGpt, load
+from clipgpt_retrieval.engine.caption_end import until_end
 from clipgpt_retrieval.engine.captioner import Captioner
 from clipgpt_retrieval.engine.generation import Generation
 from clipgpt_retrieval.engine.greedy import generate_greedy, most_likely_tokens
@@ -17,6 +18,11 @@ from clipgpt_retrieval.model.module import ClipGptModel
 def until_stop(row: list[int], stops: list[int]) -> list[int]:
     end = next((position + 1 for position, token in enumerate(row) if token in stops), len(row))
     return row[:end]
+
+
+def no_repetition(ids: torch.Tensor) -> torch.Tensor:
+    """Ends no caption where it repeats itself."""
+    return torch.zeros(len(ids), dtype=torch.bool)
 
 
 def talkative(model: ClipGptModel) -> ClipGptModel:
@@ -47,7 +53,7 @@ def test_captions_that_end_early_leave_the_others_as_they_are(clipgpt: ClipGpt):
         clip_embeddings=vectors,
         generation_config=GenerationConfig(max_new_tokens=30, do_sample=False, eos_token_id=stops, pad_token_id=0),
     )
-    ours = generate_greedy(model, embedded, vectors, torch.tensor(stops), 30, lambda: None)
+    ours = generate_greedy(model, embedded, vectors, torch.tensor(stops), 30, lambda: None, no_repetition)
     cut = [until_stop(row, stops) for row in theirs.tolist()]
     assert [until_stop(row, stops) for row in ours.tolist()] == cut
     assert len({len(row) for row in cut}) > 2  # captions of several lengths
@@ -68,10 +74,10 @@ def test_greedy_captions_are_transformers_token_by_token(path, clipgpt_path):
         clip_embeddings=vectors,
         generation_config=settings.as_config(stops, 100),
     )
-    ours = generate_greedy(engine.model, embedded, vectors, torch.tensor(stops), 20, lambda: None)
+    ours = generate_greedy(engine.model, embedded, vectors, torch.tensor(stops), 20, lambda: None, no_repetition)
     cut = [until_stop(row, stops) for row in theirs.tolist()]
     assert [until_stop(row, stops) for row in ours.tolist()] == cut
-    texts = [engine.sequences.caption_text(row) for row in cut]
+    texts = [until_end(engine.sequences.caption_text(row)) for row in cut]
     assert engine.caption(rows, max_new_tokens=20) == texts
 
 
