@@ -47,6 +47,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.doctor import doctor
     from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
+    from clipgpt_retrieval.ingest.command import add
     from clipgpt_retrieval.model.command import convert
     from clipgpt_retrieval.start.command import start
     from clipgpt_retrieval.training.command import train
@@ -64,6 +65,7 @@ def commands() -> dict[str, Callable[..., Any]]:
         "encode": encode,
         "caption": caption,
         "explore": explore,
+        "add": add,
         "bench": bench,
         "convert": convert,
     }

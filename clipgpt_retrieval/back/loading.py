@@ -1,6 +1,7 @@
 """Loads the indices of a back end with their models, and checks that they fit each other."""
 
 import logging
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from clipgpt_retrieval.back.stock import (
     with_known_columns,
 )
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
+from clipgpt_retrieval.index.folder_change import settled_folder
 from clipgpt_retrieval.index.items import Items
 from clipgpt_retrieval.index.metadata import find_metadata
 
@@ -68,7 +70,10 @@ def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptR
     folders = checked_folders(entries, stock_options(options))
     paths = {name: entry.get("clipgpt_model", options.clipgpt_model) for name, entry in entries.items()}
     models = {path: engines.load(path) for path in sorted({path for path in paths.values() if path})}
-    stock_resources = load_stock_resources(with_known_columns(options, entries, folders), entries)
+    with ExitStack() as settled:
+        for folder in sorted(set(folders.values())):
+            settled.enter_context(settled_folder(folder))
+        stock_resources = load_stock_resources(with_known_columns(options, entries, folders), entries)
     resources = {}
     for name, entry in entries.items():
         stock, path = stock_resources[name], paths[name]

@@ -14,6 +14,7 @@ LEVELS = (
     {"start"},
     {"demo", "doctor"},
     {"plugin"},
+    {"ingest"},
     {"back", "bulk", "evaluation", "training", "bench", "client"},
     {"explore"},
     {"data", "index", "metrics"},
