@@ -2,17 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from clipgpt_retrieval.data.caption_files import CaptionFile, read_captions
 from clipgpt_retrieval.data.embedding_folder import content_fingerprint, read_pairs
-from clipgpt_retrieval.data.paired_files import PairedFiles
 from clipgpt_retrieval.data.pairs import Pairs, concatenate
 from clipgpt_retrieval.data.split import Split
 from clipgpt_retrieval.errors import DataError
-from clipgpt_retrieval.model.prompt_text import clean_caption
 from clipgpt_retrieval.model.training_record import read_training_record
 from clipgpt_retrieval.storage import is_url
 
@@ -91,57 +88,6 @@ def read_collection(folder: str, model: str) -> Collection:
 def _whole(folder: str, subset: str) -> Collection:
     pairs = read_pairs(folder)
     return Collection(folder, pairs, None, subset, len(pairs))
-
-
-def text_embeddings(folder: str, collection: Collection) -> tuple[np.ndarray, np.ndarray] | None:
-    """CLIP's embeddings of the captions in ``text_emb/``.
-
-    `clip-retrieval inference` embeds only the column ``caption``, one caption of each row. Rows without a usable
-    embedding are skipped, as those of ``img_emb/``.
-
-    Returns:
-        The positions of the queries that have one, int64 ``[m]``, and their embeddings, float32 ``[m, d]``, unit norm;
-        None if the folder has no ``text_emb/`` or none of its rows is a query.
-
-    Raises:
-        DataError: ``text_emb/`` and ``metadata/`` do not match.
-    """
-    import fsspec
-
-    fs, root = fsspec.core.url_to_fs(folder.rstrip("/"))
-    if not fs.isdir(f"{root}/text_emb"):
-        return None
-    embeddings, captions = _read_text_emb(folder)
-    wanted = 1 + max(row for rows in collection.pairs.rows for row in rows)
-    if len(embeddings) < wanted:
-        raise DataError(
-            f"{folder}: text_emb/ has {len(embeddings)} rows, expected at least {wanted} as in img_emb/: both must "
-            "come from one run of clip-retrieval inference"
-        )
-    norms = np.linalg.norm(embeddings, axis=1)
-    row_of = {
-        (image, clean_caption(captions[row])): row
-        for image, rows in enumerate(collection.pairs.rows)
-        for row in rows
-        if isinstance(captions[row], str) and np.isfinite(norms[row]) and norms[row] > 0
-    }
-    found = [
-        (query, row_of[image, text])
-        for query, (image, text) in enumerate(zip(collection.truth.tolist(), collection.texts, strict=True))
-        if (image, text) in row_of
-    ]
-    if not found:
-        return None
-    queries, rows = np.array(found).T
-    return queries, embeddings[rows] / norms[rows, None]
-
-
-def _read_text_emb(folder: str) -> tuple[np.ndarray, list[Any]]:
-    files = PairedFiles(folder, "text_emb")
-    files.require(["caption"])
-    batches = list(files.read(0, files.count, ["caption"]))
-    captions = [row["caption"] for _, rows in batches for row in rows]
-    return np.concatenate([embeddings for embeddings, _ in batches]), captions
 
 
 def _captions(record: dict) -> CaptionFile | None:

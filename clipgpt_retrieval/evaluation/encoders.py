@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from clipgpt_retrieval.data.text_embeddings import read_text_embeddings
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.evaluation.collection import Collection, text_embeddings
+from clipgpt_retrieval.evaluation.collection import Collection
 from clipgpt_retrieval.evaluation.short_queries import ShortQueries, short_queries
 from clipgpt_retrieval.model.truncation import fitted_query
 
@@ -109,11 +110,11 @@ def _clip_queries(collection: Collection, clip: TextTower | None, clip_model: st
         _check_dimension(embeddings, collection, "clip_model", f"text embeddings of {clip_model}")
         _check_finite(embeddings, collection.texts, "clip_model", clip_model or "CLIP")
         return ClipQueries(np.arange(len(embeddings)), embeddings, f"{clip_model}, loaded")
-    found = text_embeddings(collection.folder, collection)
+    found = read_text_embeddings(collection.folder, collection.pairs)
     if found is None:
         return None
-    _check_dimension(found[1], collection, "embeddings_folder", "embeddings in text_emb/")
-    return ClipQueries(*found, "the folder's text_emb/")
+    _check_dimension(found.embeddings, collection, "embeddings_folder", "embeddings in text_emb/")
+    return ClipQueries(found.captions, found.embeddings, "the folder's text_emb/")
 
 
 def _check_finite(embeddings: np.ndarray, texts: list[str], field: str, encoder: str) -> None:

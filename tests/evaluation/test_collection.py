@@ -11,8 +11,9 @@ from support import write_embeddings
 
 from clipgpt_retrieval.data.embedding_folder import read_pairs
 from clipgpt_retrieval.data.split import split_by_image
+from clipgpt_retrieval.data.text_embeddings import joined, read_text_embeddings
 from clipgpt_retrieval.errors import DataError
-from clipgpt_retrieval.evaluation.collection import read_collection, text_embeddings
+from clipgpt_retrieval.evaluation.collection import read_collection
 from clipgpt_retrieval.evaluation.karpathy import find_test_set
 from clipgpt_retrieval.metrics.karpathy import TestSet
 from clipgpt_retrieval.training.data import read_data
@@ -177,7 +178,8 @@ def test_another_folder_counts_whole(collection, model, clip_collection, clipgpt
 
 def test_text_embeddings_go_to_the_captions_that_they_were_made_of(folder, model, captions):
     collection = read_collection(str(folder), model)
-    queries, embeddings = text_embeddings(str(folder), collection)
+    found = read_text_embeddings(str(folder), collection.pairs)
+    queries, embeddings = found.captions, found.embeddings
     stored = np.load(folder / "text_emb" / "text_emb_0.npy")
     assert len(queries) == 80  # of three captions each image has one
     for query, embedding in zip(queries[:20], embeddings[:20], strict=True):
@@ -192,17 +194,29 @@ def test_rows_with_nan_in_text_emb_are_skipped(folder, model, tmp_path):
     stored = np.load(folder / "text_emb" / "text_emb_0.npy")
     stored[collection.pairs.rows[0][0]], stored[collection.pairs.rows[1][0]] = np.nan, 0
     np.save(tmp_path / "copy" / "text_emb" / "text_emb_0.npy", stored)
-    queries, embeddings = text_embeddings(str(tmp_path / "copy"), collection)
-    assert len(queries) == 78 and not {0, 1} & set(collection.truth[queries])
-    assert np.isfinite(embeddings).all()
+    found = read_text_embeddings(str(tmp_path / "copy"), collection.pairs)
+    assert len(found) == 78 and not {0, 1} & set(collection.truth[found.captions])
+    assert np.isfinite(found.embeddings).all()
 
 
 def test_a_folder_without_text_embeddings(collection, model):
-    assert text_embeddings(str(collection), read_collection(str(collection), model)) is None
+    assert read_text_embeddings(str(collection), read_pairs(str(collection))) is None
+
+
+def test_text_embeddings_of_several_folders_keep_their_captions(folder, collection):
+    """Of folders that are trained on together only some may have text_emb/."""
+    with_texts, without = read_pairs(str(folder)), read_pairs(str(collection))
+    own = read_text_embeddings(str(folder), with_texts)
+    assert joined([(without, None)]) is None
+    together = joined([(without, None), (with_texts, own)])
+    captions = [text for pairs in (without, with_texts) for of_image in pairs.captions for text in of_image]
+    own_captions = [text for of_image in with_texts.captions for text in of_image]
+    assert [captions[i] for i in together.captions] == [own_captions[i] for i in own.captions]
+    np.testing.assert_array_equal(together.embeddings, own.embeddings)
 
 
 def test_text_embeddings_of_other_rows_are_refused(folder, model, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     np.save(tmp_path / "copy" / "text_emb" / "text_emb_0.npy", np.ones((3, 64), np.float32))
     with pytest.raises(DataError, match="400 rows for the 3 embeddings of"):
-        text_embeddings(str(tmp_path / "copy"), read_collection(str(folder), model))
+        read_text_embeddings(str(tmp_path / "copy"), read_collection(str(folder), model).pairs)
