@@ -13,17 +13,38 @@ REPEATED_WORDS = 5
 """The length from which a run of words that was there before is a repetition. 11 of the 55,014 captions of Flickr8k and
 COCO have one of 5 words, 84 one of 4: "a man in a red shirt and a man in a blue shirt"."""
 
-REPEATED_CLAUSE = 3
-"""The length from which a clause that was there before is a repetition."""
+REPEATED_SENTENCE = 3
+"""The length from which a sentence, or a clause after a comma and a conjunction, that was there before is a repetition.
+Within a sentence a list may have three words twice: "a teddy bear and a teddy bear"."""
+
+REPEATED_AFTER_AND = 4
+"""The length from which words twice in a row, with "and" or a comma between them, are a repetition."""
 
 _WORD = re.compile(r"[\w'\u2019-]+")
 _MARK = re.compile(r"[^\w\s'\u2019-]")
+_STRONG_MARK = re.compile(r"[.;:!?\"]")
 _CONJUNCTIONS = frozenset(("and", "but", "or", "while", "as", "with"))
 _COUNTS = frozenset(("a", "an", "the", "one", "two", "three", "four", "another", "some", "several"))
 _DETERMINERS = _COUNTS | {"his", "her", "their", "its", "there", "is", "are"}
 _PREPOSITIONS = frozenset(("of", "in", "on", "at", "to", "by", "for", "from"))
 _DANGLING = _CONJUNCTIONS | _PREPOSITIONS | {"a", "an", "the", "is", "are"}
 _SENTENCE_ENDS = (".", "!", "?")
+
+
+class Words(NamedTuple):
+    """The words of a text in lower case, and what precedes each.
+
+    Attributes:
+        words: n words.
+        ends: where each ends in the text.
+        breaks: whether a punctuation mark precedes a word.
+        begins: whether it begins a sentence, or a clause after a comma and a conjunction.
+    """
+
+    words: list[str]
+    ends: list[int]
+    breaks: list[bool]
+    begins: list[bool]
 
 
 class Repetition(NamedTuple):
@@ -44,12 +65,11 @@ def until_end(text: str) -> str:
     'A man in a red shirt and a man in a blue shirt.'
     """
     text = _without_foreign_marks(text.strip().partition("\n")[0]).strip()
-    words, breaks = _split(text)
-    repetition = _repetition(words, breaks, ends=True)
+    words = _split(text)
+    repetition = _repetition(words, complete=len(words.words))
     if repetition is None:
         return text
-    kept = _whole_clauses(words, breaks, repetition)
-    last = list(_WORD.finditer(text))[kept - 1].end()
+    last = words.ends[_whole_clauses(words, repetition) - 1]
     return text[: last + (text[last : last + 1] in _SENTENCE_ENDS)]
 
 
@@ -59,9 +79,9 @@ def repeats(text: str) -> bool:
     >>> repeats("a dog in the snow in the snow,"), repeats("a dog in the snow in the snow")
     (True, False)
     """
-    words, breaks = _split(text)
-    incomplete = bool(words) and _WORD.match(text[-1]) is not None
-    return _repetition(words[: len(words) - incomplete], breaks, ends=False) is not None
+    words = _split(text)
+    last_may_go_on = _WORD.match(text[-1:]) is not None
+    return _repetition(words, complete=len(words.words) - last_may_go_on) is not None
 
 
 def _without_foreign_marks(text: str) -> str:
@@ -80,47 +100,42 @@ def _without_foreign_marks(text: str) -> str:
     return text.replace('"', "") if opened['"'] else text
 
 
-def _split(text: str) -> tuple[list[str], list[bool]]:
-    """The words in lower case, and for each whether a punctuation mark precedes it."""
+def _split(text: str) -> Words:
     matches = list(_WORD.finditer(text))
-    starts = [0, *(match.end() for match in matches)]
-    breaks = [
-        _MARK.search(text, start, match.start()) is not None for start, match in zip(starts, matches, strict=False)
+    words, ends = [match[0].lower() for match in matches], [match.end() for match in matches]
+    between = [text[end : match.start()] for end, match in zip([0, *ends], matches, strict=False)]
+    breaks = [_MARK.search(gap) is not None for gap in between]
+    begins = [
+        _STRONG_MARK.search(gap) is not None or (marked and word in _CONJUNCTIONS)
+        for gap, marked, word in zip(between, breaks, words, strict=True)
     ]
-    return [match[0].lower() for match in matches], breaks
+    return Words(words, ends, breaks, begins)
 
 
-def _repetition(words: list[str], breaks: list[bool], *, ends: bool) -> Repetition | None:
-    """The repetition that is complete first, or None.
-
-    Args:
-        words: in lower case.
-        breaks: see :func:`_split`.
-        ends: whether the text is complete, so that its last clause is.
-    """
+def _repetition(text: Words, *, complete: int) -> Repetition | None:
+    """The repetition that is there first among the ``complete`` first words, or None."""
+    words = text.words[:complete]
     if len(set(pairwise(words))) == max(len(words) - 1, 0):
         return None  # every repetition has two words that occur twice
-    clauses: dict[tuple[str, ...], int] = {}
-    clause = 0
-    for end in range(1, len(words) + 1):
-        found = _repeated_run(words, end) or _repeated_at_once(words, end)
+    sentences: dict[tuple[str, ...], int] = {}
+    start = 0
+    for end in range(1, complete + 1):
+        found = _repeated_run(words, end) or _repeated_at_once(words, text.breaks, end)
         if found is not None:
             return found
-        if end == len(words) and not ends:
-            return None
-        if end == len(words) or breaks[end] or words[end] == "and":
-            spoken = tuple(words[clause:end])
-            if len(spoken) >= REPEATED_CLAUSE and spoken in clauses:
-                return Repetition(clauses[spoken], clause)
-            clauses.setdefault(spoken, clause)
-            clause = end + (end < len(words) and words[end] == "and")
+        if end == len(text.words) or text.begins[end]:
+            sentence = tuple(words[start:end])
+            if len(sentence) >= REPEATED_SENTENCE and sentence in sentences:
+                return Repetition(sentences[sentence], start)
+            sentences.setdefault(sentence, start)
+            start = end + (end < len(words) and words[end] in _CONJUNCTIONS)
     return None
 
 
 def _repeated_run(words: Sequence[str], end: int) -> Repetition | None:
     """A run of :data:`REPEATED_WORDS` words before ``end`` that was there before, from where it starts."""
     second = end - REPEATED_WORDS
-    for first in range(second - REPEATED_WORDS + 1):
+    for first in range(second):
         if words[first : first + REPEATED_WORDS] == words[second:end]:
             while first and words[first - 1] == words[second - 1]:
                 first, second = first - 1, second - 1
@@ -128,29 +143,27 @@ def _repeated_run(words: Sequence[str], end: int) -> Repetition | None:
     return None
 
 
-def _repeated_at_once(words: Sequence[str], end: int) -> Repetition | None:
-    """Words before ``end`` twice in a row: two or more, three or more with "and" between; or one word thrice."""
+def _repeated_at_once(words: Sequence[str], breaks: Sequence[bool], end: int) -> Repetition | None:
+    """Words before ``end`` twice in a row, or one word thrice."""
     if end >= 3 and words[end - 1] == words[end - 2] == words[end - 3]:
         return Repetition(end - 3, end - 2)
     for length in range(2, end // 2 + 1):
         second = end - length
-        if words[second:end] == words[second - length : second]:
-            return Repetition(second - length, second)
-        if (
-            length > 2
-            and words[second - 1] == "and"
-            and words[second:end] == words[max(second - 1 - length, 0) : second - 1]
-        ):
-            return Repetition(second - 1 - length, second)
+        apart = breaks[second] or words[second - 1] == "and"
+        if length < REPEATED_AFTER_AND and apart:
+            continue
+        before = second - (words[second - 1] == "and")  # behind the first occurrence
+        if before >= length and words[second:end] == words[before - length : before]:
+            return Repetition(before - length, second)
     return None
 
 
-def _whole_clauses(words: list[str], breaks: list[bool], repetition: Repetition) -> int:
+def _whole_clauses(text: Words, repetition: Repetition) -> int:
     """How many words to keep: up to the last clause that begins before the second occurrence, else up to that."""
-    first, second = repetition
+    words, (first, second) = text.words, repetition
     for start in range(second, first, -1):
         conjunction = words[start] in _CONJUNCTIONS and words[start + 1] in _DETERMINERS
-        if breaks[start] or conjunction:
+        if text.breaks[start] or conjunction:
             second = start
             break
     while second > 1 and words[second - 1] in _DANGLING:

@@ -25,7 +25,7 @@ def generate_greedy(
     yield_point: Callable[[], None],
     run_on: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Generated ids, int64 ``[b, t]``; ids behind a stop id or a repetition are undefined.
+    """Generated ids, int64 ``[b, t]``, filled with stop ids.
 
     Args:
         model: in evaluation mode.
@@ -36,8 +36,8 @@ def generate_greedy(
         yield_point: called after each token; an exception from it ends generation.
         run_on: which rows of generated ids ``[r, t]`` repeat themselves, bool ``[r]``; these end, too.
     """
-    count = len(prompt)
-    generated = torch.full((count, max_new_tokens), int(stop_ids[0]), device=prompt.device)  # [b, t]
+    count, end = len(prompt), int(stop_ids[0])
+    generated = torch.full((count, max_new_tokens), end, device=prompt.device)  # [b, t]
     rows = torch.arange(count, device=prompt.device)  # [r], those that have not ended
     ended = torch.zeros(count, dtype=torch.bool, device=prompt.device)
     cache, vectors = DynamicCache(), prompt
@@ -45,7 +45,7 @@ def generate_greedy(
         outputs = model.backbone.base_model(inputs_embeds=vectors, past_key_values=cache, use_cache=True)
         last = model.fused(outputs.last_hidden_state[:, -1:], embeddings)[:, 0]  # [r, h]
         tokens = most_likely_tokens(model, last)  # [r]
-        generated[rows, step] = tokens
+        generated[rows, step] = tokens.masked_fill(ended, end)
         ended |= torch.isin(tokens, stop_ids) | run_on(generated[rows, : step + 1])
         if ended.all():
             return generated[:, : step + 1]
