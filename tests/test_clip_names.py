@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from clipgpt_retrieval.clip_names import all_clip_name, files_key
-from clipgpt_retrieval.engine.text_tower import TextTower
+from clipgpt_retrieval.engine.text_tower import load_text_tower
 from clipgpt_retrieval.errors import InputError
 
 
@@ -29,8 +29,8 @@ def saved(clip_configs, clip_model, tmp_path) -> Path:
 
 def test_a_folder_embeds_as_its_checkpoint_does(saved, clip_model):
     texts = ["a dog on the beach", "two cats"]
-    expected = TextTower(clip_model, "cpu").encode(texts)
-    assert np.allclose(TextTower(str(saved), "cpu").encode(texts), expected, atol=1e-5)
+    expected = load_text_tower(clip_model, "cpu").encode(texts)
+    assert np.allclose(load_text_tower(str(saved), "cpu").encode(texts), expected, atol=1e-5)
 
 
 def test_other_preprocessing_than_clips_own_is_refused(saved):

@@ -10,7 +10,8 @@ from clipgpt_retrieval.back.batching import Batcher, WorkType, YieldPoint
 from clipgpt_retrieval.back.result_cache import ENTRY_BYTES, ResultCache, cache_key
 from clipgpt_retrieval.engine import ClipGpt, Query
 from clipgpt_retrieval.engine.generation import Caption, Generation
-from clipgpt_retrieval.engine.query_encoding import blend_of, encode_queries
+from clipgpt_retrieval.engine.query_encoding import blend_of, clipgpt_weight_in, encode_queries
+from clipgpt_retrieval.model.search_data import SearchData
 from clipgpt_retrieval.model.sequence import ClipGptSequence, unit_embeddings
 
 MAX_ENCODED_ROWS = 64
@@ -50,6 +51,21 @@ class BatchedEngine:
         return self._engine.adds_segments
 
     @property
+    def clipgpt_weight(self) -> float:
+        """See :attr:`ClipGpt.clipgpt_weight`."""
+        return self._engine.clipgpt_weight
+
+    @property
+    def hub_strength(self) -> float:
+        """See :attr:`ClipGpt.hub_strength`."""
+        return self._engine.hub_strength
+
+    @property
+    def search(self) -> SearchData:
+        """See :attr:`ClipGpt.search`."""
+        return self._engine.search
+
+    @property
     def min_similarity(self) -> float | None:
         """See :attr:`ClipGpt.min_similarity`."""
         return self._engine.min_similarity
@@ -75,6 +91,10 @@ class BatchedEngine:
         blend = blend_of(self._engine, queries, text_embeddings, clipgpt_weight, tower=None)
         both = encode_queries(self._engine, queries, blend, self._encode_sequences)
         return both[0], both[1]
+
+    def clipgpt_weight_in(self, query: Query, weight: float | None) -> float:
+        """See :func:`~clipgpt_retrieval.engine.query_encoding.clipgpt_weight_in`."""
+        return clipgpt_weight_in(self._engine, query, weight)
 
     def _encode_sequences(self, sequences: list[ClipGptSequence]) -> np.ndarray:
         """Query and image embeddings, float32 ``[2, n, clip_dim]``."""

@@ -13,33 +13,36 @@ class EncodeService(Service):
     """``POST /encode-service``."""
 
     def post(self) -> EncodeResponse:
-        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity", "match", "added"}``.
+        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity", "match", "added", "encoder"}``.
 
         ``caption`` is the caption of the image embedding, ``min_similarity`` a cosine to the image embedding for
-        ``/knn-service``, ``match`` the best hit of a text, ``added`` how segments were encoded; see
-        :class:`EncodeResponse`. Without CLIP-GPT (``use_clipgpt`` false, or an index without a model) all but
-        ``embedding`` and ``added`` are null.
+        ``/knn-service``, ``match`` the best hit of a text, ``added`` how segments were encoded,
+        ``encoder`` what encoded the query; see :class:`EncodeResponse`. Without CLIP-GPT (``use_clipgpt`` false, or an
+        index without a model) all but ``embedding``, ``added`` and ``encoder`` are null.
         """
         params = parse_request(EncodeRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
         encoder = RequestEncoder(resource, self.images)
-        embedding, image_embedding = encoder.encode(params)
-        if image_embedding is None:
+        encoded = encoder.encode(params)
+        embedding = encoded.query[0].tolist()
+        if encoded.image is None:
             return {
-                "embedding": embedding[0].tolist(),
+                "embedding": embedding,
                 "image_embedding": None,
                 "caption": None,
                 "min_similarity": None,
                 "match": None,
                 "added": False,
+                "encoder": encoded.encoder,
             }
         engine = resource.require_engine("indice_name")
-        [caption] = caption_embeddings(engine, image_embedding)
+        [caption] = caption_embeddings(engine, encoded.image)
         return {
-            "embedding": embedding[0].tolist(),
-            "image_embedding": image_embedding[0].tolist(),
+            "embedding": embedding,
+            "image_embedding": encoded.image[0].tolist(),
             "caption": caption,
             "min_similarity": engine.min_similarity,
-            "match": None if params.text is None else best_match(resource, encoder, params.text, embedding),
+            "match": None if params.text is None else best_match(resource, encoder, params.text, encoded.query),
             "added": encoder.adds_segments(params),
+            "encoder": encoded.encoder,
         }

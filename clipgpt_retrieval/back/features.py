@@ -32,12 +32,15 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         ``clip``: CLIP's own weights are loaded, for its text tower and uploaded images; ``clipgpt``: the model encodes
         text and interleaved queries and captions items (a model that only captions does not count); ``explore``: the
         index has a table of contents and a map; ``segments``: the model was trained on queries of several segments
-        (otherwise the embeddings of their parts are added); ``weight``: the default weight of CLIP-GPT.
+        (otherwise the embeddings of their parts are added); ``weight``: the default weight of CLIP-GPT; ``encoder``:
+        what encodes texts by default, see ``Encoder``; ``hub_correction``: whether results are re-ranked by default.
     """
     return {
         "clip": resource.model is not None,
         "clipgpt": resource.encodes,
         "explore": resource.engine is not None,
         "segments": resource.encodes and not resource.require_engine("segments").adds_segments,
-        "weight": resource.clipgpt_weight,
+        "weight": resource.weight,
+        "encoder": resource.encoder,
+        "hub_correction": resource.hub_correction,
     }

@@ -29,11 +29,12 @@ class Ready(Resource):
 
     def __init__(self, *, clip_resources: Indices, stopping: threading.Event) -> None:
         super().__init__()
-        self._indices = list(clip_resources.current)
+        self._resources = clip_resources.current
         self._stopping = stopping
 
     def get(self) -> dict[str, Any]:
-        """Returns ``{"status": "ready", "indices"}``, or 503 while the server shuts down."""
+        """Returns ``{"status": "ready", "indices", "encoders"}``, or 503 while the server shuts down."""
         if self._stopping.is_set():
             raise BusyError("server is shutting down")
-        return {"status": "ready", "indices": self._indices}
+        encoders = {name: resource.encoder for name, resource in self._resources.items()}
+        return {"status": "ready", "indices": list(encoders), "encoders": encoders}

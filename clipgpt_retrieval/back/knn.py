@@ -1,17 +1,19 @@
 """The knn service: clip-retrieval's search with query embeddings of CLIP-GPT."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from clip_retrieval.clip_back import FULL_KNN_REQUEST_TIME, METADATA_GET_TIME, KnnService
 
 from clipgpt_retrieval.back.captions import caption_embeddings
+from clipgpt_retrieval.back.hub_correction import corrects_hubs, num_corrected, reranked
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.indices import Indices
 from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.back.metadata import shown_metadata
-from clipgpt_retrieval.back.request_encoder import RequestEncoder
+from clipgpt_retrieval.back.request_encoder import EncodedQuery, RequestEncoder
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.result_cache import cache_key
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
@@ -20,6 +22,21 @@ from clipgpt_retrieval.index.items import Items
 
 NOT_FOUND = np.finfo(np.float32).max
 """The distance that faiss returns with id -1."""
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What a search found, in the order of the results.
+
+    Attributes:
+        ids: of the items.
+        similarities: as the index returns them.
+        scores: of the first items, where hubs are corrected; else none.
+    """
+
+    ids: list[Any]
+    similarities: list[Any]
+    scores: list[float]
 
 
 class ClipGptKnnService(KnnService):
@@ -40,8 +57,8 @@ class ClipGptKnnService(KnnService):
         if params.embedding_input is not None and len(params.embedding_input) != index.d:
             count = len(params.embedding_input)
             raise InputError("embedding_input", f"has dimension {count}, expected {index.d}")
-        embedding, image_embedding = self._embeddings(resource, params)
-        results = self._found(resource, params, embedding, image_embedding)
+        encoded = self._encoded(resource, params)
+        results = self._found(resource, params, encoded)
         return self._with_captions(resource, results, params.caption_results)
 
     def knn_search(self, query: np.ndarray, **search: Any) -> tuple[list[Any], list[Any]]:
@@ -54,24 +71,23 @@ class ClipGptKnnService(KnnService):
         found = [rank for rank, similarity in enumerate(similarities) if abs(similarity) < NOT_FOUND]
         return [similarities[rank] for rank in found], [ids[rank] for rank in found]
 
-    def _results(
-        self, resource: ClipGptResource, ids: list[Any], similarities: list[Any], num_images: int
-    ) -> list[dict[str, Any]]:
-        """Ids and similarities as clip-retrieval returns them, the first ``num_images`` with metadata."""
-        if not ids:
+    def _results(self, resource: ClipGptResource, hits: Hits, num_images: int) -> list[dict[str, Any]]:
+        """Hits as clip-retrieval returns them, the first ``num_images`` with metadata."""
+        if not hits.ids:
             return []
         with METADATA_GET_TIME.time():
-            metadata = resource.metadata_of(ids[:num_images])
+            metadata = resource.metadata_of(hits.ids[:num_images])
         shown = shown_metadata(metadata, resource.shown_images)
-        shown += [{} for _ in ids[len(shown) :]]
-        return [
+        shown += [{} for _ in hits.ids[len(shown) :]]
+        results = [
             {**of_item, "id": item_id.item(), "similarity": similarity.item()}
-            for of_item, item_id, similarity in zip(shown, ids, similarities, strict=True)
+            for of_item, item_id, similarity in zip(shown, hits.ids, hits.similarities, strict=True)
         ]
+        for result, score in zip(results, hits.scores, strict=False):
+            result["score"] = score
+        return results
 
-    def _found(
-        self, resource: ClipGptResource, params: KnnRequest, embedding: np.ndarray, image_embedding: np.ndarray | None
-    ) -> list[dict[str, Any]]:
+    def _found(self, resource: ClipGptResource, params: KnnRequest, encoded: EncodedQuery) -> list[dict[str, Any]]:
         """The results, cached, since a served index never changes.
 
         The cache holds them as JSON, which has an exact size and gives each request a copy to add captions to.
@@ -84,34 +100,53 @@ class ClipGptKnnService(KnnService):
             "use_violence_detector": params.use_violence_detector,
         }
         aesthetic = _aesthetic(resource, params)
-        shown = (params.num_images, params.min_similarity)
+        corrects = corrects_hubs(resource, params, by_clipgpt=encoded.image is not None)
+        shown = (params.num_images, params.min_similarity, corrects)
+        embedding, image_embedding = encoded.query[0], None if encoded.image is None else encoded.image[0]
         compared = b"" if image_embedding is None or params.min_similarity is None else image_embedding
         key = cache_key(embedding, compared, repr((search, aesthetic, shown)).encode())
 
         def find(embeddings: list[np.ndarray]) -> list[str]:
             query = self.compute_query(resource, None, None, None, embeddings[0], False, **aesthetic)  # [1, d]
-            similarities, ids = self.knn_search(query, clip_resource=resource, **search)
-            if params.min_similarity is not None:
-                # Before the metadata, which belong to the first of the remaining results.
-                compared_with = embeddings[0] if image_embedding is None else image_embedding
-                kept = _similar_enough(resource.items, ids, compared_with, params.min_similarity)
-                ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
-            return [json.dumps(self._results(resource, ids, similarities, params.num_images))]
+            compared_with = embeddings[0] if image_embedding is None else image_embedding
+            hits = self._hits(resource, params, query, compared_with, search, corrects)
+            return [json.dumps(self._results(resource, hits, params.num_images))]
 
         [found] = resource.results_cache.get_many([key], [embedding], find)
         return json.loads(found)
 
-    def _embeddings(self, resource: ClipGptResource, params: KnnRequest) -> tuple[np.ndarray, np.ndarray | None]:
-        """The query embedding, and the image embedding of CLIP-GPT if it encodes the query; float32 ``[d]`` each."""
+    def _hits(
+        self,
+        resource: ClipGptResource,
+        params: KnnRequest,
+        query: np.ndarray,
+        compared_with: np.ndarray,
+        search: dict[str, Any],
+        corrects: bool,
+    ) -> Hits:
+        """The hits in the order of the results; more are fetched than requested where they are re-ranked."""
+        wanted = search["num_result_ids"]
+        fetched = min(max(wanted, num_corrected(params)), resource.index_of(params.modality).ntotal)
+        fetching = {**search, "num_result_ids": fetched if corrects else wanted}
+        similarities, ids = self.knn_search(query, clip_resource=resource, **fetching)
+        if params.min_similarity is not None:
+            # Before the metadata, which belong to the first of the remaining results.
+            kept = _similar_enough(resource.items, ids, compared_with, params.min_similarity)
+            ids, similarities = [ids[i] for i in kept], [similarities[i] for i in kept]
+        scores: list[float] = []
+        if corrects and ids:
+            ids, similarities, scores = reranked(resource, query, ids, similarities, num_corrected(params))
+        return Hits(ids[:wanted], similarities[:wanted], scores[:wanted])
+
+    def _encoded(self, resource: ClipGptResource, params: KnnRequest) -> EncodedQuery:
         encoder = RequestEncoder(resource, self.images)
         if params.image is not None:
-            return encoder.image(params.image)[0], None
+            return EncodedQuery(encoder.image(params.image), None, "image")
         if params.image_url is not None:
-            return encoder.image_url(params.image_url)[0], None
+            return EncodedQuery(encoder.image_url(params.image_url), None, "image")
         if params.embedding_input is not None:
-            return np.asarray(params.embedding_input, np.float32), None
-        query_embedding, image_embedding = encoder.encode(params, use_mclip=params.use_mclip)
-        return query_embedding[0], None if image_embedding is None else image_embedding[0]
+            return EncodedQuery(np.asarray([params.embedding_input], np.float32), None, "image")
+        return encoder.encode(params, use_mclip=params.use_mclip)
 
     def _with_captions(
         self, resource: ClipGptResource, results: list[dict[str, Any]], count: int

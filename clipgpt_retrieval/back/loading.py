@@ -10,9 +10,10 @@ from clip_retrieval.clip_back import ClipResource
 
 from clipgpt_retrieval import engine
 from clipgpt_retrieval.back.batched_engine import BatchedEngine
+from clipgpt_retrieval.back.batched_tower import BatchedTower
 from clipgpt_retrieval.back.batching import Batcher
 from clipgpt_retrieval.back.indices_json import checked_folders, read_indices
-from clipgpt_retrieval.back.options import BackOptions, check_weight
+from clipgpt_retrieval.back.options import BackOptions, check_correction, check_weight
 from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.result_cache import ResultCache
 from clipgpt_retrieval.back.shown_images import ShownImages, default_roots
@@ -20,9 +21,9 @@ from clipgpt_retrieval.back.stock import (
     check_reordered_search,
     load_stock_resources,
     stock_options,
-    stock_text_query,
     with_known_columns,
 )
+from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
 from clipgpt_retrieval.index.folder_change import settled_folder
 from clipgpt_retrieval.index.items import Items
@@ -32,7 +33,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Engines:
-    """The clipgpt models of a back end by path, each loaded once, with one queue for all.
+    """The clipgpt models and text towers of a back end, each made once, with one queue for all.
 
     Args:
         options: the flags of `back`.
@@ -42,6 +43,7 @@ class Engines:
         self._batcher = Batcher(options.max_waiting_rows)
         self._cache_bytes = options.cache_bytes
         self._loaded: dict[str, BatchedEngine] = {}
+        self._towers: dict[int, tuple[Any, BatchedTower]] = {}
 
     def load(self, path: str) -> BatchedEngine:
         """The model at a path.
@@ -52,6 +54,16 @@ class Engines:
         if path not in self._loaded:
             self._loaded[path] = BatchedEngine(engine.load(path), self._batcher, self._cache_bytes)
         return self._loaded[path]
+
+    def text_tower(self, stock: ClipResource) -> BatchedTower | None:
+        """The text tower of the CLIP that an index has loaded, or None without one."""
+        if stock.model is None:
+            return None
+        key = id(stock.model)  # which stays another's while the model is kept here
+        if key not in self._towers:
+            tower = TextTower(stock.model, stock.tokenizer, stock.device, fast=True)
+            self._towers[key] = stock.model, BatchedTower(tower, self._batcher, self._cache_bytes // 4)
+        return self._towers[key][1]
 
 
 def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptResource]:
@@ -79,19 +91,24 @@ def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptR
         stock, path = stock_resources[name], paths[name]
         if path:
             _check_engine(name, stock, path, models[path])
-        if stock.model is not None:
-            [embedding] = stock_text_query(stock, "a photo")  # every kind of CLIP shows its dimension so
+        tower = engines.text_tower(stock)
+        if tower is not None:
+            [embedding] = tower.encode("a photo")  # every kind of CLIP shows its dimension so
             _check_dimension(name, stock, "the CLIP of --clip_model", len(embedding))
         if stock.metadata_is_ordered_by_ivf:
             check_reordered_search(name, stock)
         _check_rows(name, stock, find_metadata(folders[name]).num_rows)
-        weight = _weight(entry, options) if path else options.clipgpt_weight
-        resources[name] = _resource(name, stock, folders[name], models.get(path), weight, options)
+        resources[name] = _resource(name, stock, folders[name], (models.get(path), tower), entry, options)
     return resources
 
 
 def _resource(
-    name: str, stock: ClipResource, folder: Path, engine: BatchedEngine | None, weight: float, options: BackOptions
+    name: str,
+    stock: ClipResource,
+    folder: Path,
+    encoders: tuple[BatchedEngine | None, BatchedTower | None],
+    entry: dict[str, Any],
+    options: BackOptions,
 ) -> ClipGptResource:
     # Items are the rows of the image index: re-ordered ids are positions in its lists.
     index = stock.text_index if stock.image_index is None else stock.image_index
@@ -99,12 +116,15 @@ def _resource(
         items = Items(index, ordered_by_ivf=stock.metadata_is_ordered_by_ivf)
     except DataError as error:
         raise DataError(f"index {name!r}: {error}") from error
+    engine, tower = encoders
     roots = options.image_folders or default_roots(folder, stock.metadata_provider, index.ntotal)
     return ClipGptResource(
         **{field.name: getattr(stock, field.name) for field in fields(ClipResource)},
         name=name,
         engine=engine,
-        clipgpt_weight=weight,
+        text_tower=tower,
+        clipgpt_weight=None if engine is None else _weight(entry, options),
+        hub_correction=engine is not None and _hub_correction(name, engine, entry, options),
         items=items,
         has_metadata=_has_columns(name, stock),
         index_file=folder / ("text.index" if stock.image_index is None else "image.index"),
@@ -155,8 +175,15 @@ def _check_dimension(name: str, stock: ClipResource, model: str, dimension: int)
             )
 
 
-def _weight(entry: dict[str, Any], options: BackOptions) -> float:
+def _weight(entry: dict[str, Any], options: BackOptions) -> float | None:
     weight = check_weight(entry.get("clipgpt_weight", options.clipgpt_weight))
-    if weight < 1 and not options.load_clip:
+    if weight is not None and weight < 1 and not options.load_clip:
         raise InputError("clipgpt_weight", f"is {weight}, which needs CLIP's text tower: omit --load_clip False")
     return weight
+
+
+def _hub_correction(name: str, engine: BatchedEngine, entry: dict[str, Any], options: BackOptions) -> bool:
+    chosen = check_correction(entry.get("hub_correction", options.hub_correction))
+    if chosen and not engine.hub_strength:
+        raise InputError("hub_correction", f"is True, but the clipgpt model of index {name!r} was trained without it")
+    return bool(engine.hub_strength) if chosen is None else chosen

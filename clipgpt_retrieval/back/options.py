@@ -68,8 +68,15 @@ class BackOptions:
         "directory, hub id or fsspec URL of the clipgpt model that encodes text queries and captions items. "
         "In the indices JSON each index may have its own.",
     )
-    clipgpt_weight: float = option(
-        1.0, "weight of CLIP-GPT in a text query, from 1 (CLIP-GPT alone) to 0 (CLIP's text tower alone)."
+    clipgpt_weight: float | None = option(
+        None,
+        "weight of CLIP-GPT in a text query, from 1 (CLIP-GPT alone) to 0 (CLIP's text tower alone). Default: what the "
+        "model's training measured; 1 with --load_clip False.",
+    )
+    hub_correction: bool | None = option(
+        None,
+        "re-rank results so that images near everything give way to others. Default: where the model was trained "
+        "with it.",
     )
     load_clip: bool = option(
         True, "False loads no CLIP weights: text queries and captions work, image queries are refused."
@@ -129,6 +136,7 @@ class BackOptions:
         if self.clipgpt_model is not None and not isinstance(self.clipgpt_model, str):
             raise InputError("clipgpt_model", "must be a directory, hub id or fsspec URL")
         check_weight(self.clipgpt_weight)
+        check_correction(self.hub_correction)
         _ = self.required_api_key, self.origins  # they check the flags
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise InputError("port", f"is {self.port!r}, it must be a number from 0 to 65535")
@@ -241,15 +249,28 @@ def _key(name: str, key: Any) -> str:
     return key
 
 
-def check_weight(weight: Any) -> float:
-    """The weight of CLIP-GPT as a float.
+def check_weight(weight: Any) -> float | None:
+    """The weight of CLIP-GPT as a float; None is the model's own.
 
     Raises:
         InputError: not a number from 0 to 1.
     """
+    if weight is None:
+        return None
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
         raise InputError("clipgpt_weight", f"is {weight!r}, it must be a number from 0 to 1")
     return float(weight)
+
+
+def check_correction(correct: Any) -> bool | None:
+    """Whether to correct hubs; None is the model's own choice.
+
+    Raises:
+        InputError: none of True, False and None.
+    """
+    if not isinstance(correct, bool | None):
+        raise InputError("hub_correction", f"is {correct!r}, it must be True or False")
+    return correct
 
 
 def _check_number(flag: str, value: Any, expected: str, *, least: float = 0, above: float = -1) -> None:

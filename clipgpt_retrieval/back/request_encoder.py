@@ -1,11 +1,12 @@
 """Requests to embeddings: CLIP-GPT for text and interleaved queries, CLIP for its own text and for images."""
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from clip_retrieval.clip_back import IMAGE_CLIP_INFERENCE_TIME, IMAGE_PREPRO_TIME, normalized
+from clip_retrieval.clip_back import IMAGE_CLIP_INFERENCE_TIME, IMAGE_PREPRO_TIME, TEXT_CLIP_INFERENCE_TIME
 from PIL import Image
 
 from clipgpt_retrieval.back.batching import check_deadline
@@ -13,11 +14,27 @@ from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
 from clipgpt_retrieval.back.notes import note
 from clipgpt_retrieval.back.resources import ClipGptResource
+from clipgpt_retrieval.back.responses import Encoder
 from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, Segment
-from clipgpt_retrieval.back.stock import stock_text_query
-from clipgpt_retrieval.engine.added import NOTE
+from clipgpt_retrieval.back.stock import mclip_query
+from clipgpt_retrieval.engine.added import NOTE, Query, query_text
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.sequence import unit_embeddings
+
+
+@dataclass(frozen=True)
+class EncodedQuery:
+    """The embeddings of a query.
+
+    Attributes:
+        query: what to search with, float32 ``[1, d]``, unit norm.
+        image: the estimate of the image's own, of the same shape; None without CLIP-GPT.
+        encoder: what ``query`` is of.
+    """
+
+    query: np.ndarray
+    image: np.ndarray | None
+    encoder: Encoder
 
 
 class RequestEncoder:
@@ -32,33 +49,29 @@ class RequestEncoder:
         self._resource = resource
         self._images = images
 
-    def encode(
-        self, params: EncodeRequest | KnnRequest, *, use_mclip: bool = False
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+    def encode(self, params: EncodeRequest | KnnRequest, *, use_mclip: bool = False) -> EncodedQuery:
         """Encodes the text or the segments of a request.
 
         Args:
             params: has one of the two.
             use_mclip: encode text with clip-retrieval's multilingual CLIP, unless the request sets ``use_clipgpt``.
 
-        Returns:
-            The query embedding and the image embedding, each float32 ``[1, d]`` and unit norm; no image
-            embedding without CLIP-GPT.
-
         Raises:
             InputError: the query is invalid, or needs a model that this server has not loaded.
         """
         if not self._wants_clipgpt(params, use_mclip):
             if params.text is None:
-                return self._lone_image(params.segments or []), None
-            return self._clip_text(params.text, use_mclip), None
+                return EncodedQuery(self._lone_image(params.segments or []), None, "image")
+            return EncodedQuery(self._clip_text(params.text, use_mclip), None, "text_tower")
         engine = self._resource.require_engine("use_clipgpt" if params.use_clipgpt else "segments")
         query = params.text if params.text is not None else self._segments(params.segments or [])
         if self.adds_segments(params):
             note(NOTE)
+        weight = self._resource.clipgpt_weight if params.clipgpt_weight is None else params.clipgpt_weight
+        of_text = self._text_embedding(query, weight)
         with CLIPGPT_ENCODE_TIME.time():
-            query_embedding, image_embedding = engine.encode_both([query])
-        return self._blend(query_embedding, params), image_embedding
+            found, image = engine.encode_both([query], text_embeddings=of_text, clipgpt_weight=weight)
+        return EncodedQuery(found, image, "clipgpt" if of_text is None else "both")
 
     def adds_segments(self, params: EncodeRequest | KnnRequest) -> bool:
         """Whether the query of a request has several parts, whose embeddings are added by a model not trained on them.
@@ -131,24 +144,26 @@ class RequestEncoder:
             return self._resource.items.embeddings([segment.id], "segments")[0]
         return segment.embedding
 
-    def _blend(self, query_embedding: np.ndarray, params: EncodeRequest | KnnRequest) -> np.ndarray:
-        """The weighted mean of CLIP-GPT and CLIP's text tower, normalised; the tower encodes the text only."""
-        weight = self._resource.clipgpt_weight if params.clipgpt_weight is None else params.clipgpt_weight
-        text = params.text
-        if params.segments is not None:
-            text = " ".join(segment.text for segment in params.segments if segment.text is not None)
-        if weight == 1 or not text:
-            return query_embedding
-        blended = weight * query_embedding + (1 - weight) * self._clip_text(text, field="clipgpt_weight")
-        return normalized(blended).astype(np.float32)
+    def _text_embedding(self, query: Query, weight: float | None) -> np.ndarray | None:
+        """CLIP's embedding of the text of a query, float32 ``[1, d]``, where it counts; None where CLIP-GPT is alone.
+
+        Raises:
+            InputError: the request sets a weight that needs CLIP, and it is not loaded.
+        """
+        engine = self._resource.require_engine("use_clipgpt")
+        if engine.clipgpt_weight_in(query, weight) == 1 or (weight is None and self._resource.model is None):
+            return None
+        return self._clip_text(query_text(query), field="clipgpt_weight")
 
     def _clip_text(self, text: str, use_mclip: bool = False, field: str = "use_clipgpt") -> np.ndarray:
         if use_mclip:
             if self._resource.model_txt_mclip is None:
                 raise InputError("use_mclip", "needs mCLIP, and this server has not loaded it")
-        else:
-            self._resource.require_clip(field)
-        return stock_text_query(self._resource, text, use_mclip=use_mclip)
+            return mclip_query(self._resource, text)
+        self._resource.require_clip(field)
+        assert self._resource.text_tower is not None
+        with TEXT_CLIP_INFERENCE_TIME.time():
+            return self._resource.text_tower.encode(text)
 
     def _clip_image(self, opening: AbstractContextManager[Image.Image]) -> np.ndarray:
         resource = self._resource

@@ -8,6 +8,8 @@ import faiss
 from clip_retrieval.clip_back import ClipResource
 
 from clipgpt_retrieval.back.batched_engine import BatchedEngine
+from clipgpt_retrieval.back.batched_tower import BatchedTower
+from clipgpt_retrieval.back.responses import Encoder
 from clipgpt_retrieval.back.result_cache import ResultCache
 from clipgpt_retrieval.back.shown_images import ShownImages
 from clipgpt_retrieval.errors import InputError, NotFoundError
@@ -21,7 +23,9 @@ class ClipGptResource(ClipResource):
     Attributes:
         name: of the index in requests.
         engine: encodes and captions; None for an index without a clipgpt model.
-        clipgpt_weight: weight of CLIP-GPT in a text query, unless the request sets it.
+        text_tower: CLIP's own; None where its weights are not loaded.
+        clipgpt_weight: weight of CLIP-GPT in a query with text, unless the request sets it; None: the model's.
+        hub_correction: whether results are re-ranked, unless the request sets it.
         items: item ids to embeddings.
         has_metadata: whether the metadata have a column that is returned.
         index_file: path of the index that the items come from.
@@ -31,7 +35,9 @@ class ClipGptResource(ClipResource):
 
     name: str
     engine: BatchedEngine | None
-    clipgpt_weight: float
+    text_tower: BatchedTower | None
+    clipgpt_weight: float | None
+    hub_correction: bool
     items: Items
     has_metadata: bool
     index_file: Path
@@ -42,6 +48,20 @@ class ClipGptResource(ClipResource):
     def encodes(self) -> bool:
         """Whether CLIP-GPT encodes queries here: the index has a model, and not one that only captions."""
         return self.engine is not None and self.engine.encodes
+
+    @property
+    def weight(self) -> float:
+        """The weight of CLIP-GPT in a text, unless the request sets it; without CLIP's weights it is alone."""
+        if self.engine is None or self.model is None:
+            return 1.0
+        return self.engine.clipgpt_weight if self.clipgpt_weight is None else self.clipgpt_weight
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """What encodes texts, unless the request sets it; None: nothing does."""
+        if not self.encodes:
+            return None if self.model is None else "text_tower"
+        return "clipgpt" if self.weight == 1 else "both"
 
     def require_engine(self, field: str) -> BatchedEngine:
         """The engine.

@@ -1,11 +1,14 @@
 """The responses of the services as types, from which the OpenAPI description is generated."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, with_config
 from typing_extensions import NotRequired, TypedDict
 
 from clipgpt_retrieval.explore.contents import Cluster
+
+Encoder = Literal["clipgpt", "text_tower", "both", "image"]
+"""What encodes a query: CLIP-GPT, CLIP's text tower, or both; or CLIP's image tower."""
 
 
 class ErrorDetail(TypedDict):
@@ -22,18 +25,24 @@ class ErrorResponse(TypedDict):
 
 
 class StatusResponse(TypedDict):
-    """The status of the server; ``/ready`` adds the names of the indices."""
+    """The status of the server; ``/ready`` adds the names of the indices, and what encodes the texts of each."""
 
     status: str
     indices: NotRequired[list[str]]
+    encoders: NotRequired[dict[str, Encoder | None]]
 
 
 @with_config(ConfigDict(extra="allow"))
 class SearchResult(TypedDict):
-    """A result of a query, with the columns of the index's metadata."""
+    """A result of a query, with the columns of the index's metadata.
+
+    Where hubs are corrected, the first results are in the order of their ``score``: ``similarity`` minus the penalty
+    of the image.
+    """
 
     id: int
     similarity: float
+    score: NotRequired[float]
     clipgpt_caption: NotRequired[str]
 
 
@@ -66,13 +75,13 @@ class Match(TypedDict):
 
 
 class EncodeResponse(TypedDict):
-    """The embeddings of a query; without CLIP-GPT all but ``embedding`` and ``added`` are null.
+    """The embeddings of a query; without CLIP-GPT all but ``embedding``, ``added``, ``encoder`` are null.
 
     ``embedding`` is the query embedding, ``image_embedding`` the estimate of the image's own, ``caption`` its caption,
     ``min_similarity`` a value for the field of ``/knn-service``: the cosine to ``image_embedding`` that matches exceed.
     ``match`` states whether the index has a close match; null for queries that are not a text, and for models that were
     not evaluated. ``added``: the embeddings of the query's segments were added, as the model was not trained on such
-    queries.
+    queries. ``encoder``: what the query embedding is of; ``image`` for a lone image without CLIP-GPT.
     """
 
     embedding: list[float]
@@ -81,6 +90,7 @@ class EncodeResponse(TypedDict):
     min_similarity: float | None
     match: Match | None
     added: bool
+    encoder: Encoder
 
 
 class Ancestor(TypedDict):

@@ -171,6 +171,7 @@ class KnnRequest(IndexRequest):
     segments: Segments | None = None
     use_clipgpt: bool | None = None
     clipgpt_weight: Annotated[float, Field(ge=0, le=1)] | None = None
+    hub_correction: bool | None = None
     caption_results: Annotated[int, Field(ge=0), AtMost("max_items", "maximum")] = 0
     min_similarity: Annotated[float, Field(ge=0, le=1)] | None = None
 

@@ -140,15 +140,15 @@ def _with_advice(load: Callable[..., Any], flag: str) -> Callable[..., Any]:
     return load_or_advise
 
 
-def stock_text_query(stock: ClipResource, text: str, *, use_mclip: bool = False) -> Any:
-    """The embedding of a text by CLIP's text tower, or mCLIP's; float32 ``[1, d]``, unit norm."""
+def mclip_query(stock: ClipResource, text: str) -> Any:
+    """The embedding of a text by the multilingual CLIP, float32 ``[1, d]``, unit norm."""
     return KnnService(clip_resources={}).compute_query(
         stock,
         text_input=text,
         image_input=None,
         image_url_input=None,
         embedding_input=None,
-        use_mclip=use_mclip,
+        use_mclip=True,
         aesthetic_score=None,
         aesthetic_weight=None,
     )

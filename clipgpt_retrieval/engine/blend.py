@@ -18,16 +18,12 @@ class Blend:
     """CLIP's text embeddings of n queries, and how much CLIP-GPT counts beside them.
 
     Attributes:
-        text_embeddings: of each query's texts, float32 ``[n, d]``, unit norm; rows of queries without a text are
-            not used.
-        weight: of CLIP-GPT in queries of text, 0 to 1.
-        composed_weight: of CLIP-GPT in queries with images, for a model that was trained on them. A weight that was
-            measured on texts does not apply to these.
+        text_embeddings: of each query's texts, float32 ``[n, d]``, unit norm; not used where the weight is 1.
+        weights: of CLIP-GPT, float32 ``[n, 1]``, 0 to 1.
     """
 
     text_embeddings: np.ndarray
-    weight: float
-    composed_weight: float = 1.0
+    weights: np.ndarray
 
 
 def blended(predicted: np.ndarray, of_text: np.ndarray, weight: np.ndarray | float) -> np.ndarray:

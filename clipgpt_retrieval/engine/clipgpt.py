@@ -50,7 +50,6 @@ class ClipGpt:
         >>> model.fingerprint == cg.load("demo", dtype="bfloat16").fingerprint
         True
         >>> image = model.encode(["a dog on the beach"], space="image")[0]
-        >>> [caption] = model.caption([image])
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class ClipGpt:
         self.runner = pick_runner(self.model)
         self.query_runner = query_runner or self.runner
         self.sequences = SequenceFormat(tokenizer, model.config)
-        self._own_tower = OwnTower(model.config.clip_model, model.config.clip_dim, str(self.device))
+        self._own_tower = OwnTower(self.clip_model, self.clip_dim, str(self.device), fast=dtype != "float32")
         self._generator = CaptionGenerator(self.model, self.sequences, self.runner)
 
     @property

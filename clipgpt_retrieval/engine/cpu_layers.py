@@ -15,6 +15,14 @@ from transformers.pytorch_utils import Conv1D
 ROWS_EXPECTED = 64
 """The rows of a typical batch, for which oneDNN optimises the order; it runs other batches as well."""
 
+MIN_WEIGHTS = 50_000_000
+"""Smaller models stay in float32: lower precision saves the time to read weights."""
+
+MIN_COSINE = 0.999
+"""The least cosine of a sample's embedding to its embedding in float32."""
+
+SAMPLE_TEXTS = ["a dog", "Two giraffes are standing next to a fence.", "a red double-decker bus in London, at night"]
+
 INT8_MAX = 127
 
 UINT8_ZERO = 128
@@ -117,12 +125,12 @@ def pack_linear_layers(module: nn.Module) -> None:
 
 
 @torch.no_grad()
-def int8_copy(module: nn.Module, without: nn.Module) -> nn.Module:
+def int8_copy(module: nn.Module, without: nn.Module | None) -> nn.Module:
     """A copy of a module with :class:`Int8Linear` for its linear layers, whose float32 weights are not copied.
 
     Args:
         module: in float32.
-        without: a submodule that is left out of the copy.
+        without: a submodule that is left out of the copy, if any.
     """
     fast = _fast_layer(module, Int8Linear)
     if fast is not None:

@@ -8,19 +8,19 @@ import torch
 from torch import nn
 
 from clipgpt_retrieval.engine.clipgpt import ClipGpt
-from clipgpt_retrieval.engine.cpu_layers import has_bfloat16_units, has_int8_kernels, int8_copy, pack_linear_layers
+from clipgpt_retrieval.engine.cpu_layers import (
+    MIN_COSINE,
+    MIN_WEIGHTS,
+    SAMPLE_TEXTS,
+    has_bfloat16_units,
+    has_int8_kernels,
+    int8_copy,
+    pack_linear_layers,
+)
 from clipgpt_retrieval.engine.runners import Gpt2Runner, Runner
 from clipgpt_retrieval.model.module import ClipGptModel
 
 LOGGER = logging.getLogger(__name__)
-
-MIN_WEIGHTS = 50_000_000
-"""Smaller models stay in float32: lower precision saves the time to read weights."""
-
-MIN_COSINE = 0.999
-"""The least cosine of a sample's embedding to its embedding in float32."""
-
-SAMPLE_TEXTS = ["a dog", "Two giraffes are standing next to a fence.", "a red double-decker bus in London, at night"]
 
 
 def in_fastest_precision(engine: ClipGpt) -> ClipGpt:

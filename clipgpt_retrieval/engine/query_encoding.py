@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from clipgpt_retrieval.engine.added import Query, encode_by_parts, query_text, sum_of_images, unit_sum
+from clipgpt_retrieval.engine.added import Query, encode_by_parts, query_text
 from clipgpt_retrieval.engine.blend import Blend, blended, centred, checked_weight
 from clipgpt_retrieval.engine.text_tower import OwnTower
 from clipgpt_retrieval.errors import InputError
@@ -34,13 +34,31 @@ class QueryWriter(Protocol):
     def query_sequences(self, queries: Sequence[Query]) -> list[ClipGptSequence]: ...
 
 
+def clipgpt_weight_in(engine: QueryWriter, query: Query, weight: float | None) -> float:
+    """The weight of CLIP-GPT in a query; below 1, CLIP's embedding of its text counts as well.
+
+    A weight that training measured, on texts, does not apply to queries with images that the model was trained on.
+
+    Args:
+        engine: has the weight that training measured.
+        query: a text, or a list of segments.
+        weight: what the caller chose, or None.
+    """
+    if not query_text(query):
+        return 1.0
+    has_images = not isinstance(query, str) and any("embedding" in part for part in query)
+    if weight is None:
+        return 1.0 if has_images and not engine.adds_segments else engine.clipgpt_weight
+    return weight
+
+
 def blend_of(
     engine: QueryWriter, queries: Sequence[Query], given: Any, weight: float | None, tower: OwnTower | None
 ) -> Blend | None:
     """CLIP's embeddings of the texts of queries, and how they count; None for CLIP-GPT alone.
 
     Args:
-        engine: has the weight that training measured.
+        engine: see :func:`clipgpt_weight_in`.
         queries: texts, or lists of segments.
         given: text embeddings ``[n, d]`` of any norm, or None.
         weight: of CLIP-GPT; None: the engine's.
@@ -50,28 +68,28 @@ def blend_of(
         InputError: invalid queries, ``given`` or ``weight``, or a weight that needs a tower that cannot be loaded.
     """
     chosen = engine.clipgpt_weight if weight is None else checked_weight(weight)
-    if given is None and (chosen == 1 or (tower is None and weight is None)):
+    if chosen == 1 or (given is None and tower is None and weight is None):
         return None
     engine.query_sequences(queries)  # refuses invalid queries before CLIP reads them
-    texts = [query_text(query) for query in queries]
-    rows = [i for i, text in enumerate(texts) if text]
-    if not rows:
-        return None
+    weights = np.array([clipgpt_weight_in(engine, query, weight) for query in queries], np.float32)  # [n]
+    rows = np.flatnonzero(weights < 1)
     vectors = np.zeros((len(queries), engine.clip_dim), np.float32)
+    if not len(rows):
+        return None
     if given is not None:
         vectors[rows] = _given_rows(given, len(queries), rows, engine.clip_dim)
     elif tower is not None and (loaded := tower.load()) is not None:
-        vectors[rows] = loaded.encode([texts[i] for i in rows])
+        vectors[rows] = loaded.encode([query_text(queries[i]) for i in rows])
     elif weight is None:
         return None
     else:
         problem = "none may be loaded" if tower is None else tower.problem
         raise InputError("clipgpt_weight", f"is {weight}, which needs CLIP's text tower: {problem}")
-    return Blend(vectors, chosen, composed_weight=1.0 if weight is None else chosen)
+    return Blend(vectors, weights[:, None])
 
 
-def _given_rows(given: Any, count: int, rows: list[int], clip_dim: int) -> np.ndarray:
-    """The text embeddings of those queries that have a text, float32 ``[m, clip_dim]``, unit norm."""
+def _given_rows(given: Any, count: int, rows: np.ndarray, clip_dim: int) -> np.ndarray:
+    """The text embeddings of some of the queries, float32 ``[m, clip_dim]``, unit norm."""
     if len(given) != count:
         raise InputError("text_embeddings", f"has {len(given)} rows, expected {count}: give one for each query")
     try:
@@ -93,35 +111,16 @@ def encode_queries(engine: QueryWriter, queries: Sequence[Query], blend: Blend |
         InputError: see :meth:`ClipGpt.encode`.
     """
     sequences = engine.query_sequences(queries)
-    tower = None if blend is None else centred(blend.text_embeddings, engine.search.text_mean)  # [n, d]
-    if engine.adds_segments:
+    of_texts = None if blend is None else centred(blend.text_embeddings, engine.search.text_mean)  # [n, d]
 
-        def encode_texts(rows: list[int], texts: list[str]) -> np.ndarray:
-            both = encode(engine.query_sequences(texts))  # [2, m, d]
-            if blend is not None and tower is not None:
-                both[0] = blended(both[0], tower[rows], blend.weight)
-            return both
+    def encode_rows(rows: Any, sequences: list[ClipGptSequence]) -> np.ndarray:
+        both = encode(sequences)  # [2, m, d]
+        if blend is not None and of_texts is not None:
+            both[0] = blended(both[0], of_texts[rows], blend.weights[rows])
+        return both
 
-        return encode_by_parts(queries, engine.clip_dim, encode_texts)
-    both = encode(sequences)
-    if blend is not None and tower is not None and len(queries):
-        both[0] = blended(both[0], _with_images(queries, tower), _weights(queries, blend))
-    return both
-
-
-def _with_images(queries: Sequence[Query], tower: np.ndarray) -> np.ndarray:
-    """CLIP's own answer to queries: the embedding of the text and the sum of the images, added, ``[n, d]``."""
-    images = [sum_of_images(query, tower.shape[1]) for query in queries]
-    return np.stack([row if image is None else unit_sum(row + image) for row, image in zip(tower, images, strict=True)])
-
-
-def _weights(queries: Sequence[Query], blend: Blend) -> np.ndarray:
-    """The weight of CLIP-GPT in each query, ``[n, 1]``: 1 for queries without a text."""
-    return np.array([[_weight(query, blend)] for query in queries], np.float32)
-
-
-def _weight(query: Query, blend: Blend) -> float:
-    if not query_text(query):
-        return 1.0
-    has_images = not isinstance(query, str) and any("embedding" in part for part in query)
-    return blend.composed_weight if has_images else blend.weight
+    if not engine.adds_segments:
+        return encode_rows(slice(None), sequences)
+    return encode_by_parts(
+        queries, engine.clip_dim, lambda rows, texts: encode_rows(rows, engine.query_sequences(texts))
+    )

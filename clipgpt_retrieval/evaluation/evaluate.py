@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from clipgpt_retrieval.data.interleaved import Interleaved, read_interleaved
 from clipgpt_retrieval.engine import ClipGpt, load
-from clipgpt_retrieval.engine.text_tower import TextTower
+from clipgpt_retrieval.engine.text_tower import TextTower, load_text_tower
 from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
 from clipgpt_retrieval.evaluation.captions import caption_images
 from clipgpt_retrieval.evaluation.collection import Collection, read_collection
@@ -70,7 +70,7 @@ def evaluate(options: EvaluateOptions) -> Report:
 def _run_models(
     options: EvaluateOptions, engine: ClipGpt, collection: Collection, interleaved: Interleaved | None
 ) -> ModelOutputs:
-    clip = TextTower(options.clip_model, str(engine.device)) if options.clip_model else None
+    clip = load_text_tower(options.clip_model, str(engine.device)) if options.clip_model else None
     limit = options.caption_images
     with tqdm(total=3, unit="part", desc="encode the captions") as progress:
         encoded = encode_queries(engine, collection, clip, options.clip_model, options.seed)

@@ -80,6 +80,7 @@ def test_every_stock_flag_is_there_with_its_default(function):
     assert own == {
         "clipgpt_model",
         "clipgpt_weight",
+        "hub_correction",
         "load_clip",
         "host",
         "threads",

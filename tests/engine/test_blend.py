@@ -10,7 +10,7 @@ from support import unit_rows
 
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.engine.blend import blended, centred
-from clipgpt_retrieval.engine.text_tower import TextTower
+from clipgpt_retrieval.engine.text_tower import load_text_tower
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.search_data import SearchData
 
@@ -24,7 +24,7 @@ def searching(searching_path):
 
 @pytest.fixture(scope="module")
 def of_tower(clip_model) -> np.ndarray:
-    return TextTower(clip_model, "cpu").encode(TEXTS)
+    return load_text_tower(clip_model, "cpu").encode(TEXTS)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -104,8 +104,8 @@ def test_in_a_query_of_several_segments_the_tower_reads_the_texts(searching_path
     alone, found = engine.encode(queries, use_text_tower=False), engine.encode(queries)
     assert np.allclose(found[0], alone[0], atol=1e-6) and np.allclose(found[2], alone[2], atol=1e-6)
     assert np.allclose(found[1], engine.encode(["a dog"])[0], atol=1e-5)
-    text = unit(TextTower(clip_model, "cpu").encode(["but at night"])[0] - engine.search.text_mean)
-    expected = unit(0.4 * alone[0] + 0.6 * unit(text + image))
+    text = unit(load_text_tower(clip_model, "cpu").encode(["but at night"])[0] - engine.search.text_mean)
+    expected = unit(0.4 * alone[0] + 0.6 * text)
     assert np.allclose(engine.encode(queries, clipgpt_weight=0.4)[0], expected, atol=1e-5)
 
     engine.model.config.trained_for = ["texts"]

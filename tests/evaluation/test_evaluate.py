@@ -98,14 +98,14 @@ def test_everything_that_the_data_allows_is_computed(found):
 
 
 def test_the_metrics_are_those_of_a_plain_computation_on_the_held_out_part(found, folder, model, clip_model):
-    from clipgpt_retrieval.engine.text_tower import TextTower
+    from clipgpt_retrieval.engine.text_tower import load_text_tower
 
     held_out = split_by_image(read_pairs(str(folder)), 0.2, 0)[1]
     texts = [text for captions in held_out.captions for text in captions]
     truth = np.repeat(np.arange(80), 3)
     encoders = {
         "CLIP-GPT": load(model, device="cpu").encode(texts),
-        "CLIP's text tower": TextTower(clip_model, "cpu").encode(texts),
+        "CLIP's text tower": load_text_tower(clip_model, "cpu").encode(texts),
     }
     metrics = {one["encoder"]: one["metrics"] for one in found["retrieval"] if one["direction"] == "text to image"}
     for name, queries in encoders.items():

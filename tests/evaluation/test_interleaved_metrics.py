@@ -40,9 +40,9 @@ def test_metrics_are_those_of_a_search_without_the_source(interleaved, clipgpt):
 
 
 def test_clip_adds_image_and_text(interleaved, clipgpt, clip_model):
-    from clipgpt_retrieval.engine.text_tower import TextTower
+    from clipgpt_retrieval.engine.text_tower import load_text_tower
 
-    clip = TextTower(clip_model, "cpu")
+    clip = load_text_tower(clip_model, "cpu")
     found = evaluate_interleaved(interleaved, clipgpt, clip, seed=0)
     text = clip.encode(["but at night"])[0]
     gallery = interleaved.pairs.embeddings
