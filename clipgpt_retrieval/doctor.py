@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from clipgpt_retrieval.engine import ClipGpt
     from clipgpt_retrieval.evaluation.fit import Fit
-    from clipgpt_retrieval.index.items import Items
+    from clipgpt_retrieval.index.collection import Collection
     from clipgpt_retrieval.index.source import Source
 
 Result = TypeVar("Result")
@@ -274,7 +274,7 @@ def check_index(path: str) -> Generator[Finding, None, Source]:
     return source
 
 
-def _check_similarity(items: Items) -> Iterator[Finding]:
+def _check_similarity(items: Collection) -> Iterator[Finding]:
     """Whether the similarity of a result is a cosine, as the web page and thresholds of other indexes expect."""
     remedy = "normalise the embeddings, and build the index with --metric_type ip"
     if items.is_l2:

@@ -18,7 +18,7 @@ from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.result_cache import cache_key
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
 from clipgpt_retrieval.errors import InputError
-from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.collection import Collection
 
 NOT_FOUND = np.finfo(np.float32).max
 """The distance that faiss returns with id -1."""
@@ -51,12 +51,12 @@ class ClipGptKnnService(KnnService):
         """Returns the stock results, none below ``min_similarity``, the first ones with ``clipgpt_caption``."""
         params = parse_request(KnnRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
-        index = resource.index_of(params.modality)
+        dimension = resource.collection_of(params.modality).dimension
         if params.caption_results:
             resource.require_engine("caption_results")
-        if params.embedding_input is not None and len(params.embedding_input) != index.d:
+        if params.embedding_input is not None and len(params.embedding_input) != dimension:
             count = len(params.embedding_input)
-            raise InputError("embedding_input", f"has dimension {count}, expected {index.d}")
+            raise InputError("embedding_input", f"has dimension {count}, expected {dimension}")
         encoded = self._encoded(resource, params)
         results = self._found(resource, params, encoded)
         return self._with_captions(resource, results, params.caption_results)
@@ -126,7 +126,7 @@ class ClipGptKnnService(KnnService):
     ) -> Hits:
         """The hits in the order of the results; more are fetched than requested where they are re-ranked."""
         wanted = search["num_result_ids"]
-        fetched = min(max(wanted, num_corrected(params)), resource.index_of(params.modality).ntotal)
+        fetched = min(max(wanted, num_corrected(params)), len(resource.collection_of(params.modality)))
         fetching = {**search, "num_result_ids": fetched if corrects else wanted}
         similarities, ids = self.knn_search(query, clip_resource=resource, **fetching)
         if params.min_similarity is not None:
@@ -166,11 +166,11 @@ def _num_result_ids(resource: ClipGptResource, params: KnnRequest) -> int:
     A number above the limit is lowered, not refused: clip-retrieval's page always requests 3000. So is one above the
     size of the index, since faiss allocates memory for as many as requested.
     """
-    bound = min(current_limits().max_result_ids, resource.index_of(params.modality).ntotal)
+    bound = min(current_limits().max_result_ids, len(resource.collection_of(params.modality)))
     return max(1, min(params.num_result_ids or params.num_images, bound))
 
 
-def _similar_enough(items: Items, ids: list[Any], query: np.ndarray, least: float) -> list[int]:
+def _similar_enough(items: Collection, ids: list[Any], query: np.ndarray, least: float) -> list[int]:
     """The ranks of results whose own embeddings have at least this cosine to the query.
 
     The score of the search may be a squared distance, or a product with vectors of any norm. A query of CLIP-GPT is

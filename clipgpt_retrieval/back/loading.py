@@ -23,10 +23,11 @@ from clipgpt_retrieval.back.stock import (
     stock_options,
     with_known_columns,
 )
+from clipgpt_retrieval.back.stock_collections import stock_collections
 from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
+from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.folder_change import settled_folder
-from clipgpt_retrieval.index.items import Items
 from clipgpt_retrieval.index.metadata import find_metadata
 
 LOGGER = logging.getLogger(__name__)
@@ -98,7 +99,10 @@ def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptR
         if stock.metadata_is_ordered_by_ivf:
             check_reordered_search(name, stock)
         _check_rows(name, stock, find_metadata(folders[name]).num_rows)
-        resources[name] = _resource(name, stock, folders[name], (models.get(path), tower), entry, options)
+        # Columns that the operator chose to return are those that may be asked for.
+        columns = entry.get("columns_to_return", options.columns_to_return)
+        collections = stock_collections(name, stock, folders[name], columns)
+        resources[name] = _resource(name, stock, folders[name], collections, (models.get(path), tower), entry, options)
     return resources
 
 
@@ -106,18 +110,14 @@ def _resource(
     name: str,
     stock: ClipResource,
     folder: Path,
+    collections: dict[str, Collection],
     encoders: tuple[BatchedEngine | None, BatchedTower | None],
     entry: dict[str, Any],
     options: BackOptions,
 ) -> ClipGptResource:
-    # Items are the rows of the image index: re-ordered ids are positions in its lists.
-    index = stock.text_index if stock.image_index is None else stock.image_index
-    try:
-        items = Items(index, ordered_by_ivf=stock.metadata_is_ordered_by_ivf)
-    except DataError as error:
-        raise DataError(f"index {name!r}: {error}") from error
+    items = next(iter(collections.values()))
     engine, tower = encoders
-    roots = options.image_folders or default_roots(folder, stock.metadata_provider, index.ntotal)
+    roots = options.image_folders or default_roots(folder, stock.metadata_provider, len(items))
     return ClipGptResource(
         **{field.name: getattr(stock, field.name) for field in fields(ClipResource)},
         name=name,
@@ -125,8 +125,8 @@ def _resource(
         text_tower=tower,
         clipgpt_weight=None if engine is None else _weight(entry, options),
         hub_correction=engine is not None and _hub_correction(name, engine, entry, options),
-        items=items,
-        has_metadata=_has_columns(name, stock),
+        collections=collections,
+        has_metadata=_has_columns(name, items, stock.columns_to_return),
         index_file=folder / ("text.index" if stock.image_index is None else "image.index"),
         results_cache=ResultCache("search", options.cache_bytes, len),
         shown_images=ShownImages(name, roots, options.limits),
@@ -144,18 +144,15 @@ def _check_rows(name: str, stock: ClipResource, rows: int | None) -> None:
         LOGGER.warning("%s: if they are not of one collection, results have the metadata of others", mismatch)
 
 
-def _has_columns(name: str, stock: ClipResource) -> bool:
-    """Whether the metadata have a column that is returned; upstream's provider fails at each search if not."""
-    try:
-        found = any(stock.metadata_provider.get([0], stock.columns_to_return))
-    except IndexError:
-        found = False
+def _has_columns(name: str, items: Collection, columns: list[str] | None) -> bool:
+    """Whether the metadata have a column that is returned; warns if not."""
+    found = len(items) > 0 and any(items.metadata([0], columns))
     if not found:
         LOGGER.warning(
             "index %r: its metadata have none of the columns %s, so results have ids only: name others with "
             "--columns_to_return",
             name,
-            ", ".join(stock.columns_to_return or []),
+            ", ".join(columns or []),
         )
     return found
 

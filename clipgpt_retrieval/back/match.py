@@ -29,7 +29,7 @@ def best_match(resource: ClipGptResource, encoder: RequestEncoder, text: str, em
     signals = [name for name in thresholds if name != TEXT_TOWER]
     if TEXT_TOWER in thresholds and resource.model is not None:
         signals = [TEXT_TOWER]
-    if not signals or resource.image_index is None:
+    if not signals or "image" not in resource.collections:
         return None
     [[hit]], [[found]] = resource.items.nearest(embedding, 1)  # found: [d]
     if hit < 0:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import faiss
 from clip_retrieval.clip_back import ClipResource
 
 from clipgpt_retrieval.back.batched_engine import BatchedEngine
@@ -13,7 +12,7 @@ from clipgpt_retrieval.back.responses import Encoder
 from clipgpt_retrieval.back.result_cache import ResultCache
 from clipgpt_retrieval.back.shown_images import ShownImages
 from clipgpt_retrieval.errors import InputError, NotFoundError
-from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.collection import Collection
 
 
 @dataclass
@@ -26,7 +25,7 @@ class ClipGptResource(ClipResource):
         text_tower: CLIP's own; None where its weights are not loaded.
         clipgpt_weight: weight of CLIP-GPT in a query with text, unless the request sets it; None: the model's.
         hub_correction: whether results are re-ranked, unless the request sets it.
-        items: item ids to embeddings.
+        collections: the collections by modality; the ids and metadata of all are the same.
         has_metadata: whether the metadata have a column that is returned.
         index_file: path of the index that the items come from.
         results_cache: results of searches, as JSON.
@@ -38,11 +37,16 @@ class ClipGptResource(ClipResource):
     text_tower: BatchedTower | None
     clipgpt_weight: float | None
     hub_correction: bool
-    items: Items
+    collections: dict[str, Collection]
     has_metadata: bool
     index_file: Path
     results_cache: ResultCache
     shown_images: ShownImages
+
+    @property
+    def items(self) -> Collection:
+        """The collection whose embeddings items are captioned and compared by: images, or texts without them."""
+        return next(iter(self.collections.values()))
 
     @property
     def encodes(self) -> bool:
@@ -85,19 +89,18 @@ class ClipGptResource(ClipResource):
         return self.model
 
     def metadata_of(self, ids: list[Any]) -> list[dict[str, Any]]:
-        """The metadata of items, as upstream's provider reads them."""
-        return self.metadata_provider.get(ids, self.columns_to_return) if self.has_metadata else [{} for _ in ids]
+        """The metadata of items, as upstream's provider returns them."""
+        return self.items.metadata(ids, self.columns_to_return) if self.has_metadata else [{} for _ in ids]
 
-    def index_of(self, modality: str) -> faiss.Index:
-        """The image or the text index.
+    def collection_of(self, modality: str) -> Collection:
+        """The collection of images or of texts.
 
         Raises:
-            InputError: there is no such index.
+            InputError: there is no such collection.
         """
-        index = self.image_index if modality == "image" else self.text_index
-        if index is None:
+        if modality not in self.collections:
             raise InputError("modality", f"index {self.name!r} has no {modality} index: use the other modality")
-        return index
+        return self.collections[modality]
 
 
 def pick_resource(resources: dict[str, ClipGptResource], name: str | None) -> ClipGptResource:

@@ -11,7 +11,7 @@ import numpy as np
 
 from clipgpt_retrieval.bulk.job import Shard
 from clipgpt_retrieval.bulk.rows import Rows, Span, even_spans
-from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.metadata import REORDERED_FILE
 
 
@@ -39,7 +39,7 @@ class IndexReader:
         return Rows(self._items.embeddings(np.arange(shard.start, shard.stop)), None)
 
     @cached_property
-    def _items(self) -> Items:
+    def _items(self) -> Collection:
         from clipgpt_retrieval.index.source import open_index
 
         return open_index(str(self._local())).items

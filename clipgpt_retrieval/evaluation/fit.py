@@ -11,7 +11,7 @@ import numpy as np
 
 from clipgpt_retrieval.data.caption_columns import CAPTION_COLUMNS, find_columns
 from clipgpt_retrieval.engine import ClipGpt
-from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.collection import Collection
 
 MAX_ROWS = 2000
 """Rows of the metadata among which items are sampled: an index may have billions."""
@@ -63,7 +63,7 @@ def sample_captions(parquet: Path) -> dict[int, str]:
     return dict(found[i] for i in chosen)
 
 
-def measure_fit(engine: ClipGpt, items: Items, captions: dict[int, str]) -> Fit:
+def measure_fit(engine: ClipGpt, items: Collection, captions: dict[int, str]) -> Fit:
     """Searches the items of an index by their captions, and captions them.
 
     Args:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.explore.leaves import weighted_kmeans
 from clipgpt_retrieval.explore.tables import Row
-from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.collection import Collection
 
 COMPARED_ITEMS = 20_000
 NUM_EXAMPLES = 5
@@ -22,7 +22,7 @@ MAX_P_VALUE = 1e-3
 """Of the classifier two-sample test."""
 
 
-def compare(first: Items, second: Items, engine: ClipGpt, num_clusters: int) -> list[Row]:
+def compare(first: Collection, second: Collection, engine: ClipGpt, num_clusters: int) -> list[Row]:
     """Clusters of two indexes together by the difference of their shares, and items typical of only one index.
 
     Args:

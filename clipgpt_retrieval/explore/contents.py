@@ -15,7 +15,8 @@ from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS
 from clipgpt_retrieval.explore.outline import Outline
-from clipgpt_retrieval.index.items import Items, unit_rows
+from clipgpt_retrieval.index.collection import Collection
+from clipgpt_retrieval.index.items import unit_rows
 from clipgpt_retrieval.index.source import check_model_fits
 
 DISTINCTION = 0.5
@@ -69,7 +70,7 @@ class Contents:
 
     def __init__(
         self,
-        items: Items,
+        items: Collection,
         index_file: Path,
         engine: Engine,
         num_clusters: int = DEFAULT_NUM_CLUSTERS,

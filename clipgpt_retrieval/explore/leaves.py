@@ -7,8 +7,9 @@ import faiss
 import numpy as np
 
 from clipgpt_retrieval.engine.generation import no_yield_point
+from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.inverted_lists import InvertedLists
-from clipgpt_retrieval.index.items import Items, unit_rows
+from clipgpt_retrieval.index.items import unit_rows
 
 SAMPLE_SIZE = 50_000
 """The most items that are read to cluster an index with too few inverted lists."""
@@ -67,7 +68,7 @@ class ListLeaves:
 class SampledLeaves:
     """K-means over a sample; the sizes are those of the sample, scaled to the index."""
 
-    def __init__(self, items: Items, num_clusters: int, yield_point: Callable[[], None] = no_yield_point) -> None:
+    def __init__(self, items: Collection, num_clusters: int, yield_point: Callable[[], None] = no_yield_point) -> None:
         self._items = items
         self._ids, embeddings = items.sample(SAMPLE_SIZE)
         count = min(max(int(len(items) ** 0.5), num_clusters), max(MAX_LEAVES, num_clusters), len(embeddings))
@@ -97,7 +98,7 @@ class SampledLeaves:
         return self._ids[rows[kept]]
 
 
-def find_leaves(items: Items, num_clusters: int, yield_point: Callable[[], None] = no_yield_point) -> Leaves:
+def find_leaves(items: Collection, num_clusters: int, yield_point: Callable[[], None] = no_yield_point) -> Leaves:
     """The finest clusters of an index.
 
     Args:
@@ -106,9 +107,10 @@ def find_leaves(items: Items, num_clusters: int, yield_point: Callable[[], None]
             the IVF1 that autofaiss makes of small collections, is clustered by k-means, as one without lists.
         yield_point: called between rounds of k-means; what it raises ends them.
     """
-    if items.lists is None or np.count_nonzero(items.lists.sizes) < num_clusters:
+    lists = items.inverted_lists
+    if lists is None or np.count_nonzero(lists.sizes) < num_clusters:
         return SampledLeaves(items, num_clusters, yield_point)
-    return ListLeaves(items.lists)
+    return ListLeaves(lists)
 
 
 def weighted_kmeans(

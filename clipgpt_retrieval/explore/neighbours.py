@@ -6,7 +6,7 @@ import numpy as np
 
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.explore.tables import Row
-from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.collection import Collection
 
 PROBED_ITEMS = 2_000
 """Items whose neighbours are searched: results are estimates for the index."""
@@ -34,7 +34,7 @@ class Neighbourhoods:
     cosines: np.ndarray
 
 
-def neighbourhoods(items: Items) -> Neighbourhoods:
+def neighbourhoods(items: Collection) -> Neighbourhoods:
     """Searches the neighbours of a sample."""
     from tqdm import tqdm
 
@@ -52,7 +52,7 @@ def neighbourhoods(items: Items) -> Neighbourhoods:
     )
 
 
-def duplicates(items: Items, engine: ClipGpt) -> tuple[list[Row], float]:
+def duplicates(items: Collection, engine: ClipGpt) -> tuple[list[Row], float]:
     """Near-duplicates among a sample and its neighbours, and the share of the sample that has one."""
     near = neighbourhoods(items)
     similar = near.cosines >= DUPLICATE_COSINE
@@ -67,7 +67,7 @@ def duplicates(items: Items, engine: ClipGpt) -> tuple[list[Row], float]:
     return rows, len(found) / len(near.ids)
 
 
-def outliers(items: Items, engine: ClipGpt) -> list[Row]:
+def outliers(items: Collection, engine: ClipGpt) -> list[Row]:
     """The items of a sample with the least similar neighbours, the most isolated first."""
     near = neighbourhoods(items)
     means = np.sort(near.cosines, axis=1)[:, -NUM_NEIGHBOURS:].mean(1)

@@ -12,7 +12,8 @@ from clipgpt_retrieval.explore.cache import Cache
 from clipgpt_retrieval.explore.layout import map_coordinates
 from clipgpt_retrieval.explore.leaves import Leaves, find_leaves, weighted_kmeans
 from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS, check_num_clusters
-from clipgpt_retrieval.index.items import Items, unit_rows
+from clipgpt_retrieval.index.collection import Collection
+from clipgpt_retrieval.index.items import unit_rows
 
 NUM_EXAMPLES = 12
 NUM_EXAMPLES_OPENED = 100
@@ -62,7 +63,7 @@ class Outline:
         InputError: ``num_clusters`` out of 2..500.
     """
 
-    def __init__(self, items: Items, index_file: Path, num_clusters: int = DEFAULT_NUM_CLUSTERS) -> None:
+    def __init__(self, items: Collection, index_file: Path, num_clusters: int = DEFAULT_NUM_CLUSTERS) -> None:
         check_num_clusters(num_clusters)
         self._items = items
         self._num_clusters = num_clusters

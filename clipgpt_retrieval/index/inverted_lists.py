@@ -32,17 +32,18 @@ class InvertedLists:
         index: the whole index.
         ivf: ``index``, or the IVF index behind its transforms.
         ordered_by_ivf: ids are positions.
+        positions: the position of each row ``[ntotal]``, where it is already known.
     """
 
     # Any: faiss's type stubs do not cover the pointers that its C++ methods take.
-    def __init__(self, index: Any, ivf: Any, *, ordered_by_ivf: bool) -> None:
+    def __init__(self, index: Any, ivf: Any, *, ordered_by_ivf: bool, positions: np.ndarray | None = None) -> None:
         self._index = index
         self._ivf = ivf
         self._ordered_by_ivf = ordered_by_ivf
         sizes = [self._ivf.invlists.list_size(i) for i in range(ivf.nlist)]
         self.sizes = np.array(sizes, dtype=np.int64)  # [nlist]
         self._starts = np.concatenate([[0], np.cumsum(self.sizes)])  # [nlist + 1]
-        self._positions: np.ndarray | None = None
+        self._positions = positions
         self._positions_lock = threading.Lock()
 
     def check_ids(self) -> None:
@@ -65,20 +66,36 @@ class InvertedLists:
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of ids ``[n]`` as they were added, float32 ``[n, d]``; NaN for an id in no list."""
-        positions = ids if self._ordered_by_ivf else self._position_table()[ids].astype(np.int64)
+        positions = ids if self._ordered_by_ivf else self.positions_of(ids)
         in_lists = positions < self._starts[-1]
         vectors = np.full((len(ids), self._index.d), np.nan, np.float32)
         vectors[in_lists] = self.vectors_at(positions[in_lists])
         return vectors
 
+    def stored(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of rows ``[n]`` behind transforms, float32 ``[n, ivf.d]``; NaN for a row in no list."""
+        positions = self.positions_of(rows)
+        in_lists = positions < self._starts[-1]
+        vectors = np.full((len(rows), self._ivf.d), np.nan, np.float32)
+        vectors[in_lists] = self._stored_at(positions[in_lists])
+        return vectors
+
+    def positions_of(self, rows: np.ndarray) -> np.ndarray:
+        """The positions of rows, which are the ids in the index itself, int64 of the same shape."""
+        return self._position_table()[rows].astype(np.int64)
+
     def vectors_at(self, positions: np.ndarray) -> np.ndarray:
         """The vectors at positions ``[n]``, float32 ``[n, d]``."""
+        return self._reverse_transforms(self._stored_at(positions))
+
+    def _stored_at(self, positions: np.ndarray) -> np.ndarray:
+        """The vectors at positions ``[n]`` behind transforms, float32 ``[n, ivf.d]``."""
         lists = np.searchsorted(self._starts, positions, side="right") - 1
         offsets = positions - self._starts[lists]
         vectors = np.empty((len(positions), self._ivf.d), np.float32)
         for vector, list_no, offset in zip(vectors, lists, offsets, strict=True):
             self._ivf.reconstruct_from_offset(int(list_no), int(offset), faiss.swig_ptr(vector))
-        return self._reverse_transforms(vectors)
+        return vectors
 
     def ids_at(self, positions: np.ndarray) -> np.ndarray:
         """The item ids at positions, of the same shape; -1 stays -1."""

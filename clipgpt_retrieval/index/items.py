@@ -20,6 +20,7 @@ class Items:
         ordered_by_ivf: the ids are positions in the concatenated inverted lists, as clip-retrieval's
             ``reorder_metadata_by_ivf_index`` makes them.
         name: what errors call the index.
+        positions: the position of each row in the inverted lists, where it is already known.
 
     Raises:
         DataError: an index that cannot reconstruct its vectors, or whose ids are not 0 to n-1, each once.
@@ -31,17 +32,25 @@ class Items:
         array([[0., 1.]], dtype=float32)
     """
 
-    def __init__(self, index: faiss.Index, *, ordered_by_ivf: bool = False, name: str = "this index") -> None:
+    def __init__(
+        self,
+        index: faiss.Index,
+        *,
+        ordered_by_ivf: bool = False,
+        name: str = "this index",
+        positions: np.ndarray | None = None,
+    ) -> None:
         self._index = index
-        self._name = name
+        self.name = name
         inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
-        self.lists: InvertedLists | None = None
+        self.inverted_lists: InvertedLists | None = None
         if isinstance(inner, faiss.IndexIVFFastScan):
             # faiss 1.15 crashes the process when such an index, read from disk, reconstructs.
             raise _cannot_reconstruct(inner)
         if isinstance(inner, faiss.IndexIVF):
-            self.lists = InvertedLists(index, inner, ordered_by_ivf=ordered_by_ivf)
-            self.lists.check_ids()
+            lists = InvertedLists(index, inner, ordered_by_ivf=ordered_by_ivf, positions=positions)
+            lists.check_ids()
+            self.inverted_lists = lists
         elif ordered_by_ivf:
             raise DataError("metadata cannot be re-ordered by an index that is not IVF: keep their own order")
         else:
@@ -64,9 +73,10 @@ class Items:
 
     def norms(self, count: int = 100) -> np.ndarray:
         """Norms of at most ``count`` vectors, spread over the index, as it contains them; float32 ``[m]``."""
-        total = len(self) if self.lists is None else int(self.lists.sizes.sum())
+        lists = self.inverted_lists
+        total = len(self) if lists is None else int(lists.sizes.sum())
         rows = np.unique(np.linspace(0, total - 1, min(count, total)).astype(np.int64))
-        vectors = self._index.reconstruct_batch(rows) if self.lists is None else self.lists.vectors_at(rows)
+        vectors = self._index.reconstruct_batch(rows) if lists is None else lists.vectors_at(rows)
         return np.linalg.norm(vectors, axis=1)
 
     def check(self, ids: Sequence[int] | np.ndarray, field: str = "ids") -> None:
@@ -93,11 +103,7 @@ class Items:
             NotFoundError: an id that the index does not contain.
         """
         self.check(ids, field)
-        if len(ids) == 0:
-            return np.empty((0, self._index.d), np.float32)
-        keys = np.asarray(ids, dtype=np.int64)
-        vectors = self._index.reconstruct_batch(keys) if self.lists is None else self.lists.vectors(keys)
-        return unit_rows(vectors)
+        return self._unit_vectors(np.asarray(ids, np.int64))
 
     def sample(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """A random sample without repeats; no table of ids is needed.
@@ -109,21 +115,22 @@ class Items:
         Raises:
             DataError: an embedding in the sample contains NaN or infinity.
         """
+        lists = self.inverted_lists
         # faiss counts a vector with NaN, but adds it to no list.
-        total = len(self) if self.lists is None else int(self.lists.sizes.sum())
+        total = len(self) if lists is None else int(lists.sizes.sum())
         random = np.random.default_rng(seed)
         if total < MAX_PERMUTATION:
             rows = np.sort(random.permutation(total)[:count])
         else:
             rows = np.unique(random.integers(total, size=count))
-        if self.lists is None:
-            ids, embeddings = rows, self.embeddings(rows)
+        if lists is None:
+            ids, embeddings = rows, self._unit_vectors(rows)
         else:
-            ids, embeddings = self.lists.ids_at(rows), unit_rows(self.lists.vectors_at(rows))
+            ids, embeddings = lists.ids_at(rows), unit_rows(lists.vectors_at(rows))
         broken = ids[~np.isfinite(embeddings).all(axis=1)]
         if len(broken):
             raise DataError(
-                f"{self._name} contains NaN or infinity, for example in item {broken[0]}: build it again without such "
+                f"{self.name} contains NaN or infinity, for example in item {broken[0]}: build it again without such "
                 "embeddings"
             )
         return ids, embeddings
@@ -135,19 +142,28 @@ class Items:
             Ids int64 ``[n, count]``, -1 where the index found fewer, and embeddings float32 ``[n, count, d]`` of unit
             norm, 0 where the id is -1.
         """
+        lists = self.inverted_lists
         queries = np.ascontiguousarray(embeddings, dtype=np.float32)
         count = min(count, len(self))
-        if self.lists is None:
+        if lists is None:
             _, ids = self._index.search(queries, count)
             found = ids >= 0
-            read = self.embeddings(ids[found])
+            read = self._unit_vectors(ids[found])
         else:
-            positions, _ = self.lists.search(queries, count)
+            positions, _ = lists.search(queries, count)
             found = positions >= 0
-            ids, read = self.lists.ids_at(positions), unit_rows(self.lists.vectors_at(positions[found]))
+            ids = lists.ids_at(positions)
+            read = unit_rows(lists.vectors_at(positions[found]))
         vectors = np.zeros((*ids.shape, self.dimension), np.float32)
         vectors[found] = read
         return ids, vectors
+
+    def _unit_vectors(self, ids: np.ndarray) -> np.ndarray:
+        """Embeddings of ids that the index contains, float32 ``[n, d]``."""
+        if len(ids) == 0:
+            return np.empty((0, self._index.d), np.float32)
+        lists = self.inverted_lists
+        return unit_rows(self._index.reconstruct_batch(ids) if lists is None else lists.vectors(ids))
 
     def _check_reconstructs(self) -> None:
         try:

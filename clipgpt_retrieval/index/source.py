@@ -4,10 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
+import pyarrow as pa
 
 from clipgpt_retrieval.errors import DataError, InputError
-from clipgpt_retrieval.index.items import Items
-from clipgpt_retrieval.index.metadata import is_ordered_by_ivf
+from clipgpt_retrieval.index.collection import Collection
+from clipgpt_retrieval.index.faiss_collection import FaissCollection
+from clipgpt_retrieval.index.metadata import REORDERED_FILE, find_metadata, is_ordered_by_ivf
+from clipgpt_retrieval.index.metadata_columns import (
+    ArrowColumns,
+    Hdf5Columns,
+    MetadataColumns,
+    ParquetColumns,
+    open_arrow,
+    open_hdf5,
+)
+from clipgpt_retrieval.index.metadata_rows import ArrowRows, Hdf5Rows, MetadataRows, ParquetRows
 from clipgpt_retrieval.storage import is_url
 
 
@@ -21,7 +32,7 @@ class Source:
     """
 
     file: Path
-    items: Items
+    items: Collection
 
     @property
     def folder(self) -> Path:
@@ -52,10 +63,37 @@ def open_index(path: str) -> Source:
         raise DataError(f"{file} cannot be read as a faiss index: build it again, or give another") from error
     if isinstance(index, faiss.IndexBinary) or index.ntotal == 0:
         raise DataError(f"{file} contains no embeddings: give an index with some")
+    ordered = is_ordered_by_ivf(file.parent)
+    rows, columns = metadata_rows(file.parent), metadata_columns(file.parent)
     try:
-        return Source(file, Items(index, ordered_by_ivf=is_ordered_by_ivf(file.parent), name=str(file)))
+        return Source(file, FaissCollection(index, ordered_by_ivf=ordered, name=str(file), rows=rows, columns=columns))
     except DataError as error:
         raise DataError(f"{file}: {error}") from error
+
+
+def metadata_columns(folder: Path) -> MetadataColumns | None:
+    """The columns of the metadata beside an index, for filters; None without metadata."""
+    files = find_metadata(folder)
+    if files.parquet:
+        return ParquetColumns(files.parquet)
+    if files.arrow:
+        return ArrowColumns(files.arrow)
+    if not files.hdf5:
+        return None
+    reordered = is_ordered_by_ivf(folder)
+    return Hdf5Columns(folder / REORDERED_FILE if reordered else files.hdf5[0], by_id=reordered)
+
+
+def metadata_rows(folder: Path) -> MetadataRows | None:
+    """The rows of the metadata beside an index, by item id; None without metadata."""
+    files = find_metadata(folder)
+    if is_ordered_by_ivf(folder):
+        return Hdf5Rows(lambda: open_hdf5(folder / REORDERED_FILE))
+    if files.parquet:
+        return ParquetRows(files.parquet)
+    if files.arrow:
+        return ArrowRows(lambda: pa.concat_tables(map(open_arrow, files.arrow)))
+    return Hdf5Rows(lambda: open_hdf5(files.hdf5[0])) if files.hdf5 else None
 
 
 def check_name(path: str) -> None:
@@ -70,7 +108,7 @@ def check_name(path: str) -> None:
         raise DataError(f"the path {path!a} is not UTF-8, and faiss cannot open it: rename it") from None
 
 
-def check_model_fits(clip_dim: int, items: Items, index_file: Path) -> None:
+def check_model_fits(clip_dim: int, items: Collection, index_file: Path) -> None:
     """Refuses a model whose embeddings have another dimension than those of an index.
 
     Raises:
