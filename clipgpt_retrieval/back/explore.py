@@ -13,7 +13,7 @@ from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import ExploreRequest, validated
 from clipgpt_retrieval.errors import BusyError
 from clipgpt_retrieval.explore.contents import Contents
-from clipgpt_retrieval.index.items import Items
+from clipgpt_retrieval.index.collection import Collection
 
 MAX_CONTENTS = 8
 """Tables of contents in memory; others are read again from the cache beside their index."""
@@ -28,7 +28,7 @@ class ContentsCache:
     """The tables of contents used last: one object for each, so that a level is computed once."""
 
     def __init__(self) -> None:
-        self._contents: OrderedDict[tuple[str, int], tuple[Items, Contents]] = OrderedDict()
+        self._contents: OrderedDict[tuple[str, int], tuple[Collection, Contents]] = OrderedDict()
         self._lock = threading.Lock()
         self._computing = threading.RLock()
         self.slots = threading.BoundedSemaphore(MAX_EXPLORING)
