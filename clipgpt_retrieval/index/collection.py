@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clipgpt_retrieval.index.field_summary import FieldSummary, summary_of
 from clipgpt_retrieval.index.filters import Field, Filter
 
 if TYPE_CHECKING:
     from clipgpt_retrieval.index.inverted_lists import InvertedLists
 
 Ids = Sequence[int] | np.ndarray
+
+SAMPLED_IDS = 10_000
+"""Items whose metadata are read to summarise fields."""
 
 MISSING_ID = -1
 """The id where a search found fewer items than requested."""
@@ -144,3 +148,10 @@ class Collection(ABC):
     @abstractmethod
     def fields(self) -> list[Field]:
         """The fields of the metadata that a filter may name."""
+
+    def summaries(self) -> list[FieldSummary]:
+        """The ranges and frequent values of `fields`; of a sample, unless a kind knows better."""
+        fields = self.fields()
+        ids, _ = self.sample(SAMPLED_IDS)
+        rows = self.metadata(ids, [field.name for field in fields])
+        return [summary_of(field, [row.get(field.name) for row in rows]) for field in fields]

@@ -10,8 +10,10 @@ import numpy as np
 from cachetools import LRUCache, cached
 
 from clipgpt_retrieval.index.collection import MISSING_ID, Collection, Ids
+from clipgpt_retrieval.index.column_summaries import summarize
 from clipgpt_retrieval.index.conditions import matching_rows
 from clipgpt_retrieval.index.faiss_search import FaissSearch, Selection
+from clipgpt_retrieval.index.field_summary import FieldSummary
 from clipgpt_retrieval.index.filters import Field, Filter
 from clipgpt_retrieval.index.items import Items, unit_rows
 from clipgpt_retrieval.index.metadata_columns import MetadataColumns, fields_of
@@ -113,6 +115,10 @@ class FaissCollection(Items, Collection):
             return []
         known = fields_of(self._columns.schema)
         return [field for field in known if self._filter_fields is None or field.name in self._filter_fields]
+
+    def summaries(self) -> list[FieldSummary]:
+        """See `Collection`; ranges are those of all rows, values are counted in the first ones."""
+        return [] if self._columns is None else summarize(self._columns, self.fields())
 
     def _found(self, queries: np.ndarray, k: int, filter: Filter) -> tuple[np.ndarray, np.ndarray]:
         """Similarities and rows."""

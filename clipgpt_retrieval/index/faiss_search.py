@@ -13,7 +13,7 @@ from clipgpt_retrieval.index.inverted_lists import InvertedLists
 faiss: Any = typed_faiss
 """Its type stubs do not cover search parameters, selectors and downcasts."""
 
-FEW_ROWS = 1000
+FEW_ROWS = 100
 """Selections of up to so many rows are compared one by one: faster than going through an index, and exact."""
 
 SCANNED_AT_ONCE = 2**16

@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.source import open_index
 
-COUNT, DIM = 6000, 32
+COUNT, DIM = 3000, 32
 
 FAISS_KINDS = {
     "flat": "Flat",
-    "IVF": "IVF64,Flat",
-    "IVF+PQ": "IVF64,PQ16x8",
+    "IVF": "IVF32,Flat",
+    "IVF+PQ": "IVF32,PQ16x4",
     "HNSW": "HNSW16",
-    "OPQ": "OPQ16,IVF64,PQ16x8",
-    "PQ": "PQ16x8",
-    "refined": "PQ16x8,RFlat",
+    "OPQ": "OPQ16,IVF32,PQ16x4",
+    "PQ": "PQ16x4",
+    "refined": "PQ16x4,RFlat",
     "IDMap2": "IDMap2,Flat",
 }
 EXACT = {"flat", "IDMap2"}

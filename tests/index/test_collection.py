@@ -13,7 +13,7 @@ from clipgpt_retrieval.index.filters import parse_filter
 
 VECTORS = embeddings()
 COLUMNS = metadata()
-QUERIES = VECTORS[::500] + 0.05 * np.random.default_rng(1).normal(size=(12, DIM)).astype(np.float32)
+QUERIES = VECTORS[::250] + 0.05 * np.random.default_rng(1).normal(size=(12, DIM)).astype(np.float32)
 K = 10
 
 
@@ -87,8 +87,8 @@ SELECTIVITIES = {
     "half": [("rank", "<", COUNT // 2)],
     "a fifth": [("score", "<", 2.0), ("safe", "exists", True)],
     "1 in 17": [("tags", "contains", "tag 3")],
-    "1 %": [("rank", ">=", 200), ("rank", "<", 260)],
-    "three": [("rank", "in", [5, 17, 5999, -1, 10**6])],
+    "1 %": [("rank", ">=", 200), ("rank", "<", 230)],
+    "three": [("rank", "in", [5, 17, 2999, -1, 10**6])],
 }
 
 
@@ -185,7 +185,7 @@ def test_more_results_than_there_are_items(collection):
 
 
 def test_metadata_come_in_the_order_of_the_ids_with_repeats(collection):
-    ids = [5999, 0, 1999, 2000, 17, 0]
+    ids = [COUNT - 1, 0, COUNT // 3 - 1, COUNT // 3, 17, 0]
     rows = collection.metadata(ids, ["rank", "caption", "no such column"])
     assert [row["rank"] for row in rows] == ids
     assert [row["caption"] for row in rows] == [COLUMNS["caption"][item] for item in ids]
@@ -210,3 +210,15 @@ def test_every_column_is_a_field(collection):
     types = {field.name: field.type for field in collection.fields()}
     assert types["rank"] == types["width"] == types["huge"] == "integer"
     assert (types["score"], types["caption"], types["safe"], types["tags"]) == ("number", "text", "boolean", "list")
+
+
+def test_fields_are_summarised_for_menus(collection):
+    summaries = {summary.field.name: summary for summary in collection.summaries()}
+    assert (summaries["rank"].minimum, summaries["rank"].maximum) == (0, COUNT - 1)
+    assert (summaries["score"].minimum, summaries["score"].maximum) == (0.0, 9.9)
+    assert summaries["huge"].maximum == 2**63 - 1
+    assert {value for value, _ in summaries["caption"].values} == set(COLUMNS["caption"]) - {None}
+    assert {value for value, _ in summaries["safe"].values} == {True, False}
+    assert [value for value, _ in summaries["tags"].values][:2] in (["red", "blue"], ["blue", "red"])
+    width = summaries["width"]
+    assert width.missing == pytest.approx(width.counted / 7, rel=0.2)

@@ -115,8 +115,8 @@ def test_an_id_outside_the_index_is_named(built, kind, wrong):
 def test_concurrent_threads_compute_one_table(built, vectors, monkeypatch):
     items = Items(faiss.read_index(built("IVF16,Flat")))
     calls = []
-    compute = items.lists._compute_positions
-    monkeypatch.setattr(items.lists, "_compute_positions", lambda: calls.append(1) or compute())
+    compute = items.inverted_lists._compute_positions
+    monkeypatch.setattr(items.inverted_lists, "_compute_positions", lambda: calls.append(1) or compute())
     found = {}
     threads = [threading.Thread(target=lambda i=i: found.update({i: items.embeddings([i])})) for i in range(8)]
     for thread in threads:
