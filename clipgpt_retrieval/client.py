@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -19,6 +20,7 @@ from urllib.parse import urljoin
 import requests
 
 from clipgpt_retrieval.errors import InputError, NotAllowedError, NotFoundError, TooLargeError
+from clipgpt_retrieval.local_search import LocalSearch
 
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
@@ -118,6 +120,7 @@ class ClipGptClient(ClipClient):
 
             model = load(model)
         self.model = model
+        self._local = None if model is None else LocalSearch(model)
 
     def query(
         self,
@@ -129,6 +132,7 @@ class ClipGptClient(ClipClient):
         clipgpt_weight: float | None = None,
         caption_results: int = 0,
         min_similarity: float | None = None,
+        hub_correction: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Searches the index with a text, an image, an embedding or an interleaved query.
 
@@ -142,9 +146,11 @@ class ClipGptClient(ClipClient):
             clipgpt_weight: weight of CLIP-GPT in a text query, 0 to 1.
             caption_results: number of results with a ``clipgpt_caption``.
             min_similarity: smallest cosine of a result to the image embedding, or to a given image or embedding.
+            hub_correction: re-rank by a ``score``; None: where the model was trained with it. With ``model=`` it needs
+                a back end of ours, for the embeddings of results.
 
         Returns:
-            The results as `ClipClient` returns them: ``id``, ``similarity`` and metadata.
+            The results as `ClipClient` returns them: ``id``, ``similarity`` and metadata, and ``score`` if re-ranked.
 
         Raises:
             InputError: an invalid query; `NotFoundError` and `TooLargeError` derive from it.
@@ -159,8 +165,10 @@ class ClipGptClient(ClipClient):
         _one_of(text=text, image=image, embedding_input=embedding_input, segments=segments)
         ours = _given(use_clipgpt=use_clipgpt, clipgpt_weight=clipgpt_weight, min_similarity=min_similarity)
         ours |= _given(segments=segments, caption_results=caption_results or None)
-        if self.model is not None and (embedding := self._query_embedding(text, ours)) is not None:
-            return self._post(self.url, {**self._knn_options(), "embedding_input": embedding})
+        if self._local is not None and self._encodes_here(text, ours):
+            found, _ = self._local.encode(text, segments, clipgpt_weight)
+            return self._local.search(partial(self._post, self.url), self._knn_options(), found, hub_correction)
+        ours |= _given(hub_correction=hub_correction)
         query = {"text": text, "embedding_input": embedding_input, **_image_fields(image)}
         return self._post(self.url, {**self._knn_options(), **query, **ours})
 
@@ -223,7 +231,8 @@ class ClipGptClient(ClipClient):
         Returns:
             ``embedding`` to search with; ``image_embedding``, the estimate of the image's own, and its ``caption``;
             ``min_similarity``, a threshold for `query`, or None; ``match``, the ``similarity`` of a text's best hit and
-            the ``threshold`` of a match, or None; ``added``, whether the segments' embeddings were added.
+            the ``threshold`` of a match, or None; ``added``, whether the segments' embeddings were added; ``encoder``,
+            what encoded the query: ``"clipgpt"``, ``"text_tower"``, ``"both"`` or ``"image"``.
 
         Raises:
             InputError: an invalid query.
@@ -231,25 +240,15 @@ class ClipGptClient(ClipClient):
 
         Examples:
             >>> sorted(client.encode(text="a dog in the snow"))
-            ['added', 'caption', 'embedding', 'image_embedding', 'match', 'min_similarity']
+            ['added', 'caption', 'embedding', 'encoder', 'image_embedding', 'match', 'min_similarity']
         """
         _one_of(text=text, segments=segments)
-        if self.model is None:
+        if self._local is None:
             query = {"text": text, "segments": segments, "use_clipgpt": use_clipgpt, "clipgpt_weight": clipgpt_weight}
             return self._post(self._sibling("encode-service"), {"indice_name": self.indice_name, **query})
         if use_clipgpt is False:
-            raise InputError("use_clipgpt", "cannot be False with model=, which loads no CLIP")
-        from clipgpt_retrieval.engine.added import has_several_parts
-
-        embedding, image_embedding = self._encode_here(text, segments, clipgpt_weight)
-        return {
-            "embedding": embedding,
-            "image_embedding": image_embedding,
-            "caption": self.model.caption([image_embedding])[0],
-            "min_similarity": self.model.min_similarity,
-            "match": None,
-            "added": segments is not None and self.model.adds_segments and has_several_parts(segments),
-        }
+            raise InputError("use_clipgpt", "cannot be False with model=")
+        return self._local.described(text, segments, clipgpt_weight)
 
     def explore(self, cluster: str | None = None, num_clusters: int | None = None) -> dict[str, Any]:
         """The contents of the index: its clusters with captions, or the sub-clusters of one cluster.
@@ -275,28 +274,12 @@ class ClipGptClient(ClipClient):
         fields = _given(indice_name=self.indice_name, cluster=cluster, num_clusters=num_clusters)
         return _content(requests.get(self._sibling("explore-service"), params=fields, timeout=TIMEOUT_SECONDS))
 
-    def _query_embedding(self, text: str | None, ours: Mapping[str, Any]) -> list[float] | None:
-        """The query embedding by the model of this client; None where the back end encodes the query."""
+    def _encodes_here(self, text: str | None, ours: Mapping[str, Any]) -> bool:
+        """Whether the model of this client encodes a query; else the back end does."""
         for field in ("caption_results", "min_similarity"):
             if field in ours:
                 raise InputError(field, "requires a back end with CLIP-GPT: leave out model=")
-        segments = ours.get("segments")
-        if ours.get("use_clipgpt") is False or not (text or segments):
-            return None
-        return self._encode_here(text, segments, ours.get("clipgpt_weight"))[0]
-
-    def _encode_here(
-        self, text: str | None, segments: Sequence[Mapping[str, Any]] | None, weight: float | None
-    ) -> tuple[list[float], list[float]]:
-        """Query embedding and image embedding by the model of this client."""
-        assert self.model is not None
-        if weight not in (None, 1):
-            raise InputError("clipgpt_weight", "must be 1 with model=, which loads no CLIP")
-        for segment in segments or []:
-            if not {"text", "embedding"} & set(segment):
-                raise InputError("segments", "may contain only texts and embeddings with model=, which loads no CLIP")
-        query, image = self.model.encode_both([text if segments is None else segments])  # type: ignore[list-item]
-        return query[0].tolist(), image[0].tolist()
+        return ours.get("use_clipgpt") is not False and bool(text or ours.get("segments"))
 
     def _knn_options(self) -> dict[str, Any]:
         """The fields that `ClipClient` sends with every query."""

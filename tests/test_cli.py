@@ -18,6 +18,17 @@ def test_a_text_is_encoded_as_it_was_typed(clipgpt, clipgpt_path, monkeypatch, c
     np.testing.assert_allclose(found, clipgpt.encode([text, "a bus"]), atol=1e-5)
 
 
+def test_encode_says_that_clip_s_text_tower_takes_part(searching_path, monkeypatch, capsys):
+    from clipgpt_retrieval.engine import load
+
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", "encode", "a bus", "--model", searching_path])
+    cli.main()
+    printed = capsys.readouterr()
+    assert "CLIP-GPT and the text tower of open_clip:tiny-clip" in printed.err
+    found = [json.loads(line) for line in printed.out.splitlines()]
+    np.testing.assert_allclose(found, load(searching_path, device="cpu").encode(["a bus"]), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "typed",
     [

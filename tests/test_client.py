@@ -105,7 +105,7 @@ def test_captions(client, clipgpt, embeddings):
 def test_encode(client, clipgpt):
     encoded = client.encode(text="a dog")
     np.testing.assert_allclose(encoded["embedding"], clipgpt.encode(["a dog"])[0], atol=1e-6)
-    assert set(encoded) == {"embedding", "image_embedding", "caption", "min_similarity", "match", "added"}
+    assert set(encoded) == {"embedding", "image_embedding", "caption", "min_similarity", "match", "added", "encoder"}
 
 
 def test_results_below_the_minimum_similarity_are_left_out(client):
@@ -149,12 +149,54 @@ def test_with_its_own_model_it_refuses_what_it_cannot_do(local):
         lambda: local.caption(ids=[3]),
         lambda: local.query(text="a dog", caption_results=3),
         lambda: local.query(text="a dog", min_similarity=0.5),
-        lambda: local.query(text="a dog", clipgpt_weight=0.5),
         lambda: local.query(segments=[{"id": 3}]),
         lambda: local.encode(text="a dog", use_clipgpt=False),
     ):
         with pytest.raises(InputError, match="model="):
             call()
+
+
+def test_a_weight_needs_the_clip_that_the_model_names(local):
+    with pytest.raises(InputError, match=r"clipgpt_weight: .*the model does not record its CLIP"):
+        local.query(text="a dog", clipgpt_weight=0.5)
+
+
+def test_with_its_own_model_it_blends_and_corrects_as_a_back_end_does(
+    back_url, searching_path, embeddings, tmp_path, index_folder, clip_model, offline_flags
+):
+    import json
+
+    from clipgpt_retrieval.back import create_app
+    from clipgpt_retrieval.local_search import LocalSearch
+
+    indices = tmp_path / "indices.json"
+    indices.write_text(json.dumps({"demo": str(index_folder)}))
+    app = create_app(
+        indices_paths=str(indices), clipgpt_model=searching_path, clip_model=clip_model, **offline_flags
+    ).test_client()
+    asked = {"text": "a dog", "num_images": 5, "deduplicate": False}
+    expected = app.post("/knn-service", json=asked).json
+
+    client = ClipGptClient(f"{back_url}/knn-service", "stock", num_images=5, deduplicate=False, model=searching_path)
+    assert client.encode(text="a dog")["encoder"] == "both"
+    [query] = client.model.encode(["a dog"])
+    assert ids(client.query(text="a dog", hub_correction=False)) == best(embeddings, query)
+
+    def with_embeddings(request: dict) -> list[dict]:
+        results = app.post("/knn-service", json={**request, "embeddings": False}).json
+        return [{**result, "embedding": embeddings[result["id"]].tolist()} for result in results]
+
+    options = {**client._knn_options(), "indice_name": "demo"}
+    found = LocalSearch(client.model).search(with_embeddings, options, query, None)
+    assert ids(found) == ids(expected)
+    assert [hit["score"] for hit in found] == pytest.approx([hit["score"] for hit in expected], abs=1e-5)
+    assert "embedding" not in found[0]
+
+    with pytest.warns(UserWarning, match="not corrected for hubs"):
+        found = LocalSearch(client.model).search(
+            lambda request: app.post("/knn-service", json={**request, "embeddings": False}).json, options, query, None
+        )
+    assert ids(found) == best(embeddings, query)
 
 
 def test_a_model_is_loaded_from_its_path(back_url, clipgpt_path):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.bulk.distributor import Distributor
 
 
+BY_BOTH = "texts are encoded by CLIP-GPT and the text tower of {}"
+
+
 @takes_options(EncodeOptions)
 def encode(*texts: str, options: EncodeOptions) -> None:  # noqa: D417 (takes_options adds the options)
     """Predicts the CLIP embeddings of texts, or with --input those of a whole collection.
@@ -30,7 +33,10 @@ def encode(*texts: str, options: EncodeOptions) -> None:  # noqa: D417 (takes_op
         raise InputError("input", "cannot be combined with texts: give one or the other")
     from clipgpt_retrieval.bulk.job import ENCODE
 
-    _run(options, ENCODE, options.input, options.text_column, {"space": options.space})
+    settings: dict[str, Any] = {"space": options.space}
+    if _uses_text_tower(options):
+        settings["text_tower"] = True  # whatever another machine or a later run can load
+    _run(options, ENCODE, options.input, options.text_column, settings)
 
 
 @takes_options(CaptionOptions)
@@ -71,6 +77,20 @@ def _run(
     print(f"{job.output_folder} contains {report['rows_done']:,} rows of {job.source}{skipped}")
 
 
+def _uses_text_tower(options: EncodeOptions) -> bool:
+    """Whether CLIP's text tower takes part in a job, which is the same for all its rows; says so."""
+    from clipgpt_retrieval.engine.text_tower import OwnTower
+    from clipgpt_retrieval.model.resolve import read_config
+
+    config = read_config(options.model)
+    if options.space != "query" or config.get("clipgpt_weight", 1) == 1:
+        return False
+    found = OwnTower(config.get("clip_model"), config["clip_dim"], "cpu", fast=False).load() is not None
+    if found:
+        print(BY_BOTH.format(config["clip_model"]), file=sys.stderr)
+    return found
+
+
 def _distributor(options: JobOptions) -> Distributor:
     from clipgpt_retrieval.bulk.distributor import PysparkDistributor, SequentialDistributor
     from clipgpt_retrieval.bulk.slurm_distributor import SlurmDistributor
@@ -90,6 +110,8 @@ def _encode_texts(texts: tuple[str, ...], options: EncodeOptions) -> None:
         check_new_file("output", options.output)
     engine = load(options.model, device=options.device)
     embeddings = engine.encode(list(texts), space=options.space, batch_size=options.batch_size)
+    if options.space == "query" and engine.clipgpt_weight < 1 and engine.text_tower is not None:
+        print(BY_BOTH.format(engine.clip_model), file=sys.stderr)
     if options.output is None:
         for embedding in embeddings:
             print(json.dumps([round(float(number), 6) for number in embedding]))

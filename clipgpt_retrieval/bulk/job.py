@@ -49,7 +49,8 @@ class Job:
         model: clipgpt model: directory, hub id or fsspec URL.
         column: name of the texts, or of the embeddings in parquet.
         write_batch_size: most rows in a shard, and so in an output file.
-        settings: ``{"space": ..}`` to encode, the fields of ``generation.Generation`` to caption.
+        settings: to encode, ``{"space": ..}``, and ``"text_tower": True`` where CLIP's takes part; to caption, the
+            fields of ``generation.Generation``.
         batch_size: rows in a forward pass.
         device: see ``engine.ClipGpt``.
         retries: attempts after the first, for a shard or any access to storage.

@@ -53,7 +53,7 @@ class EncodeMapper:
         engine: the engine.
 
     Raises:
-        ModelError: the model only captions.
+        ModelError: the model only captions, or the job uses a text tower that cannot be loaded here.
     """
 
     def __init__(self, job: Job, engine: ClipGpt) -> None:
@@ -62,6 +62,9 @@ class EncodeMapper:
         self._engine = engine
         self._batch_size = job.batch_size
         self._space = job.settings["space"]
+        self._uses_tower = job.settings.get("text_tower", False)
+        if self._uses_tower and engine.text_tower is None:
+            raise ModelError(f"{engine.clip_model}, whose text tower this job uses, cannot be loaded on this machine")
 
     def __call__(self, shard: Shard, rows: Rows) -> Iterator[Mapped]:
         for start, window in _windows(rows, WINDOW_BATCHES * self._batch_size):
@@ -75,7 +78,12 @@ class EncodeMapper:
     def _encode(self, texts: Any, rows: list[int]) -> tuple[list[int], np.ndarray]:
         """The rows that can be encoded, found by bisection if not all can, and their embeddings ``[n, clip_dim]``."""
         try:
-            encoded = self._engine.encode([texts[row] for row in rows], space=self._space, batch_size=self._batch_size)
+            encoded = self._engine.encode(
+                [texts[row] for row in rows],
+                space=self._space,
+                batch_size=self._batch_size,
+                use_text_tower=self._uses_tower,
+            )
             return rows, encoded
         except InputError:
             if len(rows) == 1:

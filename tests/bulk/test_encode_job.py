@@ -14,11 +14,14 @@ from bulk_helpers import CLIP_DIM, contents, output, some_texts, write_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipgpt_retrieval.bulk.command import encode
 from clipgpt_retrieval.bulk.distributor import SequentialDistributor
-from clipgpt_retrieval.bulk.job import Shard
+from clipgpt_retrieval.bulk.job import Job, Shard
 from clipgpt_retrieval.bulk.lines_reader import LinesReader
 from clipgpt_retrieval.bulk.main import run_job
-from clipgpt_retrieval.errors import ClipGptError, DataError
+from clipgpt_retrieval.bulk.mapper import make_mapper
+from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.errors import ClipGptError, DataError, ModelError
 from clipgpt_retrieval.model import checkpoint
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
@@ -35,6 +38,29 @@ def test_embeddings_are_those_of_the_engine(encode_job, clipgpt):
     assert table.column("caption").to_pylist() == texts
     assert table.column("input_row").to_pylist() == list(range(30))
     np.testing.assert_allclose(embeddings.astype(np.float32), clipgpt.encode(texts), atol=1e-3)
+
+
+def test_a_job_blends_as_the_engine_does_and_all_machines_alike(searching_path, tmp_path, capsys):
+    """Rows of a machine that cannot load CLIP would be of another space, among the others."""
+    texts = some_texts(12)
+    write_lines(str(tmp_path / "texts.txt"), texts)
+    encode(input=str(tmp_path / "texts.txt"), output_folder=str(tmp_path / "out"), model=searching_path)
+    assert "CLIP-GPT and the text tower of open_clip:tiny-clip" in capsys.readouterr().err
+    engine = load(searching_path, device="cpu")
+    embeddings, _ = output(str(tmp_path / "out"))
+    np.testing.assert_allclose(embeddings.astype(np.float32), engine.encode(texts), atol=1e-3)
+
+    engine.model.config.clip_model = "open_clip:tiny-clip/nowhere.pt"
+    checkpoint.save(engine.model, engine.sequences.tokenizer, str(tmp_path / "model"))
+    encode(input=str(tmp_path / "texts.txt"), output_folder=str(tmp_path / "alone"), model=str(tmp_path / "model"))
+    embeddings, _ = output(str(tmp_path / "alone"))
+    expected = engine.encode(texts, use_text_tower=False)
+    np.testing.assert_allclose(embeddings.astype(np.float32), expected, atol=1e-3)
+    without = load(str(tmp_path / "model"), device="cpu")
+    of_both = {"space": "query", "text_tower": True}
+    job = Job("encode", "texts.txt", "out", "model", "caption", 100, of_both, 64, "cpu", 0)
+    with pytest.raises(ModelError, match=r"nowhere\.pt, whose text tower this job uses, cannot be loaded"):
+        make_mapper(job, without)
 
 
 def test_a_byte_order_mark_is_dropped(encode_job):

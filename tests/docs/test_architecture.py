@@ -16,7 +16,7 @@ LEVELS = (
     {"plugin"},
     {"ingest"},
     {"back", "bulk", "evaluation", "training", "bench", "client"},
-    {"explore"},
+    {"explore", "local_search"},
     {"data", "index", "metrics"},
     {"engine"},
     {"model"},
