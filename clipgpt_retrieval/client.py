@@ -232,15 +232,17 @@ class ClipGptClient(ClipClient):
             ``embedding`` to search with; ``image_embedding``, the estimate of the image's own, and its ``caption``;
             ``min_similarity``, a threshold for `query`, or None; ``match``, the ``similarity`` of a text's best hit and
             the ``threshold`` of a match, or None; ``added``, whether the segments' embeddings were added; ``encoder``,
-            what encoded the query: ``"clipgpt"``, ``"text_tower"``, ``"both"`` or ``"image"``.
+            what encoded the query: ``"clipgpt"``, ``"text_tower"``, ``"both"`` or ``"image"``; ``unknown_words``, those
+            of the query that the model was not trained on, where it declares its vocabulary.
 
         Raises:
             InputError: an invalid query.
             requests.RequestException: no response, or not one of a back end.
 
         Examples:
-            >>> sorted(client.encode(text="a dog in the snow"))
-            ['added', 'caption', 'embedding', 'encoder', 'image_embedding', 'match', 'min_similarity']
+            >>> encoded = client.encode(text="a dog in the snow")
+            >>> {"caption", "embedding", "image_embedding", "match", "unknown_words"} <= set(encoded)
+            True
         """
         _one_of(text=text, segments=segments)
         if self._local is None:
@@ -310,7 +312,7 @@ def _content(response: requests.Response) -> Any:
         _raise_error(response)
     response.raise_for_status()
     if (note := response.headers.get(NOTE_HEADER)) is not None:
-        warnings.warn(note, stacklevel=4)
+        warnings.warn(note.encode("ascii", "backslashreplace").decode("unicode_escape"), stacklevel=4)
     return response.json()
 
 

@@ -46,6 +46,10 @@ class LocalSearch:
             if not {"text", "embedding"} & set(segment):
                 raise InputError("segments", "may contain only texts and embeddings with model=, which loads no CLIP")
         query: Any = text if segments is None else segments
+        if unknown := self.model.unknown_words(query):
+            from clipgpt_retrieval.model.vocabulary import unknown_words_note
+
+            warnings.warn(unknown_words_note(unknown), stacklevel=4)
         embeddings, images = self.model.encode_both([query], clipgpt_weight=weight)
         return embeddings[0], images[0]
 
@@ -67,6 +71,7 @@ class LocalSearch:
             "match": None,
             "added": segments is not None and self.model.adds_segments and has_several_parts(segments),
             "encoder": "clipgpt" if alone else "both",
+            "unknown_words": self.model.unknown_words(query),
         }
 
     def search(

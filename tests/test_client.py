@@ -105,7 +105,8 @@ def test_captions(client, clipgpt, embeddings):
 def test_encode(client, clipgpt):
     encoded = client.encode(text="a dog")
     np.testing.assert_allclose(encoded["embedding"], clipgpt.encode(["a dog"])[0], atol=1e-6)
-    assert set(encoded) == {"embedding", "image_embedding", "caption", "min_similarity", "match", "added", "encoder"}
+    fields = {"embedding", "image_embedding", "caption", "min_similarity", "match", "added", "encoder", "unknown_words"}
+    assert set(encoded) == fields
 
 
 def test_results_below_the_minimum_similarity_are_left_out(client):

@@ -45,6 +45,10 @@ class BatchedEngine:
         """See :attr:`ClipGpt.encodes`."""
         return self._engine.encodes
 
+    def unknown_words(self, query: Query) -> list[str]:
+        """See :meth:`ClipGpt.unknown_words`."""
+        return self._engine.unknown_words(query)
+
     @property
     def adds_segments(self) -> bool:
         """See :attr:`ClipGpt.adds_segments`."""

@@ -13,12 +13,13 @@ class EncodeService(Service):
     """``POST /encode-service``."""
 
     def post(self) -> EncodeResponse:
-        """Returns ``{"embedding", "image_embedding", "caption", "min_similarity", "match", "added", "encoder"}``.
+        """Returns the embeddings of a query with what is known of them, see :class:`EncodeResponse`.
 
         ``caption`` is the caption of the image embedding, ``min_similarity`` a cosine to the image embedding for
         ``/knn-service``, ``match`` the best hit of a text, ``added`` how segments were encoded,
-        ``encoder`` what encoded the query; see :class:`EncodeResponse`. Without CLIP-GPT (``use_clipgpt`` false, or an
-        index without a model) all but ``embedding``, ``added`` and ``encoder`` are null.
+        ``encoder`` what encoded the query, ``unknown_words`` those that the model was not trained on. Without CLIP-GPT
+        (``use_clipgpt`` false, or an index without a model) ``image_embedding``, ``caption``, ``min_similarity`` and
+        ``match`` are null.
         """
         params = parse_request(EncodeRequest)
         resource = pick_resource(self.clip_resources, params.indice_name)
@@ -34,6 +35,7 @@ class EncodeService(Service):
                 "match": None,
                 "added": False,
                 "encoder": encoded.encoder,
+                "unknown_words": [],
             }
         engine = resource.require_engine("indice_name")
         [caption] = caption_embeddings(engine, encoded.image)
@@ -45,4 +47,5 @@ class EncodeService(Service):
             "match": None if params.text is None else best_match(resource, encoder, params.text, encoded.query),
             "added": encoder.adds_segments(params),
             "encoder": encoded.encoder,
+            "unknown_words": encoded.unknown_words,
         }

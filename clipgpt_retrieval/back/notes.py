@@ -7,10 +7,12 @@ NOTE_HEADER = "ClipGPT-Note"
 
 
 def note(text: str) -> None:
-    """Adds a note to the response of the current request."""
+    """Adds a note to the response of the current request; other characters than ASCII as Python escapes."""
 
     def add(response: Response) -> Response:
-        response.headers[NOTE_HEADER] = text
+        before = response.headers.get(NOTE_HEADER)
+        escaped = text.encode("ascii", "backslashreplace").decode()
+        response.headers[NOTE_HEADER] = escaped if before is None else f"{before}; {escaped}"
         return response
 
     after_this_request(add)

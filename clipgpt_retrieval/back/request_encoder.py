@@ -1,7 +1,7 @@
 """Requests to embeddings: CLIP-GPT for text and interleaved queries, CLIP for its own text and for images."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from clipgpt_retrieval.back.stock import mclip_query
 from clipgpt_retrieval.engine.added import NOTE, Query, query_text
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.sequence import unit_embeddings
+from clipgpt_retrieval.model.vocabulary import unknown_words_note
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class EncodedQuery:
         query: what to search with, float32 ``[1, d]``, unit norm.
         image: the estimate of the image's own, of the same shape; None without CLIP-GPT.
         encoder: what ``query`` is of.
+        unknown_words: of the text, which a model with a vocabulary of its own does not know.
     """
 
     query: np.ndarray
     image: np.ndarray | None
     encoder: Encoder
+    unknown_words: list[str] = field(default_factory=list)
 
 
 class RequestEncoder:
@@ -67,11 +70,13 @@ class RequestEncoder:
         query = params.text if params.text is not None else self._segments(params.segments or [])
         if self.adds_segments(params):
             note(NOTE)
+        if unknown := engine.unknown_words(query):
+            note(unknown_words_note(unknown))
         weight = self._resource.clipgpt_weight if params.clipgpt_weight is None else params.clipgpt_weight
         of_text = self._text_embedding(query, weight)
         with CLIPGPT_ENCODE_TIME.time():
             found, image = engine.encode_both([query], text_embeddings=of_text, clipgpt_weight=weight)
-        return EncodedQuery(found, image, "clipgpt" if of_text is None else "both")
+        return EncodedQuery(found, image, "clipgpt" if of_text is None else "both", unknown)
 
     def adds_segments(self, params: EncodeRequest | KnnRequest) -> bool:
         """Whether the query of a request has several parts, whose embeddings are added by a model not trained on them.

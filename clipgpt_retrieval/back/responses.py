@@ -75,13 +75,15 @@ class Match(TypedDict):
 
 
 class EncodeResponse(TypedDict):
-    """The embeddings of a query; without CLIP-GPT all but ``embedding``, ``added``, ``encoder`` are null.
+    """The embeddings of a query; without CLIP-GPT those fields are null that may be.
 
     ``embedding`` is the query embedding, ``image_embedding`` the estimate of the image's own, ``caption`` its caption,
     ``min_similarity`` a value for the field of ``/knn-service``: the cosine to ``image_embedding`` that matches exceed.
     ``match`` states whether the index has a close match; null for queries that are not a text, and for models that were
     not evaluated. ``added``: the embeddings of the query's segments were added, as the model was not trained on such
     queries. ``encoder``: what the query embedding is of; ``image`` for a lone image without CLIP-GPT.
+    ``unknown_words``: the words of the query that the model was not trained on, as they are written; always empty for
+    models that know the language, which declare no vocabulary.
     """
 
     embedding: list[float]
@@ -91,6 +93,7 @@ class EncodeResponse(TypedDict):
     match: Match | None
     added: bool
     encoder: Encoder
+    unknown_words: list[str]
 
 
 class Ancestor(TypedDict):

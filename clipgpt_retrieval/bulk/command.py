@@ -102,6 +102,7 @@ def _distributor(options: JobOptions) -> Distributor:
 
 def _encode_texts(texts: tuple[str, ...], options: EncodeOptions) -> None:
     from clipgpt_retrieval.engine import load
+    from clipgpt_retrieval.model.vocabulary import unknown_words_note
     from clipgpt_retrieval.storage import check_new_file, write_array
 
     if not texts:
@@ -109,6 +110,8 @@ def _encode_texts(texts: tuple[str, ...], options: EncodeOptions) -> None:
     if options.output is not None:
         check_new_file("output", options.output)
     engine = load(options.model, device=options.device)
+    if unknown := engine.unknown_words([{"text": text} for text in texts]):
+        print(unknown_words_note(unknown), file=sys.stderr)
     embeddings = engine.encode(list(texts), space=options.space, batch_size=options.batch_size)
     if options.space == "query" and engine.clipgpt_weight < 1 and engine.text_tower is not None:
         print(BY_BOTH.format(engine.clip_model), file=sys.stderr)

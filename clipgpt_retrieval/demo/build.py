@@ -6,7 +6,6 @@ thresholds are chosen on, and the gallery. At most 80 minutes on two cores with 
 """
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -27,11 +26,13 @@ from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions, plain_caption, short_query
 from clipgpt_retrieval.demo.clip_training import train_clip
 from clipgpt_retrieval.demo.gallery import IMAGE_SIZE, as_jsonl, edited_scenes, make_gallery, ship_gallery
+from clipgpt_retrieval.demo.known_words import known_words, training_texts
 from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import Scene, random_scene
 from clipgpt_retrieval.demo.sprite_training import train_trunk
 from clipgpt_retrieval.demo.unpack import SHIPPED
 from clipgpt_retrieval.errors import ClipGptError, DataError
+from clipgpt_retrieval.model.vocabulary import save_vocabulary
 from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 
 SEED = 0
@@ -80,6 +81,7 @@ def build(folder: Path) -> None:
     clip.register()
     data = make_training_data(folder / "training_data", checkpoint, TRAINING_FAMILIES, SEED + 1)
     clipgpt = _trained_clipgpt(folder, data)
+    save_vocabulary(known_words(training_texts(data, INTERLEAVED, PLAIN_CAPTION)), clipgpt)
     _calibrate(clipgpt, folder, checkpoint)
     gallery = folder / "gallery"
     if not (gallery / "edits.jsonl").is_file():
@@ -264,9 +266,7 @@ def _backbone(folder: Path, data: Path) -> Path:
     backbone = folder / "backbone"
     if backbone.is_dir():
         return backbone
-    metadata = pd.read_parquet(data / "metadata")
-    texts = [*metadata[PLAIN_CAPTION], *(text for several in metadata["captions"] for text in several)]
-    texts += [json.loads(line)["segments"][-1]["text"] for line in (data / INTERLEAVED).open()]
+    texts = training_texts(data, INTERLEAVED, PLAIN_CAPTION)
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
         [f"Caption: [{text}]." for text in texts], VOCABULARY_SIZE, special_tokens=["<|endoftext|>"]

@@ -89,12 +89,16 @@ def _show_one(result: "SearchResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from clipgpt_retrieval.model.vocabulary import unknown_words_note
+
     table = Table(title=f"understood as: {result.understood}", title_justify="left")
     for name in ("similarity", "caption of the image", "caption of its embedding by CLIP-GPT", "file"):
         table.add_column(name, overflow="fold")
     for hit in result.hits:
         table.add_row(f"{hit.similarity:.2f}", hit.caption, hit.generated_caption, hit.image_path.name)
     console = Console()
+    if result.unknown_words:
+        console.print(unknown_words_note(result.unknown_words), soft_wrap=True)
     console.print(table)
     console.print(f"The files are in {result.hits[0].image_path.parent}", soft_wrap=True)
 

@@ -51,10 +51,12 @@ class SearchResult:
 
     Attributes:
         understood: the caption of the query's image embedding.
+        unknown_words: words of the query that the model does not know.
         hits: the images, the best first.
     """
 
     understood: str
+    unknown_words: list[str]
     hits: list[Hit]
 
 
@@ -93,7 +95,10 @@ class Gallery:
         found = [(int(i), float(s)) for i, s in zip(ids, similarities, strict=True) if i not in (-1, exclude)][:hits]
         embeddings = self._items.embeddings([item_id for item_id, _ in found])
         understood, *captions = self._engine.caption(np.concatenate([image_embedding, embeddings]))
-        return SearchResult(understood, [self._hit(*one, text) for one, text in zip(found, captions, strict=True)])
+        unknown = self._engine.unknown_words(query)
+        return SearchResult(
+            understood, unknown, [self._hit(*one, text) for one, text in zip(found, captions, strict=True)]
+        )
 
     def _hit(self, item_id: int, similarity: float, generated_caption: str) -> Hit:
         row: Any = self._rows.iloc[item_id]

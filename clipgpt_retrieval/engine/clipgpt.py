@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
-from clipgpt_retrieval.engine.added import NOTE, Query, has_several_parts
+from clipgpt_retrieval.engine.added import NOTE, Query, has_several_parts, query_text
 from clipgpt_retrieval.engine.caption_generator import CaptionGenerator
 from clipgpt_retrieval.engine.device import torch_device, torch_dtype
 from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_point
@@ -23,6 +23,7 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.search_data import SearchData
 from clipgpt_retrieval.model.sequence import ClipGptSequence, SequenceFormat, unit_embeddings
+from clipgpt_retrieval.model.vocabulary import unknown_words
 
 
 class ClipGpt:
@@ -120,6 +121,15 @@ class ClipGpt:
     def match_thresholds(self) -> dict[str, float]:
         """The least similarity of a text's best hit that counts as a match, by signal; empty where not evaluated."""
         return self.model.config.match_thresholds or {}
+
+    def unknown_words(self, query: Query) -> list[str]:
+        """The words of a query that a model with a vocabulary of its own does not know, as they are written.
+
+        Examples:
+            >>> model.unknown_words("a dog at the Eiffel tower")  # of the demo's model
+            ['Eiffel', 'tower']
+        """
+        return unknown_words(query_text(query), self.model.vocabulary)
 
     def encode(
         self, queries: Sequence[Query], *, space: str = "query", batch_size: int = 64, **tower: Any

@@ -20,6 +20,7 @@ from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.resolve import as_folder, config_in
 from clipgpt_retrieval.model.search_data import load_search_data, save_search_data
+from clipgpt_retrieval.model.vocabulary import load_vocabulary
 from clipgpt_retrieval.storage import new_folder
 
 
@@ -93,6 +94,7 @@ def load(path: str, *, tokenizer_path: str | None = None, embedding_norm: float 
                     "or train one with this as --backbone"
                 )
             model.search = load_search_data(folder, model.config)
+            model.vocabulary = load_vocabulary(folder)
         missing = [key for key in info["missing_keys"] if key not in (model._tied_weights_keys or [])]
         if missing or info["mismatched_keys"]:
             raise ModelError(

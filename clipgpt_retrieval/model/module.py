@@ -96,6 +96,8 @@ class ClipGptModel(PreTrainedModel):
 
     Attributes:
         search: what training measured for searching; saved beside the weights.
+        vocabulary: the words in the training texts of a model that knows no others, in lower case; else None. Further
+            training adds words, so that a saved model has none until it is written again.
     """
 
     config_class = ClipGptConfig
@@ -109,6 +111,7 @@ class ClipGptModel(PreTrainedModel):
     def __init__(self, config: ClipGptConfig, backbone: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.search = SearchData()
+        self.vocabulary: frozenset[str] | None = None
         self.backbone = backbone or AutoModelForCausalLM.from_config(_backbone_config(config), trust_remote_code=False)
         self._tied_weights_keys = [
             f"backbone.{key}" for key in getattr(self.backbone, "_tied_weights_keys", None) or []

@@ -12,6 +12,7 @@ import { STOCK_FEATURES } from "./query.js";
  * @property {number[] | null} image_embedding
  * @property {string | null} caption
  * @property {Match | null} [match] of a text, by a model with a threshold
+ * @property {string[]} [unknown_words] those of the query that the model was not trained on
  * @property {boolean} [added] the embeddings of the segments were added: the model was not trained on several
  *
  * @typedef {object} Cluster

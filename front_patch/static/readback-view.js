@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { matchText } from "./match.js";
+import { unknownText } from "./unknown.js";
 
 const ADDED = "This model was not trained on images with text: their embeddings were added. ";
 
@@ -31,10 +32,11 @@ export class ReadbackView {
   }
 
   /** @param {import("./backend.js").Encoded} encoded */
-  #show({ caption, match, added }) {
+  #show({ caption, match, added, unknown_words: unknown = [] }) {
     this.element.classList.remove("stale");
     this.element.replaceChildren();
     if (caption === null) return;
+    if (unknown.length > 0) this.element.append(h("strong", {}, unknownText(unknown)), h("br"));
     if (added) this.element.append(ADDED);
     this.element.append("Understood as ", h("q", {}, caption));
     if (!match) return;
