@@ -1,15 +1,22 @@
 PYTHON ?= python3
+# `make demo TORCH=cpu`: torch without CUDA, which is 4 GB less to download, from an index that has it.
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: demo example test lint lint-front docs clean
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg pyproject.toml constraints.txt clip-retrieval.txt
 	@echo "Installing into $(VENV), once; this takes a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade 'pip>=23' 'setuptools<81' wheel
+	$(BIN)/pip install --quiet --upgrade 'pip>=23' wheel
+ifeq ($(TORCH),cpu)
+	$(BIN)/pip install --quiet --index-url $(TORCH_INDEX) --constraint constraints.txt torch torchvision
+endif
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,docs,dev]'
+	$(BIN)/pip install --quiet --no-deps --requirement clip-retrieval.txt
 	touch $@
 
 # CLIP-GPT on the collection that the package ships; serves http://127.0.0.1:1234 until stopped.

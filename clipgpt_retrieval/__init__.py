@@ -7,7 +7,9 @@ The public names are imported when they are first used, so that importing the pa
     'ClipGptClient'
 """
 
-# No imports, not even of typing: with the plugin enabled, every Python process of the environment imports this.
+# Not even typing, which takes time: with the plugin enabled, every Python process of the environment imports this.
+from clipgpt_retrieval.host import install as _install
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from clipgpt_retrieval import demo
@@ -23,6 +25,8 @@ _HOME_OF = {
     "load": "clipgpt_retrieval.engine",
     "ClipGptClient": "clipgpt_retrieval.client",
 }
+
+_install()
 
 
 def __getattr__(name: str) -> object:

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from inspect import Parameter, getdoc, signature
 from typing import Any
@@ -93,8 +92,6 @@ def main() -> None:
     """Runs a command. A `ClipGptError` is printed as one line, with exit status 2."""
     # fire before 0.6, which clip-retrieval requires, gets help texts from IPython, which fails from IPython 9 on.
     sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
-    # clip, which clip-retrieval requires, imports it, and users cannot change that.
-    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     try:
         _run(sys.argv[1:])
         sys.stdout.flush()

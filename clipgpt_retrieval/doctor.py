@@ -16,6 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from packaging.version import Version
+
+from clipgpt_retrieval import host
 from clipgpt_retrieval.errors import ClipGptError
 
 if TYPE_CHECKING:
@@ -41,8 +44,8 @@ OTHER_MODEL = "use a model that was trained for the CLIP of this index"
 OTHER_EXTRAS = ("all", "dev", "docs")
 """Extras that include others, or that only developers need."""
 
-IPYTHON_WITHOUT_HELP = 9
-"""From this version on, fire before 0.6, which clip-retrieval requires, fails to get help texts from IPython."""
+IPYTHON_WITHOUT_HELP, FIRE_WITHOUT_IPYTHON = Version("9"), Version("0.6")
+"""With IPython from this version on, fire before that one fails to print help texts."""
 
 UNIT_NORMS = (0.5, 1.3)
 """Mean norms of unit embeddings in an index: product quantization shortens vectors."""
@@ -135,14 +138,34 @@ def check_packages() -> Iterator[Finding]:
         found = _installed(requirement.name)
         message = "is not installed" if found is None else f"is {found}, required is {requirement.specifier}"
         yield Finding("error", requirement.name, message, f"pip install '{requirement.name}{requirement.specifier}'")
-    for name in ("clip-retrieval", "torch", "transformers", "faiss-cpu", "numpy", "setuptools"):
+    yield from check_host()
+    for name in ("torch", "transformers", "faiss-cpu", "numpy"):
         found = _installed(name)
         if found is not None and name not in {requirement.name for requirement in unmet}:
             yield Finding("ok", name, found)
-    ipython = _installed("ipython")
-    if ipython is not None and int(ipython.partition(".")[0]) >= IPYTHON_WITHOUT_HELP:
+    fire, ipython = (_installed(name) or "0" for name in ("fire", "ipython"))
+    if Version(fire) < FIRE_WITHOUT_IPYTHON and Version(ipython) >= IPYTHON_WITHOUT_HELP:
         message = f"is {ipython}, with which `clip-retrieval --help` fails; its commands work"
         yield Finding("note", "ipython", message, f"pip install 'ipython<{IPYTHON_WITHOUT_HELP}'")
+
+
+def check_host() -> Iterator[Finding]:
+    """Whether clip-retrieval and what it brings are installed, where they are installed without their requirements."""
+    from packaging.requirements import Requirement
+
+    found = _installed("clip-retrieval")
+    if sys.version_info < host.UNCAPPED_FROM:
+        if found is not None:
+            yield Finding("ok", "clip-retrieval", found)
+        return
+    unmet = [each for each in map(Requirement, host.WITHOUT_REQUIREMENTS) if not _is_met(each)]
+    if unmet:
+        missing = ", ".join(str(each) for each in unmet)
+        message = f"{missing} not installed: on this Python, pip does not install them with {PACKAGE}"
+        remedy = " ".join(["pip install --no-deps", *(f"'{each}'" for each in host.WITHOUT_REQUIREMENTS)])
+        yield Finding("error", "clip-retrieval", message, remedy)
+    else:
+        yield Finding("ok", "clip-retrieval", f"{found}, beside current versions of what it requires")
 
 
 def check_extras() -> Iterator[Finding]:
@@ -203,8 +226,12 @@ def check_clip_retrieval_starts() -> Generator[Finding, None, None]:
         return
     if started.returncode != 0:
         reason = (started.stderr.strip().splitlines() or [f"exit status {started.returncode}"])[-1]
-        remedy = "pip install 'setuptools<81'" if "pkg_resources" in reason else "install it in a new environment"
-        yield Finding("error", "clip-retrieval", f"does not start: {reason}", remedy)
+        if reason == "ModuleNotFoundError: No module named 'pkg_resources'":
+            message = "starts only where the plugin is enabled, which replaces the pkg_resources that setuptools had"
+            yield Finding("note", "clip-retrieval", message, "clipgpt-retrieval enable")
+        else:
+            message = f"does not start: {reason}"
+            yield Finding("error", "clip-retrieval", message, "install it in a new environment")
         return
     yield Finding("ok", "clip-retrieval", "starts")
     if enabled_files() and started.stdout.strip() != "True":

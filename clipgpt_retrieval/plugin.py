@@ -3,12 +3,14 @@
 `enable` writes one ``.pth`` file, by which every Python process of the environment installs the hook when it starts.
 The hook acts on the import of the modules of clip-retrieval's commands that serve, ``clip_back``, ``clip_end2end`` and
 ``clip_front``, and replaces in each the function that the command runs. Since every Python process imports this module,
-it imports nothing but `sys` at module level.
+it imports nothing but `sys` and `host` at module level.
 """
 
 from __future__ import annotations
 
 import sys
+
+from clipgpt_retrieval.host import spec_with
 
 OTHER_FLAGS = "other_flags"
 """The parameter of `with_clipgpt`'s replacement that collects unknown flags, all of which are refused."""
@@ -100,30 +102,16 @@ class CommandFinder:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The spec of the next finder for the module, with a loader that also replaces the command."""
+        """The spec that the later finders return for the module, with a loader that also replaces the command."""
         if name not in REPLACEMENTS:
             return None
-        for finder in sys.meta_path:
-            if finder is CommandFinder or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                _replace_after_loading(spec)
-                return spec
-        return None
+        return spec_with(CommandFinder, _replace_after_loading, name, path, target)
 
 
-def _replace_after_loading(spec: ModuleSpec) -> None:
-    loader: Any = spec.loader
-    load = loader.exec_module
-
-    def exec_module(module: ModuleType) -> None:
-        load(module)
-        command = spec.name.rpartition(".")[2]  # each of these modules has the name of its command
-        setattr(module, command, REPLACEMENTS[spec.name](getattr(module, command)))
-
-    # On the instance, which loads this module only; the rest of the loader stays as it is.
-    loader.exec_module = exec_module
+def _replace_after_loading(module: ModuleType, load: Callable[[ModuleType], None]) -> None:
+    load(module)
+    command = module.__name__.rpartition(".")[2]  # each of these modules has the name of its command
+    setattr(module, command, REPLACEMENTS[module.__name__](getattr(module, command)))
 
 
 def with_clipgpt(stock: Callable[..., None]) -> Callable[..., None]:

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from support import run, run_cli
 
-from clipgpt_retrieval import demo, doctor
+from clipgpt_retrieval import demo, doctor, host
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.index.source import open_index
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def marks(report: str) -> dict[str, str]:
@@ -155,6 +157,7 @@ def distribution(tmp_path, monkeypatch):
     return install
 
 
+@pytest.mark.skipif(sys.version_info >= host.UNCAPPED_FROM, reason="there, clip-retrieval needs the plugin instead")
 def test_a_setuptools_without_pkg_resources_is_an_error(distribution):
     distribution("setuptools", "82.0.0")
     [line] = errors(list(doctor.check_packages()))
@@ -165,11 +168,33 @@ def test_a_setuptools_without_pkg_resources_is_an_error(distribution):
 def test_a_clip_retrieval_that_does_not_start_is_an_error(tmp_path, monkeypatch):
     package = tmp_path / "clip_retrieval"
     package.mkdir()
-    (package / "__init__.py").write_text("import pkg_resources_that_is_gone\n")
+    (package / "__init__.py").write_text("import dependency_that_is_gone\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     [line] = errors(list(doctor.check_clip_retrieval_starts()))
-    assert "does not start: ModuleNotFoundError: No module named 'pkg_resources_that_is_gone'" in line
-    assert "pip install 'setuptools<81'" in line
+    assert "does not start: ModuleNotFoundError: No module named 'dependency_that_is_gone'" in line
+    assert "install it in a new environment" in line
+    (package / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'pkg_resources'\")\n")
+    [finding] = doctor.check_clip_retrieval_starts()
+    assert (finding.mark, finding.remedy) == ("note", "clipgpt-retrieval enable")
+
+
+def test_where_pip_cannot_resolve_clip_retrieval_the_command_that_adds_it_is_named(distribution, monkeypatch):
+    """From Python 3.13 on, pip installs this package without clip-retrieval, and nothing runs."""
+    monkeypatch.setattr(host, "UNCAPPED_FROM", (3, 10))
+    [finding] = doctor.check_host()
+    assert finding.mark == "ok"
+    distribution("autofaiss", "1.0")
+    [finding] = doctor.check_host()
+    assert "autofaiss<3,>=2.17 not installed" in finding.message and finding.mark == "error"
+    assert finding.remedy == "pip install --no-deps 'clip-retrieval>=2.45,<3' 'autofaiss>=2.17,<3' 'all-clip>=1.3,<2'"
+
+
+def test_that_command_is_the_one_of_the_makefile_and_of_the_documentation():
+    marker = 'python_version >= "{}.{}"'.format(*host.UNCAPPED_FROM)
+    lines = (REPOSITORY / "clip-retrieval.txt").read_text().splitlines()[1:]
+    assert lines == [f"{each}; {marker}" for each in host.WITHOUT_REQUIREMENTS]
+    command = " ".join(["pip install --no-deps", *(f"'{each}'" for each in host.WITHOUT_REQUIREMENTS)])
+    assert command in (REPOSITORY / "docs" / "install.md").read_text()
 
 
 def test_an_incomplete_extra_is_a_note(distribution):
@@ -187,6 +212,7 @@ def test_java_is_missed_where_evaluation_is_installed(distribution, monkeypatch)
 
 def test_an_ipython_that_breaks_clip_retrievals_help_is_a_note_and_does_not_break_ours(distribution, tmp_path):
     distribution("ipython", "9.1.0")
+    distribution("fire", "0.5.0")
     [note] = [str(finding) for finding in doctor.check_packages() if finding.subject == "ipython"]
     assert "pip install 'ipython<9'" in note
     (tmp_path / "IPython").mkdir()

@@ -1,5 +1,6 @@
 """The model in the interface of transformers' ``generate``, with a captioned embedding per row."""
 
+from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
@@ -7,6 +8,9 @@ from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from clipgpt_retrieval.model.module import ClipGptModel
+
+KEYS_AND_VALUES = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
+"""What transformers calls the keys and values of earlier tokens, as an argument and in an output; renamed in 5.24."""
 
 
 class Captioner(PreTrainedModel, GenerationMixin):
@@ -31,9 +35,7 @@ class Captioner(PreTrainedModel, GenerationMixin):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        past_key_values: Any = None,
         position_ids: Tensor | None = None,
-        cache_position: Tensor | None = None,
         clip_embeddings: Tensor | None = None,
         use_cache: bool = True,
         **kwargs: Any,
@@ -44,22 +46,21 @@ class Captioner(PreTrainedModel, GenerationMixin):
             input_ids: int64 ``[b, t]``, or None where ``inputs_embeds`` is given.
             attention_mask: int64 ``[b, past + t]``.
             inputs_embeds: ``[b, t, h]``.
-            past_key_values: keys and values of earlier tokens.
             position_ids: int64 ``[b, t]``.
-            cache_position: int64 ``[t]``.
             clip_embeddings: float32 ``[b, d]``, unit norm, the captioned embedding of each row.
             use_cache: return keys and values for the next step.
-            **kwargs: unused arguments of ``generate``.
+            **kwargs: the keys and values of earlier tokens and, in transformers 4, their position; others are unused.
         """
+        earlier = {name: kwargs[name] for name in (KEYS_AND_VALUES, "cache_position") if name in kwargs}
         outputs = self.model.backbone.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
-            past_key_values=past_key_values,
             position_ids=position_ids,
-            cache_position=cache_position,
             use_cache=use_cache,
+            **earlier,
         )
         assert clip_embeddings is not None
         last = self.model.fused(outputs.last_hidden_state[:, -1:], clip_embeddings)  # [b, 1, h]
-        return CausalLMOutputWithPast(logits=self.model.token_logits(last), past_key_values=outputs.past_key_values)
+        later = {KEYS_AND_VALUES: outputs[KEYS_AND_VALUES]}
+        return CausalLMOutputWithPast(logits=self.model.token_logits(last), **later)

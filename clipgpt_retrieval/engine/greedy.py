@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from clipgpt_retrieval.engine.captioner import KEYS_AND_VALUES
 from clipgpt_retrieval.model.module import ClipGptModel
 
 ENDED_SHARE = 0.25
@@ -42,7 +43,7 @@ def generate_greedy(
     ended = torch.zeros(count, dtype=torch.bool, device=prompt.device)
     cache, vectors = DynamicCache(), prompt
     for step in range(max_new_tokens):
-        outputs = model.backbone.base_model(inputs_embeds=vectors, past_key_values=cache, use_cache=True)
+        outputs = model.backbone.base_model(inputs_embeds=vectors, use_cache=True, **{KEYS_AND_VALUES: cache})
         last = model.fused(outputs.last_hidden_state[:, -1:], embeddings)[:, 0]  # [r, h]
         tokens = most_likely_tokens(model, last)  # [r]
         generated[rows, step] = tokens.masked_fill(ended, end)

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import fsspec
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -18,10 +19,16 @@ from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.fingerprint import fingerprint_files
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
 from clipgpt_retrieval.model.module import ClipGptModel
+from clipgpt_retrieval.model.progress_bars import without_progress_bars
 from clipgpt_retrieval.model.resolve import as_folder, config_in
 from clipgpt_retrieval.model.search_data import load_search_data, save_search_data
 from clipgpt_retrieval.model.vocabulary import load_vocabulary
 from clipgpt_retrieval.storage import new_folder
+
+BROKEN = (
+    OSError, SafetensorError, StrictDataclassError, ValueError, KeyError, TypeError, RuntimeError, AttributeError,
+)  # fmt: skip
+"""What transformers and safetensors raise on a broken model."""
 
 
 def save(
@@ -45,11 +52,24 @@ def save(
             (folder / name).write_text(text)
         for further in filter(Path.is_dir, folders):
             shutil.copytree(further, folder / further.name)
-        model.save_pretrained(folder, safe_serialization=True)
+        with without_progress_bars():
+            model.save_pretrained(folder)
         save_search_data(model.search, folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         for weights in folder.glob("*.safetensors"):  # which safetensors writes for their owner only
             weights.chmod((folder / "config.json").stat().st_mode)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes a tokenizer in the names of transformers 4, which 5 also reads: 4 cannot read those of 5."""
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
+    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 class LoadedModel(NamedTuple):
@@ -81,7 +101,7 @@ def load(path: str, *, tokenizer_path: str | None = None, embedding_norm: float 
     with as_folder(path) as folder, as_folder(tokenizer_path or str(folder)) as tokenizer_folder:
         kind = config_in(folder, path)["model_type"]
         tokenizer = _load_tokenizer(tokenizer_folder, tokenizer_path or path)
-        with _as_model_error(path):
+        with _as_model_error(path), without_progress_bars():
             if kind == ClipGptConfig.model_type:
                 model, info = ClipGptModel.from_pretrained(
                     folder, output_loading_info=True, dtype=torch.float32, local_files_only=True, use_safetensors=True
@@ -155,9 +175,18 @@ def _load_tokenizer(folder: Path, path: str) -> PreTrainedTokenizerBase:
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:
-            if type(error) is not Exception:  # tokenizers raises a bare one on a damaged file
-                raise
-            raise ValueError(f"tokenizer.json: {error}") from error
+            # On a damaged file tokenizers raises a bare exception, and transformers 5, which reads it first, any.
+            if type(error) is Exception or not _is_json_object(folder / "tokenizer.json"):
+                raise ValueError(f"tokenizer.json: {error}") from error
+            raise
+
+
+def _is_json_object(file: Path) -> bool:
+    """Whether a file is a JSON object; true where there is none."""
+    try:
+        return not file.exists() or isinstance(json.loads(file.read_bytes()), dict)
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -165,6 +194,6 @@ def _as_model_error(path: str) -> Iterator[None]:
     """Turns the errors of transformers and safetensors on a broken model into a ModelError of one line."""
     try:
         yield
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+    except BROKEN as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"{path} cannot be loaded: {lines[0]}") from error

@@ -3,10 +3,11 @@
 import json
 from pathlib import Path
 
+from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerBase
 
 from clipgpt_retrieval.errors import InputError, ModelError
-from clipgpt_retrieval.model.checkpoint import load, read_document, save
+from clipgpt_retrieval.model.checkpoint import load, read_document, save, save_tokenizer
 from clipgpt_retrieval.model.clipcap import load_clipcap
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.module import ClipGptModel
@@ -93,16 +94,27 @@ def _save_as_general_gpt(model: ClipGptModel, tokenizer: PreTrainedTokenizerBase
                 "general-gpt can be converted"
             )
     with new_folder(output, last="config.json") as folder:
-        tokenizer.save_pretrained(folder, legacy_format=True)
-        if not (folder / "vocab.json").is_file():
-            raise ModelError(f"{source}: its tokenizer is not GPT-2's, the only one that General-GPT's notebook reads")
+        save_tokenizer(tokenizer, folder)
+        _write_notebooks_vocabulary(tokenizer, folder, source)
         if not config.spaces_around_special_tokens:
             _mark_as_without_spaces(folder)
-        model.backbone.save_pretrained(folder, safe_serialization=True)
+        model.backbone.save_pretrained(folder)
+
+
+def _write_notebooks_vocabulary(tokenizer: PreTrainedTokenizerBase, folder: Path, source: str) -> None:
+    """Writes the files of GPT-2's tokenizer that the notebook's transformers reads, which current ones do not write."""
+    bpe = tokenizer.backend_tokenizer.model
+    if not isinstance(bpe, BPE):
+        raise ModelError(f"{source}: its tokenizer is not GPT-2's, the only one that General-GPT's notebook reads")
+    bpe.save(str(folder))  # vocab.json, merges.txt
+    known = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    added = {token: index for token, index in tokenizer.get_added_vocab().items() if token not in known}
+    (folder / "added_tokens.json").write_text(json.dumps(added, indent=2), encoding="utf-8")
 
 
 def _mark_as_without_spaces(folder: Path) -> None:
-    """Removes the table that marks a tokenizer as one that keeps the spaces beside special tokens."""
+    """Removes what marks a tokenizer as one that keeps the spaces beside special tokens."""
+    (folder / "tokenizer.json").unlink()
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text())
     settings.pop("added_tokens_decoder", None)

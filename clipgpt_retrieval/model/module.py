@@ -113,9 +113,7 @@ class ClipGptModel(PreTrainedModel):
         self.search = SearchData()
         self.vocabulary: frozenset[str] | None = None
         self.backbone = backbone or AutoModelForCausalLM.from_config(_backbone_config(config), trust_remote_code=False)
-        self._tied_weights_keys = [
-            f"backbone.{key}" for key in getattr(self.backbone, "_tied_weights_keys", None) or []
-        ]
+        self._tied_weights_keys = _prefixed(getattr(self.backbone, "_tied_weights_keys", None) or [])
         hidden_size = self.backbone.config.hidden_size
         self.clip_in = ClipIn(config, hidden_size)
         self.clip_out = None if config.clip_out == "none" else ClipOut(config, hidden_size)
@@ -132,6 +130,10 @@ class ClipGptModel(PreTrainedModel):
                 module.apply(self._init_weights)
         if self.clip_fusion is not None:
             nn.init.zeros_(self.clip_fusion.out.weight)
+        self.post_init()
+
+    def init_weights(self) -> None:
+        """Nothing: the constructor initialises our layers, and the backbone has its own weights already."""
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
@@ -315,6 +317,13 @@ def _mean_between(layers: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
     inside = (positions >= starts[:, None]) & (positions < ends[:, None])  # [b, t]
     mask = inside[:, None, :, None].to(layers.dtype)  # [b, 1, t, 1]
     return (layers * mask).sum(2) / mask.sum(2)  # [b, l, h]
+
+
+def _prefixed(tied_keys: list[str] | dict[str, str]) -> list[str] | dict[str, str]:
+    """The backbone's tied weights by their names in our model: a list in transformers 4, target to source in 5."""
+    if isinstance(tied_keys, dict):
+        return {f"backbone.{target}": f"backbone.{source}" for target, source in tied_keys.items()}
+    return [f"backbone.{key}" for key in tied_keys]
 
 
 def _backbone_config(config: ClipGptConfig) -> Any:

@@ -39,7 +39,7 @@ def test_a_16_bit_image_is_the_8_bit_image(pixels, kind):
 def test_integers_and_floats_of_the_usual_ranges_keep_their_brightness(pixels, change):
     pixels[0, 0] = 255  # white shows the range
     scale, dtype = change
-    image = upright_8_bit(stored(Image.fromarray((pixels * scale).astype(dtype)), "TIFF"))
+    image = upright_8_bit(stored(Image.fromarray((pixels.astype(np.float64) * scale).astype(dtype)), "TIFF"))
     np.testing.assert_array_equal(np.asarray(image.convert("RGB"))[..., 0], pixels)
 
 

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel
 from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.errors import ModelError
 from clipgpt_retrieval.model import checkpoint
-from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.config import SPECIAL_TOKENS, ClipGptConfig
 from clipgpt_retrieval.model.fingerprint import fingerprint_files
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.resolve import read_config
@@ -209,6 +209,14 @@ def test_a_damaged_tokenizer_is_reported_in_one_sentence(copy, content):
     (copy / "tokenizer.json").write_bytes(content)
     with pytest.raises(ModelError, match=r"cannot be loaded: tokenizer\.json: .+"):
         load(str(copy))
+
+
+def test_a_saved_tokenizer_is_read_by_transformers_4_and_5(clipgpt_path):
+    """4 ends in an AttributeError at the list that 5 writes, and does not know its class."""
+    settings = json.loads((Path(clipgpt_path) / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert settings["additional_special_tokens"] == SPECIAL_TOKENS
+    assert not isinstance(settings.get("extra_special_tokens"), list)
 
 
 def test_weights_that_lack_a_tensor_are_refused(copy):

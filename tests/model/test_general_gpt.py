@@ -55,14 +55,21 @@ def test_encode_is_the_notebooks_hidden_state(notebook_folder):
         assert embedding @ expected / np.linalg.norm(expected) >= 0.9999
 
 
-def test_a_directory_of_the_notebooks_own_time_is_read_without_spaces(notebook_folder, tmp_path):
+def test_a_directory_of_the_notebooks_own_time_is_read_without_spaces(notebook_folder, collection, tmp_path):
     """transformers 4.27's slow tokenizer dropped the spaces beside special tokens, and wrote no decoder table."""
     import json
     import shutil
 
     old = Path(shutil.copytree(notebook_folder, tmp_path / "old"))
+    vocabulary = collection / "tokenizer" / "vocab.json"
+    shutil.copy(vocabulary, old)
+    shutil.copy(collection / "tokenizer" / "merges.txt", old)
+    size = len(json.loads(vocabulary.read_text()))
+    added = {token: size + place for place, token in enumerate(SPECIAL_TOKENS)}
+    (old / "added_tokens.json").write_text(json.dumps(added))
+    (old / "tokenizer.json").unlink(missing_ok=True)
     config = json.loads((old / "tokenizer_config.json").read_text())
-    del config["added_tokens_decoder"]
+    config.pop("added_tokens_decoder", None)
     (old / "tokenizer_config.json").write_text(json.dumps(config))
     sequences = load(str(old), device="cpu").sequences
     ids = sequences.query("a dog").ids

@@ -37,13 +37,17 @@ def in_its_tokenizer(folder: Path) -> None:
 
 
 def in_its_config(folder: Path) -> None:
-    change(folder / "config.json", model_type="canary", auto_map=AUTO_MAP)
+    change(folder / "config.json", model_type="unknown-canary", auto_map=AUTO_MAP)
     change(folder / "tokenizer_config.json", auto_map=TOKENIZER)
 
 
 def in_its_backbone(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    inner = config["backbone_config"] | {"auto_map": AUTO_MAP, "_name_or_path": str(folder), "model_type": "canary"}
+    inner = config["backbone_config"] | {
+        "auto_map": AUTO_MAP,
+        "_name_or_path": str(folder),
+        "model_type": "unknown-canary",
+    }
     change(folder / "config.json", backbone_config=inner)
 
 
