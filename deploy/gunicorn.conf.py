@@ -13,6 +13,7 @@ import tempfile
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="clipgpt-metrics-"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # otherwise each worker uses as many threads as there are cores
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")  # memory of large images returns to the system
 
 bind = os.environ.get("CLIPGPT_BIND", "0.0.0.0:1234")
 workers = int(os.environ.get("CLIPGPT_WORKERS", "2"))

@@ -18,7 +18,7 @@ def read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:
         DataError: not a readable file, not JSON, or not of this form.
     """
     try:
-        entries = json.loads(Path(indices_paths).expanduser().read_text(encoding="utf-8"))
+        entries = json.loads(Path(indices_paths).expanduser().read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise DataError(f"cannot read the indices JSON {indices_paths}: {error.strerror}") from error
     except ValueError as error:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
+BYTES_PER_PIXEL = 8
+"""Memory of an image in most formats: its pixels, and a copy in RGB, both with four bytes."""
+
 _EXTENSION = "clipgpt_limits"
 
 
@@ -24,7 +27,7 @@ class Limits:
         max_text_length: characters of a text.
         max_body_bytes: bytes of a request body; enough for a few images in base64.
         max_image_bytes: bytes of an image as sent or fetched.
-        max_image_pixels: pixels of an image.
+        max_image_pixels: pixels of an image. Formats that take more memory a pixel may have fewer.
     """
 
     max_result_ids: int = 1_000_000
@@ -36,6 +39,11 @@ class Limits:
     max_body_bytes: int = 64 * 2**20
     max_image_bytes: int = 20 * 2**20
     max_image_pixels: int = 64_000_000
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Memory of all images that are decoded at once."""
+        return BYTES_PER_PIXEL * self.max_image_pixels
 
     def apply(self, app: Flask, dimension: int) -> None:
         """Sets these limits for the requests of an app whose embeddings have at most ``dimension`` components."""

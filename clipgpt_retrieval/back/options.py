@@ -118,7 +118,9 @@ class BackOptions:
     max_text_length: int = option(Limits.max_text_length, "maximum length of a text, in characters.")
     max_body_bytes: int = option(Limits.max_body_bytes, "maximum size of a request body.")
     max_image_bytes: int = option(Limits.max_image_bytes, "maximum size of an image, sent or fetched.")
-    max_image_pixels: int = option(Limits.max_image_pixels, "maximum pixels of an image.")
+    max_image_pixels: int = option(
+        Limits.max_image_pixels, "maximum pixels of an image; half as many in WebP and with more than 8 bits."
+    )
 
     request_seconds: float = option(
         60.0,

@@ -21,7 +21,7 @@ def serve(options: BackOptions) -> None:
     Takes the flags of `clip-retrieval back` with their defaults, and its own from clipgpt_model on.
     """
     check_address(options)
-    wait_passively()
+    set_process_defaults()
     # Importing these takes seconds, which `clipgpt-retrieval back --help` does not need.
     from clipgpt_retrieval.back.app import create_app
     from clipgpt_retrieval.back.request_log import log_to_stderr
@@ -70,12 +70,15 @@ def serve_app(app: "Flask", options: BackOptions, announce: Callable[[str], None
     server.run()
 
 
-def wait_passively() -> None:
-    """Makes OpenMP's threads sleep while they wait, before torch is imported, unless the user chose otherwise.
+def set_process_defaults() -> None:
+    """Sets environment variables that torch and Pillow read when they are imported, unless the user has set them.
 
-    They would spin by default, which takes the processor from other programs and other threads of this server.
+    OpenMP's threads sleep while they wait: they would spin by default, which takes the processor from other programs
+    and from other threads of this server. Pillow allocates large images in blocks so large that malloc returns them
+    to the system: it keeps smaller ones for each thread that ever decoded an image.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("PILLOW_BLOCK_SIZE", "64m")
 
 
 def check_address(options: BackOptions) -> None:

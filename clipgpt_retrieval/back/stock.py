@@ -15,7 +15,7 @@ from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, load
 
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.clip_names import all_clip_name
-from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
+from clipgpt_retrieval.engine.text_tower import clip_loading, with_hub_checked
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.metadata import find_metadata
 
@@ -78,7 +78,7 @@ def load_stock_resources(options: BackOptions, entries: dict[str, dict[str, Any]
         DataError: an index that faiss cannot read.
         InputError: a CLIP that some flags do not support, or that cannot be downloaded.
     """
-    loading: AbstractContextManager = models_in_evaluation_mode() if options.load_clip else _without_clip_weights()
+    loading: AbstractContextManager = clip_loading() if options.load_clip else _without_clip_weights()
     try:
         with loading, _downloads_as_input_errors(), tempfile.TemporaryDirectory() as folder:
             indices = Path(folder, "indices_paths.json")
@@ -127,7 +127,8 @@ def _downloads_as_input_errors() -> Iterator[None]:
 def _with_advice(load: Callable[..., Any], flag: str) -> Callable[..., Any]:
     def load_or_advise(clip_model: str, *args: Any, **kwargs: Any) -> Any:
         try:
-            return load(clip_model, *args, **kwargs)
+            name = with_hub_checked(clip_model) if flag == "clip_model" else clip_model
+            return load(name, *args, **kwargs)
         except OSError as error:  # those of urllib, requests, fsspec and the hub are
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise InputError(

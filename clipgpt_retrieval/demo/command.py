@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipgpt_retrieval.back.options import BackOptions
-from clipgpt_retrieval.back.server import check_address, serve_app, wait_passively
+from clipgpt_retrieval.back.server import check_address, serve_app, set_process_defaults
 from clipgpt_retrieval.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _serve(port: int) -> None:
     from clipgpt_retrieval.back import create_app
     from clipgpt_retrieval.demo.unpack import unpacked
 
-    wait_passively()
+    set_process_defaults()
     print("Starting the web page ...", flush=True)
     options = BackOptions(
         indices_paths=str(unpacked() / "indices_paths.json"),

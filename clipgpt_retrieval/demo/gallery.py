@@ -22,7 +22,7 @@ from clipgpt_retrieval.demo.captions import captions
 from clipgpt_retrieval.demo.edits import random_edit
 from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import GALLERY_MIX, TRAINING_MIX, Mix, Scene, random_scene
-from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
+from clipgpt_retrieval.engine.text_tower import clip_loading
 
 EDITS_PER_SCENE = 3
 IMAGE_SIZE = 224
@@ -86,7 +86,7 @@ def make_gallery(folder: Path, size: int, clip_model: str, seed: int) -> None:
     texts_of_scenes = [captions(scene, random, n=5) for scene in gallery.scenes]
     shutil.rmtree(folder, ignore_errors=True)
     _draw(gallery.scenes, folder / "images")
-    with tempfile.TemporaryDirectory() as aside, models_in_evaluation_mode():
+    with tempfile.TemporaryDirectory() as aside, clip_loading():
         images = Path(aside) / "gallery.tar"
         _archive(folder / "images", [texts[0] for texts in texts_of_scenes], images)
         # For plain files clip-retrieval 2.45 matches images and texts by full file name, which never agree.

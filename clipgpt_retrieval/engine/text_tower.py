@@ -3,6 +3,7 @@
 import inspect
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.engine.clip_text import ClipTextTransformer, in_fastest_precision
 from clipgpt_retrieval.engine.cpu_layers import SAMPLE_TEXTS
 from clipgpt_retrieval.errors import ClipGptError, InputError
+from clipgpt_retrieval.model.resolve import cached_where_offline
 
 Tokenizer = Callable[[list[str]], Tensor]
 
@@ -109,8 +111,9 @@ def load_text_tower(clip_model: str, device: str, *, fast: bool = False) -> Text
 
     load = inspect.unwrap(load_clip_without_warmup)  # without its cache, which would keep the image tower in memory
     try:
-        with models_in_evaluation_mode():
-            model, _, tokenizer = load(all_clip_name(clip_model), False, device, None)
+        with clip_loading():
+            name = with_hub_checked(all_clip_name(clip_model))
+            model, _, tokenizer = load(name, False, device, None)
     except ClipGptError:
         raise
     except Exception as error:  # all_clip's loaders raise any error of their libraries, network errors included
@@ -163,13 +166,36 @@ class OwnTower:
         LOGGER.warning("queries are encoded by CLIP-GPT alone, without CLIP's text tower: %s", self.problem)
 
 
+def with_hub_checked(name: str) -> str:
+    """The name of a CLIP after one attempt to reach the hub, if it comes from there; its libraries try for minutes.
+
+    Args:
+        name: as all_clip names it.
+
+    Raises:
+        FileNotFoundError: the hub cannot be reached, and its cache does not have the CLIP.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "hf_clip":
+        return f"hf_clip:{cached_where_offline(rest)}"
+    if kind == "open_clip":
+        import open_clip
+
+        architecture, _, tag = rest.partition("/")
+        known = dict(reversed(open_clip.list_pretrained()))
+        hub = open_clip.get_pretrained_cfg(architecture, tag or known.get(architecture, "")).get("hf_hub")
+        if hub:
+            cached_where_offline(hub.rpartition("/")[0])
+    return name
+
+
 @contextmanager
-def models_in_evaluation_mode() -> Iterator[None]:
-    """While the context lasts, all_clip loads open_clip models in evaluation mode.
+def clip_loading() -> Iterator[None]:
+    """While the context lasts, all_clip loads open_clip models in evaluation mode, and without a warning about JIT.
 
     all_clip leaves them in training mode and warms them up so. A vision transformer computes the same in both. A tower
     with batch normalisation, such as a ResNet's, would normalise by each batch instead of the trained statistics, which
-    the warm-up would already have changed.
+    the warm-up would already have changed. The warning advises to set clip-retrieval's default otherwise.
     """
     import open_clip
 
@@ -181,6 +207,10 @@ def models_in_evaluation_mode() -> Iterator[None]:
 
     open_clip.create_model_and_transforms = create_for_evaluation
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "PyTorch .* Disabling JIT compilation", UserWarning)
+            warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)
+            warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+            yield
     finally:
         open_clip.create_model_and_transforms = create

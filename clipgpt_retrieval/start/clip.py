@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.data.pixels import upright_8_bit
-from clipgpt_retrieval.engine.text_tower import models_in_evaluation_mode
+from clipgpt_retrieval.engine.text_tower import clip_loading, with_hub_checked
 from clipgpt_retrieval.errors import ClipGptError, InputError
 
 
@@ -30,7 +30,8 @@ class ImageTower:
     def __init__(self, clip_model: str) -> None:
         name = all_clip_name(clip_model)
         try:
-            with models_in_evaluation_mode(), redirect_stdout(StringIO()):  # all_clip prints about its warm-up
+            with clip_loading(), redirect_stdout(StringIO()):  # all_clip prints about its warm-up
+                name = with_hub_checked(name)
                 _, self._preprocess, _ = load_clip(name, use_jit=False)
                 self._mapper = ClipMapper(
                     enable_image=True,

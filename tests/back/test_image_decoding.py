@@ -3,7 +3,10 @@
 import base64
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -11,10 +14,9 @@ import pytest
 from clip_retrieval.clip_inference.reader import get_image_dataset
 from PIL import Image
 
-from clipgpt_retrieval.back import image_decoding
 from clipgpt_retrieval.back.batching import CURRENT_DEADLINE, Deadline
 from clipgpt_retrieval.back.image_decoding import MemoryBudget, decoded
-from clipgpt_retrieval.back.limits import Limits
+from clipgpt_retrieval.back.limits import BYTES_PER_PIXEL, Limits
 from clipgpt_retrieval.errors import BusyError, InputError, TooLargeError
 
 ORIENTATION = 0x0112
@@ -62,7 +64,7 @@ def open_(data, **limits):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (animated_webp(16_383, 16_383), "more than 64000000 pixels"),
+        (animated_webp(5700, 5700), "more than 32000000 pixels"),
         (progressive_jpeg((64, 64), 3000), "too many scans"),
         (progressive_jpeg((6000, 6000), 80), "too many scans"),
         (b"\xff\xd8" + b"\xff\xfe\0\2" * 20_000 + in_format(Image.new("L", (8, 8)), "JPEG")[2:], "too many scans"),
@@ -95,40 +97,92 @@ def test_honest_images_of_these_kinds_are_accepted():
 @pytest.mark.parametrize("kind", [{"lossless": True}, {"quality": 50}])
 def test_the_size_of_a_webp_is_read_from_its_header(kind):
     data = in_format(Image.new("RGB", (110, 100)), "WEBP", **kind)
-    assert open_(data, max_image_pixels=11_000).size == (110, 100)
-    with pytest.raises(TooLargeError):
-        open_(data, max_image_pixels=10_999)
+    assert open_(data, max_image_pixels=22_000).size == (110, 100)
+    with pytest.raises(TooLargeError, match="more than 10999 pixels"):
+        open_(data, max_image_pixels=21_999)
     with pytest.raises(InputError, match="not a readable image"):
         open_(data[:12] + b"ABCD" + data[16:])
 
 
-def test_large_images_are_decoded_one_after_the_other(monkeypatch):
+def test_large_images_are_decoded_one_after_the_other():
     """Eight at once took 9 GB."""
-    monkeypatch.setattr(image_decoding, "_MEMORY", MemoryBudget(100 * 100 * 16))
-    data = in_format(Image.new("RGB", (100, 100)), "PNG")
+    limits = Limits(max_image_pixels=20_000)
+    data = in_format(Image.new("RGB", (100, 101)), "PNG")
     token = CURRENT_DEADLINE.set(Deadline(at=0))  # a request that cannot wait
     try:
-        with decoded(data, "image", Limits()), pytest.raises(BusyError), decoded(data, "image", Limits()):
+        with decoded(data, "image", limits), pytest.raises(BusyError), decoded(data, "image", limits):
             pass
-        with decoded(data, "image", Limits()) as image:
-            assert image.size == (100, 100)
+        with decoded(data, "image", limits) as image:
+            assert image.size == (100, 101)
     finally:
         CURRENT_DEADLINE.reset(token)
 
 
 def test_an_image_that_waits_for_memory_beyond_the_deadline_is_refused_politely():
-    budget = MemoryBudget(100)
+    budget = MemoryBudget()
     token = CURRENT_DEADLINE.set(Deadline(at=0))
     try:
-        with budget.reserve(60):
-            with budget.reserve(40):
+        with budget.reserve(60, 100):
+            with budget.reserve(40, 100):
                 pass
-            with pytest.raises(BusyError), budget.reserve(41):
+            with pytest.raises(BusyError), budget.reserve(41, 100):
                 pass
     finally:
         CURRENT_DEADLINE.reset(token)
-    with budget.reserve(1000):  # more than all there is: alone
+    with budget.reserve(100, 100):
         pass
+
+
+PEAKS = """
+import os, sys
+from pathlib import Path
+from PIL import Image
+from clipgpt_retrieval.back.image_decoding import decoded
+from clipgpt_retrieval.back.limits import Limits
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+Image.init()
+for path in sys.argv[1:]:
+    if os.fork() == 0:
+        data, before = Path(path).read_bytes(), peak()
+        with decoded(data, "image", Limits()) as image:
+            image.convert("RGB")
+        print(peak() - before, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak memory from /proc")
+def test_no_image_takes_more_memory_than_is_counted(tmp_path):
+    """Many at once would take gigabytes."""
+    counted = {("RGB", "WEBP"): 16, ("RGB", "PNG"): 8, ("I;16", "PNG"): 14, ("F", "TIFF"): 17}
+    side, paths = 3000, []
+    for (mode, kind), bytes_per_pixel in counted.items():
+        data = in_format(Image.new(mode, (side, side)), kind, compression="tiff_lzw")  # other formats ignore it
+        paths.append(tmp_path / f"{mode}.{kind}")
+        paths[-1].write_bytes(data)
+        with (
+            pytest.raises(TooLargeError),
+            decoded(data, "image", Limits(max_image_pixels=side * side * bytes_per_pixel // BYTES_PER_PIXEL - 1)),
+        ):
+            pass
+    done = subprocess.run([sys.executable, "-c", PEAKS, *paths], capture_output=True, text=True, check=True)
+    for line, bytes_per_pixel in zip(done.stdout.split(), counted.values(), strict=True):
+        assert int(line) < bytes_per_pixel * side * side + 2**24  # 16 MiB: what is imported meanwhile
+
+
+def test_a_large_photograph_is_decoded_at_half_its_size():
+    """One of 50 million pixels, as telephones take them, would take 400 MB."""
+    data = in_format(Image.new("RGB", (4002, 4000), "gray"), "JPEG", exif=quarter_turn())
+    assert open_(data).size == (2000, 2001)
+    assert open_(in_format(Image.new("RGB", (4000, 4000)), "JPEG")).size == (4000, 4000)
+
+
+def quarter_turn():
+    exif = Image.Exif()
+    exif[ORIENTATION] = QUARTER_TURN
+    return exif
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +218,7 @@ def test_a_float_image_finds_what_the_same_image_with_8_bits_finds(http, photogr
 
 def test_a_rotated_photograph_finds_what_the_upright_one_finds(http, photograph):
     """Phones store pixels as the sensor has them, and how to turn them as EXIF."""
-    exif = Image.Exif()
-    exif[ORIENTATION] = QUARTER_TURN
+    exif = quarter_turn()
     sideways = photograph.transpose(Image.Transpose.ROTATE_90)
     upright = hits(http, in_format(photograph, "PNG"))
     assert hits(http, in_format(sideways, "PNG", exif=exif)) == upright
@@ -174,8 +227,7 @@ def test_a_rotated_photograph_finds_what_the_upright_one_finds(http, photograph)
 
 def test_inference_of_clip_retrieval_neither_rotates_nor_scales(tmp_path, photograph):
     """As docs/your_images.md states: their images must be upright and have 8 bits."""
-    exif = Image.Exif()
-    exif[ORIENTATION] = QUARTER_TURN
+    exif = quarter_turn()
     sideways = photograph.transpose(Image.Transpose.ROTATE_90)
     sideways.save(tmp_path / "a.png", exif=exif)
     sideways.save(tmp_path / "b.png")

@@ -17,6 +17,7 @@ import pytest
 from clip_retrieval.clip_back import clip_back
 
 from clipgpt_retrieval.back import create_app, serve
+from clipgpt_retrieval.back.indices_json import read_indices
 from clipgpt_retrieval.back.limits import Limits
 from clipgpt_retrieval.back.options import BackOptions, own_parameters
 from clipgpt_retrieval.back.server import serve_app
@@ -40,16 +41,21 @@ def start(tmp_path, clipgpt_path, clip_model, offline_flags):
     ("flags", "named"),
     [
         ({"clip_model": "ViT-B/32", "load_clip": True}, "clip_model"),
+        ({"clip_model": "hf_clip:someone/clip", "load_clip": True}, "clip_model"),
+        ({"clip_model": "open_clip:ViT-B-32/laion2b_s34b_b79k", "load_clip": True}, "clip_model"),
         ({"clip_model": "ViT-B/32", "load_clip": False, "provide_aesthetic_embeddings": True}, "aesthetic"),
     ],
 )
 def test_without_a_network_the_start_ends_in_the_flags_that_help(
     start, index_folder, tmp_path, monkeypatch, flags, named
 ):
-    """A hundred lines of traceback said only that a name could not be resolved."""
+    """A hundred lines of traceback said only that a name could not be resolved, after 90 s of retries."""
     from clip_retrieval.clip_back import get_aesthetic_embedding
 
+    attempts = []
+
     def refuse(*args, **kwargs):
+        attempts.append(args)
         raise URLError("no network")
 
     monkeypatch.setenv("HOME", str(tmp_path))  # without downloads of earlier runs
@@ -57,6 +63,7 @@ def test_without_a_network_the_start_ends_in_the_flags_that_help(
     get_aesthetic_embedding.cache_clear()
     with pytest.raises(InputError, match=f"{named}.* --load_clip False --enable_mclip_option False --provide_aes"):
         start({"demo": str(index_folder)}, **flags)
+    assert len(attempts) == 1
 
 
 def test_a_folder_in_the_home_folder(start, index_folder, tmp_path, monkeypatch):
@@ -180,6 +187,13 @@ def test_a_missing_model(start, index_folder):
 def test_an_invalid_indices_json(start, indices):
     with pytest.raises(DataError, match="indices JSON"):
         start(indices)
+
+
+def test_the_indices_json_of_a_windows_editor(tmp_path, index_folder):
+    """Notepad and PowerShell write a byte order mark."""
+    file = tmp_path / "indices.json"
+    file.write_text(json.dumps({"demo": str(index_folder)}), encoding="utf-8-sig")
+    assert read_indices(str(file)) == {"demo": {"indice_folder": str(index_folder)}}
 
 
 def test_a_missing_indices_json():
@@ -333,15 +347,19 @@ def test_reordering_by_an_index_that_upstream_cannot_search_then(reorder):
         reorder("IVF8,Flat")
 
 
-@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_a_server_waits_passively_unless_the_policy_is_set(given, policy):
-    """OpenMP reads the variable when torch is imported, so that it must be set before."""
-    program = """
+SERVER_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE", "PILLOW_BLOCK_SIZE": "64m"}
+
+
+@pytest.mark.parametrize("name", SERVER_DEFAULTS)
+def test_a_server_sets_what_libraries_read_on_import_unless_it_is_set(name):
+    """OpenMP and Pillow read these variables when torch and PIL are imported."""
+    program = f"""
 import os, sys
-from clipgpt_retrieval.back.server import wait_passively
-wait_passively()
-print(os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
+from clipgpt_retrieval.back.server import set_process_defaults
+set_process_defaults()
+print(os.environ["{name}"], "torch" in sys.modules or "PIL" in sys.modules)
 """
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    done = subprocess.run([sys.executable, "-c", program], env={**environment, **given}, capture_output=True, text=True)
-    assert done.stdout.split() == [policy, "False"], done.stderr
+    unset = {key: value for key, value in os.environ.items() if key != name}
+    for environment, expected in ((unset, SERVER_DEFAULTS[name]), ({**unset, name: "1"}, "1")):
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert done.stdout.split() == [expected, "False"], done.stderr
