@@ -9,7 +9,7 @@ import numpy as np
 
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.evaluation.collection import Collection
-from clipgpt_retrieval.metrics.retrieval import CHUNK, Ranks, scores
+from clipgpt_retrieval.metrics.retrieval import CHUNK, TOLERANCE, Ranks, scores
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate, ImageBootstrap
 from clipgpt_retrieval.storage import local_folder
 
@@ -48,19 +48,32 @@ class IndexCost:
 
 
 @dataclass(frozen=True)
+class _Hits:
+    """What a query finds.
+
+    Attributes:
+        images: int ``[n]``, best first.
+        similarities: float32 ``[n]``, as the index computes them; higher is better.
+    """
+
+    images: np.ndarray
+    similarities: np.ndarray
+
+
+@dataclass(frozen=True)
 class _IndexResults:
     """Results of an index.
 
     Attributes:
         index: its faiss class.
         bytes_per_item: size of the index file per item.
-        hits: the images found for each query, best first.
+        hits: of each query.
         self_found: share of images among the first ten results for their own embedding.
     """
 
     index: str
     bytes_per_item: float
-    hits: list[list[int]]
+    hits: list[_Hits]
     self_found: float
 
 
@@ -101,7 +114,7 @@ def evaluate_index(
     exact = _search_exactly(queries, embeddings)
     bootstrap = ImageBootstrap(truth, seed)
     exact_scores, index_scores = (scores(_ranks(hits, truth)) for hits in (exact, found.hits))
-    same = [len(set(a[:10]) & set(b[:10])) / len(a[:10]) for a, b in zip(exact, found.hits, strict=True)]
+    same = [np.isin(a.images[:10], b.images[:10]).mean() for a, b in zip(exact, found.hits, strict=True)]
     return IndexCost(
         index=found.index,
         bytes_per_item=found.bytes_per_item,
@@ -126,7 +139,7 @@ def _search_index(
         hits = _search(index, queries, DEPTH * repeats, image_of)
         self_hits = _search(index, embeddings[sample], 10 * repeats, image_of)
         name, bytes_per_item = type(index).__name__, size / index.ntotal
-    self_found = float(np.mean([image in found[:10] for image, found in zip(sample, self_hits, strict=True)]))
+    self_found = float(np.mean(_ranks(self_hits, sample).above < 10))
     return _IndexResults(name, bytes_per_item, hits, self_found)
 
 
@@ -150,32 +163,43 @@ def _whole_folder(collection: Collection) -> tuple[np.ndarray, list[list[int]]]:
     return np.concatenate([part.embeddings for part in parts]), [rows for part in parts for rows in part.rows]
 
 
-def _search(index: Any, queries: np.ndarray, depth: int, image_of: np.ndarray) -> list[list[int]]:
+def _search(index: Any, queries: np.ndarray, depth: int, image_of: np.ndarray) -> list[_Hits]:
     """The images found for each query, best first; several rows of one image count once."""
+    import faiss
+
+    sign = 1 if index.metric_type == faiss.METRIC_INNER_PRODUCT else -1  # else distances
     hits = []
     for start in range(0, len(queries), CHUNK):
-        ids = index.search(queries[start : start + CHUNK], min(depth, index.ntotal))[1]  # [c, depth]
-        for of_query in ids:
-            images = image_of[of_query[of_query >= 0]]
-            hits.append(list(dict.fromkeys(images[images >= 0].tolist()))[:DEPTH])
+        scores_, ids = index.search(queries[start : start + CHUNK], min(depth, index.ntotal))  # [c, depth] each
+        for of_query, values in zip(ids, sign * scores_, strict=True):
+            images = np.where(of_query >= 0, image_of[of_query], -1)
+            first = np.sort(np.unique(images, return_index=True)[1])
+            first = first[images[first] >= 0][:DEPTH]
+            hits.append(_Hits(images[first], values[first]))
     return hits
 
 
-def _search_exactly(queries: np.ndarray, embeddings: np.ndarray) -> list[list[int]]:
+def _search_exactly(queries: np.ndarray, embeddings: np.ndarray) -> list[_Hits]:
     """The first images of each query by an exact search."""
     depth = min(DEPTH, len(embeddings))
-    hits: list[list[int]] = []
+    hits: list[_Hits] = []
     for start in range(0, len(queries), CHUNK):
         similarities = queries[start : start + CHUNK] @ embeddings.T  # [c, g]
         first = np.argpartition(-similarities, depth - 1, axis=1)[:, :depth]
-        order = np.argsort(-np.take_along_axis(similarities, first, axis=1), axis=1, kind="stable")
-        hits += np.take_along_axis(first, order, axis=1).tolist()
+        values = np.take_along_axis(similarities, first, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        images, values = np.take_along_axis(first, order, axis=1), np.take_along_axis(values, order, axis=1)
+        hits += map(_Hits, images, values)
     return hits
 
 
-def _ranks(hits: list[list[int]], truth: np.ndarray) -> Ranks:
+def _ranks(hits: list[_Hits], truth: np.ndarray) -> Ranks:
     """The rank of each query's image among its hits; infinity if it is not among them."""
-    ranks = np.array(
-        [of_query.index(image) if image in of_query else np.inf for of_query, image in zip(hits, truth, strict=True)]
-    )
-    return Ranks(ranks, np.zeros(len(ranks), np.int64))
+    ranks = Ranks(np.full(len(hits), np.inf), np.zeros(len(hits), np.int64))
+    for query, (found, image) in enumerate(zip(hits, truth, strict=True)):
+        [own] = found.similarities[found.images == image] if image in found.images else [None]
+        if own is not None:
+            ranks.above[query] = np.count_nonzero(found.similarities > own + TOLERANCE)
+            not_below = np.count_nonzero(found.similarities >= own - TOLERANCE)
+            ranks.tied[query] = not_below - ranks.above[query] - 1
+    return ranks

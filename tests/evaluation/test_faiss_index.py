@@ -73,6 +73,16 @@ def test_rows_of_one_image_count_once(tmp_path):
     assert found.exact == found.through_index
 
 
+def test_equal_images_share_their_positions(tmp_path):
+    """Whichever of ten equal images faiss returns first, each is the first one in a tenth of all orders."""
+    gallery = GALLERY.copy()
+    gallery[:10] = gallery[0]
+    collection = Collection("folder", Pairs(gallery, [["a"]] * IMAGES, [["a"]] * IMAGES, 1.0), None, "held out", IMAGES)
+    found = evaluate_index(written(flat(gallery), tmp_path), gallery[:10], np.arange(10), collection, 0)
+    assert found.through_index["R@1"].value == found.exact["R@1"].value == pytest.approx(0.1)
+    assert found.through_index["R@5"].value == pytest.approx(0.5)
+
+
 def test_an_index_of_other_rows_is_noticed(tmp_path):
     shuffled = flat(GALLERY[RANDOM.permutation(IMAGES)])
     found = evaluate_index(written(shuffled, tmp_path), QUERIES, TRUTH, made_up([[i] for i in range(IMAGES)]), 0)
