@@ -1,5 +1,6 @@
 """The command line: every command of ``clipgpt-retrieval``."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -90,8 +91,8 @@ def _take_texts_as_typed(command: Callable[..., Any]) -> None:
 
 def main() -> None:
     """Runs a command. A `ClipGptError` is printed as one line, with exit status 2."""
-    # fire before 0.6, which clip-retrieval requires, gets help texts from IPython, which fails from IPython 9 on.
-    sys.modules.setdefault("IPython", None)  # type: ignore[arg-type]
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error has it; names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _run(sys.argv[1:])
         sys.stdout.flush()

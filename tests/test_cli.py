@@ -1,5 +1,6 @@
 """The command line passes texts and names as typed."""
 
+import io
 import json
 import sys
 
@@ -65,3 +66,13 @@ def test_the_demos_query_is_a_text(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", "demo", "--query", "cat, dog"])
     cli.main()
     assert shown == ["cat, dog"]
+
+
+def test_a_name_that_is_not_utf_8_is_printed(monkeypatch):
+    """A job on such a folder was done, and ended in a traceback in place of its result."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="utf-8", errors="strict"))
+    monkeypatch.setattr(sys, "argv", ["clipgpt-retrieval", "status"])
+    monkeypatch.setattr("clipgpt_retrieval.plugin.status", lambda: "out contains 3 rows of caf\udce9")
+    cli.main()
+    assert written.getvalue() == b"out contains 3 rows of caf\\udce9\n"

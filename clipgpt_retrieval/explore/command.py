@@ -84,7 +84,12 @@ def _tree(contents: Contents, levels: int) -> dict[str, Any]:
     """The table of contents down to a level: clusters with nested ``clusters``."""
     from tqdm import tqdm
 
-    root = contents.open()
+    with tqdm(desc="clustering", unit="round", disable=None, delay=1) as rounds:
+
+        def count_round() -> None:
+            rounds.update()
+
+        root = contents.open(yield_point=count_round)
     current = root["clusters"]
     for _ in range(levels - 1):
         parents = [cluster for cluster in current if cluster["num_children"]]
