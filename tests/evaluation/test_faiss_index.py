@@ -77,7 +77,9 @@ def test_equal_images_share_their_positions(tmp_path):
     """Whichever of ten equal images faiss returns first, each is the first one in a tenth of all orders."""
     gallery = GALLERY.copy()
     gallery[:10] = gallery[0]
-    collection = Collection("folder", Pairs(gallery, [["a"]] * IMAGES, [["a"]] * IMAGES, 1.0), None, "held out", IMAGES)
+    captions, rows = [["a"]] * IMAGES, [[i] for i in range(IMAGES)]
+    everything = Pairs(gallery, captions, captions, 1.0, rows, [str(i) for i in range(IMAGES)])
+    collection = Collection("folder", everything, None, "held out", IMAGES)
     found = evaluate_index(written(flat(gallery), tmp_path), gallery[:10], np.arange(10), collection, 0)
     assert found.through_index["R@1"].value == found.exact["R@1"].value == pytest.approx(0.1)
     assert found.through_index["R@5"].value == pytest.approx(0.5)
