@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from clipgpt_retrieval.engine.caption_end import until_end
@@ -26,10 +26,13 @@ class CaptionGenerator:
         model: in evaluation mode.
         sequences: the model's format.
         runner: computes the hidden states of captions, for their log-probability.
+        draft_head: see :func:`~clipgpt_retrieval.engine.greedy.most_likely_tokens`.
     """
 
-    def __init__(self, model: ClipGptModel, sequences: SequenceFormat, runner: Runner) -> None:
-        self._model, self._sequences, self._runner = model, sequences, runner
+    def __init__(
+        self, model: ClipGptModel, sequences: SequenceFormat, runner: Runner, draft_head: nn.Module | None = None
+    ) -> None:
+        self._model, self._sequences, self._runner, self._draft_head = model, sequences, runner, draft_head
         self._captioner = Captioner(model)
         self._stop_ids = sequences.stop_ids()
         self._run_on = RunOn(sequences.caption_text)
@@ -59,7 +62,9 @@ class CaptionGenerator:
         stops = torch.tensor(self._stop_ids, device=prompts.device)  # [s]
         if settings.is_greedy:
             max_new_tokens = min(settings.max_new_tokens, remaining_tokens)
-            return generate_greedy(self._model, vectors, captioned, stops, max_new_tokens, yield_point, self._run_on)
+            return generate_greedy(
+                self._model, vectors, captioned, stops, max_new_tokens, yield_point, self._run_on, self._draft_head
+            )
         config = settings.as_config(self._stop_ids, remaining_tokens)
         has_beams = config.num_beams > 1
         ends = [YieldPointCriteria(yield_point), *([] if has_beams else [EndAtRepetition(self._run_on)])]

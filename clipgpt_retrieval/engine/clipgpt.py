@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
@@ -36,12 +36,16 @@ class ClipGpt:
         dtype: ``"auto"`` (bfloat16 on cuda, float32 elsewhere) or the name of a torch dtype.
         fingerprint: see the attribute.
         query_runner: computes the hidden states of queries; None: ``runner`` does.
+        draft_head: a faster language-model head for greedy captions, see
+            :func:`~clipgpt_retrieval.engine.greedy.most_likely_tokens`.
+        precision: see the attribute; None: the model's dtype.
 
     Attributes:
         model: the nn.Module.
         sequences: writes queries and caption prompts as token ids.
         runner: computes hidden states, see :mod:`clipgpt_retrieval.engine.runners`.
         query_runner: the same for queries, where another runner is faster and accurate enough.
+        precision: in which types the model computes, for people.
         fingerprint: sha256 of the files that the model was loaded from: the same in every precision, on every machine.
             None for a model that was built in memory.
 
@@ -62,15 +66,18 @@ class ClipGpt:
         dtype: str = "auto",
         fingerprint: str | None = None,
         query_runner: Runner | None = None,
+        draft_head: nn.Module | None = None,
+        precision: str | None = None,
     ) -> None:
         self.fingerprint = fingerprint
         self.device = torch_device(device)
         self.model = _to_inference(model, self.device, torch_dtype(dtype, self.device))
+        self.precision = precision or str(self.model.dtype).removeprefix("torch.")
         self.runner = pick_runner(self.model)
         self.query_runner = query_runner or self.runner
         self.sequences = SequenceFormat(tokenizer, model.config)
         self._own_tower = OwnTower(self.clip_model, self.clip_dim, str(self.device), fast=dtype != "float32")
-        self._generator = CaptionGenerator(self.model, self.sequences, self.runner)
+        self._generator = CaptionGenerator(self.model, self.sequences, self.runner, draft_head)
 
     @property
     def clip_dim(self) -> int:

@@ -4,8 +4,10 @@ Encoding a short text takes little arithmetic and mostly reads weights. oneDNN r
 these layers do it once. Weights in int8 are half the bytes of bfloat16.
 """
 
+from collections.abc import Callable
 from copy import copy, deepcopy
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +32,18 @@ UINT8_ZERO = 128
 in a plain loop that takes a thousand times as long."""
 
 
+@cache
 def has_bfloat16_units() -> bool:
     """Whether this CPU multiplies bfloat16 matrices in hardware, and torch has the kernels for it."""
     # The name of the test differs between releases of torch; without it the model stays in float32.
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(
-        supported
-        and supported()
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    )
+    if not (supported and supported() and torch.backends.mkldnn.is_available()):
+        return False
+    try:  # oneDNN may be restricted to fewer instructions than the CPU has
+        PackedLinear(torch.ones(64, 64), None)(torch.ones(1, 64, dtype=torch.bfloat16))
+    except (AttributeError, RuntimeError):  # the operators belong to no public interface of torch
+        return False
+    return True
 
 
 @cache
@@ -110,18 +114,38 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(states, self._weight, self._bias, "none", [], "")  # [..., out]
 
 
+MakeLayer = Callable[[str, Tensor, Tensor | None], nn.Module]
+"""Makes a linear layer of the name of the one that it replaces, its weight ``[out, in]`` and its bias ``[out]``."""
+
+
 @torch.no_grad()
 def pack_linear_layers(module: nn.Module) -> None:
-    """Replaces the linear layers inside a module on the CPU by :class:`PackedLinear`, in place.
+    """Replaces the linear layers inside a module on the CPU by :class:`PackedLinear`, in place."""
+    replace_linear_layers(module, lambda _, weight, bias: PackedLinear(weight, bias))
+
+
+@torch.no_grad()
+def replace_linear_layers(module: nn.Module, make: MakeLayer) -> None:
+    """Replaces the linear layers inside a module, in place.
 
     GPT-2's activation becomes torch's own, the same function in one kernel instead of seven.
     """
-    for name, layer in list(module.named_children()):
-        fast = _fast_layer(layer, PackedLinear)
-        if fast is None:
-            pack_linear_layers(layer)
-        else:
-            setattr(module, name, fast)
+    for name, layer in list(module.named_modules()):
+        parent, _, last = name.rpartition(".")
+        if is_linear(layer):
+            setattr(module.get_submodule(parent), last, make(name, *_weight_and_bias(layer)))
+        elif isinstance(layer, NewGELUActivation):
+            setattr(module.get_submodule(parent), last, nn.GELU(approximate="tanh"))
+
+
+def is_linear(layer: nn.Module) -> bool:
+    """Whether a layer can be replaced: a plain linear one, or GPT-2's."""
+    return type(layer) is nn.Linear or isinstance(layer, Conv1D)
+
+
+def _weight_and_bias(layer: Any) -> tuple[Tensor, Tensor | None]:
+    """The weight ``[out, in]`` and the bias ``[out]``, if any; GPT-2's layers hold ``[in, out]``."""
+    return (layer.weight.t() if isinstance(layer, Conv1D) else layer.weight), layer.bias
 
 
 @torch.no_grad()
@@ -132,21 +156,13 @@ def int8_copy(module: nn.Module, without: nn.Module | None) -> nn.Module:
         module: in float32.
         without: a submodule that is left out of the copy, if any.
     """
-    fast = _fast_layer(module, Int8Linear)
-    if fast is not None:
-        return fast
+    if is_linear(module):
+        return Int8Linear(*_weight_and_bias(module))
+    if isinstance(module, NewGELUActivation):
+        return nn.GELU(approximate="tanh")
     children = {name: child for name, child in module.named_children() if child is not without}
     if not children:
         return deepcopy(module)
     made = copy(module)
     made._modules = {name: int8_copy(child, without) for name, child in children.items()}
     return made
-
-
-def _fast_layer(layer: nn.Module, kind: type[PackedLinear] | type[Int8Linear]) -> nn.Module | None:
-    """The replacement of a layer, or None where it has none."""
-    if isinstance(layer, Conv1D):  # GPT-2's: its weight is [in, out]
-        return kind(layer.weight.t(), layer.bias)
-    if type(layer) is nn.Linear:
-        return kind(layer.weight, layer.bias)
-    return nn.GELU(approximate="tanh") if isinstance(layer, NewGELUActivation) else None

@@ -2,10 +2,12 @@
 
 import logging
 from copy import deepcopy
+from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clipgpt_retrieval.engine.clipgpt import ClipGpt
 from clipgpt_retrieval.engine.cpu_layers import (
@@ -15,8 +17,11 @@ from clipgpt_retrieval.engine.cpu_layers import (
     has_bfloat16_units,
     has_int8_kernels,
     int8_copy,
+    is_linear,
     pack_linear_layers,
+    replace_linear_layers,
 )
+from clipgpt_retrieval.engine.fbgemm_layer import FbgemmLinear, has_fbgemm
 from clipgpt_retrieval.engine.runners import Gpt2Runner, Runner
 from clipgpt_retrieval.model.module import ClipGptModel
 
@@ -26,30 +31,41 @@ LOGGER = logging.getLogger(__name__)
 def in_fastest_precision(engine: ClipGpt) -> ClipGpt:
     """The model in the fastest precision whose sample embeddings keep a cosine of ``MIN_COSINE`` to float32's.
 
-    On a CPU that multiplies bfloat16 in hardware, bfloat16; and int8 for the queries of a GPT-2. Both are copies:
-    where neither is accurate enough, the engine itself is returned.
+    On a CPU that multiplies bfloat16 in hardware, bfloat16; and int8 for the queries of a GPT-2. On another that has
+    FBGEMM's kernels, int8. All are copies: where none is accurate enough, the engine itself is returned.
 
     Args:
         engine: in float32.
     """
-    if not _gains(engine):
+    if engine.device.type != "cpu" or sum(map(Tensor.numel, engine.model.parameters())) < MIN_WEIGHTS:
         return engine
-    expected = _sample_vectors(engine)
     try:
-        half = _in_bfloat16(engine, bfloat16_copy(engine.model))
-        if not _is_accurate(half, expected):
-            return engine
-        int8 = _int8_runner(engine)
-        mixed = None if int8 is None else _in_bfloat16(engine, half.model, int8)
-        return mixed if mixed is not None and _is_accurate(mixed, expected) else half
+        if has_bfloat16_units():
+            return _in_fastest_bfloat16(engine)
+        return _in_fastest_int8(engine) if has_fbgemm() else engine
     except RuntimeError as error:  # a kernel that this CPU or this torch lacks
         LOGGER.warning("the model stays in float32: %s", error)
         return engine
 
 
-def _gains(engine: ClipGpt) -> bool:
-    large = sum(weight.numel() for weight in engine.model.parameters()) >= MIN_WEIGHTS
-    return large and engine.device.type == "cpu" and has_bfloat16_units()
+def _in_fastest_bfloat16(engine: ClipGpt) -> ClipGpt:
+    expected = _sample_vectors(engine)
+    half = _in_bfloat16(engine, bfloat16_copy(engine.model))
+    if not _is_accurate(half, expected):
+        return engine
+    int8 = _int8_runner(engine)
+    mixed = None if int8 is None else _in_bfloat16(engine, half.model, int8)
+    return mixed if mixed is not None and _is_accurate(mixed, expected) else half
+
+
+def _in_fastest_int8(engine: ClipGpt) -> ClipGpt:
+    expected = _sample_vectors(engine)
+    input_max = _input_maxima(engine)
+    for refined in (False, True):
+        int8 = _in_int8(engine, input_max, refined)
+        if _is_accurate(int8, expected):
+            return int8
+    return engine
 
 
 def _in_bfloat16(engine: ClipGpt, model: ClipGptModel, query_runner: Runner | None = None) -> ClipGpt:
@@ -60,6 +76,7 @@ def _in_bfloat16(engine: ClipGpt, model: ClipGptModel, query_runner: Runner | No
         dtype="bfloat16",
         fingerprint=engine.fingerprint,
         query_runner=query_runner,
+        precision="bfloat16" if query_runner is None else "bfloat16, queries in int8",
     )
 
 
@@ -72,6 +89,41 @@ def bfloat16_copy(model: ClipGptModel) -> ClipGptModel:
     return made
 
 
+def _in_int8(engine: ClipGpt, input_max: dict[str, Tensor], refined: bool) -> ClipGpt:
+    """The model with FBGEMM's int8 layers for its backbone's, and such a head for drafts; see :class:`FbgemmLinear`."""
+    model = deepcopy(engine.model, {id(weight): weight for weight in engine.model.parameters()})  # weights are shared
+    replace_linear_layers(
+        model.backbone.base_model,
+        lambda name, weight, bias: FbgemmLinear(weight, bias, input_max.get(name), refined),
+    )
+    head = cast(nn.Linear, model.get_output_embeddings())
+    return ClipGpt(
+        model,
+        engine.sequences.tokenizer,
+        device="cpu",
+        dtype="float32",
+        fingerprint=engine.fingerprint,
+        draft_head=FbgemmLinear(head.weight, head.bias),
+        precision=f"int8 (FBGEMM{', refined' if refined else ''})",
+    )
+
+
+def _input_maxima(engine: ClipGpt) -> dict[str, Tensor]:
+    """The largest absolute values that each input ``[in]`` of the backbone's linear layers has in the samples."""
+    maxima: dict[str, Tensor] = {}
+
+    def record(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        largest = inputs[0].abs().flatten(0, -2).amax(0)  # [in]
+        maxima[name] = torch.maximum(maxima[name], largest) if name in maxima else largest
+
+    layers = {name: layer for name, layer in engine.model.backbone.base_model.named_modules() if is_linear(layer)}
+    hooks = [layer.register_forward_pre_hook(partial(record, name)) for name, layer in layers.items()]
+    _sample_vectors(engine)
+    for hook in hooks:
+        hook.remove()
+    return maxima
+
+
 def _int8_runner(engine: ClipGpt) -> Runner | None:
     """Reads queries in int8, or None where the model or the CPU has no use for it."""
     model = engine.model
@@ -82,13 +134,12 @@ def _int8_runner(engine: ClipGpt) -> Runner | None:
     )
 
 
-def _sample_vectors(engine: ClipGpt) -> np.ndarray:
-    """Unit vectors in which a loss of precision shows, float32 ``[n, d]``."""
-    if engine.encodes:
-        return np.concatenate(engine.encode_both(SAMPLE_TEXTS, use_text_tower=False))
-    return engine.caption_states(np.eye(len(SAMPLE_TEXTS), engine.clip_dim, dtype=np.float32))
+def _sample_vectors(engine: ClipGpt) -> list[np.ndarray]:
+    """Unit vectors in which a loss of precision shows, of queries and of captions, each float32 ``[n, d]``."""
+    captions = engine.caption_states(np.eye(len(SAMPLE_TEXTS), engine.clip_dim, dtype=np.float32))
+    return [captions, *engine.encode_both(SAMPLE_TEXTS, use_text_tower=False)] if engine.encodes else [captions]
 
 
-def _is_accurate(engine: ClipGpt, expected: np.ndarray) -> bool:
-    cosines = np.einsum("nd,nd->n", expected, _sample_vectors(engine))  # [n]
-    return bool(cosines.min() >= MIN_COSINE)
+def _is_accurate(engine: ClipGpt, expected: list[np.ndarray]) -> bool:
+    pairs = zip(expected, _sample_vectors(engine), strict=True)
+    return all(np.einsum("nd,nd->n", *pair).min() >= MIN_COSINE for pair in pairs)
