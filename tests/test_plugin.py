@@ -286,6 +286,25 @@ def test_the_stock_client_gets_results_chosen_by_clipgpt(backs, clipgpt, embeddi
 
 
 @pytest.mark.slow
+def test_the_stock_client_gets_the_answers_that_training_found_best(real, back_flags, searching_path, embeddings):
+    """Both encoders by the measured weight, and the hub correction, with no flag but the model's."""
+    from clipgpt_retrieval.engine import load
+    from clipgpt_retrieval.metrics.hub_correction import hub_penalty
+
+    engine = load(searching_path, device="cpu")
+    [query] = engine.encode(["two giraffes next to a fence"])
+    first = np.argsort(-(embeddings @ query))[:100]
+    penalties = hub_penalty(embeddings[first], engine.search.query_bank, engine.hub_strength)
+    expected = first[np.argsort(penalties - embeddings[first] @ query)][:8].tolist()
+    real.plugin("enable")
+    with start_back(real, *back_flags, f"--clipgpt_model={searching_path}", "--host=127.0.0.1") as back:
+        found = client(back).query(text="two giraffes next to a fence")
+        assert [result["id"] for result in found] == expected != first[:8].tolist()
+        assert [result["caption"] for result in found] == [f"item {i}" for i in expected]
+        assert post(back, "/encode-service", text="a dog")["encoder"] == "both"
+
+
+@pytest.mark.slow
 def test_with_clipgpt_off_both_back_ends_respond_the_same(backs, embeddings, image_file):
     stock, ours = backs
     common = {"indice_name": "demo", "modality": "image", "num_images": 5, "num_result_ids": 20}
@@ -305,8 +324,11 @@ def test_with_clipgpt_off_both_back_ends_respond_the_same(backs, embeddings, ima
     ):
         request = {**common, **query}
         expected = post(stock, "/knn-service", **request)
+        found = post(ours, "/knn-service", **request, use_clipgpt=False)
         assert len(expected) >= 5
-        assert post(ours, "/knn-service", **request, use_clipgpt=False) == expected
+        similarities = [result.pop("similarity") for result in expected]
+        assert [result.pop("similarity") for result in found] == pytest.approx(similarities, abs=1e-5)
+        assert found == expected
     metadata = {"ids": [5, 3, 5], "indice_name": "demo"}
     assert post(ours, "/metadata", **metadata) == post(stock, "/metadata", **metadata)
     for path in ("/indices-list", "/config.json"):

@@ -103,8 +103,24 @@ def test_the_index_list_has_the_features_of_each_index(app):
     assert response.json == ["demo", "stock"]
     features = json.loads(response.headers["ClipGPT-Features"])
     assert features == {
-        "demo": {"clip": True, "clipgpt": True, "explore": True, "segments": True, "weight": 1.0},
-        "stock": {"clip": True, "clipgpt": False, "explore": False, "segments": False, "weight": 1.0},
+        "demo": {
+            "clip": True,
+            "clipgpt": True,
+            "explore": True,
+            "segments": True,
+            "weight": 1.0,
+            "encoder": "clipgpt",
+            "hub_correction": False,
+        },
+        "stock": {
+            "clip": True,
+            "clipgpt": False,
+            "explore": False,
+            "segments": False,
+            "weight": 1.0,
+            "encoder": "text_tower",
+            "hub_correction": False,
+        },
     }
     assert "ClipGPT-Features" in response.headers["Access-Control-Expose-Headers"]
 
