@@ -34,3 +34,8 @@ def _status(file: Path) -> dict[str, str]:
 
 def _peak(status: dict[str, str]) -> int:
     return int(status["VmHWM"].split()[0]) // 1024
+
+
+def current_megabytes() -> int:
+    """Resident memory of this process now; pages of mapped files that it has touched count."""
+    return int(_status(Path("/proc/self/status"))["VmRSS"].split()[0]) // 1024

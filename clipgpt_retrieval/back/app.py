@@ -13,6 +13,7 @@ from clipgpt_retrieval.back.encode import EncodeService
 from clipgpt_retrieval.back.error_handlers import JsonErrorsApi, register_error_handlers
 from clipgpt_retrieval.back.explore import ContentsCache, ExploreService
 from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesList
+from clipgpt_retrieval.back.fields import FieldsService, SummaryCache
 from clipgpt_retrieval.back.health import Health, Ready
 from clipgpt_retrieval.back.images import ImageReader
 from clipgpt_retrieval.back.indices import RELOAD, Indices
@@ -82,6 +83,7 @@ def _add_services(api: JsonErrorsApi, indices: Indices, options: BackOptions) ->
         ("/knn-service", ClipGptKnnService, {**served, "images": images}),
         ("/caption-service", CaptionService, {**served, "images": images}),
         ("/encode-service", EncodeService, {**served, "images": images}),
+        ("/fields-service", FieldsService, {**served, "summaries": SummaryCache()}),
         ("/explore-service", ExploreService, {**served, "contents_cache": ContentsCache()}),
     ):
         api.add_resource(service, path, resource_class_kwargs=arguments)

@@ -1,5 +1,6 @@
 """CLIP's text tower for many threads: it batches across requests and caches embeddings."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -25,13 +26,11 @@ class BatchedTower:
         self._batcher = batcher
         self._cache = ResultCache("text_tower", cache_bytes, lambda embedding: embedding.nbytes)
 
-    def encode(self, text: str) -> np.ndarray:
-        """CLIP's embedding of a text, float32 ``[1, d]``, unit norm."""
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """CLIP's embeddings of texts, float32 ``[n, d]``, unit norm."""
         work = WorkType("text_tower", (id(self), "text_tower"), 0, MAX_ROWS, self._encode_batch)
-        [embedding] = self._cache.get_many(
-            [cache_key(text.encode(errors="surrogatepass"))], [text], partial(self._batcher.run, work)
-        )
-        return embedding[None]
+        keys = [cache_key(text.encode(errors="surrogatepass")) for text in texts]
+        return np.stack(self._cache.get_many(keys, texts, partial(self._batcher.run, work)))
 
     def _encode_batch(self, texts: list[str], yield_point: YieldPoint) -> list[np.ndarray]:
         return [row.copy() for row in self._tower.encode(texts)]  # a view would keep the whole batch in memory

@@ -1,7 +1,5 @@
 """Re-ranks the first hits of a query: images that lie near everything give way to those that lie near this query."""
 
-from typing import Any
-
 import numpy as np
 
 from clipgpt_retrieval.back.resources import ClipGptResource
@@ -39,27 +37,29 @@ def num_corrected(params: KnnRequest) -> int:
     return max(MIN_CORRECTED, params.num_images)
 
 
-def reranked(
-    resource: ClipGptResource, query: np.ndarray, ids: list[Any], similarities: list[Any], count: int
-) -> tuple[list[Any], list[Any], list[float]]:
-    """The hits with the first ``count`` of them in the order of their scores, and these scores.
+def order_by_score(
+    resource: ClipGptResource, query: np.ndarray, embeddings: np.ndarray, similarities: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The order of hits by their scores, of which the first ``count`` have one.
 
     A score is a cosine minus the penalty of :func:`~clipgpt_retrieval.metrics.hub_correction.hub_penalty`; in an index
     of squared distances, too.
 
     Args:
         resource: the index, with a model that has a query bank.
-        query: what was searched with, float32 ``[1, d]``.
-        ids: of the hits, the nearest first.
-        similarities: of the hits, as the index returns them.
+        query: what was searched with, float32 ``[d]``.
+        embeddings: of the hits, the nearest first, float32 ``[n, d]``, unit norm.
+        similarities: of the hits, as the index returns them, float32 ``[n]``.
         count: how many hits to re-rank.
+
+    Returns:
+        The ranks in their new order ``[n]``, and the scores of the first ones ``[min(n, count)]``.
     """
     engine = resource.require_engine("hub_correction")
-    embeddings = resource.items.embeddings(ids[:count])  # [n, d]
-    near = np.asarray(similarities[:count], np.float32)
+    embeddings, near = embeddings[:count], similarities[:count]
     if resource.items.is_l2:
-        near = embeddings @ (query[0] / np.linalg.norm(query[0]))
+        near = embeddings @ (query / np.linalg.norm(query))
     assert engine.search.query_bank is not None
-    scores = near - hub_penalty(embeddings, engine.search.query_bank, engine.hub_strength)  # [n]
-    order = [*np.argsort(-scores, kind="stable"), *range(len(scores), len(ids))]
-    return [ids[i] for i in order], [similarities[i] for i in order], np.sort(scores)[::-1].tolist()
+    scores = near - hub_penalty(embeddings, engine.search.query_bank, engine.hub_strength)
+    order = np.argsort(-scores, kind="stable")
+    return np.concatenate([order, np.arange(len(scores), len(similarities))]), scores[order]

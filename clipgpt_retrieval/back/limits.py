@@ -22,6 +22,7 @@ class Limits:
         max_result_ids: results of a query.
         max_images: images in a response; further results come without theirs.
         max_items: items that a request captions or looks up.
+        max_queries: queries that a request searches for at once.
         max_segments: segments of an interleaved query.
         max_query_images: segments that are images, sent or fetched.
         max_text_length: characters of a text.
@@ -33,6 +34,7 @@ class Limits:
     max_result_ids: int = 1_000_000
     max_images: int = 100
     max_items: int = 1000
+    max_queries: int = 100
     max_segments: int = 100
     max_query_images: int = 10
     max_text_length: int = 20_000

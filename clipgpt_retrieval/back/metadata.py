@@ -28,18 +28,17 @@ class CheckedMetadataService(MetadataService):
         if not params.ids:
             return []
         metadata = resource.metadata_of(params.ids)
-        return [
-            {"id": item_id, "metadata": of_item}
-            for item_id, of_item in zip(params.ids, shown_metadata(metadata, resource.shown_images), strict=True)
-        ]
+        shown = shown_metadata(metadata, resource.shown_images, current_limits().max_images)
+        return [{"id": item_id, "metadata": of_item} for item_id, of_item in zip(params.ids, shown, strict=True)]
 
 
-def shown_metadata(metadata: Sequence[dict[str, Any]], images: ShownImages) -> list[dict[str, Any]]:
+def shown_metadata(metadata: Sequence[dict[str, Any]], images: ShownImages, max_images: int) -> list[dict[str, Any]]:
     """The metadata of items as JSON values, the first ``max_images`` of them with their images.
 
     Args:
-        metadata: from the metadata provider.
+        metadata: of the collection.
         images: reads the images of the index.
+        max_images: images to read.
 
     Raises:
         BusyError: the current request is cancelled.
@@ -47,7 +46,7 @@ def shown_metadata(metadata: Sequence[dict[str, Any]], images: ShownImages) -> l
     shown = []
     for rank, of_item in enumerate(metadata):
         check_deadline()
-        shown.append(_with_image(of_item, images) if rank < current_limits().max_images else json_value(of_item))
+        shown.append(_with_image(of_item, images) if rank < max_images else json_value(of_item))
     return shown
 
 

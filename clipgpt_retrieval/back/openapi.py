@@ -13,11 +13,19 @@ from clipgpt_retrieval.back.responses import (
     EncodeResponse,
     ErrorResponse,
     ExploreResponse,
+    FieldsResponse,
     ItemMetadata,
     SearchResult,
     StatusResponse,
 )
-from clipgpt_retrieval.back.schema import CaptionRequest, EncodeRequest, ExploreRequest, KnnRequest, MetadataRequest
+from clipgpt_retrieval.back.schema import (
+    CaptionRequest,
+    EncodeRequest,
+    ExploreRequest,
+    FieldsRequest,
+    KnnRequest,
+    MetadataRequest,
+)
 
 _REFS = "#/components/schemas/{model}"
 
@@ -47,10 +55,16 @@ class Operation:
 
 
 OPERATIONS = (
-    Operation("/knn-service", "Search an index by text, image, embedding or segments.", list[SearchResult], KnnRequest),
+    Operation(
+        "/knn-service",
+        "Search an index by text, image, embedding or segments; by several at once, which returns a list for each.",
+        list[SearchResult] | list[list[SearchResult]],
+        KnnRequest,
+    ),
     Operation("/caption-service", "Caption items, embeddings or an image.", list[CaptionedItem], CaptionRequest),
     Operation("/encode-service", "Encode a text or segments, and caption the result.", EncodeResponse, EncodeRequest),
     Operation("/explore-service", "The captioned clusters of an index.", ExploreResponse, query=ExploreRequest),
+    Operation("/fields-service", "The metadata fields that filters may name.", FieldsResponse, query=FieldsRequest),
     Operation("/metadata", "The metadata of items.", list[ItemMetadata], MetadataRequest),
     Operation("/indices-list", "The names of the indices.", list[str]),
     Operation("/health", "Whether the server process responds.", StatusResponse),

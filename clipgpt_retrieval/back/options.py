@@ -111,6 +111,7 @@ class BackOptions:
         Limits.max_images, "maximum images in a response, where metadata has image_path; further results have none."
     )
     max_items: int = option(Limits.max_items, "maximum items that a request captions or looks up.")
+    max_queries: int = option(Limits.max_queries, "maximum queries that a request searches for at once.")
     max_segments: int = option(Limits.max_segments, "maximum segments of an interleaved query.")
     max_query_images: int = option(
         Limits.max_query_images, "maximum segments of a query that are images, sent or fetched."

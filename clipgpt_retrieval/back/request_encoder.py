@@ -1,5 +1,6 @@
 """Requests to embeddings: CLIP-GPT for text and interleaved queries, CLIP for its own text and for images."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,21 +63,46 @@ class RequestEncoder:
         Raises:
             InputError: the query is invalid, or needs a model that this server has not loaded.
         """
-        if not self._wants_clipgpt(params, use_mclip):
-            if params.text is None:
-                return EncodedQuery(self._lone_image(params.segments or []), None, "image")
-            return EncodedQuery(self._clip_text(params.text, use_mclip), None, "text_tower")
-        engine = self._resource.require_engine("use_clipgpt" if params.use_clipgpt else "segments")
-        query = params.text if params.text is not None else self._segments(params.segments or [])
-        if self.adds_segments(params):
+        [encoded] = self.encode_all([params], use_mclip=use_mclip)
+        return encoded
+
+    def encode_all(
+        self, requests: Sequence[EncodeRequest | KnnRequest], *, use_mclip: bool = False
+    ) -> list[EncodedQuery]:
+        """As `encode`, for requests that differ in their text or segments only, in one batch."""
+        if not requests or not self._wants_clipgpt(requests[0], use_mclip):
+            return [self._without_clipgpt(params, use_mclip) for params in requests]
+        first = requests[0]
+        engine = self._resource.require_engine("use_clipgpt" if first.use_clipgpt else "segments")
+        queries = [self._query(params) for params in requests]
+        if any(map(self.adds_segments, requests)):
             note(NOTE)
-        if unknown := engine.unknown_words(query):
-            note(unknown_words_note(unknown))
-        weight = self._resource.clipgpt_weight if params.clipgpt_weight is None else params.clipgpt_weight
-        of_text = self._text_embedding(query, weight)
-        with CLIPGPT_ENCODE_TIME.time():
-            found, image = engine.encode_both([query], text_embeddings=of_text, clipgpt_weight=weight)
-        return EncodedQuery(found, image, "clipgpt" if of_text is None else "both", unknown)
+        unknown = [engine.unknown_words(query) for query in queries]
+        if any(unknown):
+            note(unknown_words_note(list(dict.fromkeys(word for words in unknown for word in words))))
+        weight = self._resource.clipgpt_weight if first.clipgpt_weight is None else first.clipgpt_weight
+        of_text = self._text_embeddings(queries, weight)
+        encoded: dict[int, EncodedQuery] = {}
+        for blended in (False, True):
+            rows = [i for i in range(len(queries)) if (i in of_text) == blended]
+            given = [of_text[i] for i in rows] if blended else None
+            if rows:
+                with CLIPGPT_ENCODE_TIME.time():
+                    found, images = engine.encode_both(
+                        [queries[i] for i in rows], text_embeddings=given, clipgpt_weight=weight
+                    )
+                encoder: Encoder = "both" if blended else "clipgpt"
+                for i, query, image in zip(rows, found, images, strict=True):
+                    encoded[i] = EncodedQuery(query[None], image[None], encoder, unknown[i])
+        return [encoded[i] for i in range(len(queries))]
+
+    def _without_clipgpt(self, params: EncodeRequest | KnnRequest, use_mclip: bool) -> EncodedQuery:
+        if params.text is None:
+            return EncodedQuery(self._lone_image(params.segments or []), None, "image")
+        return EncodedQuery(self._clip_text(params.text, use_mclip), None, "text_tower")
+
+    def _query(self, params: EncodeRequest | KnnRequest) -> Query:
+        return params.text if params.text is not None else self._segments(params.segments or [])
 
     def adds_segments(self, params: EncodeRequest | KnnRequest) -> bool:
         """Whether the query of a request has several parts, whose embeddings are added by a model not trained on them.
@@ -149,26 +175,32 @@ class RequestEncoder:
             return self._resource.items.embeddings([segment.id], "segments")[0]
         return segment.embedding
 
-    def _text_embedding(self, query: Query, weight: float | None) -> np.ndarray | None:
-        """CLIP's embedding of the text of a query, float32 ``[1, d]``, where it counts; None where CLIP-GPT is alone.
+    def _text_embeddings(self, queries: Sequence[Query], weight: float | None) -> dict[int, np.ndarray]:
+        """CLIP's embeddings of the texts of queries, float32 ``[d]``, by query; of those in which they count.
 
         Raises:
             InputError: the request sets a weight that needs CLIP, and it is not loaded.
         """
         engine = self._resource.require_engine("use_clipgpt")
-        if engine.clipgpt_weight_in(query, weight) == 1 or (weight is None and self._resource.model is None):
-            return None
-        return self._clip_text(query_text(query), field="clipgpt_weight")
+        rows = [i for i, query in enumerate(queries) if engine.clipgpt_weight_in(query, weight) < 1]
+        if not rows or (weight is None and self._resource.model is None):
+            return {}
+        texts = [query_text(queries[i]) for i in rows]
+        return dict(zip(rows, self._clip_texts(texts, "clipgpt_weight"), strict=True))
 
-    def _clip_text(self, text: str, use_mclip: bool = False, field: str = "use_clipgpt") -> np.ndarray:
+    def _clip_text(self, text: str, use_mclip: bool = False) -> np.ndarray:
         if use_mclip:
             if self._resource.model_txt_mclip is None:
                 raise InputError("use_mclip", "needs mCLIP, and this server has not loaded it")
             return mclip_query(self._resource, text)
+        return self._clip_texts([text], "use_clipgpt")
+
+    def _clip_texts(self, texts: list[str], field: str) -> np.ndarray:
+        """CLIP's embeddings of texts, float32 ``[n, d]``; ``field`` is the request field that needs them."""
         self._resource.require_clip(field)
         assert self._resource.text_tower is not None
         with TEXT_CLIP_INFERENCE_TIME.time():
-            return self._resource.text_tower.encode(text)
+            return self._resource.text_tower.encode(texts)
 
     def _clip_image(self, opening: AbstractContextManager[Image.Image]) -> np.ndarray:
         resource = self._resource

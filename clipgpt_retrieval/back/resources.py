@@ -12,7 +12,7 @@ from clipgpt_retrieval.back.responses import Encoder
 from clipgpt_retrieval.back.result_cache import ResultCache
 from clipgpt_retrieval.back.shown_images import ShownImages
 from clipgpt_retrieval.errors import InputError, NotFoundError
-from clipgpt_retrieval.index.collection import Collection
+from clipgpt_retrieval.index.collection import Collection, Ids
 
 
 @dataclass
@@ -88,7 +88,7 @@ class ClipGptResource(ClipResource):
             raise InputError(field, "needs CLIP's own weights, and this server runs with --load_clip False")
         return self.model
 
-    def metadata_of(self, ids: list[Any]) -> list[dict[str, Any]]:
+    def metadata_of(self, ids: Ids) -> list[dict[str, Any]]:
         """The metadata of items, as upstream's provider returns them."""
         return self.items.metadata(ids, self.columns_to_return) if self.has_metadata else [{} for _ in ids]
 

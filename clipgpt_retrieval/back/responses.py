@@ -44,6 +44,40 @@ class SearchResult(TypedDict):
     similarity: float
     score: NotRequired[float]
     clipgpt_caption: NotRequired[str]
+    embedding: NotRequired[list[float]]
+
+
+class FieldValue(TypedDict):
+    """A frequent value of a field, and the counted items that have it."""
+
+    value: Any
+    count: int
+
+
+class MetadataField(TypedDict):
+    """A field that a filter may name.
+
+    ``type`` is integer, number, boolean, text, time, list (of ``item_type``) or other; ``ops`` are the operators that a
+    condition on it may have. ``minimum`` and ``maximum`` are null where values have no range. Among ``counted`` items
+    ``missing`` have no value, and ``values`` are the most frequent ones.
+    """
+
+    name: str
+    type: str
+    item_type: str | None
+    ops: list[str]
+    minimum: Any
+    maximum: Any
+    values: list[FieldValue]
+    missing: int
+    counted: int
+
+
+class FieldsResponse(TypedDict):
+    """The fields of an index."""
+
+    indice_name: str
+    fields: list[MetadataField]
 
 
 class ItemMetadata(TypedDict):

@@ -10,6 +10,7 @@ from pydantic import (
     FiniteFloat,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    JsonValue,
     ValidationError,
     model_validator,
 )
@@ -20,6 +21,7 @@ from clipgpt_retrieval.back.body import read_json
 from clipgpt_retrieval.back.limits import current_limits
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUSTERS, MIN_NUM_CLUSTERS
+from clipgpt_retrieval.index.filters import MAX_CONDITIONS, Op
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ Text = Annotated[str, AtMost("max_text_length", "maxLength")]
 
 
 class _FewImages:
-    """Limits the segments that are images to decode."""
+    """Limits the segments that are images to decode, those of all queries together."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
@@ -71,12 +73,15 @@ class _FewImages:
         limit = current_limits().max_query_images
         return {**handler(schema), "description": f"At most {limit} of them with image or image_url."}
 
-    def _check(self, segments: list["Segment"]) -> list["Segment"]:
+    def _check(self, parts: list[Any]) -> list[Any]:
+        segments = [
+            segment for part in parts for segment in (part.segments or [] if isinstance(part, Query) else [part])
+        ]
         count = sum(segment.image is not None or segment.image_url is not None for segment in segments)
         limit = current_limits().max_query_images
         if count > limit:
             raise ValueError(f"{count} are images, the limit of this server is {limit}")
-        return segments
+        return parts
 
 
 Segments = Annotated[
@@ -123,6 +128,36 @@ class Segment(BaseModel):
         if len(given) != 1:
             raise InputError("segments", f"each segment must have exactly one of {', '.join(type(self).model_fields)}")
         return self
+
+
+class Query(BaseModel):
+    """One of several queries: a text, segments or an embedding."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: Text | None = None
+    segments: Segments | None = None
+    embedding_input: Embedding | None = None
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        given = [name for name, value in self if value is not None and value != ""]
+        if len(given) != 1:
+            raise InputError("queries", f"each query must have exactly one of {', '.join(type(self).model_fields)}")
+        return self
+
+
+Queries = Annotated[list[Query], Field(min_length=1, fail_fast=True), AtMost("max_queries", "maxItems"), _FewImages()]
+
+
+class FilterCondition(BaseModel):
+    """A condition on the metadata of results; the operator ``exists`` needs no value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str
+    op: Op
+    value: JsonValue = None
 
 
 class IndexRequest(Request):
@@ -174,10 +209,20 @@ class KnnRequest(IndexRequest):
     hub_correction: bool | None = None
     caption_results: Annotated[int, Field(ge=0), AtMost("max_items", "maximum")] = 0
     min_similarity: Annotated[float, Field(ge=0, le=1)] | None = None
+    filter: Annotated[list[FilterCondition], Field(max_length=MAX_CONDITIONS)] = []
+    embeddings: bool = False
+    queries: Queries | None = None
+
+    def each_query(self) -> list["KnnRequest"]:
+        """A request for each of the queries, or this one."""
+        if self.queries is None:
+            return [self]
+        fields = Query.model_fields
+        return [self.model_copy(update={name: getattr(query, name) for name in fields}) for query in self.queries]
 
     @model_validator(mode="after")
     def _has_one_query(self) -> Self:
-        self._one_of("text", "image", "image_url", "embedding_input", "segments")
+        self._one_of("text", "image", "image_url", "embedding_input", "segments", "queries")
         if self.use_mclip and self.use_clipgpt:
             raise InputError("use_mclip", "cannot be combined with use_clipgpt")
         if self.min_similarity is not None and self.modality != "image":
@@ -202,6 +247,10 @@ class CaptionRequest(IndexRequest):
     def _has_one_source(self) -> Self:
         self._one_of("ids", "embeddings", "image", "image_url")
         return self
+
+
+class FieldsRequest(IndexRequest):
+    """``GET /fields-service``: fields of the query string."""
 
 
 class ExploreRequest(IndexRequest):

@@ -15,6 +15,9 @@ from clipgpt_retrieval.index.source import open_index
 
 COUNT, DIM = 3000, 32
 
+# Small k-means on several threads spend minutes waiting for each other where the machine is busy.
+faiss.omp_set_num_threads(1)
+
 FAISS_KINDS = {
     "flat": "Flat",
     "IVF": "IVF32,Flat",
