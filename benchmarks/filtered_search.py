@@ -1,11 +1,11 @@
 """What filters, thousands of results and several queries at once cost: `filtered_search.py FOLDER [--rows 1000000]`.
 
-Builds a collection of generated rows of 64 dimensions with three columns in FOLDER, unless it is there: an IVF + PQ index,
-which is memory-mapped. Then it prints
+Builds a collection of generated rows of 64 dimensions with three columns in FOLDER, unless it is there: an IVF + PQ
+index, which is memory-mapped. Then it prints
 
-* the time of a query with filters that keep 50 %, 1 % and 0.01 % of the rows, beside the same query without one, in turns;
-  the time of the first query with a filter, which evaluates it over the metadata; and the share of the nearest 10 among
-  the kept rows that are found, with and without filters;
+* the time of a query with filters that keep 50 %, 1 % and 0.01 % of the rows, beside the same query without one, in
+  turns; the time of the first query with a filter, which evaluates it over the metadata; and the share of the nearest
+  10 among the kept rows that are found, with and without filters;
 * the time of a request for 10,000 results with their metadata, beside one for 10,000 ids;
 * the time of 64 queries in one request and in 64 requests: of embeddings here, and of texts to the demo;
 * the memory of the process.

@@ -6,9 +6,7 @@ Importing this module imports no torch: it loads clip-retrieval's client without
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,16 +19,13 @@ import requests
 
 from clipgpt_retrieval.errors import InputError, NotAllowedError, NotFoundError, TooLargeError
 from clipgpt_retrieval.local_search import LocalSearch
+from clipgpt_retrieval.stock_client import client_module
 
 if TYPE_CHECKING:
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
-
     from clip_retrieval.clip_client import ClipClient
 
     from clipgpt_retrieval.engine import ClipGpt
 
-CLIENT_MODULE = "clip_retrieval.clip_client"
 SERVICE = "knn-service"
 
 SHORTEST_BASE64 = 64
@@ -42,48 +37,14 @@ TIMEOUT_SECONDS = 3600
 NOTE_HEADER = "ClipGPT-Note"
 """The header in which our back end notes how a query was processed."""
 
+_SHARED = {"use_clipgpt", "clipgpt_weight", "caption_results", "min_similarity", "hub_correction"}
+"""Options of all queries of `ClipGptClient.query_many`."""
+
 _ERRORS = {400: InputError, 401: NotAllowedError, 404: NotFoundError, 413: TooLargeError}
 
 
-class ClientModuleFinder:
-    """A meta-path finder for clip-retrieval's client module, which is already loaded here.
-
-    With it there is one class `ClipClient`, whichever of the two packages is imported first.
-    """
-
-    def __init__(self, module: ModuleType) -> None:
-        self._module = module
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """A spec whose loader is this object, for the client module alone."""
-        return importlib.util.spec_from_loader(name, self) if name == CLIENT_MODULE else None  # type: ignore[arg-type]
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """The loaded module."""
-        return self._module
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Does nothing, since the module has been executed."""
-
-
-def _client_module() -> ModuleType:
-    """clip-retrieval's client module, without running the package, which imports torch and takes seconds."""
-    if "clip_retrieval" in sys.modules:
-        return importlib.import_module(CLIENT_MODULE)
-    package = importlib.util.find_spec("clip_retrieval")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("clip-retrieval is not installed", name="clip_retrieval")
-    file = Path(package.submodule_search_locations[0]) / "clip_client.py"
-    spec = importlib.util.spec_from_file_location(CLIENT_MODULE, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.meta_path.insert(0, ClientModuleFinder(module))
-    return module
-
-
 if not TYPE_CHECKING:
-    ClipClient = _client_module().ClipClient
+    ClipClient = client_module().ClipClient
 
 
 class ClipGptClient(ClipClient):
@@ -133,6 +94,8 @@ class ClipGptClient(ClipClient):
         caption_results: int = 0,
         min_similarity: float | None = None,
         hub_correction: bool | None = None,
+        filter: Sequence[Mapping[str, Any]] | None = None,
+        embeddings: bool = False,
     ) -> list[dict[str, Any]]:
         """Searches the index with a text, an image, an embedding or an interleaved query.
 
@@ -148,6 +111,8 @@ class ClipGptClient(ClipClient):
             min_similarity: smallest cosine of a result to the image embedding, or to a given image or embedding.
             hub_correction: re-rank by a ``score``; None: where the model was trained with it. With ``model=`` it needs
                 a back end of ours, for the embeddings of results.
+            filter: conditions on the metadata of results, ``{"field": s, "op": s, "value": v}``; see `fields`.
+            embeddings: whether each result has its ``embedding``.
 
         Returns:
             The results as `ClipClient` returns them: ``id``, ``similarity`` and metadata, and ``score`` if re-ranked.
@@ -165,12 +130,62 @@ class ClipGptClient(ClipClient):
         _one_of(text=text, image=image, embedding_input=embedding_input, segments=segments)
         ours = _given(use_clipgpt=use_clipgpt, clipgpt_weight=clipgpt_weight, min_similarity=min_similarity)
         ours |= _given(segments=segments, caption_results=caption_results or None)
+        options = self._knn_options() | _given(filter=filter, embeddings=embeddings or None)
         if self._local is not None and self._encodes_here(text, ours):
             found, _ = self._local.encode(text, segments, clipgpt_weight)
-            return self._local.search(partial(self._post, self.url), self._knn_options(), found, hub_correction)
+            return self._local.search(partial(self._post, self.url), options, found, hub_correction)
         ours |= _given(hub_correction=hub_correction)
         query = {"text": text, "embedding_input": embedding_input, **_image_fields(image)}
-        return self._post(self.url, {**self._knn_options(), **query, **ours})
+        return self._post(self.url, {**options, **query, **ours})
+
+    def query_many(
+        self, queries: Sequence[str | Mapping[str, Any]], filter: Any = None, embeddings: bool = False, **options: Any
+    ) -> list[list[dict[str, Any]]]:
+        """Searches with several queries in one request to a back end of ours; with ``model=``, in one request each.
+
+        Args:
+            queries: texts, or mappings with one of ``text``, ``segments`` and ``embedding_input``; see `query`.
+            filter: see `query`.
+            embeddings: see `query`.
+            **options: ``use_clipgpt``, ``clipgpt_weight``, ``caption_results``, ``min_similarity`` and
+                ``hub_correction``, for all of them; see `query`.
+
+        Returns:
+            For each query its results.
+
+        Raises:
+            InputError: an invalid query, or more than the back end accepts.
+            requests.RequestException: no response, or not one of our back end.
+
+        Examples:
+            >>> [dogs, cats] = client.query_many(["a dog", "a cat"])
+            >>> len(dogs), len(cats)
+            (10, 10)
+        """
+        if unknown := sorted(set(options) - _SHARED):
+            raise TypeError(f"query_many() has no argument {unknown[0]!r}")
+        each = [{"text": query} if isinstance(query, str) else dict(query) for query in queries]
+        options |= _given(filter=filter, embeddings=embeddings or None)
+        if self._local is not None:
+            return [self.query(**query, **options) for query in each]
+        return self._post(self.url, {**self._knn_options(), **_given(**options), "queries": each})
+
+    def fields(self) -> list[dict[str, Any]]:
+        """The metadata fields that ``filter`` may name.
+
+        Returns:
+            Dicts with ``name``, ``type``, ``item_type``, ``ops``, ``minimum``, ``maximum``, ``values``, ``missing`` and
+            ``counted``.
+
+        Raises:
+            NotFoundError: the back end has no such index.
+            requests.RequestException: no response, or not one of our back end.
+
+        Examples:
+            >>> [field["name"] for field in client.fields() if "contains" in field["ops"]]
+            ['image_path', 'caption', 'captions', 'scene']
+        """
+        return self._get("fields-service", indice_name=self.indice_name)["fields"]
 
     def caption(
         self,
@@ -273,8 +288,7 @@ class ClipGptClient(ClipClient):
             >>> contents["num_items"] >= sum(cluster["size"] for cluster in contents["clusters"]) > 0
             True
         """
-        fields = _given(indice_name=self.indice_name, cluster=cluster, num_clusters=num_clusters)
-        return _content(requests.get(self._sibling("explore-service"), params=fields, timeout=TIMEOUT_SECONDS))
+        return self._get("explore-service", indice_name=self.indice_name, cluster=cluster, num_clusters=num_clusters)
 
     def _encodes_here(self, text: str | None, ours: Mapping[str, Any]) -> bool:
         """Whether the model of this client encodes a query; else the back end does."""
@@ -300,6 +314,9 @@ class ClipGptClient(ClipClient):
 
     def _sibling(self, service: str) -> str:
         return urljoin(self.url, service)
+
+    def _get(self, service: str, **fields: Any) -> Any:
+        return _content(requests.get(self._sibling(service), params=_given(**fields), timeout=TIMEOUT_SECONDS))
 
     def _post(self, url: str, body: Mapping[str, Any]) -> Any:
         response = requests.post(url, data=json.dumps(body, default=_as_list), timeout=TIMEOUT_SECONDS)

@@ -101,12 +101,15 @@ class LocalSearch:
         count = options["num_images"]
         more = {name: max(options[name], MIN_CORRECTED) for name in ("num_images", "num_result_ids")}
         results = post({**request, **more, "embeddings": True})
-        embeddings = [result.pop("embedding", None) for result in results]
+        embeddings = [result.get("embedding") for result in results]
         if results and any(embedding is None for embedding in embeddings):
             self._back_end_returns_embeddings = False
             warnings.warn(NOT_CORRECTED, stacklevel=3)
         elif results:
             results = self._reranked(results, np.asarray(embeddings, np.float32), query)
+        if not options.get("embeddings"):
+            for result in results:
+                result.pop("embedding", None)
         return results[:count]
 
     def _reranked(self, results: Results, embeddings: np.ndarray, query: np.ndarray) -> Results:

@@ -256,3 +256,28 @@ def test_an_image_in_every_form_is_the_same_query(client, tmp_path):
     for image in ("data:image/png,raw", "data:image/png;base64,?", "x" * 5000 + "?"):
         with pytest.raises(InputError, match="image"):
             client.query(image=image)
+
+
+def test_filters_embeddings_and_fields(client, clipgpt, embeddings):
+    [field] = [field for field in client.fields() if field["name"] == "caption"]
+    assert "contains" in field["ops"]
+    tens = [{"field": "caption", "op": "in", "value": [f"item {i}" for i in range(0, 300, 10)]}]
+    results = client.query(text="a dog", filter=tens, embeddings=True)
+    rows = np.arange(0, 300, 10)
+    assert ids(results) == rows[best(embeddings[rows], clipgpt.encode(["a dog"])[0])].tolist()
+    np.testing.assert_allclose([result["embedding"] for result in results], embeddings[ids(results)], atol=1e-6)
+    with pytest.raises(InputError, match=r"filter\.0\.field: 'captions' is unknown: did you mean 'caption'\?"):
+        client.query(text="a dog", filter=[{"field": "captions", "op": "exists"}])
+
+
+def test_many_queries_are_those_of_one_after_the_other(client, local, embeddings):
+    queries = ["a dog", {"embedding_input": embeddings[3]}, {"segments": [{"id": 4}, {"text": "at night"}]}]
+    expected = [client.query(text="a dog"), client.query(**queries[1]), client.query(**queries[2])]
+    assert [ids(results) for results in client.query_many(queries)] == [ids(results) for results in expected]
+    assert [ids(results) for results in local.query_many(queries[:2])] == [ids(results) for results in expected[:2]]
+    [[result, *_]] = client.query_many(["a dog"], caption_results=1)
+    assert result["clipgpt_caption"]
+    with pytest.raises(TypeError, match="no argument 'captions'"):
+        client.query_many(["a dog"], captions=1)
+    with pytest.raises(InputError, match="each query must have exactly one of text, segments, embedding_input"):
+        client.query_many([{"embedding_input": [1.0], "text": "a dog"}])
