@@ -94,7 +94,7 @@ def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptR
             _check_engine(name, stock, path, models[path])
         tower = engines.text_tower(stock)
         if tower is not None:
-            [embedding] = tower.encode("a photo")  # every kind of CLIP shows its dimension so
+            [embedding] = tower.encode(["a photo"])  # every kind of CLIP shows its dimension so
             _check_dimension(name, stock, "the CLIP of --clip_model", len(embedding))
         if stock.metadata_is_ordered_by_ivf:
             check_reordered_search(name, stock)
