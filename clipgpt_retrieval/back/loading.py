@@ -18,7 +18,6 @@ from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.result_cache import ResultCache
 from clipgpt_retrieval.back.shown_images import ShownImages, default_roots
 from clipgpt_retrieval.back.stock import (
-    check_reordered_search,
     load_stock_resources,
     stock_options,
     with_known_columns,
@@ -96,8 +95,6 @@ def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptR
         if tower is not None:
             [embedding] = tower.encode(["a photo"])  # every kind of CLIP shows its dimension so
             _check_dimension(name, stock, "the CLIP of --clip_model", len(embedding))
-        if stock.metadata_is_ordered_by_ivf:
-            check_reordered_search(name, stock)
         _check_rows(name, stock, find_metadata(folders[name]).num_rows)
         # Columns that the operator chose to return are those that may be asked for.
         columns = entry.get("columns_to_return", options.columns_to_return)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import all_clip
-import faiss
 from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, load_clip_indices
 
 from clipgpt_retrieval.back.options import BackOptions
@@ -153,23 +152,3 @@ def mclip_query(stock: ClipResource, text: str) -> Any:
         aesthetic_score=None,
         aesthetic_weight=None,
     )
-
-
-def check_reordered_search(name: str, stock: ClipResource) -> None:
-    """Checks that upstream can search a re-ordered collection: it sets parameters that not every index has.
-
-    Raises:
-        DataError: it cannot.
-    """
-    for index in (stock.image_index, stock.text_index):
-        if index is None:
-            continue
-        try:
-            nprobe = faiss.extract_index_ivf(index).nprobe
-            space: Any = faiss.ParameterSpace()  # its type stubs describe another overload
-            space.set_index_parameters(index, f"nprobe={nprobe},efSearch={nprobe * 2},ht=2048")
-        except RuntimeError as error:
-            raise DataError(
-                f"index {name!r}: clip-retrieval searches a collection re-ordered by IVF only in an index "
-                "with an HNSW quantizer and product quantization (such as OPQ64,IVF1024_HNSW32,PQ64)"
-            ) from error

@@ -342,9 +342,32 @@ def test_a_collection_reordered_by_ivf_is_captioned_by_its_new_ids(reorder, embe
     assert captioned["captions"][0]["text"] == found["clipgpt_caption"] == expected
 
 
-def test_reordering_by_an_index_that_upstream_cannot_search_then(reorder):
-    with pytest.raises(DataError, match="HNSW quantizer"):
-        reorder("IVF8,Flat")
+@pytest.mark.parametrize("kind", ["IVF8_HNSW8,PQ32x4", "IVF8,Flat"])
+def test_a_collection_reordered_by_ivf_is_filtered(reorder, start, embeddings, tmp_path, kind):
+    """By the parquet files in the order of the rows, or, where they are gone, by hdf5 in the order of the new ids.
+
+    The second kind cannot be searched by clip-retrieval itself then: it sets parameters of an HNSW quantizer.
+    """
+    _, http = reorder(kind)
+    tens = [f"item {i}" for i in range(0, 300, 10)]
+    body = {
+        "embedding_input": embeddings[42].tolist(),
+        "num_images": 10,
+        "deduplicate": True,
+        "embeddings": True,
+        "filter": [{"field": "caption", "op": "in", "value": tens}],
+    }
+    found = http.post("/knn-service", json=body).json
+    assert len(found) == 10
+    assert {hit["caption"] for hit in found} <= set(tens)
+    for hit in found:
+        expected = embeddings[int(hit["caption"].removeprefix("item "))]
+        assert np.dot(hit["embedding"], expected) > (0.6 if "PQ" in kind else 0.999)
+    for file in (tmp_path / "ivf" / "metadata").glob("*.parquet"):
+        file.unlink()
+    flags = {"enable_hdf5": True, "reorder_metadata_by_ivf_index": True, "columns_to_return": ["caption"]}
+    http = start({"ivf": str(tmp_path / "ivf")}, load_clip=False, **flags).test_client()
+    assert [hit["id"] for hit in http.post("/knn-service", json=body).json] == [hit["id"] for hit in found]
 
 
 SERVER_DEFAULTS = {"OMP_WAIT_POLICY": "PASSIVE", "PILLOW_BLOCK_SIZE": "64m"}
