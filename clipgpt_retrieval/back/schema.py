@@ -10,7 +10,6 @@ from pydantic import (
     FiniteFloat,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    JsonValue,
     ValidationError,
     model_validator,
 )
@@ -157,7 +156,7 @@ class FilterCondition(BaseModel):
 
     field: str
     op: Op
-    value: JsonValue = None
+    value: Any = None
 
 
 class IndexRequest(Request):

@@ -22,7 +22,20 @@ VALUES = st.recursive(
 SEGMENTS = st.lists(
     st.dictionaries(st.sampled_from(["text", "image", "image_url", "embedding", "id"]), VALUES, max_size=2), max_size=3
 )
-BODIES = VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES) | st.fixed_dictionaries({"segments": SEGMENTS})
+CONDITIONS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "field": st.sampled_from(["caption", "url", "none"]),
+            "op": st.sampled_from(["=", "<", "in", "contains", "exists"]),
+        },
+        optional={"value": VALUES},
+    ),
+    max_size=3,
+)
+FILTERED = st.fixed_dictionaries({"text": st.just("a dog"), "num_images": st.just(2), "filter": CONDITIONS})
+BODIES = (
+    FILTERED | VALUES | st.dictionaries(st.sampled_from(FIELDS), VALUES) | st.fixed_dictionaries({"segments": SEGMENTS})
+)
 
 # The same requests in every run: one that fails can be run again.
 many = settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=500, derandomize=True)
