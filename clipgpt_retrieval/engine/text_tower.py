@@ -136,7 +136,7 @@ class OwnTower:
         problem: why there is no tower, as a sentence; None before loading, and where there is one.
     """
 
-    def __init__(self, clip_model: str | None, clip_dim: int, device: str, *, fast: bool) -> None:
+    def __init__(self, clip_model: str | None, clip_dim: int, device: str, *, fast: bool = False) -> None:
         self.problem: str | None = None
         self._clip_model, self._clip_dim, self._device, self._fast = clip_model, clip_dim, device, fast
         self._lock = threading.Lock()

@@ -11,6 +11,7 @@ import { STOCK_FEATURES } from "./query.js";
  * @property {number[]} embedding
  * @property {number[] | null} image_embedding
  * @property {string | null} caption
+ * @property {"clipgpt" | "text_tower" | "both" | "image"} encoder what encoded the query
  * @property {Match | null} [match] of a text, by a model with a threshold
  * @property {string[]} [unknown_words] those of the query that the model was not trained on
  * @property {boolean} [added] the embeddings of the segments were added: the model was not trained on several

@@ -6,6 +6,13 @@ import { unknownText } from "./unknown.js";
 
 const ADDED = "This model was not trained on images with text: their embeddings were added. ";
 
+const READ_BY = {
+  both: "Read by CLIP-GPT and CLIP’s text tower",
+  clipgpt: "Read by CLIP-GPT alone",
+  text_tower: "Read by CLIP’s text tower alone",
+  image: "Seen by CLIP",
+};
+
 export class ReadbackView {
   /**
    * @param {import("./activity.js").Activity} activity
@@ -32,8 +39,9 @@ export class ReadbackView {
   }
 
   /** @param {import("./backend.js").Encoded} encoded */
-  #show({ caption, match, added, unknown_words: unknown = [] }) {
+  #show({ caption, match, added, encoder, unknown_words: unknown = [] }) {
     this.element.classList.remove("stale");
+    this.element.title = READ_BY[encoder];
     this.element.replaceChildren();
     if (caption === null) return;
     if (unknown.length > 0) this.element.append(h("strong", {}, unknownText(unknown)), h("br"));

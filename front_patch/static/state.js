@@ -33,9 +33,10 @@ export class State {
   query() {
     // A link may come from an index with CLIP: without it there is no choice.
     const chosen = this.features.clip ? this.encoder : null;
-    const encoder = chosen ?? defaultEncoder(this.features);
+    const asked = { text: this.element.text, chips: this.chips };
+    const encoder = chosen ?? defaultEncoder(this.features, kindOf(asked));
     const weight = chosen === null && encoder === "blend" ? this.features.weight : this.weight;
-    return { text: this.element.text, chips: this.chips, encoder, weight };
+    return { ...asked, encoder, weight };
   }
 
   kind() {

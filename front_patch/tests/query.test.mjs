@@ -33,4 +33,6 @@ test("a stock back end is sent no fields that it does not know", () => {
 test("the default encoder follows from the weight of the server", () => {
   const encoders = [0, 0.4, 1].map((weight) => defaultEncoder({ ...ours, weight }));
   assert.deepEqual(encoders, ["clip", "blend", "clip-gpt"]);
+  const trained = [true, false].map((segments) => defaultEncoder({ ...ours, weight: 0.4, segments }, "interleaved"));
+  assert.deepEqual(trained, ["clip-gpt", "blend"]);
 });

@@ -39,6 +39,7 @@ def test_the_readback_of_a_query_is_shown(page, front_url, clipgpt):
     readback = page.locator(".readback")
     expect(readback.locator("q")).to_have_text(understood)
     expect(readback).to_have_text(re.compile(f"^Understood as .?{re.escape(understood)}.?$"))
+    expect(readback).to_have_attribute("title", "Read by CLIP-GPT alone")
     page.get_by_label("CLIP", exact=True).check()
     expect(readback).to_be_empty()
 
