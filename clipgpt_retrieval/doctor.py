@@ -265,7 +265,9 @@ def check_model(path: str) -> Generator[Finding, None, ClipGpt]:
 
     model = load(path)
     clip = model.clip_model or "an unnamed CLIP"
-    yield Finding("ok", "model", f"{path} loads on {model.device}: dimension {model.clip_dim}, for {clip}")
+    yield Finding(
+        "ok", "model", f"{path} loads on {model.device} in {model.precision}: dimension {model.clip_dim}, for {clip}"
+    )
     return model
 
 

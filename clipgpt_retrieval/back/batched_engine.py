@@ -41,6 +41,11 @@ class BatchedEngine:
         return self._engine.clip_dim
 
     @property
+    def precision(self) -> str:
+        """See :attr:`ClipGpt.precision`."""
+        return self._engine.precision
+
+    @property
     def encodes(self) -> bool:
         """See :attr:`ClipGpt.encodes`."""
         return self._engine.encodes

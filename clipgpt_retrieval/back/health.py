@@ -33,8 +33,9 @@ class Ready(Resource):
         self._stopping = stopping
 
     def get(self) -> dict[str, Any]:
-        """Returns ``{"status": "ready", "indices", "encoders"}``, or 503 while the server shuts down."""
+        """Returns ``{"status": "ready", "indices", "encoders", "precisions"}``, or 503 while the server shuts down."""
         if self._stopping.is_set():
             raise BusyError("server is shutting down")
         encoders = {name: resource.encoder for name, resource in self._resources.items()}
-        return {"status": "ready", "indices": list(encoders), "encoders": encoders}
+        precisions = {name: resource.engine.precision for name, resource in self._resources.items() if resource.engine}
+        return {"status": "ready", "indices": list(encoders), "encoders": encoders, "precisions": precisions}

@@ -42,6 +42,7 @@ class Engines:
     def __init__(self, options: BackOptions) -> None:
         self._batcher = Batcher(options.max_waiting_rows)
         self._cache_bytes = options.cache_bytes
+        self._dtype = options.clipgpt_dtype
         self._loaded: dict[str, BatchedEngine] = {}
         self._towers: dict[int, tuple[Any, BatchedTower]] = {}
 
@@ -52,7 +53,7 @@ class Engines:
             ModelError: it cannot be read.
         """
         if path not in self._loaded:
-            self._loaded[path] = BatchedEngine(engine.load(path), self._batcher, self._cache_bytes)
+            self._loaded[path] = BatchedEngine(engine.load(path, dtype=self._dtype), self._batcher, self._cache_bytes)
         return self._loaded[path]
 
     def text_tower(self, stock: ClipResource) -> BatchedTower | None:

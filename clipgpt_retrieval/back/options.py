@@ -68,6 +68,10 @@ class BackOptions:
         "directory, hub id or fsspec URL of the clipgpt model that encodes text queries and captions items. "
         "In the indices JSON each index may have its own.",
     )
+    clipgpt_dtype: str = option(
+        "auto",
+        "auto, float32, bfloat16 or int8. auto: the fastest on this machine in which the model stays accurate.",
+    )
     clipgpt_weight: float | None = option(
         None,
         "weight of CLIP-GPT in a text query, from 1 (CLIP-GPT alone) to 0 (CLIP's text tower alone). Default: what the "

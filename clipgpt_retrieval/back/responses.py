@@ -25,11 +25,12 @@ class ErrorResponse(TypedDict):
 
 
 class StatusResponse(TypedDict):
-    """The status of the server; ``/ready`` adds the names of the indices, and what encodes the texts of each."""
+    """The status of the server; ``/ready`` adds the indices, what encodes the texts of each, and in which types."""
 
     status: str
     indices: NotRequired[list[str]]
     encoders: NotRequired[dict[str, Encoder | None]]
+    precisions: NotRequired[dict[str, str]]
 
 
 @with_config(ConfigDict(extra="allow"))

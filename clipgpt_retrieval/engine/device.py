@@ -33,5 +33,5 @@ def torch_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     dtype = getattr(torch, name, None)
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise InputError("dtype", f"{name!r} is not a floating-point type: try 'float32' or 'bfloat16'")
+        raise InputError("dtype", f"{name!r} is not a floating-point type: try 'float32', 'bfloat16' or 'int8'")
     return dtype

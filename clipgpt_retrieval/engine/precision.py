@@ -23,6 +23,7 @@ from clipgpt_retrieval.engine.cpu_layers import (
 )
 from clipgpt_retrieval.engine.fbgemm_layer import FbgemmLinear, has_fbgemm
 from clipgpt_retrieval.engine.runners import Gpt2Runner, Runner
+from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import ClipGptModel
 
 LOGGER = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ def in_fastest_precision(engine: ClipGpt) -> ClipGpt:
     try:
         if has_bfloat16_units():
             return _in_fastest_bfloat16(engine)
-        return _in_fastest_int8(engine) if has_fbgemm() else engine
+        return (_in_fastest_int8(engine) if has_fbgemm() else None) or engine
     except RuntimeError as error:  # a kernel that this CPU or this torch lacks
         LOGGER.warning("the model stays in float32: %s", error)
         return engine
@@ -58,14 +59,32 @@ def _in_fastest_bfloat16(engine: ClipGpt) -> ClipGpt:
     return mixed if mixed is not None and _is_accurate(mixed, expected) else half
 
 
-def _in_fastest_int8(engine: ClipGpt) -> ClipGpt:
+def in_int8(engine: ClipGpt) -> ClipGpt:
+    """A model on the CPU in int8.
+
+    Args:
+        engine: in float32.
+
+    Raises:
+        InputError: this torch has no such kernels for this CPU, or they change the model's sample embeddings.
+    """
+    if not has_fbgemm():
+        raise InputError("dtype", "int8 is not available: this torch has no kernels of FBGEMM for this CPU")
+    made = _in_fastest_int8(engine)
+    if made is None:
+        raise InputError("dtype", f"int8 is not accurate enough for this model (cosine below {MIN_COSINE}): use 'auto'")
+    return made
+
+
+def _in_fastest_int8(engine: ClipGpt) -> ClipGpt | None:
+    """The model in int8, or None where that is not accurate enough."""
     expected = _sample_vectors(engine)
     input_max = _input_maxima(engine)
     for refined in (False, True):
         int8 = _in_int8(engine, input_max, refined)
         if _is_accurate(int8, expected):
             return int8
-    return engine
+    return None
 
 
 def _in_bfloat16(engine: ClipGpt, model: ClipGptModel, query_runner: Runner | None = None) -> ClipGpt:

@@ -54,7 +54,12 @@ def locked(make_http):
 def test_health_and_readiness(http):
     """What an orchestrator polls."""
     assert http.get("/health").json == {"status": "ok"}
-    assert http.get("/ready").json == {"status": "ready", "indices": ["demo", "stock"]}
+    assert http.get("/ready").json == {
+        "status": "ready",
+        "indices": ["demo", "stock"],
+        "encoders": {"demo": "clipgpt", "stock": "text_tower"},
+        "precisions": {"demo": "float32"},
+    }
 
 
 def test_a_server_that_shuts_down_is_alive_and_not_ready(make_http):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from clipgpt_retrieval.engine import load, precision
 from clipgpt_retrieval.engine.fbgemm_layer import FbgemmLinear, has_fbgemm
 from clipgpt_retrieval.engine.greedy import most_likely_tokens
+from clipgpt_retrieval.errors import InputError
 
 pytestmark = pytest.mark.skipif(not has_fbgemm(), reason="this torch has no kernels of FBGEMM for this CPU")
 
@@ -31,6 +32,13 @@ def test_embeddings_and_captions_are_those_of_float32(int8, clipgpt):
         assert np.einsum("snd,snd->sn", found, expected).min() >= 0.999
     vectors = np.eye(3, clipgpt.clip_dim, dtype=np.float32)
     assert (int8.caption_states(vectors) * clipgpt.caption_states(vectors)).sum(1).min() >= 0.999
+
+
+def test_int8_can_be_asked_for(clipgpt, clipgpt_path, monkeypatch):
+    assert load(clipgpt_path, dtype="int8").precision.startswith("int8")
+    monkeypatch.setattr(precision, "MIN_COSINE", 1.001)  # as if this one lost too much
+    with pytest.raises(InputError, match="not accurate enough"):
+        load(clipgpt_path, dtype="int8")
 
 
 def test_other_texts_in_the_batch_change_nothing(int8):
