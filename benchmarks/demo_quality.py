@@ -30,7 +30,7 @@ from clipgpt_retrieval.demo.vocabulary import (
     setting_in,
     shows_named_things,
 )
-from clipgpt_retrieval.engine.text_tower import TextTower
+from clipgpt_retrieval.engine.text_tower import load_text_tower
 
 WEIGHTS = np.linspace(0, 1, 11)
 SHORT_QUERIES = (
@@ -99,7 +99,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def clip_text_embeddings(texts: list[str]) -> np.ndarray:
     """The demo's CLIP text tower, float32 ``[n, d]``, unit norm."""
-    return TextTower(cg.demo.clip_model(), "cpu").encode(texts)
+    return load_text_tower("demo", "cpu").encode(texts)
 
 
 def retrieval_table(gallery: Gallery, engine: "cg.ClipGpt") -> Table:
