@@ -2,8 +2,9 @@
 
     python benchmarks/demo_explore.py
 
-Prints the table of contents with, for each cluster, the shares of its images that have the setting and a thing that its
-caption names; then the comparison of two halves, the second without images of vehicles.
+Prints the table of contents with, for each cluster, the share of its images that show all that its title names, and the
+same for the caption of its centre, which was its title before; then the comparison of two halves, the second without
+images of vehicles.
 """
 
 import tempfile
@@ -19,13 +20,15 @@ import clipgpt_retrieval as cg
 from clipgpt_retrieval.demo.gallery import read_scenes
 from clipgpt_retrieval.demo.scenes import Scene
 from clipgpt_retrieval.demo.things import KINDS
-from clipgpt_retrieval.demo.vocabulary import named_in, setting_in
+from clipgpt_retrieval.demo.vocabulary import named_in, setting_in, shows_named_things
 from clipgpt_retrieval.explore.comparison import compare
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.index.items import Items
 from clipgpt_retrieval.index.source import open_index
 
 SHUFFLES = 200
+PROMISED = 0.6
+"""What a title names should be in this share of its cluster's images."""
 
 
 def main() -> None:
@@ -51,76 +54,48 @@ def clusters_of(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> 
         source = open_index(str(index))
         contents = Contents(source.items, source.file, engine)
         clusters = contents.open()["clusters"]
-        for cluster in clusters:
+        of_centres = engine.caption(np.stack([contents.centre(cluster["id"]) for cluster in clusters]))
+        for cluster, of_centre in zip(clusters, of_centres, strict=True):
             ids, _ = contents.some_items(cluster["id"], cluster["size"])
             cluster["scenes"] = [scenes[item] for item in ids]
-            cluster |= shares_of_caption(cluster["caption"], cluster["scenes"])
-    for cluster in clusters:
-        others = [scene for other in clusters if other is not cluster for scene in other["scenes"]]
-        phrase = cluster["distinctive_caption"] or ""
-        cluster["distinctive"] = share_of(phrase, cluster["scenes"])
-        cluster["distinctive_elsewhere"] = share_of(phrase, others)
+            setting = setting_in(cluster["caption"])
+            shown = [scene.setting == setting for scene in cluster["scenes"]]
+            cluster["of_its_setting"] = None if setting is None else float(np.mean(shown))
+            cluster["named"] = share_of(cluster["caption"], cluster["scenes"])
+            cluster["of_centre"] = of_centre
+            cluster["named_by_centre"] = share_of(of_centre, cluster["scenes"])
     return clusters
 
 
-def share_of(phrase: str, scenes: list[Scene]) -> float | None:
-    """The share of scenes with the setting and a thing that a phrase names; None where it names neither."""
-    setting, named = setting_in(phrase), named_in(phrase)
-    if setting is None and not named:
-        return None
-    kinds = [kind for one in named for kind in one.kinds]
-    return float(
-        np.mean(
-            [
-                setting in (None, scene.setting) and (not kinds or any(scene.count_of(kind) for kind in kinds))
-                for scene in scenes
-            ]
-        )
-    )
-
-
-def shares_of_caption(caption: str, members: list[Scene]) -> dict[str, float | None]:
-    """Shares of scenes with the setting, and with a thing, that a caption names; None where it names none."""
-    setting, named = setting_in(caption), named_in(caption)
-    return {
-        "of_its_setting": None if setting is None else float(np.mean([scene.setting == setting for scene in members])),
-        "with_its_things": None
-        if not named
-        else float(np.mean([any(scene.count_of(kind) for one in named for kind in one.kinds) for scene in members])),
-    }
+def share_of(text: str, scenes: list[Scene]) -> float:
+    """The share of scenes that show all that a text names, whatever the counts; 0 where it names nothing."""
+    setting = setting_in(text)
+    if setting is None and not named_in(text):
+        return 0.0
+    return float(np.mean([setting in (None, scene.setting) and shows_named_things(scene, text) for scene in scenes]))
 
 
 def contents_table(collection: Path, engine: "cg.ClipGpt", scenes: list[Scene]) -> Table:
     """One row per cluster."""
     clusters = clusters_of(collection, engine, scenes)
     table = Table(title="The demo's table of contents, images in %")
-    for name in (
-        "caption",
-        "size",
-        "has its setting",
-        "has a thing of it",
-        "distinctive caption",
-        "true here",
-        "true elsewhere",
-    ):
+    for name in ("title", "distinctive", "size", "true of", "caption of the centre", "true of "):
         table.add_column(name, overflow="fold")
     for cluster in clusters:
         table.add_row(
-            cluster["caption"], str(cluster["size"]), percent(cluster["of_its_setting"]),
-            percent(cluster["with_its_things"]), cluster["distinctive_caption"], percent(cluster["distinctive"]),
-            percent(cluster["distinctive_elsewhere"]),
+            cluster["caption"], cluster["distinctive_caption"], str(cluster["size"]), percent(cluster["named"]),
+            cluster["of_centre"], percent(cluster["named_by_centre"]),
         )  # fmt: skip
     groups = settings_of(clusters)
     named = {setting_in(cluster["caption"]) for cluster in clusters} - {None}
     present = {scene.setting for scene in scenes}
-    checked = [cluster for cluster in clusters if cluster["distinctive"] is not None]
-    own, others = (
-        np.mean([cluster[share] for cluster in checked]) for share in ("distinctive", "distinctive_elsewhere")
-    )
+    kept = {key: sum(cluster[key] >= PROMISED for cluster in clusters) for key in ("named", "named_by_centre")}
+    mean = {key: np.mean([cluster[key] for cluster in clusters]) for key in kept}
     table.caption = (
-        f"purity by setting {purity(groups):.2f}, by chance {chance(groups):.2f}; "
-        f"{len(named)} of {len(present)} settings are named; the distinctive captions of {len(checked)} clusters are "
-        f"true for {percent(own)} % of their own images and for {percent(others)} % of all others"
+        f"all that a title names is in at least {percent(PROMISED)} % of the images of {kept['named']} of "
+        f"{len(clusters)} clusters (mean {percent(mean['named'])} %), all that the caption of the centre names of "
+        f"{kept['named_by_centre']} (mean {percent(mean['named_by_centre'])} %); {len(named)} of {len(present)} "
+        f"settings are named; purity by setting {purity(groups):.2f}, by chance {chance(groups):.2f}"
     )
     return table
 

@@ -12,6 +12,7 @@ from clipgpt_retrieval.back.captions import CaptionService
 from clipgpt_retrieval.back.encode import EncodeService
 from clipgpt_retrieval.back.error_handlers import JsonErrorsApi, register_error_handlers
 from clipgpt_retrieval.back.explore import ContentsCache, ExploreService
+from clipgpt_retrieval.back.export import ExportService
 from clipgpt_retrieval.back.features import FEATURES_HEADER, AnnouncedIndicesList
 from clipgpt_retrieval.back.fields import FieldsService, SummaryCache
 from clipgpt_retrieval.back.health import Health, Ready
@@ -84,6 +85,7 @@ def _add_services(api: JsonErrorsApi, indices: Indices, options: BackOptions) ->
         ("/caption-service", CaptionService, {**served, "images": images}),
         ("/encode-service", EncodeService, {**served, "images": images}),
         ("/fields-service", FieldsService, {**served, "summaries": SummaryCache()}),
+        ("/export-service", ExportService, {**served, "images": images}),
         ("/explore-service", ExploreService, {**served, "contents_cache": ContentsCache()}),
     ):
         api.add_resource(service, path, resource_class_kwargs=arguments)

@@ -11,7 +11,7 @@ from clipgpt_retrieval.back.batching import check_deadline
 from clipgpt_retrieval.back.indices import Indices
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import ExploreRequest, validated
-from clipgpt_retrieval.errors import BusyError
+from clipgpt_retrieval.errors import BusyError, InputError
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.index.collection import Collection
 
@@ -22,6 +22,9 @@ MAX_EXPLORING = 3
 """Requests that compute clusters or wait for them, which hold a thread each; one computes at a time."""
 
 RETRY_SECONDS = 5
+
+MAX_LOCATED = 1000
+"""Items that one request locates."""
 
 
 class ContentsCache:
@@ -57,11 +60,22 @@ class ExploreService(Resource):
         self._contents_cache = contents_cache
 
     def get(self) -> dict[str, Any]:
-        """Returns the clusters of the index, or of the given cluster; see `Contents.open`."""
+        """Returns the clusters of the index, or of the given cluster; see `Contents.open`.
+
+        With ``ids``, such as ``3,17``, there is ``found``: for each cluster that is the nearest of some, their ids.
+        """
         params = validated(ExploreRequest, request.args.to_dict())
         resource = pick_resource(self._clip_resources, params.indice_name)
         contents = self._contents_cache.get(resource, params.num_clusters)
-        return {"indice_name": resource.name, **self._opened(contents, params.cluster)}
+        opened = self._opened(contents, params.cluster)
+        if params.ids is not None:
+            ids = _parsed(params.ids)
+            found: dict[str, list[int]] = {}
+            for item, cluster in zip(ids, contents.locate(ids, params.cluster), strict=True):
+                if cluster is not None:
+                    found.setdefault(cluster, []).append(item)
+            opened["found"] = found
+        return {"indice_name": resource.name, **opened}
 
     def _opened(self, contents: Contents, cluster: str | None) -> dict[str, Any]:
         if contents.is_loaded(cluster):
@@ -73,3 +87,17 @@ class ExploreService(Resource):
             return contents.open(cluster, yield_point=check_deadline)
         finally:
             slots.release()
+
+
+def _parsed(ids: str) -> list[int]:
+    """Ids separated by commas, each once.
+
+    Raises:
+        InputError: something that is not a number, or too many.
+    """
+    parts = ids.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in parts):
+        raise InputError("ids", f"is {ids[:40]!r}: give item ids separated by commas, such as 3,17")
+    if len(parts) > MAX_LOCATED:
+        raise InputError("ids", f"has {len(parts)} ids, at most {MAX_LOCATED} are located")
+    return list(dict.fromkeys(map(int, parts)))

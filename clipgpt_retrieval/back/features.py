@@ -33,7 +33,10 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         text and interleaved queries and captions items (a model that only captions does not count); ``explore``: the
         index has a table of contents and a map; ``segments``: the model was trained on queries of several segments
         (otherwise the embeddings of their parts are added); ``weight``: the default weight of CLIP-GPT; ``encoder``:
-        what encodes texts by default, see ``Encoder``; ``hub_correction``: whether results are re-ranked by default.
+        what encodes texts by default, see ``Encoder``; ``hub_correction``: whether results are re-ranked by default;
+        ``export``: there is ``/export-service``; ``items``: their number; ``clip_model`` and ``model``: names, or None;
+        ``mclip``, ``aesthetic``, ``safety``, ``violence``: what clip-retrieval's flags have loaded; ``text_index``:
+        ``modality`` may be ``text``.
     """
     return {
         "clip": resource.model is not None,
@@ -43,4 +46,13 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         "weight": resource.weight,
         "encoder": resource.encoder,
         "hub_correction": resource.hub_correction,
+        "export": True,
+        "items": len(resource.items),
+        "clip_model": resource.clip_name,
+        "model": resource.model_name,
+        "mclip": resource.model_txt_mclip is not None,
+        "aesthetic": resource.aesthetic_embeddings is not None,
+        "safety": resource.safety_model is not None,
+        "violence": resource.violence_detector is not None,
+        "text_index": resource.text_index is not None and resource.image_index is not None,
     }

@@ -101,6 +101,8 @@ def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptR
         columns = entry.get("columns_to_return", options.columns_to_return)
         collections = stock_collections(name, stock, folders[name], columns)
         resources[name] = _resource(name, stock, folders[name], collections, (models.get(path), tower), entry, options)
+        resources[name].clip_name = _short_name(entry.get("clip_model", options.clip_model)) if stock.model else None
+        resources[name].model_name = _short_name(path) if path else None
     return resources
 
 
@@ -129,6 +131,12 @@ def _resource(
         results_cache=ResultCache("search", options.cache_bytes, len),
         shown_images=ShownImages(name, roots, options.limits),
     )
+
+
+def _short_name(model: str) -> str:
+    """The name of a model without the folders of this machine: ``ViT-B-32`` of ``open_clip:ViT-B-32//data/clip.pt``."""
+    name = str(model).removeprefix("open_clip:").rstrip("/")
+    return name.rpartition("/")[2] if name.startswith("/") else name.partition("//")[0]
 
 
 def _check_rows(name: str, stock: ClipResource, rows: int | None) -> None:

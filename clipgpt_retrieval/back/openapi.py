@@ -7,6 +7,7 @@ from typing import Any, Literal
 from flask import Flask, render_template
 from pydantic import TypeAdapter
 
+from clipgpt_retrieval.back.export import PARQUET
 from clipgpt_retrieval.back.health import OPEN_PATHS
 from clipgpt_retrieval.back.responses import (
     CaptionedItem,
@@ -22,6 +23,7 @@ from clipgpt_retrieval.back.schema import (
     CaptionRequest,
     EncodeRequest,
     ExploreRequest,
+    ExportRequest,
     FieldsRequest,
     KnnRequest,
     MetadataRequest,
@@ -65,6 +67,7 @@ OPERATIONS = (
     Operation("/encode-service", "Encode a text or segments, and caption the result.", EncodeResponse, EncodeRequest),
     Operation("/explore-service", "The captioned clusters of an index.", ExploreResponse, query=ExploreRequest),
     Operation("/fields-service", "The metadata fields that filters may name.", FieldsResponse, query=FieldsRequest),
+    Operation("/export-service", "Items as a Parquet file, with their embeddings.", PARQUET, ExportRequest),
     Operation("/metadata", "The metadata of items.", list[ItemMetadata], MetadataRequest),
     Operation("/indices-list", "The names of the indices.", list[str]),
     Operation("/health", "Whether the server process responds.", StatusResponse),

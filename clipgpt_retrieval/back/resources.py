@@ -30,6 +30,8 @@ class ClipGptResource(ClipResource):
         index_file: path of the index that the items come from.
         results_cache: results of searches, as JSON.
         shown_images: reads the images of items.
+        clip_name: of CLIP, for people; None without its weights.
+        model_name: of the clipgpt model, for people.
     """
 
     name: str
@@ -42,6 +44,8 @@ class ClipGptResource(ClipResource):
     index_file: Path
     results_cache: ResultCache
     shown_images: ShownImages
+    clip_name: str | None = None
+    model_name: str | None = None
 
     @property
     def items(self) -> Collection:

@@ -139,7 +139,7 @@ class Ancestor(TypedDict):
 
 
 class ExploreResponse(TypedDict):
-    """The clusters of an index, or of the open cluster."""
+    """The clusters of an index, or of the open cluster; ``found``: where the ids of the request are."""
 
     indice_name: str
     num_items: int
@@ -147,3 +147,4 @@ class ExploreResponse(TypedDict):
     trail: list[Ancestor]
     clusters: list[Cluster]
     example_ids: list[int]
+    found: NotRequired[dict[str, list[int]]]

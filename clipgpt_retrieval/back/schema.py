@@ -252,10 +252,18 @@ class FieldsRequest(IndexRequest):
     """``GET /fields-service``: fields of the query string."""
 
 
+class ExportRequest(IndexRequest):
+    """``POST /export-service``."""
+
+    ids: Ids
+    captions: bool = False
+
+
 class ExploreRequest(IndexRequest):
     """``GET /explore-service``: fields of the query string."""
 
     cluster: str | None = None
+    ids: Annotated[str, Field(max_length=20_000)] | None = None
     num_clusters: Annotated[int, Field(ge=MIN_NUM_CLUSTERS, le=MAX_NUM_CLUSTERS)] = DEFAULT_NUM_CLUSTERS
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from clipgpt_retrieval.storage import cache_folder, read_checked, write_checked
 
 FOLDER_NAME = ".clipgpt_explore"
-FORMAT = 7
+FORMAT = 8
 """Raised when the meaning of cached files changes: older ones are then not found."""
 
 MAX_RESULTS = 64

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import numpy as np
 from clipgpt_retrieval.engine.generation import no_yield_point
 from clipgpt_retrieval.engine.interface import Engine
 from clipgpt_retrieval.explore.cache import Cache
-from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS
 from clipgpt_retrieval.explore.outline import Outline
+from clipgpt_retrieval.explore.titles import titles
 from clipgpt_retrieval.index.collection import Collection
-from clipgpt_retrieval.index.items import unit_rows
 from clipgpt_retrieval.index.source import check_model_fits
 
-DISTINCTION = 0.5
-"""How far a centre is moved from its siblings' mean, in units of its distance. At 1, captions of real clusters turn
-into repetitions, as no image is near."""
+NUM_MEMBERS = 12
+"""Items of a cluster that are captioned to find its title."""
+
+BATCH = 512
+"""Embeddings that are captioned in one call of the engine."""
 
 YIELD_SECONDS = 0.2
 """Interval of calling ``yield_point`` while another thread holds the lock."""
@@ -33,8 +35,8 @@ class Cluster:
 
     Attributes:
         id: its path from the root, such as ``3.7``.
-        caption: of its centre.
-        distinctive_caption: the phrase of its caption that distinguishes it from its siblings, or None.
+        caption: its title: what can be said of most of its items; see `titles`.
+        distinctive_caption: the phrase that distinguishes it from its siblings, or None, as where the title is that.
         size: items in it.
         share: of the whole index, 0 to 1.
         spread: one minus the mean cosine of its items to its centre.
@@ -84,7 +86,6 @@ class Contents:
         self._engine = engine
         fingerprint = engine.fingerprint  # None: the model came from no files, so no later process can have it
         self._cache = Cache(index_file, f"captions {num_clusters}", fingerprint) if fingerprint else None
-        self._read_phrases = PhraseReader(engine)
         self._captions: dict[str, list[dict[str, Any]]] = {}
         self._lock = lock or threading.RLock()
 
@@ -117,6 +118,13 @@ class Contents:
                 "clusters": clusters,
                 "example_ids": list(level.example_ids),
             }
+
+    def locate(self, ids: Sequence[int], cluster: str | None = None) -> list[str | None]:
+        """For each item the nearest of the clusters that opening ``cluster`` shows, or None; see `Outline.locate`.
+
+        It waits for no other thread where `is_loaded`.
+        """
+        return self._outline.locate(ids, cluster)
 
     def is_loaded(self, cluster: str | None) -> bool:
         """Whether `open` finds everything in memory, and neither computes nor waits."""
@@ -153,14 +161,18 @@ class Contents:
         return self._captions_of(parent or None)[int(position)]["caption"]
 
     def caption_levels(self, clusters: Sequence[str | None]) -> None:
-        """Captions the clusters that opening these shows, in one batch, which takes little longer than one caption.
+        """Captions the clusters that opening these shows, in large batches.
 
         Raises:
             NotFoundError: there is no such cluster.
         """
         with self._lock:
             new = [cluster for cluster in clusters if not self._is_captioned(cluster)]
-            levels = [self._outline.level(cluster).centres for cluster in new]
+            opened = [self._outline.level(cluster) for cluster in new]
+            levels = [
+                [(node.id, centre) for node, centre in zip(level.clusters, level.centres, strict=True)]
+                for level in opened
+            ]
             for cluster, captions in zip(new, self._compute_captions(levels), strict=True):
                 self._captions[cluster or "root"] = captions
                 if self._cache is not None:
@@ -183,26 +195,23 @@ class Contents:
             self._captions[name] = cached
         return name in self._captions
 
-    def _compute_captions(self, levels: list[np.ndarray]) -> list[list[dict[str, Any]]]:
-        """Captions and distinctive captions of the centres ``[k, d]`` of each level."""
-        if not sum(map(len, levels)):
-            return [[] for _ in levels]
-        ends = np.cumsum([len(centres) for centres in levels])
-        captions = self._engine.caption(np.concatenate(levels))
-        of_levels = [captions[end - len(centres) : end] for centres, end in zip(levels, ends, strict=True)]
+    def _compute_captions(self, levels: Sequence[Sequence[tuple[str, np.ndarray]]]) -> list[list[dict[str, Any]]]:
+        """Titles of the clusters of each level, given by id and centre ``[d]``."""
+        nodes = [node for level in levels for node in level]
+        members = [self._outline.some_items(cluster, NUM_MEMBERS)[1] for cluster, _ in nodes]  # [m, d] each
+        rows = [row for (_, centre), of_node in zip(nodes, members, strict=True) for row in (centre, *of_node)]
+        captions = iter(self._captions_of_rows(rows))
+        captioned = [(next(captions), list(islice(captions, len(of_node)))) for of_node in members]
+        remaining = iter(captioned)
         return [
             [
-                {"caption": caption, "distinctive_caption": phrase if phrase != caption else None}
-                for caption, phrase in zip(of_level, phrases, strict=True)
+                {"caption": title.caption, "distinctive_caption": title.distinctive}
+                for title in titles(list(islice(remaining, len(level))))
             ]
-            for of_level, phrases in zip(of_levels, self._distinctive(of_levels, levels), strict=True)
+            for level in levels
         ]
 
-    def _distinctive(self, captions: list[list[str]], levels: list[np.ndarray]) -> Sequence[Sequence[str | None]]:
-        if self._engine.encodes:
-            return distinctions(self._read_phrases, list(zip(captions, levels, strict=True)))
-        return [self._captions_of_moved(centres) if len(centres) else [] for centres in levels]
-
-    def _captions_of_moved(self, centres: np.ndarray) -> list[str]:
-        """Captions of centres ``[k, d]``, k at least 1, each moved away from the mean of its siblings."""
-        return self._engine.caption(unit_rows(centres + DISTINCTION * (centres - centres.mean(0))))
+    def _captions_of_rows(self, rows: Sequence[np.ndarray]) -> list[str]:
+        """One caption for each embedding, in batches that fit into memory and into an engine's queue."""
+        batches = [np.stack(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]
+        return [caption for batch in batches for caption in self._engine.caption(batch)]

@@ -1,6 +1,6 @@
 """The outline of an index: a tree of clusters without captions. It needs no model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -110,6 +110,32 @@ class Outline:
             if not (step.isascii() and step.isdigit() and str(int(step[:9])) == step and int(step) < count):
                 raise NotFoundError("cluster", f"this index has no cluster {cluster!r}: take an id from its clusters")
             parent = step if parent is None else f"{parent}.{step}"
+
+    def locate(self, ids: Sequence[int], cluster: str | None) -> list[str | None]:
+        """For each item the cluster with the nearest centre, of those that opening ``cluster`` shows.
+
+        Centres are compared level by level, so that no leaf is needed, and no item read but these.
+
+        Returns:
+            Ids of clusters; None for items outside of ``cluster``.
+
+        Raises:
+            NotFoundError: there is no such cluster or item.
+        """
+        self._check(cluster)
+        embeddings = self._items.embeddings(list(ids))  # [n, d]
+        found: list[str | None] = [None] * len(ids)
+        inside = np.arange(len(ids))
+        steps = cluster.split(".") if cluster is not None else []
+        for opened in [None, *(".".join(steps[: i + 1]) for i in range(len(steps)))]:
+            inside = inside[[opened is None or found[i] == opened for i in inside]]
+            found = [None] * len(ids)
+            level = self.level(opened)
+            if len(inside) == 0 or not level.clusters:
+                break
+            for i, nearest in zip(inside, (embeddings[inside] @ level.centres.T).argmax(1), strict=True):
+                found[i] = level.clusters[nearest].id
+        return found
 
     def _members(self, cluster: str | None) -> np.ndarray:
         """Indices of the leaves of a cluster."""

@@ -29,13 +29,14 @@ def main(url: str) -> None:
         page.locator("#clipgpt").wait_for()
         type_text(page, TEXT, frames)
         search(page)
-        page.get_by_text("Caption all visible").click()
-        page.locator(".caption:visible").first.wait_for()
+        page.get_by_text("Caption these").click()
+        page.locator(".ours:visible").first.wait_for()
         shoot(page, frames, SLOW)
-        page.locator("#searchBar").fill("")
+        page.locator("#query-text").fill("")
         type_text(page, CHANGE, frames)
-        page.evaluate("window.before = document.querySelector('clip-front').images")
-        page.locator("#products figure").first.get_by_label("Add this image to the query").click()
+        mark_results(page)
+        page.locator(".results .open").first.click()
+        page.locator(".detail .tools").get_by_role("button", name="Add to the query").click()
         wait_for_results(page)
         shoot(page, frames, SLOW + SLOW)
         browser.close()
@@ -46,22 +47,27 @@ def main(url: str) -> None:
 def type_text(page: Page, text: str, frames: list[tuple[Image.Image, int]]) -> None:
     """Two letters per frame."""
     for end in range(2, len(text) + 2, 2):
-        page.locator("#searchBar").fill(text[:end])
+        page.locator("#query-text").fill(text[:end])
         shoot(page, frames, QUICK)
 
 
 def search(page: Page) -> None:
     """Presses Enter and waits for the results."""
-    page.evaluate("window.before = document.querySelector('clip-front').images")
-    page.locator("#searchBar").press("Enter")
+    mark_results(page)
+    page.locator("#query-text").press("Enter")
     wait_for_results(page)
+
+
+def mark_results(page: Page) -> None:
+    """Marks the results as old."""
+    page.evaluate("document.querySelectorAll('.results .tile').forEach((tile) => tile.setAttribute('data-old', ''))")
 
 
 def wait_for_results(page: Page) -> None:
     """Waits until the page shows other results than before."""
     page.wait_for_function(
-        "() => { const { images } = document.querySelector('clip-front');"
-        " return images.length > 0 && images !== window.before; }"
+        "() => { const tiles = [...document.querySelectorAll('.results .tile')];"
+        " return tiles.length > 0 && tiles.every((tile) => !('old' in tile.dataset)); }"
     )
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(400)

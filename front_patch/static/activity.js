@@ -1,12 +1,14 @@
 /** Requests in progress, and errors. */
 
+import { BackendError } from "./backend.js";
 import { button, h } from "./dom.js";
 
 const SPINNER_AFTER_MS = 200;
 
 /**
  * Runs requests. On each channel only the newest one counts: an older one is aborted and its result dropped.
- * A request that takes longer than 200 ms shows a spinner, one that fails an error message and a button to retry.
+ * A request that takes longer than 200 ms shows a spinner, one that fails an error message, with a button to retry
+ * where that can help. Several requests that fail for the same reason show one message.
  */
 export class Activity {
   constructor() {
@@ -15,7 +17,7 @@ export class Activity {
     this.element = h("div", { class: "activity" }, this.progress, this.errors);
     /** @type {Map<string, {controller: AbortController, label: string, slow: boolean}>} */
     this.running = new Map();
-    /** @type {Map<string, HTMLElement>} */
+    /** @type {Map<string, {message: string, retry: (() => void) | null}>} */
     this.failed = new Map();
   }
 
@@ -56,8 +58,7 @@ export class Activity {
   stop(channel) {
     this.running.get(channel)?.controller.abort();
     this.running.delete(channel);
-    this.failed.get(channel)?.remove();
-    this.failed.delete(channel);
+    if (this.failed.delete(channel)) this.#showErrors();
   }
 
   /**
@@ -72,7 +73,23 @@ export class Activity {
 
   #showProgress() {
     const labels = [...this.running.values()].filter(({ slow }) => slow).map(({ label }) => label);
-    this.progress.replaceChildren(...labels.map((label) => h("span", { class: "job" }, label)));
+    this.progress.replaceChildren(...[...new Set(labels)].map((label) => h("span", { class: "job" }, label)));
+  }
+
+  #showErrors() {
+    const messages = new Set([...this.failed.values()].map(({ message }) => message));
+    this.errors.replaceChildren(...[...messages].map((message) => this.#errorLine(message)));
+  }
+
+  /** @param {string} message */
+  #errorLine(message) {
+    const failed = [...this.failed].filter(([, failure]) => failure.message === message);
+    const tryAgain = () => {
+      failed.forEach(([channel]) => this.stop(channel));
+      failed.forEach(([, { retry }]) => retry?.());
+    };
+    const canRetry = failed.some(([, { retry }]) => retry !== null);
+    return h("p", { class: "error" }, `${message} `, canRetry ? button("Try again", tryAgain) : null);
   }
 
   /**
@@ -82,12 +99,8 @@ export class Activity {
    */
   #fail(channel, error, retry) {
     const message = error instanceof Error ? error.message : String(error);
-    const tryAgain = () => {
-      this.stop(channel);
-      retry();
-    };
-    const line = h("p", { class: "error" }, `${message} `, button("Try again", tryAgain));
-    this.failed.set(channel, line);
-    this.errors.append(line);
+    const canHelp = error instanceof BackendError && error.retryable;
+    this.failed.set(channel, { message, retry: canHelp ? retry : null });
+    this.#showErrors();
   }
 }

@@ -1,28 +1,29 @@
 /**
  * The state of the page as its address: in the query string, as the stock page does it; uploaded images in the
- * fragment, which is sent to no server. Invalid values are replaced by their defaults.
+ * fragment, which is sent to no server. Invalid values are replaced by their defaults. Links of the stock page to an
+ * image (`imageUrl`) open, and one image at an address alone is written as such a link.
  */
 
 import { ONLY_BAR } from "./chips.js";
 
 /**
- * @typedef {"search" | "compare" | "explore"} View
+ * @typedef {"search" | "compare" | "explore" | "starred"} View
  *
  * @typedef {object} PageState
  * @property {string} back URL of the back end; "" for the one that serves the page
  * @property {string} index
  * @property {string} query the text in the search bar
  * @property {boolean} useMclip
- * @property {string} imageUrl image to search with, or ""
- * @property {string} image the same, uploaded, in base64
  * @property {Record<string, string | boolean>} settings settings of the stock page that are not at their default
  * @property {import("./query.js").Encoder | null} encoder null: the server's choice
- * @property {number} weight of CLIP-GPT in a blend
+ * @property {number | null} weight of CLIP-GPT in a blend; null: the server's choice
  * @property {View} view
  * @property {import("./chips.js").Chip[]} chips
  * @property {boolean} captioned whether the visible results are captioned
  * @property {string} cluster the opened cluster, "" for the whole index
  * @property {number[]} near images opened from there, each a neighbour of the one before
+ * @property {number | null} item the image that is open in detail
+ * @property {number[]} starred the starred images, in the view that shows them
  */
 
 /** The stock page's settings that are not in its address, with their defaults. */
@@ -39,9 +40,10 @@ export const SETTINGS = Object.freeze({
   aestheticWeight: "0.5",
 });
 
-export const DEFAULT_WEIGHT = 0.5;
-
-const OURS = ["encoder", "weight", "view", "chip", "captioned", "cluster", "near", ...Object.keys(SETTINGS)];
+const OURS = [
+  ...["encoder", "weight", "view", "chip", "captioned", "cluster", "near", "item", "starred"],
+  ...Object.keys(SETTINGS),
+];
 
 /**
  * @param {PageState} state
@@ -55,24 +57,25 @@ export function toAddress(state, search) {
   /** @type {(name: string, value: string) => void} */
   const set = (name, value) => (value === "" ? parameters.delete(name) : parameters.set(name, value));
   set("query", state.query);
-  set("imageUrl", state.imageUrl);
+  set("imageUrl", imageUrlOf(state));
   set("back", state.back);
   set("index", state.index);
   parameters.set("useMclip", String(state.useMclip));
   if (state.encoder !== null) parameters.set("encoder", state.encoder);
-  if (state.weight !== DEFAULT_WEIGHT) parameters.set("weight", String(state.weight));
+  if (state.weight !== null) parameters.set("weight", String(state.weight));
   if (state.view !== "search") parameters.set("view", state.view);
   if (state.captioned) parameters.set("captioned", "true");
   set("cluster", state.cluster);
   set("near", state.near.join("."));
+  set("item", state.item === null ? "" : String(state.item));
+  set("starred", state.starred.join("."));
   for (const [name, value] of Object.entries(state.settings)) parameters.set(name, String(value));
-  if (state.chips.length > 1) {
+  if (state.chips.length > 1 && imageUrlOf(state) === "") {
     for (const chip of state.chips) {
       parameters.append("chip", chipToText(chip));
       if (chip.kind === "upload") fragment.append("upload", toUrlAlphabet(chip.image));
     }
   }
-  if (state.image !== "") fragment.set("image", toUrlAlphabet(state.image));
   const hash = fragment.size ? `#${fragment}` : "";
   return `?${parameters}${hash}`;
 }
@@ -92,17 +95,38 @@ export function fromAddress(search, hash) {
     index: get("index"),
     query: get("query"),
     useMclip: get("useMclip") === "true",
-    imageUrl: get("imageUrl"),
-    image: fromUrlAlphabet(fragment.get("image") ?? ""),
     settings: settingsFrom(parameters),
     encoder: oneOf(get("encoder"), ["clip", "clip-gpt", "blend"]),
     weight: weightFrom(get("weight")),
-    view: oneOf(get("view"), ["compare", "explore"]) ?? "search",
-    chips: chipsFrom(parameters.getAll("chip"), fragment.getAll("upload").map(fromUrlAlphabet)),
+    view: oneOf(get("view"), ["compare", "explore", "starred"]) ?? "search",
+    chips: oneImage(get("imageUrl"), fragment.get("image") ?? "")
+      ?? chipsFrom(parameters.getAll("chip"), fragment.getAll("upload").map(fromUrlAlphabet)),
     captioned: get("captioned") === "true",
     cluster: get("cluster"),
     near: get("near").split(".").flatMap(idFrom),
+    item: idFrom(get("item"))[0] ?? null,
+    starred: [...new Set(get("starred").split(".").flatMap(idFrom))],
   };
+}
+
+/**
+ * The address of the image where the query is only that.
+ *
+ * @param {PageState} state
+ */
+function imageUrlOf({ chips, query }) {
+  const [first] = chips;
+  return chips.length === 2 && query === "" && first.kind === "url" && !first.minus ? first.url : "";
+}
+
+/**
+ * @param {string} url
+ * @param {string} image in base64, for addresses
+ * @returns {import("./chips.js").Chip[] | null} a query that is only the one or the other; null where both are empty
+ */
+function oneImage(url, image) {
+  if (url !== "") return [{ kind: "url", url }, { kind: "bar" }];
+  return image === "" ? null : [{ kind: "upload", image: fromUrlAlphabet(image) }, { kind: "bar" }];
 }
 
 /**
@@ -123,16 +147,28 @@ function chipsFrom(texts, uploads) {
  */
 function chipFrom(text, uploads) {
   if (text === "bar") return [{ kind: "bar" }];
+  if (text.startsWith("-")) return chipFrom(text.slice(1), uploads).flatMap(negated);
   if (text.startsWith("text:")) return [{ kind: "text", text: text.slice("text:".length) }];
+  if (text.startsWith("url:")) return [{ kind: "url", url: text.slice("url:".length) }];
   if (text.startsWith("item:")) return idFrom(text.slice("item:".length)).map((id) => ({ kind: "item", id }));
   const image = text === "upload" ? uploads.shift() : undefined;
   return image ? [{ kind: "upload", image }] : [];
 }
 
+/**
+ * @param {import("./chips.js").Chip} chip
+ * @returns {import("./chips.js").Chip[]} the chip, or none
+ */
+function negated(chip) {
+  return chip.kind === "bar" || chip.minus ? [] : [{ ...chip, minus: true }];
+}
+
 /** @param {import("./chips.js").Chip} chip */
 function chipToText(chip) {
-  if (chip.kind === "item") return `item:${chip.id}`;
-  return chip.kind === "text" ? `text:${chip.text}` : chip.kind;
+  const sign = chip.minus ? "-" : "";
+  if (chip.kind === "item") return `${sign}item:${chip.id}`;
+  if (chip.kind === "url") return `${sign}url:${chip.url}`;
+  return chip.kind === "text" ? `${sign}text:${chip.text}` : `${sign}${chip.kind}`;
 }
 
 /** @param {URLSearchParams} parameters */
@@ -160,7 +196,7 @@ function oneOf(text, names) {
 /** @param {string} text */
 function weightFrom(text) {
   const weight = Number(text);
-  return text !== "" && weight >= 0 && weight <= 1 ? weight : DEFAULT_WEIGHT;
+  return text !== "" && weight >= 0 && weight <= 1 ? weight : null;
 }
 
 /**

@@ -26,6 +26,7 @@ import { STOCK_FEATURES } from "./query.js";
  * @property {[number, number]} position on the map, each 0 to 1
  * @property {number[]} example_ids
  * @property {number} num_children
+ * @property {number[]} [found_ids] those of the asked items that are in it
  *
  * @typedef {object} Exploration
  * @property {string} indice_name
@@ -37,7 +38,16 @@ import { STOCK_FEATURES } from "./query.js";
  */
 
 /** A request that failed, with a message for the user. */
-export class BackendError extends Error {}
+export class BackendError extends Error {
+  /**
+   * @param {string} message
+   * @param {boolean} retryable whether the same request may succeed later
+   */
+  constructor(message, retryable) {
+    super(message);
+    this.retryable = retryable;
+  }
+}
 
 export class Backend {
   /** @param {string} url */
@@ -52,7 +62,7 @@ export class Backend {
    * @returns {Promise<(index: string) => import("./query.js").Features>}
    */
   async features(signal) {
-    const response = await reach(`${this.url}/indices-list`, { signal });
+    const response = await this.#reach("/indices-list", { signal });
     const listed = JSON.parse(response.headers.get("ClipGPT-Features") ?? "{}");
     return (index) => ({ ...STOCK_FEATURES, ...listed[index] });
   }
@@ -73,6 +83,21 @@ export class Backend {
    */
   encode(body, signal) {
     return this.#post("/encode-service", body, signal);
+  }
+
+  /**
+   * Several captions of one item, the most likely first.
+   *
+   * @param {string} index
+   * @param {number} id
+   * @param {number} count
+   * @param {AbortSignal} signal
+   * @returns {Promise<{text: string, logprob: number}[]>}
+   */
+  async captionsOf(index, id, count, signal) {
+    const body = { indice_name: index, ids: [id], num_captions: count, num_beams: count };
+    const [response] = await this.#post("/caption-service", body, signal);
+    return response.captions;
   }
 
   /**
@@ -108,12 +133,30 @@ export class Backend {
    *
    * @param {string} index
    * @param {string} cluster "" for the whole index
+   * @param {number[]} ids items to find in the clusters
    * @param {AbortSignal} signal
    * @returns {Promise<Exploration>}
    */
-  async explore(index, cluster, signal) {
+  async explore(index, cluster, ids, signal) {
     const parameters = new URLSearchParams({ indice_name: index, ...(cluster && { cluster }) });
-    return (await reach(`${this.url}/explore-service?${parameters}`, { signal })).json();
+    if (ids.length > 0) parameters.set("ids", ids.join(","));
+    const exploration = await (await this.#reach(`/explore-service?${parameters}`, { signal })).json();
+    /** @type {Cluster[]} */
+    const clusters = exploration.clusters;
+    clusters.forEach((one) => (one.found_ids = exploration.found?.[one.id]));
+    return exploration;
+  }
+
+  /**
+   * A Parquet file of items, with their embeddings.
+   *
+   * @param {string} index
+   * @param {number[]} ids
+   * @param {AbortSignal} signal
+   */
+  async parquet(index, ids, signal) {
+    const body = JSON.stringify({ indice_name: index, ids });
+    return (await this.#reach("/export-service", { method: "POST", body, signal })).blob();
   }
 
   /**
@@ -123,34 +166,34 @@ export class Backend {
    */
   async #post(path, body, signal) {
     // Without a JSON content type, as the stock page posts: requests to other origins then need no preflight.
-    return (await reach(this.url + path, { method: "POST", body: JSON.stringify(body), signal })).json();
+    return (await this.#reach(path, { method: "POST", body: JSON.stringify(body), signal })).json();
   }
-}
 
-/**
- * @param {string} url
- * @param {RequestInit} options
- * @returns {Promise<Response>}
- */
-async function reach(url, options) {
-  let response;
-  try {
-    response = await fetch(url, options);
-  } catch (error) {
-    if (options.signal?.aborted) throw error;
-    throw new BackendError(`Cannot reach the back end at ${url}.`);
+  /**
+   * @param {string} path
+   * @param {RequestInit} options
+   * @returns {Promise<Response>}
+   */
+  async #reach(path, options) {
+    let response;
+    try {
+      response = await fetch(this.url + path, options);
+    } catch (error) {
+      if (options.signal?.aborted) throw error;
+      throw new BackendError(`Cannot reach the back end at ${this.url || location.origin}.`, true);
+    }
+    if (response.ok) return response;
+    throw new BackendError(await errorMessage(response), response.status === 503 || response.status >= 500);
   }
-  if (response.ok) return response;
-  throw new BackendError(await errorMessage(response));
 }
 
 /** @param {Response} response */
 async function errorMessage(response) {
-  const message = await response.json().then((body) => body.error?.message, () => undefined);
+  const { message, field } = await response.json().then((body) => body.error ?? {}, () => ({}));
   if (response.status === 503) {
     const seconds = response.headers.get("Retry-After");
     return seconds ? `The back end is busy: try again in ${seconds} s.` : "The back end is busy.";
   }
-  if (message) return `The back end reports: ${message}.`;
+  if (message) return `The back end reports: ${field ? `${field} ` : ""}${message}.`;
   return `The back end failed (${response.status} ${response.statusText}).`;
 }

@@ -1,7 +1,7 @@
-/** The interleaved query as a row of chips, which can be removed and put in order by mouse, touch and keyboard. */
+/** The query in the search bar: its parts as chips around the text field, put in order by mouse, touch and keyboard. */
 
-import { moveChip, removeChip } from "./chips.js";
-import { button, focusedIn, h } from "./dom.js";
+import { moveChip, nameOf, removeChip } from "./chips.js";
+import { button, focusedIn, h, iconButton } from "./dom.js";
 
 /**
  * @typedef {import("./backend.js").Item} Item
@@ -11,26 +11,25 @@ import { button, focusedIn, h } from "./dom.js";
  * @property {(item: Item) => string | null} imageOf
  * @property {(id: number, signal: AbortSignal) => Promise<Item>} loadItem
  * @property {(chips: Chip[]) => void} change searches with these chips
- * @property {() => void} leave moves the focus elsewhere, as the last chip is removed
- *
- * @typedef {{chips: Chip[], barText: string, available: boolean}} Shown
  */
 
 export class ChipsView {
   /**
    * @param {import("./activity.js").Activity} activity
+   * @param {HTMLInputElement} input the text field
    * @param {ChipsActions} actions
    */
-  constructor(activity, actions) {
+  constructor(activity, input, actions) {
     this.activity = activity;
+    this.input = input;
     this.actions = actions;
-    /** @type {Shown} */
-    this.shown = { chips: [], barText: "", available: false };
-    this.list = h("ol", { "aria-label": "The query, in order" });
-    /** For screen readers; beside the row, which hides with its last chip. */
+    /** @type {Chip[]} */
+    this.chips = [];
+    const onDrop = (/** @type {DragEvent} */ event) => this.#onDrop(event, this.#bar());
+    this.barItem = h("li", { class: "bar", ondragover: allowDrop, ondrop: onDrop }, input);
+    this.element = h("ol", { class: "chips", "aria-label": "The query, in order" }, this.barItem);
+    /** For screen readers. */
     this.announcement = h("span", { class: "visually-hidden", role: "status" });
-    const help = "Alt and an arrow key move a chip, Delete removes it.";
-    this.element = h("div", { class: "chips" }, this.list, h("p", { class: "help" }, help));
     /** @type {Map<number, string>} images of items in the query */
     this.sources = new Map();
     /** @type {Set<number>} items whose images were requested */
@@ -38,20 +37,23 @@ export class ChipsView {
     this.drawn = "";
     /** @type {number | null} position of the chip that is being dragged */
     this.dragged = null;
+    input.addEventListener("keydown", (event) => this.#onInputKey(event));
   }
 
-  /** @param {Shown} shown `available`: whether the index takes interleaved queries */
-  update(shown) {
-    this.shown = shown;
-    const { chips, barText, available } = shown;
-    this.element.hidden = chips.length === 1 || !available;
-    if (available) this.#requestSources();
-    const state = JSON.stringify([chips, barText, [...this.sources.keys()]]);
+  /** @param {Chip[]} chips */
+  update(chips) {
+    this.chips = chips;
+    this.#requestSources();
+    const state = JSON.stringify([chips, [...this.sources.keys()]]);
     if (state === this.drawn) return;
     this.drawn = state;
     const focused = this.#focusedPosition();
-    this.list.replaceChildren(...chips.map((chip, position) => this.#chip(chip, position)));
-    if (focused !== null) this.#focus(focused);
+    const typing = focusedIn(this.input) !== null;
+    this.element.replaceChildren(
+      ...chips.map((chip, position) => (chip.kind === "bar" ? this.barItem : this.#chip(chip, position))),
+    );
+    if (typing) this.input.focus();
+    else if (focused !== null) this.#focus(focused);
   }
 
   /** Ids mean other images in another index. */
@@ -64,7 +66,7 @@ export class ChipsView {
 
   #requestSources() {
     const before = this.requested;
-    this.requested = new Set(this.shown.chips.flatMap((chip) => (chip.kind === "item" ? [chip.id] : [])));
+    this.requested = new Set(this.chips.flatMap((chip) => (chip.kind === "item" ? [chip.id] : [])));
     before.forEach((id) => this.requested.has(id) || this.activity.stop(`chip ${id}`));
     this.requested.forEach((id) => before.has(id) || this.sources.has(id) || this.#loadSource(id));
   }
@@ -83,7 +85,7 @@ export class ChipsView {
     );
     if (item === undefined) return;
     this.sources.set(id, this.actions.imageOf(item) ?? "");
-    this.update(this.shown);
+    this.update(this.chips);
   }
 
   /**
@@ -91,26 +93,28 @@ export class ChipsView {
    * @param {number} position
    */
   #chip(chip, position) {
-    const name = nameOf(chip, this.shown.barText);
-    const last = this.shown.chips.length - 1;
+    const name = nameOf(chip, "");
+    const last = this.chips.length - 1;
     /** @type {(text: string, by: number, label: string) => HTMLElement} */
-    const moveButton = (text, by, label) => button(text, () => this.#move(position, position + by), { label });
+    const moveButton = (text, by, label) =>
+      button(text, () => this.#move(position, position + by), { label, class: "move", tabindex: -1 });
     return h(
       "li",
       {
         tabindex: 0,
         draggable: "true",
-        class: chip.kind,
+        class: `chip ${chip.kind}${chip.minus ? " minus" : ""}`,
+        title: "Alt and an arrow key move it, Delete removes it",
         "aria-label": `${name}, ${position + 1} of ${last + 1}`,
         onkeydown: (event) => this.#onKey(event, position),
         ondragstart: (event) => this.#onDragStart(event, position),
-        ondragover: (event) => event.preventDefault(),
+        ondragover: allowDrop,
         ondrop: (event) => this.#onDrop(event, position),
       },
       position === 0 ? null : moveButton("‹", -1, `Move ${name} to the left`),
       this.#content(chip, name),
       position === last ? null : moveButton("›", 1, `Move ${name} to the right`),
-      chip.kind === "bar" ? null : button("×", () => this.#remove(position), { label: `Remove ${name}` }),
+      iconButton("close", `Remove ${name}`, () => this.#remove(position), { tabindex: -1 }),
     );
   }
 
@@ -120,9 +124,21 @@ export class ChipsView {
    */
   #content(chip, name) {
     if (chip.kind === "upload") return h("img", { src: `data:image/webp;base64,${chip.image}`, alt: name });
+    if (chip.kind === "url") return h("img", { src: chip.url, alt: name });
     const source = chip.kind === "item" ? this.sources.get(chip.id) : undefined;
     if (source) return h("img", { src: source, alt: name });
-    return h("span", {}, name);
+    return h("span", {}, chip.kind === "text" && !chip.minus ? chip.text : name);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #onInputKey(event) {
+    const atStart = this.input.selectionStart === 0 && this.input.selectionEnd === 0;
+    const before = this.#bar() - 1;
+    if (!atStart || before < 0) return;
+    if (event.key === "Backspace" && this.input.value === "") this.#remove(before);
+    else if (event.key === "ArrowLeft") this.#focus(before);
+    else return;
+    event.preventDefault();
   }
 
   /**
@@ -153,8 +169,10 @@ export class ChipsView {
    * @param {number} position
    */
   #onDrop(event, position) {
+    if (this.dragged === null) return;
     event.preventDefault();
-    if (this.dragged !== null) this.#move(this.dragged, position);
+    event.stopPropagation();
+    this.#move(this.dragged, position);
     this.dragged = null;
   }
 
@@ -163,20 +181,19 @@ export class ChipsView {
    * @param {number} to
    */
   #move(from, to) {
-    const { chips, barText } = this.shown;
+    const { chips } = this;
     if (to < 0 || to >= chips.length || to === from) return;
-    const announcement = `${nameOf(chips[from], barText)} moved to position ${to + 1} of ${chips.length}`;
+    const announcement = `${nameOf(chips[from], "")} moved to position ${to + 1} of ${chips.length}`;
     this.#change(moveChip(chips, from, to), announcement);
     this.#focus(to);
   }
 
   /** @param {number} position */
   #remove(position) {
-    const { chips, barText } = this.shown;
-    if (chips[position].kind === "bar") return;
-    this.#change(removeChip(chips, position), `${nameOf(chips[position], barText)} removed`);
-    if (this.element.hidden) this.actions.leave();
-    else this.#focus(Math.min(position, this.shown.chips.length - 1));
+    const { chips } = this;
+    const typing = focusedIn(this.input) !== null;
+    this.#change(removeChip(chips, position), `${nameOf(chips[position], "")} removed`);
+    this.#focus(typing ? this.#bar() : Math.min(position, this.chips.length - 1));
   }
 
   /**
@@ -186,28 +203,26 @@ export class ChipsView {
   #change(chips, announcement) {
     this.announcement.textContent = announcement;
     this.actions.change(chips);
-    this.update({ ...this.shown, chips });
+    this.update(chips);
   }
 
   /** @param {number} position */
   #focus(position) {
-    const chip = /** @type {HTMLElement | undefined} */ (this.list.children[position]);
-    chip?.focus();
+    if (position === this.#bar()) this.input.focus();
+    else /** @type {HTMLElement | undefined} */ (this.element.children[position])?.focus();
   }
 
   #focusedPosition() {
-    const position = [...this.list.children].findIndex((chip) => focusedIn(chip));
+    const position = [...this.element.children].findIndex((chip) => focusedIn(chip));
     return position === -1 ? null : position;
+  }
+
+  #bar() {
+    return this.chips.findIndex(({ kind }) => kind === "bar");
   }
 }
 
-/**
- * @param {Chip} chip
- * @param {string} barText
- */
-function nameOf(chip, barText) {
-  if (chip.kind === "item") return `image ${chip.id}`;
-  if (chip.kind === "upload") return "your image";
-  const text = chip.kind === "text" ? chip.text : barText.trim();
-  return text === "" ? "what you type" : `“${text}”`;
+/** @param {DragEvent} event */
+function allowDrop(event) {
+  event.preventDefault();
 }

@@ -1,19 +1,24 @@
 /**
- * An interleaved query: images and texts in order, with the text in the search bar as one of them.
+ * A query in parts: images and texts in order, with the text in the search bar as one of them.
  * All functions here return new lists.
  */
 
 /**
- * @typedef {{kind: "item", id: number}} ItemChip an image of the index
- * @typedef {{kind: "upload", image: string}} UploadChip an uploaded image, in base64
- * @typedef {{kind: "text", text: string}} TextChip
- * @typedef {{kind: "bar"}} BarChip the text in the search bar
- * @typedef {ItemChip | UploadChip | TextChip | BarChip} Chip
- * @typedef {{text: string} | {id: number} | {image: string}} Segment as the back end takes it
+ * @typedef {{kind: "item", id: number, minus?: boolean}} ItemChip an image of the index
+ * @typedef {{kind: "upload", image: string, minus?: boolean}} UploadChip an uploaded image, in base64
+ * @typedef {{kind: "url", url: string, minus?: boolean}} UrlChip an image at an address
+ * @typedef {{kind: "text", text: string, minus?: boolean}} TextChip
+ * @typedef {{kind: "bar", minus?: undefined}} BarChip the text in the search bar
+ * @typedef {ItemChip | UploadChip | UrlChip | TextChip | BarChip} Chip
+ * @typedef {({text: string} | {id: number} | {image: string} | {image_url: string}) & {weight?: number}} Segment as the
+ *   back end takes it
  */
 
 /** @type {Chip[]} a query that is only the text in the search bar */
 export const ONLY_BAR = [{ kind: "bar" }];
+
+/** Weight of a part that results should be less like. */
+const MINUS_WEIGHT = -0.5;
 
 /**
  * The chips with one more, before the text in the search bar: "[image] but at night".
@@ -51,7 +56,7 @@ export function moveChip(chips, from, to) {
  * @returns {boolean}
  */
 export function isImage(chip) {
-  return chip.kind === "item" || chip.kind === "upload";
+  return chip.kind === "item" || chip.kind === "upload" || chip.kind === "url";
 }
 
 /**
@@ -62,7 +67,7 @@ export function isImage(chip) {
  * @returns {Segment[]}
  */
 export function segmentsOf(chips, barText) {
-  return chips.flatMap((chip) => segmentOf(chip, barText));
+  return chips.flatMap((chip) => segmentOf(chip, barText).map((segment) => weighted(segment, chip)));
 }
 
 /**
@@ -73,6 +78,31 @@ export function segmentsOf(chips, barText) {
 function segmentOf(chip, barText) {
   if (chip.kind === "item") return [{ id: chip.id }];
   if (chip.kind === "upload") return [{ image: chip.image }];
+  if (chip.kind === "url") return [{ image_url: chip.url }];
   const text = (chip.kind === "bar" ? barText : chip.text).trim();
   return text ? [{ text }] : [];
+}
+
+/**
+ * @param {Segment} segment
+ * @param {Chip} chip
+ * @returns {Segment}
+ */
+function weighted(segment, chip) {
+  return chip.minus ? { ...segment, weight: MINUS_WEIGHT } : segment;
+}
+
+/**
+ * What a part of the query is called.
+ *
+ * @param {Chip} chip
+ * @param {string} barText
+ */
+export function nameOf(chip, barText) {
+  const sign = chip.minus ? "less like " : "";
+  if (chip.kind === "item") return `${sign}image ${chip.id}`;
+  if (chip.kind === "upload") return `${sign}your image`;
+  if (chip.kind === "url") return `${sign}image at ${chip.url}`;
+  const text = chip.kind === "text" ? chip.text : barText.trim();
+  return text === "" ? "what you type" : `${sign}“${text}”`;
 }

@@ -10,17 +10,18 @@ const COUNT = 20;
  *
  * @typedef {object} CompareActions
  * @property {(count: number, signal: AbortSignal) => Promise<[Item[], Item[]]>} load hits by CLIP and by CLIP-GPT
- * @property {(item: Item, note: string) => HTMLElement} figure
  * @property {() => void} onShown
  */
 
 export class CompareView {
   /**
    * @param {import("./activity.js").Activity} activity
+   * @param {import("./tiles.js").Tiles} tiles
    * @param {CompareActions} actions
    */
-  constructor(activity, actions) {
+  constructor(activity, tiles, actions) {
     this.activity = activity;
+    this.tiles = tiles;
     this.actions = actions;
     this.element = h("section", { class: "view compare", "aria-label": "CLIP and CLIP-GPT compared", hidden: true });
   }
@@ -28,8 +29,11 @@ export class CompareView {
   /** @param {string} kind of query */
   async load(kind) {
     if (kind !== "text") {
-      const message = "Enter a text to compare. CLIP’s text tower takes text only: remove images from the query.";
-      this.element.replaceChildren(h("p", {}, message));
+      const message =
+        kind === "empty"
+          ? "Type a text to see what CLIP and CLIP-GPT find for it, side by side."
+          : "CLIP’s text encoder takes a text only: remove images from the query to compare.";
+      this.element.replaceChildren(h("p", { class: "empty" }, message));
       return;
     }
     const hits = await this.activity.run(
@@ -61,10 +65,14 @@ export class CompareView {
    * @param {string} other
    */
   #column(name, hits, other) {
-    const rows = hits.map(({ hit, rank, otherRank }) => {
-      const note = otherRank === null ? `${rank}` : `${rank} · also ${otherRank} by ${other}`;
-      return h("li", { class: otherRank === null ? "" : "common" }, this.actions.figure(hit, note));
+    const tiles = hits.map(({ hit, rank, otherRank }) => {
+      const note = otherRank === null ? `${rank}` : `${rank} · ${otherRank} by ${other}`;
+      const tile = this.tiles.make(hit, note);
+      tile.classList.toggle("common", otherRank !== null);
+      tile.querySelector(".open")?.setAttribute("tabindex", "0");
+      return tile;
     });
-    return h("section", { class: "column", "aria-label": name }, h("h2", {}, name), h("ol", {}, ...rows));
+    const list = h("ol", { class: "squares" }, ...tiles);
+    return h("section", { class: "column", "aria-label": name }, h("h2", {}, name), list);
   }
 }

@@ -17,7 +17,8 @@
 const SIDES = ["below", "above", "right", "left"];
 
 /**
- * Chooses labels greedily. A label overlaps neither another label nor another point.
+ * Chooses labels greedily. A label overlaps neither another label nor another point; only that of the heaviest point
+ * may cover others, as a map whose largest point has no name says little.
  *
  * @param {Labelled[]} points
  * @param {number} height of a label, in pixels
@@ -32,14 +33,13 @@ export function chooseLabels(points, height, mapWidth) {
   const order = points.map((_, position) => position).sort((a, b) => points[b].weight - points[a].weight);
   for (const position of order) {
     const discs = points.filter((_, at) => at !== position).map(discBox);
-    for (const side of SIDES) {
-      const box = labelBox(points[position], height, side);
-      const outside = box.left < 0 || box.right > mapWidth;
-      if (outside || [...taken, ...discs].some((other) => overlap(box, other))) continue;
-      taken.push(box);
-      sides[position] = side;
-      break;
-    }
+    const boxes = SIDES.map((side) => labelBox(points[position], height, side));
+    const inside = boxes.map(({ left, right }) => left >= 0 && right <= mapWidth);
+    const free = boxes.findIndex((box, at) => inside[at] && ![...taken, ...discs].some((other) => overlap(box, other)));
+    const chosen = free === -1 && position === order[0] ? inside.indexOf(true) : free;
+    if (chosen === -1) continue;
+    taken.push(boxes[chosen]);
+    sides[position] = SIDES[chosen];
   }
   return sides;
 }

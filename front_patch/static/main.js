@@ -1,5 +1,5 @@
 /**
- * The entry point: waits for clip-retrieval's element and extends it. The page loads this module before the
+ * The entry point: waits for clip-retrieval's element and puts our page over it. The page loads this module before the
  * stock script, so that it has run by the time that script defines the element.
  */
 
@@ -21,7 +21,7 @@ customElements.whenDefined(TAG).then((stockClass) => {
     return;
   }
   const state = new State(element, opened);
-  new Overrides(state, new Controller(state), reportMissing).install();
+  new Overrides(state, new Controller(state)).install();
 });
 
 /** @param {string[]} missing */

@@ -4,13 +4,14 @@ const MIN_DIGITS = 2;
 const MAX_DIGITS = 16;
 
 /**
- * @param {import("./backend.js").Match} match
- * @returns {string}
+ * @param {import("./backend.js").Match} match of the query's text to the best image; results show the similarity of the
+ *   query's embedding, which is another number
+ * @returns {string} a warning, or "" where there is a match
  */
 export function matchText({ similarity, threshold }) {
-  if (similarity >= threshold) return `best similarity ${similarity.toFixed(MIN_DIGITS)}`;
+  if (similarity >= threshold) return "";
   const [best, least] = roundedApart(similarity, threshold);
-  return `No close match: the best similarity is ${best}, that of matches ${least} or more.`;
+  return `No close match: the text fits the best image by ${best}, matches fit by ${least} or more.`;
 }
 
 /**

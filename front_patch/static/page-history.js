@@ -20,15 +20,29 @@ export class PageHistory {
     window.addEventListener("popstate", () => this.#restore());
   }
 
-  /** Writes the state into the address; the first time without a step in the history. */
-  record() {
+  /**
+   * Writes the state into the address, as a step of the history except for the first time.
+   *
+   * @param {{replace?: boolean}} [options] `replace`: no step of its own
+   */
+  record({ replace = false } = {}) {
     if (this.restoring || this.state.element.currentIndex === "") return;
     const address = toAddress(this.state.toPageState(), location.search);
-    const first = !this.recorded;
+    const inPlace = replace || !this.recorded;
     this.recorded = true;
     if (address === location.search + location.hash) return;
-    if (first) history.replaceState({}, "", address);
+    if (inPlace) history.replaceState(history.state, "", address);
     else history.pushState({}, "", address);
+  }
+
+  /** Whether the detail view was opened on this page, so that going back closes it. */
+  openedDetail() {
+    return history.state?.detail === true;
+  }
+
+  /** Marks the step that the detail view was opened with. */
+  markDetail() {
+    history.replaceState({ detail: true }, "");
   }
 
   async #restore() {
@@ -38,7 +52,6 @@ export class PageHistory {
       location.reload();
       return;
     }
-    // The stock page searches whenever its properties change: here one search is enough.
     this.restoring = true;
     this.state.restore(pageState);
     await element.updateComplete;

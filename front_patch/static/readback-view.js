@@ -43,13 +43,8 @@ export class ReadbackView {
     this.element.classList.remove("stale");
     this.element.title = READ_BY[encoder];
     this.element.replaceChildren();
-    if (caption === null) return;
-    if (unknown.length > 0) this.element.append(h("strong", {}, unknownText(unknown)), h("br"));
-    if (added) this.element.append(ADDED);
-    this.element.append("Understood as ", h("q", {}, caption));
-    if (!match) return;
-    const text = matchText(match);
-    if (match.similarity < match.threshold) this.element.append(h("br"), h("strong", {}, text));
-    else this.element.append(`, ${text}`);
+    if (caption !== null) this.element.append(added ? ADDED : "", "Understood as ", h("q", {}, caption));
+    const warnings = [unknown.length > 0 ? unknownText(unknown) : "", match ? matchText(match) : ""].filter(Boolean);
+    if (warnings.length > 0) this.element.append(" ", h("strong", {}, warnings.join(" ")));
   }
 }

@@ -1,11 +1,15 @@
 /** Requests to the back end: the state of the page as fields of requests. */
 
 import { STOCK_FEATURES, queryFields } from "./query.js";
+import { imageSource } from "./stock.js";
 
 /** @typedef {import("./backend.js").Item} Item */
 
 /** Near duplicates are removed from this many candidates. */
 const CANDIDATES = 400;
+
+/** Results that are looked up on the map. */
+const ON_THE_MAP = 100;
 
 /** Each method reads the state when it is called, before it waits for anything. */
 export class Requests {
@@ -17,18 +21,12 @@ export class Requests {
   /**
    * The results of the query.
    *
-   * @param {number | null} count of results; null: as many as the stock page requests
+   * @param {number} count of results that come with their metadata
    * @param {AbortSignal} signal
    */
   results(count, signal) {
-    const { state } = this;
-    const { element } = state;
-    const asked =
-      state.kind() === "stock-image"
-        ? { image: element.image ?? null, image_url: element.imageUrl ?? null }
-        : queryFields(state.query(), element.useMclip ? STOCK_FEATURES : state.features);
-    const fields = this.#searchFields(count ?? element.numImages, count ?? element.numResultIds);
-    return state.backend.knn({ ...fields, ...asked }, signal);
+    const fields = this.#searchFields(count, this.state.element.numResultIds);
+    return this.state.backend.knn({ ...fields, ...this.#queryFields() }, signal);
   }
 
   /**
@@ -59,7 +57,7 @@ export class Requests {
   }
 
   /**
-   * One cluster of the index, or all of it, and images of it.
+   * One cluster of the index, or all of it, and images of it; the clusters tell which results of the query they hold.
    *
    * @param {string} cluster "" for the whole index
    * @param {number[]} near ids of images to look up as well; the neighbours of the last one are searched
@@ -70,16 +68,45 @@ export class Requests {
   async explore(cluster, near, examples, count, signal) {
     const { backend, element } = this.state;
     const index = element.currentIndex;
-    const where = { ...this.#searchFields(count, CANDIDATES), use_mclip: false, use_clipgpt: false };
-    const exploration = await backend.explore(index, cluster, signal);
+    const found = near.length > 0 || this.state.kind() === "empty" ? [] : await this.#foundIds(signal);
+    const exploration = await backend.explore(index, cluster, found, signal);
     const shown = exploration.clusters.flatMap(({ example_ids }) => example_ids.slice(0, examples));
-    const ids = [...new Set([...exploration.example_ids, ...shown]), ...near];
     const [items, neighbours] = await Promise.all([
-      backend.items(index, ids, signal),
-      near.length === 0 ? [] : backend.knn({ ...where, segments: [{ id: near.at(-1) }] }, signal),
+      this.items([...new Set([...exploration.example_ids, ...shown, ...near])], signal),
+      near.length === 0 ? [] : this.neighbours({ id: near[near.length - 1] }, count, signal),
     ]);
-    const byId = new Map(items.map((item) => [item.id, item]));
-    return { exploration, items: byId, neighbours: neighbours.slice(0, count) };
+    return { exploration, items: new Map(items.map((item) => [item.id, item])), neighbours };
+  }
+
+  /** @param {AbortSignal} signal */
+  async #foundIds(signal) {
+    const fields = { ...this.#searchFields(1, ON_THE_MAP), ...this.#queryFields() };
+    return (await this.state.backend.knn(fields, signal)).map(({ id }) => id);
+  }
+
+  /**
+   * The neighbours of an item.
+   *
+   * @param {Item} item
+   * @param {number} count
+   * @param {AbortSignal} signal
+   */
+  async neighbours(item, count, signal) {
+    const { backend, features } = this.state;
+    // Near duplicates are what is nearest.
+    const where = { ...this.#searchFields(count + 1, count + 1), use_mclip: false, deduplicate: false };
+    const found = await backend.knn({ ...where, ...this.#itemFields(item, features) }, signal);
+    return found.filter(({ id }) => id !== item.id).slice(0, count);
+  }
+
+  /**
+   * @param {Item} item
+   * @param {import("./query.js").Features} features
+   */
+  #itemFields(item, features) {
+    if (features.explore) return { segments: [{ id: item.id }], ...(features.clipgpt && { use_clipgpt: false }) };
+    const source = imageSource(item, this.state.element.urlColumn) ?? "";
+    return source.startsWith("data:") ? { image: item.image } : { image_url: source };
   }
 
   /**
@@ -91,11 +118,26 @@ export class Requests {
   }
 
   /**
-   * @param {number[]} ids
+   * @param {number} id
+   * @param {number} count
    * @param {AbortSignal} signal
    */
-  items(ids, signal) {
-    return this.state.backend.items(this.state.element.currentIndex, ids, signal);
+  captionsOf(id, count, signal) {
+    return this.state.backend.captionsOf(this.state.element.currentIndex, id, count, signal);
+  }
+
+  /**
+   * @param {number[]} ids
+   * @param {AbortSignal} signal
+   * @returns {Promise<Item[]>}
+   */
+  async items(ids, signal) {
+    return ids.length === 0 ? [] : this.state.backend.items(this.state.element.currentIndex, ids, signal);
+  }
+
+  #queryFields() {
+    const { element, features } = this.state;
+    return queryFields(this.state.query(), element.useMclip ? STOCK_FEATURES : features);
   }
 
   /**

@@ -2,10 +2,7 @@
 
 import { SETTINGS } from "./address.js";
 import { Backend } from "./backend.js";
-import { STOCK_FEATURES, defaultEncoder, effectiveEncoder, kindOf } from "./query.js";
-
-/** Longest image that goes into the address, in base64 characters: a large one of a result is left out. */
-const MAX_IMAGE_CHARACTERS = 200_000;
+import { STOCK_FEATURES, defaultEncoder, defaultWeight, effectiveEncoder, kindOf } from "./query.js";
 
 /** The text, the index and the settings are properties of the stock element; what the stock page lacks is kept here. */
 export class State {
@@ -27,6 +24,9 @@ export class State {
     this.captioned = opened.captioned;
     this.cluster = opened.cluster;
     this.near = opened.near;
+    this.item = opened.item;
+    /** @type {number[]} ids of the starred images, in the order in which they were starred */
+    this.starred = opened.starred;
   }
 
   /** @returns {import("./query.js").Query} */
@@ -35,19 +35,22 @@ export class State {
     const chosen = this.features.clip ? this.encoder : null;
     const asked = { text: this.element.text, chips: this.chips };
     const encoder = chosen ?? defaultEncoder(this.features, kindOf(asked));
-    const weight = chosen === null && encoder === "blend" ? this.features.weight : this.weight;
-    return { ...asked, encoder, weight };
+    return { ...asked, encoder, weight: this.weight ?? defaultWeight(this.features) };
   }
 
   kind() {
-    if (this.element.image !== undefined || this.element.imageUrl !== undefined) return "stock-image";
     return kindOf(this.query());
+  }
+
+  /** Whether there is nothing to show but what the index holds. */
+  isStart() {
+    return this.view === "search" && this.kind() === "empty";
   }
 
   /** The encoder of the query, or null where neither CLIP-GPT nor CLIP's text tower takes part. */
   effectiveEncoder() {
     const stockOnly = !this.features.clipgpt || this.element.useMclip;
-    return stockOnly || this.kind() === "stock-image" ? null : effectiveEncoder(this.query());
+    return stockOnly ? null : effectiveEncoder(this.query());
   }
 
   useIndex() {
@@ -59,6 +62,8 @@ export class State {
     this.chips = this.chips.filter(({ kind }) => kind !== "item");
     this.cluster = "";
     this.near = [];
+    this.item = null;
+    this.starred = [];
   }
 
   /** @returns {import("./address.js").PageState} */
@@ -71,8 +76,6 @@ export class State {
       index: element.currentIndex,
       query: element.text,
       useMclip: element.useMclip,
-      imageUrl: element.imageUrl ?? "",
-      image: (element.image ?? "").length <= MAX_IMAGE_CHARACTERS ? (element.image ?? "") : "",
       settings: Object.fromEntries(
         Object.entries(SETTINGS)
           .filter(([name, byDefault]) => values[name] !== byDefault)
@@ -85,6 +88,8 @@ export class State {
       captioned: this.captioned,
       cluster: exploring ? this.cluster : "",
       near: exploring ? this.near : [],
+      item: this.item,
+      starred: this.view === "starred" ? this.starred : [],
     };
   }
 
@@ -94,10 +99,8 @@ export class State {
       currentIndex: state.index,
       text: state.query,
       useMclip: state.useMclip,
-      imageUrl: state.imageUrl || undefined,
-      image: state.image || undefined,
     });
-    const { encoder, weight, view, chips, captioned, cluster, near } = state;
-    Object.assign(this, { encoder, weight, view, chips, captioned, cluster, near });
+    const { encoder, weight, view, chips, captioned, cluster, near, item } = state;
+    Object.assign(this, { encoder, weight, view, chips, captioned, cluster, near, item });
   }
 }

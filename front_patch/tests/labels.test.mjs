@@ -38,6 +38,13 @@ test("of two that collide, the larger cluster is labelled below its point, the o
   assert.deepEqual(chooseLabels([small, large], HEIGHT, MAP_WIDTH), ["above", "below"]);
 });
 
+test("the largest cluster has a label, even where it covers others", () => {
+  const large = { x: 200, y: 100, radius: 20, width: 80, weight: 9 };
+  const around = [[0, 28], [0, -28], [60, 0], [-60, 0]];
+  const small = around.map(([x, y]) => ({ x: 200 + x, y: 100 + y, radius: 14, width: 300, weight: 1 }));
+  assert.deepEqual(chooseLabels([...small, large], HEIGHT, MAP_WIDTH)[4], "below");
+});
+
 test("a point at the edge is labelled on the side that has space, or not at all", () => {
   const edge = { x: 10, y: 100, radius: 8, width: 80, weight: 1 };
   assert.deepEqual(chooseLabels([edge], HEIGHT, MAP_WIDTH), ["right"]);

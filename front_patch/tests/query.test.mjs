@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ONLY_BAR } from "../static/chips.js";
-import { STOCK_FEATURES, defaultEncoder, kindOf, queryFields, effectiveEncoder } from "../static/query.js";
+import {
+  STOCK_FEATURES,
+  defaultEncoder,
+  defaultWeight,
+  effectiveEncoder,
+  kindOf,
+  queryFields,
+} from "../static/query.js";
 
 const ours = { clip: true, clipgpt: true, explore: true, weight: 1 };
 const query = (changes) => ({ text: "a dog", chips: ONLY_BAR, encoder: "clip-gpt", weight: 0.3, ...changes });
@@ -30,9 +37,23 @@ test("a stock back end is sent no fields that it does not know", () => {
   assert.deepEqual(queryFields(query({}), STOCK_FEATURES), { text: "a dog" });
 });
 
+test("a stock back end is sent one image of the user's as it takes it", () => {
+  const one = (chip) => queryFields(query({ chips: [chip, { kind: "bar" }], text: "" }), STOCK_FEATURES);
+  assert.deepEqual(one({ kind: "upload", image: "aGk=" }), { image: "aGk=" });
+  assert.deepEqual(one({ kind: "url", url: "http://a/b" }), { image_url: "http://a/b" });
+});
+
+test("a part that results should be less like has a negative weight", () => {
+  const chips = [{ kind: "bar" }, { kind: "text", text: "people", minus: true }];
+  const { segments } = queryFields(query({ chips }), ours);
+  assert.deepEqual(segments[0], { text: "a dog" });
+  assert.ok(segments[1].text === "people" && segments[1].weight < 0);
+});
+
 test("the default encoder follows from the weight of the server", () => {
   const encoders = [0, 0.4, 1].map((weight) => defaultEncoder({ ...ours, weight }));
   assert.deepEqual(encoders, ["clip", "blend", "clip-gpt"]);
   const trained = [true, false].map((segments) => defaultEncoder({ ...ours, weight: 0.4, segments }, "interleaved"));
   assert.deepEqual(trained, ["clip-gpt", "blend"]);
+  assert.deepEqual([0, 0.4, 1].map((weight) => defaultWeight({ ...ours, weight })), [0.5, 0.4, 0.5]);
 });

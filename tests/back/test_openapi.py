@@ -47,6 +47,8 @@ REQUESTS = [
     ("/explore-service?num_clusters=4", None),
     ("/explore-service?num_clusters=4&cluster=1", None),
     ("/explore-service?num_clusters=many", None),
+    ("/explore-service?num_clusters=4&ids=1,2", None),
+    ("/export-service", {"ids": [1]}),
     ("/indices-list", None),
     ("/health", None),
     ("/ready", None),

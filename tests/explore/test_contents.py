@@ -15,7 +15,6 @@ from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.explore.cache import FOLDER_NAME
 from clipgpt_retrieval.explore.comparison import compare
 from clipgpt_retrieval.explore.contents import Contents
-from clipgpt_retrieval.explore.distinctions import PhraseReader, distinctions
 from clipgpt_retrieval.explore.layout import map_coordinates
 from clipgpt_retrieval.explore.neighbours import duplicates, outliers
 from clipgpt_retrieval.explore.outline import Outline, OutlineLevel
@@ -281,36 +280,6 @@ def test_quotas_add_up_and_never_exceed_a_cluster(sizes, count):
     assert all(0 <= quota <= size for quota, size in zip(quotas, sizes, strict=True))
     if count >= len(sizes):
         assert min(quotas) >= 1
-
-
-def test_distinctive_captions_are_not_shared_by_siblings(clipgpt):
-    """A phrase of all captions is not distinctive."""
-    shared, own = clipgpt.encode(["the dog", "the snow"])  # as the phrases are read
-    centres = np.stack([shared + own, shared, shared])
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
-    level = (["A dog in the snow.", "A dog.", "A dog."], centres)
-    alone = (["A dog in the snow."], centres[:1])
-    assert distinctions(PhraseReader(clipgpt), [level, alone]) == [["in the snow", None, None], [None]]
-
-
-def test_each_gist_is_encoded_once(clipgpt, monkeypatch):
-    """Encoding phrases is the cost of distinctive captions."""
-    read = []
-    encode = clipgpt.encode
-    monkeypatch.setattr(clipgpt, "encode", lambda phrases, **how: read.extend(phrases) or encode(phrases, **how))
-    reader = PhraseReader(clipgpt)
-    centres = np.eye(2, DIM, dtype=np.float32)
-    for captions in (
-        ["A dog in the snow", "A cat in the rain"],
-        ["A brown dog in the rain", "One cat, the dog and in deep snow"],
-    ):
-        distinctions(reader, [(captions, centres), (captions[::-1], centres)])
-    assert sorted(read) == ["the cat", "the dog", "the rain", "the snow"]
-
-
-def test_a_caption_of_one_phrase_has_no_distinctive_caption(clipgpt):
-    centres = np.eye(2, DIM, dtype=np.float32)
-    assert distinctions(PhraseReader(clipgpt), [(["A dog.", "An image of a cat"], centres)]) == [[None, None]]
 
 
 @pytest.mark.parametrize("size", [3, 24, 120])

@@ -8,6 +8,7 @@ import threading
 import faiss
 import numpy as np
 import pytest
+import requests
 from support import wait_until
 
 from clipgpt_retrieval import ClipGptClient
@@ -207,3 +208,29 @@ def test_the_oldest_results_beside_an_index_are_removed(index_folder, tmp_path, 
             os.utime(folder, (age, age))
         assert caches[0].get_json("root") == 0  # used again each time
     assert [each.get_json("root") for each in caches] == [0, None, None, 3, 4]
+
+
+def test_items_are_located_in_the_clusters_of_each_level(back_url):
+    """The page lights up where the results of a search lie."""
+
+    def explored(**asked):
+        response = requests.get(f"{back_url}/explore-service", params={"indice_name": "demo", **asked}, timeout=60)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    root = explored(num_clusters=5)
+    assert "found" not in root
+    examples = {cluster["id"]: cluster["example_ids"][:3] for cluster in root["clusters"]}
+    asked = ",".join(str(item) for ids in examples.values() for item in ids)
+    assert explored(num_clusters=5, ids=asked)["found"] == examples
+    opened = explored(num_clusters=5, ids=asked, cluster="1")["found"]
+    assert sorted(item for ids in opened.values() for item in ids) == sorted(examples["1"])
+    assert all(cluster.startswith("1.") for cluster in opened)
+
+
+@pytest.mark.parametrize("ids", ["", "a", "1,", "-1", "999999999", ",".join(map(str, range(1001)))])
+def test_ids_that_cannot_be_located_are_refused(back_url, ids):
+    asked = {"indice_name": "demo", "num_clusters": 5, "ids": ids or ","}
+    response = requests.get(f"{back_url}/explore-service", params=asked, timeout=60)
+    assert response.status_code in (400, 404)
+    assert response.json()["error"]["field"] == "ids"

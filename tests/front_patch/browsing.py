@@ -9,25 +9,25 @@ from PIL import Image
 
 def open_page(page, url):
     page.goto(url)
-    page.locator("#clipgpt").wait_for()
+    page.locator("#query-text").wait_for()
     return page
 
 
 def search(page, text):
     with results_of(page):
-        page.locator("#searchBar").fill(text)
-        page.locator("#searchBar").press("Enter")
+        page.locator("#query-text").fill(text)
+        page.locator("#query-text").press("Enter")
 
 
 @contextmanager
 def results_of(page):
     """Waits until the page shows other results than before."""
-    page.evaluate("window.before = document.querySelector('clip-front')?.images")
+    page.evaluate("document.querySelectorAll('.results .tile').forEach((tile) => tile.setAttribute('data-old', ''))")
     yield
     page.wait_for_function(
         """() => {
-            const element = document.querySelector("clip-front");
-            return element?.images?.length > 0 && element.images !== window.before && !element.isUpdatePending;
+            const tiles = [...document.querySelectorAll(".results:not([hidden], .stale) .tile")];
+            return tiles.length > 0 && tiles.every((tile) => !("old" in tile.dataset));
         }"""
     )
 
@@ -51,16 +51,40 @@ def next_frame(page):
     page.evaluate("new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))")
 
 
-def result_figures(page):
-    return page.locator("#products figure")
-
-
-def card(page, position):
-    return result_figures(page).nth(position).locator(".card")
+def tiles(page):
+    """The results that are shown."""
+    return page.locator(".results .tile")
 
 
 def shown_ids(page):
-    return page.evaluate("document.querySelector('clip-front').images.map(({id}) => id)")
+    return page.evaluate("[...document.querySelectorAll('.results .tile')].map(({dataset}) => Number(dataset.id))")
+
+
+def open_result(page, position):
+    """Opens a result in the detail view, which is returned."""
+    tiles(page).nth(position).locator(".open").click()
+    detail = page.get_by_role("dialog", name="Image")
+    detail.get_by_role("button", name="Search with it").wait_for()
+    return detail
+
+
+def add_to_query(page, position):
+    """Adds a result to the query, from its detail view."""
+    with results_of(page):
+        open_result(page, position).get_by_role("button", name="Add to the query").click()
+
+
+def choose(page, view):
+    page.get_by_role("navigation", name="Views").get_by_role("button", name=view).click()
+
+
+@contextmanager
+def settings_of(page):
+    """The settings, open in the meantime."""
+    page.get_by_role("button", name="Settings").click()
+    drawer = page.get_by_role("dialog", name="Settings")
+    yield drawer
+    drawer.get_by_role("button", name="Close").click()
 
 
 def an_image():

@@ -1,31 +1,70 @@
-"""Interleaved queries on the page, in a real Chromium against a real back end."""
+"""Queries in parts on the page, in a real Chromium against a real back end."""
 
 import re
 
 import pytest
-from browsing import an_image, card, open_page, result_figures, results_of, search, sent_to, shown_ids
+from browsing import add_to_query, an_image, open_page, open_result, results_of, search, sent_to, shown_ids, tiles
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
+
+PNG = {"name": "mine.png", "mimeType": "image/png"}
+
+
+def image_of(page, how, data):
+    """Gives the page an image, as its user would."""
+    if how == "file":
+        page.get_by_role("button", name="Add to the query").click()
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="An image of yours…").click()
+        chooser.value.set_files({**PNG, "buffer": data})
+        return
+    transfer = page.evaluate_handle(
+        """([bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "mine.png", {type: "image/png"}));
+            return data;
+        }""",
+        [list(data)],
+    )
+    if how == "drop":
+        page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
+        expect(page.locator(".search-bar.drop")).to_be_visible()
+        page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+    else:
+        page.locator("#query-text").evaluate(
+            """(input, clipboardData) => input.dispatchEvent(
+                new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}))""",
+            transfer,
+        )
 
 
 def test_an_image_and_a_text_make_one_query(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")
-    first, second = shown_ids(page)[:2]
+    first = shown_ids(page)[0]
     with sent_to(page, "/knn-service") as bodies:
-        page.locator("#searchBar").fill("but at night")
-        with results_of(page):
-            card(page, 0).get_by_label("Add this image to the query").click()
-        with results_of(page):
-            card(page, 0).get_by_label("Add this image to the query").click()
-    added = bodies[1]["segments"][1]["id"]
-    assert bodies[0]["segments"] == [{"id": first}, {"text": "but at night"}]
-    assert bodies[1]["segments"] == [{"id": first}, {"id": added}, {"text": "but at night"}]
-    assert second is not None
+        page.locator("#query-text").fill("but at night")
+        add_to_query(page, 0)
+        added = shown_ids(page)[0]
+        add_to_query(page, 0)
+    searches = [body["segments"] for body in bodies if len(body.get("segments", [])) > 1]
+    assert searches == [
+        [{"id": first}, {"text": "but at night"}],
+        [{"id": first}, {"id": added}, {"text": "but at night"}],
+    ]
     expect(page.locator(".chips li")).to_have_count(3)
     expect(page.locator(".chips li img").first).to_be_visible()
     expect(page.get_by_label("CLIP", exact=True)).to_be_disabled()
+
+
+def test_a_result_is_dragged_into_the_search_bar(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    dragged = shown_ids(page)[1]
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        tiles(page).nth(1).locator("img").drag_to(page.locator("#query-text"))
+    assert bodies[0]["segments"] == [{"id": dragged}, {"text": "a red circle"}]
 
 
 def test_chips_are_moved_and_removed_by_mouse(page, front_url):
@@ -33,15 +72,18 @@ def test_chips_are_moved_and_removed_by_mouse(page, front_url):
         open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=item:5&chip=bar")
     chips = page.locator(".chips li")
     expect(chips).to_have_count(3)
+    expect(page.locator(".chip img")).to_have_count(2)
     with sent_to(page, "/knn-service") as bodies:
         with results_of(page):
-            chips.nth(2).drag_to(chips.nth(0))
+            chips.nth(0).drag_to(chips.nth(2))
+        chips.nth(0).hover()
         with results_of(page):
-            page.get_by_label("Move image 5 to the left").click()
+            page.get_by_label("Move image 5 to the right").click()
+        chips.nth(2).hover()
         with results_of(page):
             page.get_by_label("Remove image 3").click()
     assert [body["segments"] for body in bodies] == [
-        [{"text": "at night"}, {"id": 3}, {"id": 5}],
+        [{"id": 5}, {"text": "at night"}, {"id": 3}],
         [{"text": "at night"}, {"id": 5}, {"id": 3}],
         [{"text": "at night"}, {"id": 5}],
     ]
@@ -71,26 +113,39 @@ def test_the_search_bar_is_focused_when_the_last_chip_is_removed(page, front_url
     page.locator(".chips li").nth(0).focus()
     with results_of(page):
         page.keyboard.press("Delete")
-    expect(page.locator("#searchBar")).to_be_focused()
+    expect(page.locator("#query-text")).to_be_focused()
     expect(page.get_by_role("status").filter(has_text="image 3 removed")).to_have_count(1)
+
+
+def test_backspace_in_the_empty_search_bar_removes_the_chip_before_it(page, front_url):
+    with results_of(page):
+        open_page(page, f"{front_url}/?chip=item:3&chip=item:5&chip=bar")
+    page.locator("#query-text").focus()
+    with results_of(page):
+        page.keyboard.press("Backspace")
+    expect(page.locator(".chip")).to_have_count(1)
+    expect(page.locator("#query-text")).to_be_focused()
 
 
 def test_a_text_becomes_a_chip(page, front_url):
     open_page(page, f"{front_url}/?query=a+dog+like&chip=bar")
-    page.get_by_text("+ text").click()
-    page.locator("#searchBar").fill("at night")
+    expect(page.locator("#query-text")).to_have_value("a dog like")
+    page.get_by_role("button", name="Add to the query").click()
+    page.get_by_role("button", name="Another text, beside “a dog like”").click()
+    expect(page.locator("#query-text")).to_be_focused()
+    page.keyboard.type("at night")
     with sent_to(page, "/knn-service") as bodies, results_of(page):
-        page.locator("#searchBar").press("Enter")
+        page.keyboard.press("Enter")
     assert bodies[0]["text"] == "a dog like at night"
 
 
-def test_an_uploaded_image_is_part_of_the_query_and_of_the_link(page, browser, front_url):
+@pytest.mark.parametrize("how", ["file", "paste", "drop"])
+def test_an_image_of_the_user_is_part_of_the_query_and_of_the_link(page, browser, front_url, how):
     open_page(page, front_url)
-    page.locator("#searchBar").fill("in summer")
+    search(page, "a red circle")
+    page.locator("#query-text").fill("in summer")
     with sent_to(page, "/knn-service") as bodies, results_of(page):
-        page.locator("#clipgpt input[type=file]").set_input_files(
-            {"name": "mine.png", "mimeType": "image/png", "buffer": an_image()}
-        )
+        image_of(page, how, an_image())
     [image, text] = bodies[0]["segments"]
     assert text == {"text": "in summer"}
     expect(page.get_by_alt_text("your image")).to_be_visible()
@@ -103,30 +158,43 @@ def test_an_uploaded_image_is_part_of_the_query_and_of_the_link(page, browser, f
     other.close()
 
 
-def test_the_stock_image_search_is_part_of_the_link_too(page, browser, front_url):
+@pytest.mark.parametrize("how", ["menu", "paste"])
+def test_an_image_at_an_address_is_searched_with(page, front_url, how):
+    found = [{"id": 3, "similarity": 0.5, "caption": "found"}]
+    page.route("**/knn-service", lambda route: route.fulfill(json=found))
+    page.route("http://images/1.png", lambda route: route.fulfill(body=an_image(), content_type="image/png"))
     open_page(page, front_url)
-    with results_of(page):
-        page.get_by_label("Image to search with").set_input_files(
-            {"name": "mine.png", "mimeType": "image/png", "buffer": an_image()}
-        )
-    found = shown_ids(page)
-    other = browser.new_page()
-    with results_of(other):
-        open_page(other, page.url)
-    assert shown_ids(other) == found
-    other.close()
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        if how == "menu":
+            page.get_by_role("button", name="Add to the query").click()
+            page.get_by_label("An image at an address").fill("http://images/1.png")
+            page.get_by_label("An image at an address").press("Enter")
+        else:
+            page.locator("#query-text").evaluate(
+                """(input) => {
+                    const clipboardData = new DataTransfer();
+                    clipboardData.setData("text/plain", "http://images/1.png");
+                    input.dispatchEvent(new ClipboardEvent("paste", {clipboardData, bubbles: true, cancelable: true}));
+                }"""
+            )
+    assert bodies[0]["segments"] == [{"image_url": "http://images/1.png"}]
+    assert "imageUrl=http" in page.url  # as a link of the stock page
 
 
 def test_a_file_that_is_not_an_image_is_refused_with_a_message(page, front_url):
     open_page(page, front_url)
-    page.locator("#clipgpt input[type=file]").set_input_files(
-        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
-    )
-    expect(page.get_by_role("alert")).to_contain_text("notes.txt is not an image that this browser can read.")
+    page.get_by_role("button", name="Add to the query").click()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="An image of yours…").click()
+    chooser.value.set_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"})
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("notes.txt is not an image that this browser can read.")
+    expect(alert.get_by_role("button")).to_have_count(0)  # trying again cannot help
 
 
 def test_a_change_of_index_removes_image_chips(page, front_url):
-    open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=at+night&chip=item:3&chip=bar")
     expect(page.locator(".chips li")).to_have_count(2)
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         page.get_by_label("Index", exact=True).select_option("plain")
@@ -139,8 +207,8 @@ def test_a_change_of_index_removes_the_neighbours_of_an_image(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")
     with results_of(page):
-        card(page, 0).get_by_label("Images like this one").click()
+        open_result(page, 0).get_by_role("button", name="Search with it").click()
     page.get_by_label("Index", exact=True).select_option("plain")
-    expect(result_figures(page)).to_have_count(0)
+    expect(tiles(page)).to_have_count(0)
     expect(page).to_have_url(re.compile("index=plain"))
     assert "chip=" not in page.url

@@ -1,7 +1,9 @@
 """Errors on the page, in a real Chromium against a real back end."""
 
+import re
+
 import pytest
-from browsing import card, next_frame, open_page, result_figures, results_of, search, sent_to
+from browsing import next_frame, open_page, results_of, search, sent_to, settings_of, tiles
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
@@ -30,8 +32,8 @@ def test_the_page_starts_once_its_back_end_responds(page, front_url):
     open_page(page, front_url)
     page.unroute("**/indices-list")
     page.get_by_role("button", name="Try again").click()
-    search(page, "a red circle")
     expect(page.get_by_role("button", name="Explore")).to_be_visible()
+    search(page, "a red circle")
     page.console_errors.clear()
 
 
@@ -39,8 +41,8 @@ def test_errors_are_shown_and_requests_can_be_retried(page, front_url):
     open_page(page, f"{front_url}/?encoder=clip")  # with CLIP-GPT, the readback would be requested too
     responses = [
         {"status": 503, "headers": {"Retry-After": "3"}, "json": {"error": {"field": "", "message": "full"}}},
-        {"status": 400, "json": {"error": {"field": "text", "message": "is too long: write at most 70 words"}}},
         {"status": 500, "body": "oops"},
+        {"status": 400, "json": {"error": {"field": "text", "message": "has length 31999, the limit is 20000"}}},
     ]
 
     def refuse(route):
@@ -50,16 +52,17 @@ def test_errors_are_shown_and_requests_can_be_retried(page, front_url):
             route.continue_()
 
     page.route("**/knn-service", refuse)
-    page.locator("#searchBar").fill("a red circle")
-    page.locator("#searchBar").press("Enter")
+    page.locator("#query-text").fill("a red circle")
+    page.locator("#query-text").press("Enter")
     alert = page.get_by_role("alert")
     expect(alert).to_contain_text("The back end is busy: try again in 3 s.")
     page.get_by_text("Try again").click()
-    expect(alert).to_contain_text("The back end reports: is too long: write at most 70 words.")
-    page.get_by_text("Try again").click()
     expect(alert).to_contain_text("The back end failed (500")
+    page.get_by_text("Try again").click()
+    expect(alert).to_have_text("The back end reports: text has length 31999, the limit is 20000.")
+    expect(page.get_by_text("Try again")).to_have_count(0)  # the same request would fail again
     with results_of(page):
-        page.get_by_text("Try again").click()
+        page.locator("#query-text").press("Enter")
     expect(alert).to_be_empty()
     assert len(page.console_errors) == 3  # the browser logs the three responses
     page.console_errors.clear()
@@ -79,10 +82,10 @@ def test_scrolling_does_not_repeat_a_failed_request(page, front_url):
             page.evaluate("window.dispatchEvent(new Event('scroll'))")
             next_frame(page)
     assert len(bodies) == 1
-    seen = result_figures(page).count()
+    seen = tiles(page).count()
     page.unroute("**/metadata")
     page.get_by_role("button", name="Try again").click()
-    expect(result_figures(page).nth(seen)).to_be_attached()
+    expect(tiles(page).nth(seen)).to_be_attached()
     page.console_errors.clear()
 
 
@@ -102,16 +105,36 @@ def test_a_new_search_removes_the_errors_of_the_old_one(page, front_url):
     page.route("**/caption-service", lambda route: route.fulfill(**BUSY))
     open_page(page, front_url)
     search(page, "a red circle")
-    for position in (0, 1):
-        card(page, position).get_by_label("Caption this image").click()
-    expect(page.get_by_role("button", name="Try again")).to_have_count(2)
+    page.get_by_role("button", name="Caption these").click()
+    expect(page.get_by_role("button", name="Try again")).to_have_count(1)
+    page.get_by_role("button", name="Caption these").click()
     search(page, "a blue square")
     expect(page.get_by_role("alert")).to_be_empty()
     page.console_errors.clear()
 
 
+def test_one_reason_is_shown_once_and_old_results_are_gone(page, front_url):
+    """A search sends several requests: each would say the same."""
+    open_page(page, front_url)
+    search(page, "a red circle")
+    page.route(re.compile("/(knn|encode)-service$"), lambda route: route.abort())
+    page.locator("#query-text").fill("a blue square")
+    page.locator("#query-text").press("Enter")
+    alert = page.get_by_role("alert")
+    expect(alert.locator("p")).to_have_count(1)
+    expect(alert).to_contain_text(f"Cannot reach the back end at {front_url}.")
+    expect(tiles(page)).to_have_count(0)
+    page.unroute(re.compile("/(knn|encode)-service$"))
+    with results_of(page):
+        alert.get_by_role("button", name="Try again").click()
+    expect(alert).to_be_empty()
+    page.console_errors.clear()
+
+
 def test_an_invalid_backend_url_is_shown_as_it_was_typed(page, front_url):
     open_page(page, front_url)
-    page.get_by_label("Backend URL").fill("http://a:b")
-    expect(page.get_by_role("alert")).to_contain_text("Cannot reach the back end at http://a:b/indices-list.")
+    with settings_of(page) as drawer:
+        drawer.get_by_label("Backend URL").fill("http://a:b")
+        drawer.get_by_label("Backend URL").press("Tab")
+    expect(page.get_by_role("alert")).to_contain_text("Cannot reach the back end at http://a:b.")
     page.console_errors.clear()

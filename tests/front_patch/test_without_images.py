@@ -7,12 +7,11 @@ from pathlib import Path
 import faiss
 import pandas as pd
 import pytest
-from browsing import card, open_page, result_figures, results_of, search, shown_ids
+from browsing import open_page, open_result, results_of, search, shown_ids, tiles
 from playwright.sync_api import expect
 from support import served
 
 COUNT = 60
-LOADED = 40
 COLUMNS = {
     "caption and name": lambda item: {"caption": f"caption {item}", "image_path": f"{item:012}.jpg"},
     "name": lambda item: {"image_path": f"{item:012}.jpg"},
@@ -43,31 +42,30 @@ def bare_url(tmp_path_factory, shapes_embeddings, clipgpt_path, clip_model, offl
 
 @pytest.mark.parametrize("index", COLUMNS)
 @pytest.mark.parametrize("width", [1280, 390])
-def test_every_result_is_a_card_with_its_caption_and_id(page, bare_url, index, width):
+def test_every_result_is_a_tile_with_its_caption_and_id(page, bare_url, index, width):
     page.set_viewport_size({"width": width, "height": 800})
     open_page(page, f"{bare_url}/?index={index}&hideDuplicateImages=false")
     search(page, "a red circle")
-    ids = shown_ids(page)
-    assert len(ids) == COUNT
-    expect(result_figures(page)).to_have_count(LOADED)
     page.mouse.wheel(0, 100_000)  # the others are loaded while the user scrolls
-    expect(result_figures(page)).to_have_count(COUNT)
+    expect(tiles(page)).to_have_count(COUNT)
+    ids = shown_ids(page)
+    assert len(set(ids)) == COUNT
     for position in (0, COUNT - 1):
-        figure = result_figures(page).nth(position)
-        expect(figure).to_be_visible()
-        expect(figure).to_contain_text(f"image {ids[position]} · {ids[position]:012}.jpg")
-        expect(figure).to_contain_text(f"caption {ids[position]}" if "caption" in index else "no caption")
-        shown = figure.locator(".no-image, figcaption")
-        assert figure.bounding_box()["width"] >= max(shown.nth(part).bounding_box()["width"] for part in (0, 1))
+        tile = tiles(page).nth(position)
+        expect(tile).to_be_visible()
+        expect(tile).to_contain_text(f"image {ids[position]} · {ids[position]:012}.jpg")
+        expect(tile).to_contain_text(f"caption {ids[position]}" if "caption" in index else "no caption")
+        assert tile.evaluate("(tile) => tile.scrollWidth <= tile.clientWidth")
 
 
-def test_a_card_without_an_image_is_captioned_and_searched_with(page, bare_url):
+def test_a_tile_without_an_image_is_captioned_and_searched_with(page, bare_url):
     open_page(page, f"{bare_url}/?index=caption and name&hideDuplicateImages=false")
     search(page, "a red circle")
     near = shown_ids(page)[2]
-    card(page, 2).get_by_label("Caption this image").click()
-    expect(card(page, 2).locator(".caption")).to_be_visible()
+    detail = open_result(page, 2)
+    expect(detail.locator(".large")).to_contain_text(f"caption {near}")
+    expect(detail.locator(".captions .ours").first).to_be_visible()
     with results_of(page):
-        card(page, 2).get_by_label("Images like this one").click()
+        detail.get_by_role("button", name="Search with it").click()
     assert shown_ids(page)[0] == near
-    expect(result_figures(page).first).to_contain_text(f"caption {near}")
+    expect(tiles(page).first).to_contain_text(f"caption {near}")
