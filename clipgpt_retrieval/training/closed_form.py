@@ -3,6 +3,8 @@
 Shapes: n captions, p images, r * h = f readout features, d clip_dim.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +24,27 @@ CONSTANT = 1e-3
 """Standard deviation below which a feature counts as constant."""
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Regression:
+    """A ridge regression from the states of captions to the embeddings of their images.
+
+    Attributes:
+        features: standardised states, divided by the root of their number, float32 ``[n, f]``.
+        targets: the images' embeddings less their mean, float32 ``[n, d]``.
+        to_image: from features to targets, float32 ``[f, d]``.
+        covariance: of the images' embeddings, its diagonal raised by :data:`WHITENING_FLOOR`, float32 ``[d, d]``.
+        mean: of the states, ``[r, h]``.
+        deviation: of the states, ``[r, h]``.
+    """
+
+    features: Tensor
+    targets: Tensor
+    to_image: Tensor
+    covariance: Tensor
+    mean: Tensor
+    deviation: Tensor
+
+
 def fit_readout(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) -> None:
     """Sets clip_out and the image map of ``model``.
 
@@ -38,6 +60,13 @@ def fit_readout(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) 
     Raises:
         DataError: there is only one image, or all have the same embedding.
     """
+    regression = regress(states, embeddings)
+    set_readout(model, regression, torch.linalg.inv(regression.covariance), regression.covariance)
+
+
+@torch.inference_mode()
+def regress(states: CaptionStates, embeddings: Tensor) -> Regression:
+    """The regression of :func:`fit_readout`; for arguments and errors see there."""
     centred = embeddings - embeddings.mean(0)  # [p, d]
     if not centred.any():
         raise DataError(
@@ -48,19 +77,38 @@ def fit_readout(model: ClipGptModel, states: CaptionStates, embeddings: Tensor) 
     mean, deviation = states_f.mean(0), states_f.std(0)
     # The token embedding at [CLIP OUT] is constant: dividing by its deviation would amplify rounding.
     deviation = deviation.where(deviation > CONSTANT, torch.ones(()))
-    x = ((states_f - mean) / deviation).flatten(1)  # [n, f]
-    to_image = _ridge(x / x.shape[1] ** 0.5, centred[states.images], READOUT_RIDGE) / x.shape[1] ** 0.5  # [f, d]
+    features = standardised(states.readout, mean, deviation)  # [n, f]
+    targets = centred[states.images]  # [n, d]
     covariance = centred.T @ centred / len(centred)  # [d, d]
     floored = covariance + WHITENING_FLOOR * covariance.diagonal().mean() * torch.eye(len(covariance))
-    to_query = torch.linalg.solve(floored, to_image.T).T  # [f, d]
+    return Regression(features, targets, _ridge(features, targets, READOUT_RIDGE), floored, mean, deviation)
+
+
+def standardised(readout: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """The features ``[n, f]`` of states ``[n, r, h]``: of mean square 1 over all of a caption's."""
+    x = ((readout.float() - mean) / deviation).flatten(1)  # [n, f]
+    return x / x.shape[1] ** 0.5
+
+
+@torch.inference_mode()
+def set_readout(model: ClipGptModel, regression: Regression, to_query: Tensor, to_image: Tensor) -> None:
+    """Sets clip_out and the image map of ``model``.
+
+    Args:
+        model: its image mean is set.
+        regression: from states to images.
+        to_query: from estimated images to queries, ``[d, d]``.
+        to_image: from queries back to the estimated images less their mean, up to a factor, ``[d, d]``.
+    """
     assert model.clip_out is not None
     project = model.clip_out.project
     assert isinstance(project, nn.Linear)
-    project.weight.copy_(to_query.T)
+    weight = regression.to_image @ to_query  # [f, d]
+    project.weight.copy_(weight.T / len(weight) ** 0.5)
     project.bias.zero_()
-    model.clip_out.absorb_standardisation(mean.to(model.device), deviation.to(model.device))
-    queries = nn.functional.normalize(x @ to_query, dim=-1)  # [n, d]
-    model.image_map.copy_(floored / (queries @ floored).norm(dim=-1).mean())
+    model.clip_out.absorb_standardisation(regression.mean.to(model.device), regression.deviation.to(model.device))
+    queries = nn.functional.normalize(regression.features @ weight, dim=-1)  # [n, d]
+    model.image_map.copy_(to_image / (queries @ to_image).norm(dim=-1).mean())
 
 
 @torch.inference_mode()

@@ -64,6 +64,7 @@ class Datasets:
         parts: training set of each folder.
         in_memory: the training images in memory: all, or the first windows of a stream.
         validation: validation set.
+        by_folder: training and validation images of each folder; of a stream none.
         folders: path, size and fingerprint of each folder, for the record.
         split: into training and validation set.
         streamed: whether the training set is streamed.
@@ -76,6 +77,7 @@ class Datasets:
     parts: Sequence[Windows]
     in_memory: Pairs
     validation: Pairs
+    by_folder: Sequence[tuple[Pairs, Pairs]]
     folders: list[dict[str, Any]]
     split: Split
     streamed: bool
@@ -177,7 +179,9 @@ def _in_memory(folders: list[str], captions: CaptionFile | None, split: Split, o
         validation.append(of_validation)
         summaries.append({**_identity(folder), "images": len(pairs), "fingerprint": pairs.fingerprint()})
     parts = [InMemory(pairs, folder) for pairs, folder in zip(training, folders, strict=True)]
-    return _checked(Datasets(parts, concatenate(training), concatenate(validation), summaries, split, streamed=False))
+    together, held_out = concatenate(training), concatenate(validation)
+    by_folder = list(zip(training, validation, strict=True))
+    return _checked(Datasets(parts, together, held_out, by_folder, summaries, split, streamed=False))
 
 
 def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, options: TrainOptions) -> Datasets:
@@ -197,7 +201,8 @@ def _streamed(folders: list[str], captions: CaptionFile | None, split: Split, op
             if not remaining:
                 break
     summaries = [{**_identity(part.name), "rows": part.reader.count} for part in parts]
-    return _checked(Datasets(parts, concatenate(in_memory), concatenate(validation), summaries, split, streamed=True))
+    together, held_out = concatenate(in_memory), concatenate(validation)
+    return _checked(Datasets(parts, together, held_out, [], summaries, split, streamed=True))
 
 
 def _checked(data: Datasets) -> Datasets:

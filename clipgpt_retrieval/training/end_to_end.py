@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class EndToEndTrainer:
     unsupported: Mapping[str, str] = {}
     continues_models = True
 
-    def train(self, run: Run, folder: Path) -> None:
+    def train(self, run: Run, folder: Path) -> Mapping[str, Any]:
         """Trains the run's model; ``folder`` holds its checkpoints."""
         if run.recipe.ridge_start:
             fit_initial_readout(run, folder / "start")
@@ -53,6 +54,7 @@ class EndToEndTrainer:
             fit(run, folder, train_step(run), batch_builder(run), run.validation_metrics)
         if adapters is not None:
             adapters.merge_and_unload()
+        return {}
 
     def cost(self, run: Run) -> list[str]:
         """The expected time and memory, by a few steps whose weights are thrown away."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,9 @@ def train(embeddings_folder: str | Sequence[str], output_folder: str, **options:
             print("this device only emulates bfloat16: the run computes in float32")
     folder = _run_folder(run)
     with _locked(folder) if is_main else nullcontext(), _full_disk_reported(folder):
-        trainer.train(run, folder)
+        entries = trainer.train(run, folder)
         run.distributed.shutdown()
-        return _finish(run, folder) if is_main else {}
+        return _finish(run, folder, entries) if is_main else {}
 
 
 @contextmanager
@@ -85,12 +85,12 @@ def _full_disk_reported(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _finish(run: Run, folder: Path) -> dict[str, float]:
+def _finish(run: Run, folder: Path, entries: Mapping[str, Any]) -> dict[str, float]:
     """Evaluates and saves the trained model, and removes the folder of the run."""
     if run.recipe.contrastive:
         _fit_beta(run)
     metrics = run.validation_metrics()
-    options, summary = run.options.record(run.recipe), run.data.summary()
+    options, summary = run.options.record(run.recipe), {**run.data.summary(), **entries}
     documents = {
         TRAINING: training_record(options, summary, metrics),
         "README.md": model_card(options, summary, metrics),

@@ -29,8 +29,12 @@ class Trainer(Protocol):
     unsupported: Mapping[str, str]
     continues_models: bool
 
-    def train(self, run: Run, folder: Path) -> None:
-        """Trains the run's model; ``folder`` holds its checkpoints."""
+    def train(self, run: Run, folder: Path) -> Mapping[str, Any]:
+        """Trains the run's model; ``folder`` holds its checkpoints.
+
+        Returns:
+            Further entries of ``training.json``.
+        """
 
     def cost(self, run: Run) -> list[str]:
         """The expected time and memory, in lines for people."""

@@ -1,6 +1,7 @@
 """Validation metrics of a model: retrieval, cosine similarity and caption loss."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -42,6 +43,11 @@ def validation_metrics(
         metrics["answer_loss"] = _mean_loss(model, collator.answer_batch, queries, batch_size)
     model.train(training)
     return metrics
+
+
+def first_captions(pairs: Pairs) -> Pairs:
+    """The pairs with the first caption of each image alone."""
+    return replace(pairs, captions=[captions[:1] for captions in pairs.captions])
 
 
 def _retrieval_metrics(

@@ -7,16 +7,17 @@ which is trained by gradients without running the backbone again.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
-from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.data.samplers import InMemory, ShuffledSampler
-from clipgpt_retrieval.training.closed_form import fit_prefix, fit_readout
+from clipgpt_retrieval.metrics.search_choice import Situation
+from clipgpt_retrieval.training.closed_form import fit_prefix
 from clipgpt_retrieval.training.features import caption_states, states_of
 from clipgpt_retrieval.training.frozen.fusion import (
     CaptionTokens,
@@ -24,8 +25,13 @@ from clipgpt_retrieval.training.frozen.fusion import (
     FusionTrainStep,
     caption_loss,
 )
+from clipgpt_retrieval.training.frozen.readout import fit_readout_to_unseen, readout_queries
+from clipgpt_retrieval.training.frozen.search import CaptionQueries, fit_search
+from clipgpt_retrieval.training.frozen.search_table import as_text, compare, settings_of
+from clipgpt_retrieval.training.frozen.texts import text_embeddings
 from clipgpt_retrieval.training.run import Run
 from clipgpt_retrieval.training.trainer import fit
+from clipgpt_retrieval.training.validation import first_captions
 
 COST_SAMPLE = 64
 """Captions whose time and memory are measured to estimate those of all."""
@@ -39,15 +45,20 @@ class FrozenTrainer:
         "caption_targets": "captions are generated from the cached states of the queries",
         "interleaved": "only captions are trained on",
         "texts": "the language model is frozen",
-        "hard_negatives": "the readout is fitted in closed form",
+        "hard_negatives": "the readout ranks all images of the training set",
         "self_conditioning_prob": "captions are generated from images only",
         "compile": "the backbone runs only once",
     }
     continues_models = False
 
-    def train(self, run: Run, folder: Path) -> None:
+    def train(self, run: Run, folder: Path) -> Mapping[str, Any]:
         """Trains the run's model; ``folder`` holds its checkpoints and the hidden states."""
-        fit(run, folder, *fit_around_frozen(run, folder))
+        fusion, situations = fit_around_frozen(run, folder)
+        search = compare(situations, settings_of(run.model), run.options.seed)
+        if run.distributed.is_main:
+            print(as_text(search))
+        fit(run, folder, *fusion)
+        return {"search": search}
 
     def cost(self, run: Run) -> list[str]:
         """The expected time and memory of the pass over the captions, by a sample of them."""
@@ -67,35 +78,41 @@ class FrozenTrainer:
         ]
 
 
-def fit_around_frozen(
-    run: Run, folder: Path
-) -> tuple[FusionTrainStep, FusionBatchBuilder, Callable[[], dict[str, float]]]:
-    """Fits ``clip_out`` and ``clip_in`` of a run's model; returns what trains its ``clip_fusion``.
+Fusion = tuple[FusionTrainStep, FusionBatchBuilder, Callable[[], dict[str, float]]]
+"""The train step, the batch builder and the validation of a fusion."""
+
+
+def fit_around_frozen(run: Run, folder: Path) -> tuple[Fusion, list[Situation]]:
+    """Fits ``clip_out`` and ``clip_in`` of a run's model and what it brings for searching.
 
     Args:
         run: its model's image mean is set; the backbone is not changed.
         folder: caches the hidden states.
 
     Returns:
-        The train step, the batch builder and the validation: the loss of the validation images' first captions.
+        What trains its ``clip_fusion``, by the loss of the validation images' first captions; and queries of these.
     """
     model, pairs = run.model, run.data.in_memory
     assert model.clip_fusion is not None, "the frozen recipe captions by fusion"
     model.backbone.requires_grad_(False)
     states = caption_states(model, run.sequences, pairs, folder / "states")
-    embeddings = torch.from_numpy(pairs.embeddings)
-    fit_readout(model, states, embeddings)
+    embeddings, seed = torch.from_numpy(pairs.embeddings), run.options.seed
+    left_out = fit_readout_to_unseen(model, states, embeddings, seed)
     fit_prefix(model, states, embeddings)
     model.clip_fusion.mean.copy_(embeddings.mean(0))
-    tokens, seed = CaptionTokens(states, embeddings), run.options.seed
+    validation = first_captions(run.data.validation)
+    validation_states = caption_states(model, run.sequences, validation, folder / "validation_states")
+    captions = left_out.captions.numpy()
+    situations = fit_search(
+        model,
+        CaptionQueries(pairs, captions, left_out.queries.numpy()),
+        CaptionQueries(validation, np.arange(len(validation)), readout_queries(model, validation_states)),
+        text_embeddings(run, captions),
+        seed,
+    )
+    tokens = CaptionTokens(states, embeddings)
     train_step = FusionTrainStep(model, tokens, run.recipe, run.distributed, seed)
     sampler = ShuffledSampler(InMemory(tokens, "captions"), seed)
     batches = FusionBatchBuilder(sampler, tokens, run.recipe.batch_size, run.distributed)
-    validation = _first_captions(run.data.validation)
-    validation_states = caption_states(model, run.sequences, validation, folder / "validation_states")
     validation_tokens = CaptionTokens(validation_states, torch.from_numpy(validation.embeddings))
-    return train_step, batches, lambda: {"caption_loss": caption_loss(model, validation_tokens)}
-
-
-def _first_captions(pairs: Pairs) -> Pairs:
-    return replace(pairs, captions=[captions[:1] for captions in pairs.captions])
+    return (train_step, batches, lambda: {"caption_loss": caption_loss(model, validation_tokens)}), situations
