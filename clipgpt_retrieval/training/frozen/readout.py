@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clipgpt_retrieval.model.module import ClipGptModel
-from clipgpt_retrieval.training.closed_form import regress, set_readout
+from clipgpt_retrieval.training.closed_form import Regression, regress, set_readout, standardised
 from clipgpt_retrieval.training.features import CaptionStates
 from clipgpt_retrieval.training.frozen.contrast import Estimates, fit_contrastive_map
 from clipgpt_retrieval.training.frozen.left_out import left_out_predictions
@@ -35,18 +35,32 @@ class LeftOut:
     queries: Tensor
 
 
-def fit_readout_to_unseen(model: ClipGptModel, states: CaptionStates, embeddings: Tensor, seed: int) -> LeftOut:
+@dataclass(frozen=True)
+class Captions:
+    """Captions of a collection.
+
+    Attributes:
+        states: of the captions.
+        embeddings: float32 ``[p, d]``, unit norm, the images'.
+    """
+
+    states: CaptionStates
+    embeddings: Tensor
+
+
+def fit_readout_to_unseen(model: ClipGptModel, training: Captions, validation: Captions, seed: int) -> LeftOut:
     """Sets clip_out and the image map of ``model``.
 
     Args:
         model: its image mean is set.
-        states: of the captions.
-        embeddings: float32 ``[p, d]``, unit norm, the images'.
+        training: the training set.
+        validation: decides how long the contrastive map is trained.
         seed: of the images that are left out, and of the contrastive map.
 
     Raises:
         DataError: there is only one image, or all have the same embedding.
     """
+    states, embeddings = training.states, training.embeddings
     regression = regress(states, embeddings)
     order = torch.randperm(len(embeddings), generator=torch.Generator().manual_seed(seed))
     left_out = order[:LEFT_OUT_IMAGES].sort().values
@@ -54,9 +68,19 @@ def fit_readout_to_unseen(model: ClipGptModel, states: CaptionStates, embeddings
     predictions = left_out_predictions(regression, states.images, captions)  # [n, d]
     gallery = order[:GALLERY].sort().values
     estimates = Estimates(predictions, torch.searchsorted(gallery, states.images[captions]), embeddings[gallery])
-    to_query = fit_contrastive_map(torch.linalg.inv(regression.covariance), estimates, seed)
+    to_query = fit_contrastive_map(
+        torch.linalg.inv(regression.covariance), estimates, _unseen(regression, validation, embeddings[gallery]), seed
+    )
     set_readout(model, regression, to_query, torch.linalg.inv(to_query))
     return LeftOut(captions, nn.functional.normalize(predictions @ to_query, dim=-1))
+
+
+def _unseen(regression: Regression, validation: Captions, seen: Tensor) -> list[Estimates]:
+    """Estimates of validation captions, among the validation images alone and among all."""
+    states, embeddings = validation.states, validation.embeddings
+    predictions = standardised(states.readout, regression.mean, regression.deviation) @ regression.to_image  # [n, d]
+    among_all = Estimates(predictions, states.images + len(seen), torch.cat([seen, embeddings]))
+    return [Estimates(predictions, states.images, embeddings), among_all]
 
 
 @torch.inference_mode()

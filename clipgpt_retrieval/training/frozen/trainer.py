@@ -25,7 +25,7 @@ from clipgpt_retrieval.training.frozen.fusion import (
     FusionTrainStep,
     caption_loss,
 )
-from clipgpt_retrieval.training.frozen.readout import fit_readout_to_unseen, readout_queries
+from clipgpt_retrieval.training.frozen.readout import Captions, fit_readout_to_unseen, readout_queries
 from clipgpt_retrieval.training.frozen.search import CaptionQueries, fit_search
 from clipgpt_retrieval.training.frozen.search_table import as_text, compare, settings_of
 from clipgpt_retrieval.training.frozen.texts import text_embeddings
@@ -97,11 +97,12 @@ def fit_around_frozen(run: Run, folder: Path) -> tuple[Fusion, list[Situation]]:
     model.backbone.requires_grad_(False)
     states = caption_states(model, run.sequences, pairs, folder / "states")
     embeddings, seed = torch.from_numpy(pairs.embeddings), run.options.seed
-    left_out = fit_readout_to_unseen(model, states, embeddings, seed)
-    fit_prefix(model, states, embeddings)
-    model.clip_fusion.mean.copy_(embeddings.mean(0))
     validation = first_captions(run.data.validation)
     validation_states = caption_states(model, run.sequences, validation, folder / "validation_states")
+    unseen = Captions(validation_states, torch.from_numpy(validation.embeddings))
+    left_out = fit_readout_to_unseen(model, Captions(states, embeddings), unseen, seed)
+    fit_prefix(model, states, embeddings)
+    model.clip_fusion.mean.copy_(embeddings.mean(0))
     captions = left_out.captions.numpy()
     situations = fit_search(
         model,
@@ -114,5 +115,5 @@ def fit_around_frozen(run: Run, folder: Path) -> tuple[Fusion, list[Situation]]:
     train_step = FusionTrainStep(model, tokens, run.recipe, run.distributed, seed)
     sampler = ShuffledSampler(InMemory(tokens, "captions"), seed)
     batches = FusionBatchBuilder(sampler, tokens, run.recipe.batch_size, run.distributed)
-    validation_tokens = CaptionTokens(validation_states, torch.from_numpy(validation.embeddings))
+    validation_tokens = CaptionTokens(validation_states, unseen.embeddings)
     return (train_step, batches, lambda: {"caption_loss": caption_loss(model, validation_tokens)}), situations
