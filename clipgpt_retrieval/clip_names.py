@@ -46,6 +46,19 @@ def all_clip_name(clip_model: str) -> str:
     return clip_model
 
 
+def is_data_alone(clip_model: str) -> bool:
+    """Whether loading a CLIP runs nothing that whoever named it may have written.
+
+    open_clip and transformers read weights as tensors only. all_clip unpickles other files, except OpenAI's own
+    downloads, whose checksum is known.
+    """
+    if clip_model in DEMO or clip_model.startswith(("open_clip:", "hf_clip:")) or Path(clip_model).is_dir():
+        return True
+    from clip import available_models
+
+    return clip_model in available_models() and not Path(clip_model).exists()
+
+
 def files_key(clip_model: str) -> str:
     """A name for the folder of what a CLIP has embedded; local files that change have another one."""
     name = clip_model

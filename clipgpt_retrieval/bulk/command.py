@@ -85,7 +85,7 @@ def _uses_text_tower(options: EncodeOptions) -> bool:
     config = read_config(options.model)
     if options.space != "query" or config.get("clipgpt_weight", 1) == 1:
         return False
-    found = OwnTower(config.get("clip_model"), config["clip_dim"], "cpu", fast=False).load() is not None
+    found = OwnTower(config.get("clip_model"), config["clip_dim"], "cpu", trusted=False).load() is not None
     if found:
         print(BY_BOTH.format(config["clip_model"]), file=sys.stderr)
     return found

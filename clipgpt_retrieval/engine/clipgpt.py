@@ -1,7 +1,7 @@
 """The engine: texts and segments to embeddings, embeddings to captions, batched, on any device."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from clipgpt_retrieval.engine.added import NOTE, Query, has_several_parts, query_text
+from clipgpt_retrieval.engine.batches import batches, padded
 from clipgpt_retrieval.engine.caption_generator import CaptionGenerator
-from clipgpt_retrieval.engine.device import torch_device, torch_dtype
+from clipgpt_retrieval.engine.device import to_inference, torch_device, torch_dtype
 from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_point
 from clipgpt_retrieval.engine.query_encoding import blend_of, encode_queries
 from clipgpt_retrieval.engine.runners import Runner, pick_runner
@@ -71,12 +71,13 @@ class ClipGpt:
     ) -> None:
         self.fingerprint = fingerprint
         self.device = torch_device(device)
-        self.model = _to_inference(model, self.device, torch_dtype(dtype, self.device))
+        self.model = to_inference(model, self.device, torch_dtype(dtype, self.device))
         self.precision = precision or str(self.model.dtype).removeprefix("torch.")
         self.runner = pick_runner(self.model)
         self.query_runner = query_runner or self.runner
         self.sequences = SequenceFormat(tokenizer, model.config)
-        self._own_tower = OwnTower(self.clip_model, self.clip_dim, str(self.device), fast=dtype != "float32")
+        fast = dtype != "float32"
+        self._own_tower = OwnTower(self.clip_model, self.clip_dim, str(self.device), fast=fast, trusted=False)
         self._generator = CaptionGenerator(self.model, self.sequences, self.runner, draft_head)
 
     @property
@@ -226,7 +227,7 @@ class ClipGpt:
             True
         """
         both = np.empty((2, len(sequences), self.clip_dim), np.float32)  # [2, n, d]
-        for rows in _batches(sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)), batch_size):
+        for rows in batches(sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids)), batch_size):
             both[:, rows] = self._predict([sequences[i] for i in rows])
         return both
 
@@ -293,7 +294,7 @@ class ClipGpt:
         # Rows of one length need no padding, which would shift positions.
         by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i].ids))
         for _, rows in groupby(by_length, key=lambda i: len(prompts[i].ids)):
-            for part in _batches(list(rows), batch_size):
+            for part in batches(list(rows), batch_size):
                 ids = torch.tensor([prompts[i].ids for i in part], device=self.device)  # [b, p]
                 embeddings = self._tensor(np.concatenate([prompts[i].embeddings for i in part]))  # [m, d]
                 no_fusion = self._tensor(np.zeros((len(part), self.clip_dim)))  # [b, d]
@@ -311,7 +312,7 @@ class ClipGpt:
     @torch.inference_mode()
     def _predict(self, sequences: Sequence[ClipGptSequence]) -> np.ndarray:
         """Query and image embeddings of one batch, float32 ``[2, b, d]``."""
-        ids, mask = _padded([sequence.ids for sequence in sequences], self.device)  # [b, t] each
+        ids, mask = padded([sequence.ids for sequence in sequences], self.device)  # [b, t] each
         embeddings = self._tensor(np.concatenate([sequence.embeddings for sequence in sequences]))  # [m, d]
         vectors = self.model.embed(ids, embeddings)  # [b, t, h]
         states = self.query_runner(vectors, mask, every_layer=self.model.reads_every_layer)  # [b, t, h] per layer
@@ -353,7 +354,7 @@ class ClipGpt:
             0.0
         """
         captions: list[list[Caption]] = []
-        for rows in _batches(range(len(vectors)), batch_size):
+        for rows in batches(range(len(vectors)), batch_size):
             batch = self._tensor(vectors[list(rows)])  # [b, d]
             prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
             prompts = prompt.expand(len(batch), -1)  # [b, p]
@@ -387,29 +388,7 @@ class ClipGpt:
         return torch.as_tensor(embeddings, dtype=torch.float32, device=self.device)
 
 
-def _to_inference(model: ClipGptModel, device: torch.device, dtype: torch.dtype) -> ClipGptModel:
-    """Moves the model; the image space's small buffers stay in float32, in which image embeddings are computed."""
-    buffers = {name: buffer.to(device, torch.float32) for name, buffer in model.named_buffers(recurse=False)}
-    model.to(device, dtype)
-    for name, buffer in buffers.items():
-        setattr(model, name, buffer)
-    return model.eval()
-
-
 def _check_is_list(queries: Sequence[Query]) -> None:
     """Refuses a text, which is a sequence of letters."""
     if isinstance(queries, str):
         raise InputError("queries", "is one text: give a list of texts")
-
-
-def _batches(rows: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    if batch_size < 1:
-        raise InputError("batch_size", f"is {batch_size}, it must be at least 1")
-    return (list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size))
-
-
-def _padded(ids: list[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Right-padded ids and their attention mask, int64 ``[b, t]`` each."""
-    rows = [torch.tensor(row) for row in ids]
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    return pad_sequence(rows, batch_first=True).to(device), mask.to(device)

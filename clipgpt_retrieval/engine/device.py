@@ -1,8 +1,9 @@
-"""Devices and types by name."""
+"""Devices and types by name, and a model on them."""
 
 import torch
 
 from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.model.module import ClipGptModel
 
 
 def torch_device(name: str) -> torch.device:
@@ -35,3 +36,12 @@ def torch_dtype(name: str, device: torch.device) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise InputError("dtype", f"{name!r} is not a floating-point type: try 'float32', 'bfloat16' or 'int8'")
     return dtype
+
+
+def to_inference(model: ClipGptModel, device: torch.device, dtype: torch.dtype) -> ClipGptModel:
+    """Moves the model; the image space's small buffers stay in float32, in which image embeddings are computed."""
+    buffers = {name: buffer.to(device, torch.float32) for name, buffer in model.named_buffers(recurse=False)}
+    model.to(device, dtype)
+    for name, buffer in buffers.items():
+        setattr(model, name, buffer)
+    return model.eval()

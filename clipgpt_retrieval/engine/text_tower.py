@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from clipgpt_retrieval.clip_names import all_clip_name
+from clipgpt_retrieval.clip_names import all_clip_name, is_data_alone
 from clipgpt_retrieval.engine.clip_text import ClipTextTransformer, in_fastest_precision
 from clipgpt_retrieval.engine.cpu_layers import SAMPLE_TEXTS
 from clipgpt_retrieval.errors import ClipGptError, InputError
@@ -131,14 +131,18 @@ class OwnTower:
         clip_dim: the dimension that its embeddings must have.
         device: a torch device.
         fast: see :class:`TextTower`.
+        trusted: the user named the CLIP; otherwise only those are loaded that cannot run code of whoever named it.
 
     Attributes:
         problem: why there is no tower, as a sentence; None before loading, and where there is one.
     """
 
-    def __init__(self, clip_model: str | None, clip_dim: int, device: str, *, fast: bool = False) -> None:
+    def __init__(
+        self, clip_model: str | None, clip_dim: int, device: str, *, fast: bool = False, trusted: bool = True
+    ) -> None:
         self.problem: str | None = None
         self._clip_model, self._clip_dim, self._device, self._fast = clip_model, clip_dim, device, fast
+        self._trusted = trusted
         self._lock = threading.Lock()
         self._tower: TextTower | None = None
 
@@ -154,6 +158,8 @@ class OwnTower:
             self.problem = "the model does not record its CLIP"
             return
         try:
+            if not (self._trusted or is_data_alone(self._clip_model)):
+                raise InputError("clip_model", f"{self._clip_model} may run code, and is named by the model alone")
             tower = load_text_tower(self._clip_model, self._device, fast=self._fast)
         except InputError as error:
             self.problem = error.message

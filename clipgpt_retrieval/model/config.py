@@ -45,7 +45,6 @@ class ClipGptConfig(PretrainedConfig):
             (``"text_tower"``). Holds those that an evaluation found best; None where it was not evaluated.
         clipgpt_weight: weight of CLIP-GPT beside CLIP's text tower in a text query, 0 to 1, as training measured it.
         hub_strength: strength of the hub correction, see :mod:`~clipgpt_retrieval.metrics.hub_correction`; 0: none.
-        reads_text_embeddings: whether the model was trained with CLIP's text embedding in the sequence of a query.
         trained_for: what the model was trained for, of ``"texts"`` and ``"segments"`` (queries for an image of one text
             and of several segments), ``"captions"`` and ``"answers"`` (to queries of several segments); None where it
             is not recorded.
@@ -78,7 +77,6 @@ class ClipGptConfig(PretrainedConfig):
         trained_for: list[str] | None = None,
         clipgpt_weight: float = 1.0,
         hub_strength: float = 0.0,
-        reads_text_embeddings: bool = False,
         **kwargs: Any,
     ) -> None:
         # A path on the machine that trained the model does not belong in it.
@@ -103,6 +101,5 @@ class ClipGptConfig(PretrainedConfig):
         self.trained_for = trained_for
         self.clipgpt_weight = clipgpt_weight
         self.hub_strength = hub_strength
-        self.reads_text_embeddings = reads_text_embeddings
         kwargs.setdefault("tie_word_embeddings", self.backbone_config.get("tie_word_embeddings", True))
         super().__init__(**kwargs)

@@ -1,14 +1,16 @@
 """Queries of CLIP-GPT and of CLIP's text tower together: the formula, its ends, and a model without its tower."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import unit_rows
 
-from clipgpt_retrieval.engine import load
+from clipgpt_retrieval.engine import ClipGpt, load
 from clipgpt_retrieval.engine.blend import blended, centred
 from clipgpt_retrieval.engine.text_tower import load_text_tower
 from clipgpt_retrieval.errors import InputError
@@ -73,6 +75,22 @@ def test_clip_gpt_alone_where_no_tower_may_or_can_be_loaded(searching, clipgpt, 
     assert caplog.text.count("CLIP-GPT alone") == 1
     with pytest.raises(InputError, match=r"clipgpt_weight: is 0\.5, which needs CLIP's text tower: .*nowhere"):
         without.encode(TEXTS, clipgpt_weight=0.5)
+
+
+@pytest.mark.parametrize("name", ["{file}", "openai_clip:{file}", "nm:{file}", "ja_clip:{file}"])
+def test_a_model_cannot_have_a_file_unpickled_as_its_clip(searching_path, tmp_path, caplog, name):
+    """all_clip would: whoever hands on a model could run code on the first query."""
+
+    class Runs:
+        def __reduce__(self):
+            return Path.write_text, (tmp_path / "run", "run")
+
+    torch.save({"state": Runs()}, tmp_path / "clip.pt")
+    engine = load(searching_path, device="cpu")
+    engine.model.config.clip_model = name.format(file=tmp_path / "clip.pt")
+    named = ClipGpt(engine.model, engine.sequences.tokenizer, device="cpu")
+    assert np.allclose(named.encode(TEXTS), engine.encode(TEXTS, use_text_tower=False), atol=1e-6)
+    assert "may run code" in caplog.text and not (tmp_path / "run").exists()
 
 
 def test_a_tower_of_another_dimension_is_not_used(searching_path, caplog):
