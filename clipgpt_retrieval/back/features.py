@@ -34,9 +34,9 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         index has a table of contents and a map; ``segments``: the model was trained on queries of several segments
         (otherwise the embeddings of their parts are added); ``weight``: the default weight of CLIP-GPT; ``encoder``:
         what encodes texts by default, see ``Encoder``; ``hub_correction``: whether results are re-ranked by default;
-        ``export``: there is ``/export-service``; ``items``: their number; ``clip_model`` and ``model``: names, or None;
-        ``mclip``, ``aesthetic``, ``safety``, ``violence``: what clip-retrieval's flags have loaded; ``text_index``:
-        ``modality`` may be ``text``.
+        ``export`` and ``filters``: there are ``/export-service`` and ``/fields-service``; ``items``: their number;
+        ``clip_model`` and ``model``: names, or None; ``mclip``, ``aesthetic``, ``safety``, ``violence``: what
+        clip-retrieval's flags have loaded; ``text_index``: ``modality`` may be ``text``.
     """
     return {
         "clip": resource.model is not None,
@@ -47,6 +47,7 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         "encoder": resource.encoder,
         "hub_correction": resource.hub_correction,
         "export": True,
+        "filters": True,
         "items": len(resource.items),
         "clip_model": resource.clip_name,
         "model": resource.model_name,

@@ -5,6 +5,7 @@
  */
 
 import { ONLY_BAR } from "./chips.js";
+import { conditionFrom, conditionToText } from "./filters.js";
 
 /**
  * @typedef {"search" | "compare" | "explore" | "starred"} View
@@ -22,6 +23,7 @@ import { ONLY_BAR } from "./chips.js";
  * @property {boolean} captioned whether the visible results are captioned
  * @property {string} cluster the opened cluster, "" for the whole index
  * @property {number[]} near images opened from there, each a neighbour of the one before
+ * @property {import("./filters.js").Condition[]} filters
  * @property {number | null} item the image that is open in detail
  * @property {number[]} starred the starred images, in the view that shows them
  */
@@ -41,7 +43,7 @@ export const SETTINGS = Object.freeze({
 });
 
 const OURS = [
-  ...["encoder", "weight", "view", "chip", "captioned", "cluster", "near", "item", "starred"],
+  ...["encoder", "weight", "view", "chip", "captioned", "cluster", "near", "item", "starred", "filter"],
   ...Object.keys(SETTINGS),
 ];
 
@@ -67,6 +69,7 @@ export function toAddress(state, search) {
   if (state.captioned) parameters.set("captioned", "true");
   set("cluster", state.cluster);
   set("near", state.near.join("."));
+  state.filters.forEach((condition) => parameters.append("filter", conditionToText(condition)));
   set("item", state.item === null ? "" : String(state.item));
   set("starred", state.starred.join("."));
   for (const [name, value] of Object.entries(state.settings)) parameters.set(name, String(value));
@@ -104,6 +107,7 @@ export function fromAddress(search, hash) {
     captioned: get("captioned") === "true",
     cluster: get("cluster"),
     near: get("near").split(".").flatMap(idFrom),
+    filters: parameters.getAll("filter").flatMap(conditionFrom),
     item: idFrom(get("item"))[0] ?? null,
     starred: [...new Set(get("starred").split(".").flatMap(idFrom))],
   };

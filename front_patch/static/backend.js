@@ -148,6 +148,16 @@ export class Backend {
   }
 
   /**
+   * @param {string} index
+   * @param {AbortSignal} signal
+   * @returns {Promise<import("./filters.js").Field[]>}
+   */
+  async fields(index, signal) {
+    const parameters = new URLSearchParams({ indice_name: index });
+    return (await (await this.#reach(`/fields-service?${parameters}`, { signal })).json()).fields;
+  }
+
+  /**
    * A Parquet file of items, with their embeddings.
    *
    * @param {string} index

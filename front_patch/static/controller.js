@@ -92,6 +92,7 @@ export class Controller {
       // The stock page learns the name of its index late.
       if (state.element.currentIndex === "") return;
       state.chips = this.#possible(state.chips);
+      if (!state.features.filters) state.filters = [];
       if (!this.page.isAvailable(state.view)) state.view = "search";
       this.history.record();
       this.page.update();
@@ -169,6 +170,12 @@ export class Controller {
     // Without CLIP-GPT a query is a text or an image.
     if (!features.clipgpt) element.text = "";
     this.changeChips(addChip(features.clipgpt ? this.state.chips : ONLY_BAR, chip));
+  }
+
+  /** @param {import("./filters.js").Condition[]} filters that results must satisfy */
+  changeFilters(filters) {
+    this.state.filters = filters;
+    this.search();
   }
 
   /** Turns the text in the search bar into a chip. */

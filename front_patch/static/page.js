@@ -6,6 +6,7 @@ import { DetailView } from "./detail-view.js";
 import { h } from "./dom.js";
 import { Drawer } from "./drawer.js";
 import { ExploreView } from "./explore-view.js";
+import { FiltersView } from "./filters-view.js";
 import { Help } from "./help.js";
 import { ReadbackView } from "./readback-view.js";
 import { Requests } from "./requests.js";
@@ -50,6 +51,10 @@ export class Page {
       loadItem: (id, signal) => this.#loadItem(id, signal),
       change: (chips) => actions.changeChips(chips),
     });
+    this.filters = new FiltersView(activity, {
+      load: (signal) => this.requests.fields(signal),
+      change: (filters) => actions.changeFilters(filters),
+    });
     this.readback = new ReadbackView(activity, {
       load: (signal) => this.requests.readback(signal),
       retry: () => actions.refresh(),
@@ -86,6 +91,7 @@ export class Page {
       h("a", { class: "skip", href: "#results", onclick: (event) => this.#skip(event) }, "Skip to the results"),
       this.topbar.element,
       this.topbar.row,
+      this.filters.element,
       this.main,
       ...dialogs,
     );
@@ -196,6 +202,7 @@ export class Page {
       numStarred: state.starred.length,
     });
     this.searchBar.update(query, { images: features.clip, parts: features.clipgpt, minus: features.minus === true });
+    this.filters.update(element.currentIndex, state.filters, features.filters === true && view !== "starred");
     this.toolbar.update(features, state.captioned, this.results.items.length > 0);
     this.drawer.update(element, features);
     this.start.update(element.currentIndex, features);

@@ -18,6 +18,7 @@ import { segmentsOf } from "./chips.js";
  * @property {boolean} safety unsafe images can be removed
  * @property {boolean} violence violent images can be removed
  * @property {boolean} text_index the index can be searched by its texts
+ * @property {boolean} [filters] results can be restricted by their metadata
  * @property {boolean} [export] the back end writes Parquet files
  * @property {boolean} [minus] parts of a query may have a negative weight
  *

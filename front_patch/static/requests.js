@@ -110,6 +110,15 @@ export class Requests {
   }
 
   /**
+   * The fields of the metadata that filters may name.
+   *
+   * @param {AbortSignal} signal
+   */
+  fields(signal) {
+    return this.state.backend.fields(this.state.element.currentIndex, signal);
+  }
+
+  /**
    * @param {number[]} ids
    * @param {AbortSignal} signal
    */
@@ -163,6 +172,7 @@ export class Requests {
       use_violence_detector: element.removeViolence,
       aesthetic_score: element.aestheticScore,
       aesthetic_weight: element.aestheticWeight,
+      ...(this.state.filters.length > 0 && { filter: this.state.filters }),
     };
   }
 }

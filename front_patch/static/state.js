@@ -24,6 +24,7 @@ export class State {
     this.captioned = opened.captioned;
     this.cluster = opened.cluster;
     this.near = opened.near;
+    this.filters = opened.filters;
     this.item = opened.item;
     /** @type {number[]} ids of the starred images, in the order in which they were starred */
     this.starred = opened.starred;
@@ -62,6 +63,7 @@ export class State {
     this.chips = this.chips.filter(({ kind }) => kind !== "item");
     this.cluster = "";
     this.near = [];
+    this.filters = [];
     this.item = null;
     this.starred = [];
   }
@@ -88,6 +90,7 @@ export class State {
       captioned: this.captioned,
       cluster: exploring ? this.cluster : "",
       near: exploring ? this.near : [],
+      filters: this.filters,
       item: this.item,
       starred: this.view === "starred" ? this.starred : [],
     };
@@ -100,7 +103,7 @@ export class State {
       text: state.query,
       useMclip: state.useMclip,
     });
-    const { encoder, weight, view, chips, captioned, cluster, near, item } = state;
-    Object.assign(this, { encoder, weight, view, chips, captioned, cluster, near, item });
+    const { encoder, weight, view, chips, captioned, cluster, near, filters, item } = state;
+    Object.assign(this, { encoder, weight, view, chips, captioned, cluster, near, filters, item });
   }
 }

@@ -27,6 +27,9 @@ const settings = fc
   )
   .map((given) => ({ ...given }));
 
+const value = fc.oneof(fc.integer(), fc.string(), fc.boolean());
+const filter = fc.record({ field: fc.string(), op: fc.constantFrom("=", ">=", "contains"), value });
+
 const state = fc.record({
   back: fc.webUrl(),
   index: fc.string(),
@@ -40,6 +43,7 @@ const state = fc.record({
   captioned: fc.boolean(),
   cluster: fc.string(),
   near: fc.array(id, { maxLength: 4 }),
+  filters: fc.array(filter, { maxLength: 2 }),
   item: fc.option(id),
   starred: fc.uniqueArray(id, { maxLength: 4 }),
 });
@@ -60,7 +64,7 @@ test("a link shows the page it was copied from, whatever was in the address befo
 });
 
 test("no address breaks the page", () => {
-  const ours = ["encoder", "weight", "view", "chip", "near", "cluster", "item", "starred"];
+  const ours = ["encoder", "weight", "view", "chip", "near", "cluster", "item", "starred", "filter"];
   const names = [...ours, "safeMode", "aestheticScore"];
   const pairs = fc.array(fc.tuple(fc.constantFrom(...names), fc.string()));
   fc.assert(

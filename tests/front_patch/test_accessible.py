@@ -16,6 +16,7 @@ QUERIES = {
     "cluster": "?view=explore&cluster=blue",
     "neighbours": "?view=explore&cluster=blue.square&near=50",
     "detail": "?query=a+red+circle&item=3",
+    "filtered": "?query=a+red+circle&filter=%5B%22caption%22,%22contains%22,%22blue%22%5D",
     "starred": "?view=starred&starred=3.17",
 }
 SHOWN = ".tile:visible, .point:visible, .clusters img:visible"
