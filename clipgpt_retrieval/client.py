@@ -5,11 +5,9 @@ Importing this module imports no torch: it loads clip-retrieval's client without
 
 from __future__ import annotations
 
-import base64
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from urllib.parse import urljoin
 
 import requests
 
+from clipgpt_retrieval.client_images import image_fields
 from clipgpt_retrieval.errors import InputError, NotAllowedError, NotFoundError, TooLargeError
 from clipgpt_retrieval.local_search import LocalSearch
 from clipgpt_retrieval.stock_client import client_module
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from clipgpt_retrieval.engine import ClipGpt
 
 SERVICE = "knn-service"
-
-SHORTEST_BASE64 = 64
-"""Length from which a text may be an image: no image format is shorter, and many names of files are also base64."""
 
 TIMEOUT_SECONDS = 3600
 """The timeout of clip-retrieval's own client."""
@@ -135,7 +131,7 @@ class ClipGptClient(ClipClient):
             found, _ = self._local.encode(text, segments, clipgpt_weight)
             return self._local.search(partial(self._post, self.url), options, found, hub_correction)
         ours |= _given(hub_correction=hub_correction)
-        query = {"text": text, "embedding_input": embedding_input, **_image_fields(image)}
+        query = {"text": text, "embedding_input": embedding_input, **image_fields(image)}
         return self._post(self.url, {**options, **query, **ours})
 
     def query_many(
@@ -226,7 +222,37 @@ class ClipGptClient(ClipClient):
                 for i, captions in enumerate(self.model.captions(embeddings, **generation))
             ]
         items = {"indice_name": self.indice_name, "ids": ids, "embeddings": embeddings}
-        return self._post(self._sibling("caption-service"), {**items, **_image_fields(image), **generation})
+        return self._post(self._sibling("caption-service"), {**items, **image_fields(image), **generation})
+
+    def score(
+        self, texts: Sequence[str], ids: Sequence[int] | None = None, embeddings: Any = None, logprobs: bool = True
+    ) -> dict[str, Any]:
+        """How well texts fit items of the index, or embeddings.
+
+        Args:
+            texts: t texts.
+            ids: n item ids, as in results.
+            embeddings: numbers ``[n, clip_dim]``.
+            logprobs: also rate the texts as captions.
+
+        Returns:
+            ``similarities``, n lists of t cosines to the texts' query embeddings, and ``logprobs``, of the same shape:
+            the log-probability of each text as the caption; None without ``logprobs`` or CLIP-GPT.
+
+        Raises:
+            InputError: unknown ids, or invalid arguments.
+            requests.RequestException: no response, or not one of our back end.
+
+        Examples:
+            >>> scores = client.score(["a dog", "a cat"], ids=[3])
+            >>> len(scores["similarities"][0]), len(scores["logprobs"][0])
+            (2, 2)
+        """
+        _one_of(ids=ids, embeddings=embeddings)
+        if self._local is not None and embeddings is not None:
+            return self._local.score(list(texts), embeddings, logprobs=logprobs)
+        items = {"indice_name": self.indice_name, "ids": ids, "embeddings": embeddings}
+        return self._post(self._sibling("score-service"), {**items, "texts": list(texts), "logprobs": logprobs})
 
     def encode(
         self,
@@ -353,33 +379,6 @@ def _knn_url(url: str) -> str:
         ('http://localhost:1234/knn-service', 'http://localhost:1234/knn-service')
     """
     return f"{url.strip().rstrip('/').removesuffix(f'/{SERVICE}')}/{SERVICE}"
-
-
-def _image_fields(image: str | Path | None) -> dict[str, Any]:
-    """The request fields of an image that is given as a file, a URL or base64."""
-    if not image:
-        return {}
-    text = str(image)
-    if text.startswith(("http://", "https://")):
-        return {"image_url": text}
-    if text.startswith("data:"):
-        kind, _, content = text.partition(",")
-        if not kind.endswith(";base64") or not _is_base64(content):
-            raise InputError("image", "is not a data: URL in base64: give data:image/png;base64,...")
-        return {"image": content}
-    with suppress(OSError):  # a text too long for a file name
-        if (file := Path(image).expanduser()).is_file():
-            return {"image": base64.b64encode(file.read_bytes()).decode("ascii")}
-    if len(text) >= SHORTEST_BASE64 and _is_base64(text):
-        return {"image": text}
-    raise InputError("image", f"{text[:200]} is not a file, a URL or base64")
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        return bool(base64.b64decode("".join(text.split()), validate=True))
-    except ValueError:
-        return False
 
 
 def _as_list(value: Any) -> Any:

@@ -45,7 +45,7 @@ class LocalSearch:
         for segment in segments or []:
             if not {"text", "embedding"} & set(segment):
                 raise InputError("segments", "may contain only texts and embeddings with model=, which loads no CLIP")
-        query: Any = text if segments is None else segments
+        query = _query(text, segments)
         if unknown := self.model.unknown_words(query):
             from clipgpt_retrieval.model.vocabulary import unknown_words_note
 
@@ -61,7 +61,7 @@ class LocalSearch:
         from clipgpt_retrieval.engine.query_encoding import clipgpt_weight_in
 
         embedding, image_embedding = self.encode(text, segments, weight)
-        query: Any = text if segments is None else segments
+        query = _query(text, segments)
         alone = clipgpt_weight_in(self.model, query, weight) == 1 or self.model.text_tower is None
         return {
             "embedding": embedding.tolist(),
@@ -118,3 +118,20 @@ class LocalSearch:
         embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
         scores = embeddings @ query - hub_penalty(embeddings, self.model.search.query_bank, self.model.hub_strength)
         return [{**results[i], "score": float(scores[i])} for i in np.argsort(-scores, kind="stable")]
+
+    def score(self, texts: list[str], embeddings: Any, *, logprobs: bool) -> dict[str, Any]:
+        """What ``/score-service`` responds for embeddings ``[n, d]``."""
+        from clipgpt_retrieval.model.sequence import unit_embeddings
+
+        vectors = unit_embeddings(embeddings, self.model.clip_dim)
+        return {
+            "similarities": (vectors @ self.model.encode(texts).T).tolist(),
+            "logprobs": self.model.log_likelihoods(vectors, texts).tolist() if logprobs else None,
+        }
+
+
+def _query(text: str | None, segments: Sequence[Mapping[str, Any]] | None) -> Any:
+    """The input of the engine; a minus sign before a word of a text searches away from it."""
+    from clipgpt_retrieval.engine.minus_words import split_minus_words
+
+    return segments if text is None else split_minus_words(text) or text

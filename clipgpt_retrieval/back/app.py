@@ -26,6 +26,7 @@ from clipgpt_retrieval.back.openapi import add_description
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.back.request_log import HEADER, log_requests
 from clipgpt_retrieval.back.request_time import limit_time
+from clipgpt_retrieval.back.score import ScoreService
 from clipgpt_retrieval.back.security_headers import add_security_headers
 from clipgpt_retrieval.front_patch import add_front_patch
 from clipgpt_retrieval.options import takes_options
@@ -86,6 +87,7 @@ def _add_services(api: JsonErrorsApi, indices: Indices, options: BackOptions) ->
         ("/encode-service", EncodeService, {**served, "images": images}),
         ("/fields-service", FieldsService, {**served, "summaries": SummaryCache()}),
         ("/export-service", ExportService, {**served, "images": images}),
+        ("/score-service", ScoreService, {**served, "images": images}),
         ("/explore-service", ExploreService, {**served, "contents_cache": ContentsCache()}),
     ):
         api.add_resource(service, path, resource_class_kwargs=arguments)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from clipgpt_retrieval.back.batching import Batcher, WorkType, YieldPoint
 from clipgpt_retrieval.back.result_cache import ENTRY_BYTES, ResultCache, cache_key
@@ -124,6 +125,17 @@ class BatchedEngine:
             sorted(captions, key=lambda caption: -caption.logprob)
             for captions in self._generate(embeddings, Generation(**generation), scored=True)
         ]
+
+    def log_likelihoods(self, embeddings: Any, texts: Sequence[str]) -> np.ndarray:
+        """Log-probability of each text as the caption of each embedding; see :meth:`ClipGpt.log_likelihoods`."""
+        vectors = unit_embeddings(embeddings, self.clip_dim)
+        work = WorkType("score", (id(self), "score"), 1, MAX_CAPTIONED_ROWS, self._score_batch)
+        rows = self._batcher.run(work, [(vector, text) for vector in vectors for text in texts])
+        return np.array(rows, np.float32).reshape(len(vectors), len(texts))
+
+    def _score_batch(self, rows: list[tuple[np.ndarray, str]], yield_point: YieldPoint) -> list[float]:
+        vectors = torch.as_tensor(np.stack([vector for vector, _ in rows]), device=self._engine.device)
+        return self._engine.generator.text_logprobs(vectors, [text for _, text in rows])
 
     def _generate(self, embeddings: Any, settings: Generation, *, scored: bool) -> list[list[Caption]]:
         rows = list(unit_embeddings(embeddings, self.clip_dim))

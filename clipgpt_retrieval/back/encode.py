@@ -44,7 +44,7 @@ class EncodeService(Service):
             "image_embedding": encoded.image[0].tolist(),
             "caption": caption,
             "min_similarity": engine.min_similarity,
-            "match": None if params.text is None else best_match(resource, encoder, params.text, encoded.query),
+            "match": None if encoded.text is None else best_match(resource, encoder, encoded.text, encoded.query),
             "added": encoder.adds_segments(params),
             "encoder": encoded.encoder,
             "unknown_words": encoded.unknown_words,

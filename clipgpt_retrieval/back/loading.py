@@ -124,6 +124,7 @@ def _resource(
         engine=engine,
         text_tower=tower,
         clipgpt_weight=None if engine is None else _weight(entry, options),
+        minus_words=options.minus_words,
         hub_correction=engine is not None and _hub_correction(name, engine, entry, options),
         collections=collections,
         has_metadata=_has_columns(name, items, stock.columns_to_return),

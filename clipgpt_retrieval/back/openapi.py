@@ -16,6 +16,7 @@ from clipgpt_retrieval.back.responses import (
     ExploreResponse,
     FieldsResponse,
     ItemMetadata,
+    ScoreResponse,
     SearchResult,
     StatusResponse,
 )
@@ -27,6 +28,7 @@ from clipgpt_retrieval.back.schema import (
     FieldsRequest,
     KnnRequest,
     MetadataRequest,
+    ScoreRequest,
 )
 
 _REFS = "#/components/schemas/{model}"
@@ -65,6 +67,7 @@ OPERATIONS = (
     ),
     Operation("/caption-service", "Caption items, embeddings or an image.", list[CaptionedItem], CaptionRequest),
     Operation("/encode-service", "Encode a text or segments, and caption the result.", EncodeResponse, EncodeRequest),
+    Operation("/score-service", "How well texts fit items or embeddings.", ScoreResponse, ScoreRequest),
     Operation("/explore-service", "The captioned clusters of an index.", ExploreResponse, query=ExploreRequest),
     Operation("/fields-service", "The metadata fields that filters may name.", FieldsResponse, query=FieldsRequest),
     Operation("/export-service", "Items as a Parquet file, with their embeddings.", PARQUET, ExportRequest),

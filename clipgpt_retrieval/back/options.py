@@ -82,6 +82,9 @@ class BackOptions:
         "re-rank results so that images near everything give way to others. Default: where the model was trained "
         "with it.",
     )
+    minus_words: bool = option(
+        True, 'a text such as "beach -people" searches away from the word; False takes it as it is.'
+    )
     load_clip: bool = option(
         True, "False loads no CLIP weights: text queries and captions work, image queries are refused."
     )
@@ -150,7 +153,7 @@ class BackOptions:
         if not isinstance(self.host, str):
             raise InputError("host", f"is {self.host!r}, it must be an address such as 127.0.0.1")
         _ = self.image_folders  # raises if one does not exist
-        for name in ("load_clip", "allow_private_image_urls"):
+        for name in ("load_clip", "minus_words", "allow_private_image_urls"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(name, f"is {getattr(self, name)!r}, it must be True or False")
         for name in ("threads", "max_waiting_rows", *_LIMITS):

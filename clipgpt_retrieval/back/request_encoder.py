@@ -16,9 +16,11 @@ from clipgpt_retrieval.back.metrics import CLIPGPT_ENCODE_TIME
 from clipgpt_retrieval.back.notes import note
 from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.responses import Encoder
-from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, Segment
+from clipgpt_retrieval.back.schema import EncodeRequest, KnnRequest, ScoreRequest, Segment
 from clipgpt_retrieval.back.stock import mclip_query
 from clipgpt_retrieval.engine.added import NOTE, Query, query_text
+from clipgpt_retrieval.engine.minus_words import split_minus_words
+from clipgpt_retrieval.engine.weighted import NO_POSITIVE_WEIGHT, combined, parts_of
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.sequence import unit_embeddings
 from clipgpt_retrieval.model.vocabulary import unknown_words_note
@@ -33,12 +35,14 @@ class EncodedQuery:
         image: the estimate of the image's own, of the same shape; None without CLIP-GPT.
         encoder: what ``query`` is of.
         unknown_words: of the text, which a model with a vocabulary of its own does not know.
+        text: the query, where it is a text and CLIP-GPT read it as one; else None.
     """
 
     query: np.ndarray
     image: np.ndarray | None
     encoder: Encoder
     unknown_words: list[str] = field(default_factory=list)
+    text: str | None = None
 
 
 class RequestEncoder:
@@ -81,38 +85,56 @@ class RequestEncoder:
         if any(unknown):
             note(unknown_words_note(list(dict.fromkeys(word for words in unknown for word in words))))
         weight = self._resource.clipgpt_weight if first.clipgpt_weight is None else first.clipgpt_weight
+        of_queries = [parts_of(query) for query in queries]
+        both, blended = self._encode([part for parts in of_queries for part in parts.queries], weight)  # [2, m, d]
+        encoded: list[EncodedQuery] = []
+        start = 0
+        for query, parts, words in zip(queries, of_queries, unknown, strict=True):
+            rows = range(start, start := start + len(parts.queries))
+            found, image = (combined(vectors[rows], parts.weights)[None] for vectors in both)
+            encoder: Encoder = "clipgpt" if blended.isdisjoint(rows) else "both"
+            encoded.append(EncodedQuery(found, image, encoder, words, query if isinstance(query, str) else None))
+        return encoded
+
+    def texts(self, params: ScoreRequest) -> np.ndarray:
+        """The query embeddings of the texts of a request, float32 ``[t, d]``, unit norm.
+
+        Raises:
+            InputError: a text is invalid, or needs a model that this server has not loaded.
+        """
+        if not self._wants_clipgpt(params, use_mclip=False):
+            return self._clip_texts(params.texts, "use_clipgpt")
+        weight = self._resource.clipgpt_weight if params.clipgpt_weight is None else params.clipgpt_weight
+        return self._encode(list(params.texts), weight)[0][0]
+
+    def _encode(self, queries: list[Query], weight: float | None) -> tuple[np.ndarray, set[int]]:
+        """Query and image embeddings, float32 ``[2, n, d]``, and the rows in which CLIP's text embedding counts."""
+        engine = self._resource.require_engine("use_clipgpt")
         of_text = self._text_embeddings(queries, weight)
-        encoded: dict[int, EncodedQuery] = {}
-        for blended in (False, True):
-            rows = [i for i in range(len(queries)) if (i in of_text) == blended]
-            given = [of_text[i] for i in rows] if blended else None
+        both = np.empty((2, len(queries), engine.clip_dim), np.float32)
+        alone = [row for row in range(len(queries)) if row not in of_text]
+        for rows, given in ((alone, None), (list(of_text), list(of_text.values()))):
             if rows:
                 with CLIPGPT_ENCODE_TIME.time():
-                    found, images = engine.encode_both(
-                        [queries[i] for i in rows], text_embeddings=given, clipgpt_weight=weight
+                    both[:, rows] = engine.encode_both(
+                        [queries[row] for row in rows], text_embeddings=given, clipgpt_weight=weight
                     )
-                encoder: Encoder = "both" if blended else "clipgpt"
-                for i, query, image in zip(rows, found, images, strict=True):
-                    encoded[i] = EncodedQuery(query[None], image[None], encoder, unknown[i])
-        return [encoded[i] for i in range(len(queries))]
+        return both, set(of_text)
 
     def _without_clipgpt(self, params: EncodeRequest | KnnRequest, use_mclip: bool) -> EncodedQuery:
         if params.text is None:
             return EncodedQuery(self._lone_image(params.segments or []), None, "image")
         return EncodedQuery(self._clip_text(params.text, use_mclip), None, "text_tower")
 
-    def _query(self, params: EncodeRequest | KnnRequest) -> Query:
-        return params.text if params.text is not None else self._segments(params.segments or [])
-
     def adds_segments(self, params: EncodeRequest | KnnRequest) -> bool:
         """Whether the query of a request has several parts, whose embeddings are added by a model not trained on them.
 
         See :attr:`ClipGpt.adds_segments`.
         """
-        segments = params.segments or []
+        together = [segment for segment in params.segments or [] if segment.weight == 1]
         if self._resource.engine is None or not self._resource.engine.adds_segments or params.use_clipgpt is False:
             return False
-        return bool(segments) and not (len(segments) == 1 and segments[0].text is not None)
+        return bool(together) and not (len(together) == 1 and together[0].text is not None)
 
     def image(self, image: str) -> np.ndarray:
         """CLIP's embedding of a base64 image, float32 ``[1, d]``, unit norm.
@@ -139,21 +161,27 @@ class RequestEncoder:
         """
         return self._clip_text(text)
 
-    def _wants_clipgpt(self, params: EncodeRequest | KnnRequest, use_mclip: bool) -> bool:
+    def _wants_clipgpt(self, params: EncodeRequest | KnnRequest | ScoreRequest, use_mclip: bool) -> bool:
         if params.use_clipgpt is not None:
             return params.use_clipgpt
         return self._resource.encodes and not use_mclip
 
-    def _segments(self, segments: list[Segment]) -> list[dict[str, Any]]:
-        """The segments as input of the engine: text and embeddings."""
+    def _query(self, params: EncodeRequest | KnnRequest) -> Query:
+        """The query as input of the engine: a text, or segments that are texts and embeddings."""
+        if params.text is not None:
+            away = split_minus_words(params.text) if self._resource.minus_words else None
+            return params.text if away is None else away
+        segments = params.segments or []
         urls = [segment.image_url for segment in segments if segment.image_url is not None]
         fetched = iter(self._image_urls(urls) if urls else [])
-        return [
-            {"text": segment.text}
-            if segment.text is not None
-            else {"embedding": self._embedding(segment) if segment.image_url is None else next(fetched)[0]}
-            for segment in segments
-        ]
+        query = []
+        for segment in segments:
+            if segment.text is not None:
+                content: dict[str, Any] = {"text": segment.text}
+            else:
+                content = {"embedding": self._embedding(segment) if segment.image_url is None else next(fetched)[0]}
+            query.append(content if segment.weight == 1 else {**content, "weight": segment.weight})
+        return query
 
     def _image_urls(self, urls: list[str]) -> list[np.ndarray]:
         """CLIP's embedding of the image at each URL, float32 ``[1, d]`` each, unit norm."""
@@ -164,6 +192,8 @@ class RequestEncoder:
         """The embedding of a query that is a single image, which needs no CLIP-GPT."""
         if len(segments) != 1 or segments[0].text is not None:
             raise InputError("segments", "need CLIP-GPT, and it is off for this request or index")
+        if segments[0].weight <= 0:
+            raise InputError("segments", NO_POSITIVE_WEIGHT)
         return unit_embeddings([self._embedding(segments[0])], self._resource.items.dimension)
 
     def _embedding(self, segment: Segment) -> Any:

@@ -25,6 +25,7 @@ class ClipGptResource(ClipResource):
         text_tower: CLIP's own; None where its weights are not loaded.
         clipgpt_weight: weight of CLIP-GPT in a query with text, unless the request sets it; None: the model's.
         hub_correction: whether results are re-ranked, unless the request sets it.
+        minus_words: whether a minus sign before a word of a text means "without it".
         collections: the collections by modality; the ids and metadata of all are the same.
         has_metadata: whether the metadata have a column that is returned.
         index_file: path of the index that the items come from.
@@ -39,6 +40,7 @@ class ClipGptResource(ClipResource):
     text_tower: BatchedTower | None
     clipgpt_weight: float | None
     hub_correction: bool
+    minus_words: bool
     collections: dict[str, Collection]
     has_metadata: bool
     index_file: Path

@@ -131,6 +131,17 @@ class EncodeResponse(TypedDict):
     unknown_words: list[str]
 
 
+class ScoreResponse(TypedDict):
+    """How well texts fit items: a list for each item, with a number for each text.
+
+    ``similarities`` are cosines of the items' embeddings to the texts' query embeddings. ``logprobs`` are the natural
+    logarithms of the probability that CLIP-GPT captions the item so; null without a clipgpt model.
+    """
+
+    similarities: list[list[float]]
+    logprobs: list[list[float]] | None
+
+
 class Ancestor(TypedDict):
     """A cluster on the path from the root to the open cluster."""
 

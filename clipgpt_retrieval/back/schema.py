@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from clipgpt_retrieval.back.body import read_json
 from clipgpt_retrieval.back.limits import current_limits
+from clipgpt_retrieval.engine.weighted import MAX_WEIGHT
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.explore.options import DEFAULT_NUM_CLUSTERS, MAX_NUM_CLUSTERS, MIN_NUM_CLUSTERS
 from clipgpt_retrieval.index.filters import MAX_CONDITIONS, Op
@@ -111,7 +112,10 @@ class Request(BaseModel):
 
 
 class Segment(BaseModel):
-    """One part of an interleaved query: text, or an image as base64, URL, embedding or item id."""
+    """One part of an interleaved query: text, or an image as base64, URL, embedding or item id.
+
+    A part with a ``weight`` is encoded apart and added by its weight; negative: away from it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -120,12 +124,13 @@ class Segment(BaseModel):
     image_url: str | None = None
     embedding: Embedding | None = None
     id: int | None = None
+    weight: Annotated[FiniteFloat, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT)] = 1.0
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:
-        given = [name for name, value in self if value is not None]
-        if len(given) != 1:
-            raise InputError("segments", f"each segment must have exactly one of {', '.join(type(self).model_fields)}")
+        names = [name for name in type(self).model_fields if name != "weight"]
+        if sum(getattr(self, name) is not None for name in names) != 1:
+            raise InputError("segments", f"each segment must have exactly one of {', '.join(names)}")
         return self
 
 
@@ -245,6 +250,25 @@ class CaptionRequest(IndexRequest):
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
         self._one_of("ids", "embeddings", "image", "image_url")
+        return self
+
+
+class ScoreRequest(IndexRequest):
+    """``POST /score-service``."""
+
+    texts: Annotated[list[Text], Field(min_length=1, fail_fast=True), AtMost("max_items", "maxItems")]
+    ids: Ids | None = None
+    embeddings: Annotated[list[Embedding], Field(fail_fast=True), AtMost("max_items", "maxItems")] | None = None
+    logprobs: bool = True
+    use_clipgpt: bool | None = None
+    clipgpt_weight: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        self._one_of("ids", "embeddings")
+        scores, limit = len(self.texts) * len(self.ids or self.embeddings or []), current_limits().max_items
+        if scores > limit:
+            raise InputError("texts", f"times items are {scores} scores, the limit of this server is {limit}")
         return self
 
 

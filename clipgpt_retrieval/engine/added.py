@@ -18,6 +18,16 @@ Query = str | Sequence[Segment]
 NOTE = "this model was not trained on queries of several segments: the embeddings of their parts are added"
 
 
+def check_is_list(queries: Sequence[Query]) -> None:
+    """Refuses a text, which is a sequence of letters.
+
+    Raises:
+        InputError: one text.
+    """
+    if isinstance(queries, str):
+        raise InputError("queries", "is one text: give a list of texts")
+
+
 def has_several_parts(query: Query) -> bool:
     """Whether a query is more than one text."""
     return not isinstance(query, str) and not (len(query) == 1 and "text" in query[0])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from clipgpt_retrieval.engine.added import NOTE, Query, has_several_parts, query_text
+from clipgpt_retrieval.engine.added import NOTE, Query, check_is_list, has_several_parts, query_text
 from clipgpt_retrieval.engine.batches import batches, padded
 from clipgpt_retrieval.engine.caption_generator import CaptionGenerator
 from clipgpt_retrieval.engine.device import to_inference, torch_device, torch_dtype
@@ -19,6 +19,7 @@ from clipgpt_retrieval.engine.generation import Caption, Generation, no_yield_po
 from clipgpt_retrieval.engine.query_encoding import blend_of, encode_queries
 from clipgpt_retrieval.engine.runners import Runner, pick_runner
 from clipgpt_retrieval.engine.text_tower import OwnTower, TextTower
+from clipgpt_retrieval.engine.weighted import encode_weighted, has_weights
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.search_data import SearchData
@@ -78,7 +79,7 @@ class ClipGpt:
         self.sequences = SequenceFormat(tokenizer, model.config)
         fast = dtype != "float32"
         self._own_tower = OwnTower(self.clip_model, self.clip_dim, str(self.device), fast=fast, trusted=False)
-        self._generator = CaptionGenerator(self.model, self.sequences, self.runner, draft_head)
+        self.generator = CaptionGenerator(self.model, self.sequences, self.runner, draft_head)
 
     @property
     def clip_dim(self) -> int:
@@ -146,7 +147,8 @@ class ClipGpt:
 
         Args:
             queries: texts, or lists of segments ``{"text": str}`` and ``{"embedding": vector}``. A model that was not
-                trained on such lists encodes the text and adds the embeddings, with a warning.
+                trained on such lists encodes the text and adds the embeddings, with a warning. A segment may have a
+                ``weight`` from -10 to 10, by which its own embedding is added; negative: away from it.
             space: ``"query"``: query embeddings, to search an index with; ``"image"``: image embeddings, an estimate
                 of the images' own, to caption or to use as images.
             batch_size: queries per forward pass.
@@ -163,6 +165,7 @@ class ClipGpt:
             >>> model.encode(["a dog", "a dog at night"]).shape == (2, model.clip_dim)
             True
             >>> changed = model.encode([[{"embedding": image}, {"text": "but at night"}]])
+            >>> empty = model.encode([[{"text": "a beach"}, {"text": "people", "weight": -0.6}]])
         """
         if space not in ("query", "image"):
             raise InputError("space", f"is {space!r}, it must be 'query' or 'image'")
@@ -195,7 +198,14 @@ class ClipGpt:
             >>> query.shape == images.shape == (2, model.clip_dim)
             True
         """
-        _check_is_list(queries)
+        check_is_list(queries)
+        if has_weights(queries):
+            if text_embeddings is not None:
+                raise InputError("text_embeddings", "cannot be combined with weights: encode the parts of the queries")
+            encode = partial(
+                self.encode_both, batch_size=batch_size, clipgpt_weight=clipgpt_weight, use_text_tower=use_text_tower
+            )
+            return encode_weighted(queries, encode)
         tower = self._own_tower if use_text_tower else None
         blend = blend_of(self, queries, text_embeddings, clipgpt_weight, tower)
         if self.adds_segments and any(map(has_several_parts, queries)):
@@ -213,7 +223,7 @@ class ClipGpt:
             >>> model.query_sequences(["a dog"])[0].embeddings.shape == (0, model.clip_dim)
             True
         """
-        _check_is_list(queries)
+        check_is_list(queries)
         if not self.encodes:
             raise InputError("text", "this model only captions: encode texts with CLIP's text tower")
         return [self._checked(self.sequences.query(query)) for query in queries]
@@ -287,7 +297,7 @@ class ClipGpt:
             >>> len(model.answer([query]))  # the demo model was not trained on questions, and captions
             1
         """
-        _check_is_list(queries)
+        check_is_list(queries)
         settings = Generation(**{**generation, "num_captions": 1})
         prompts = [self._checked(self.sequences.answer_prompt(query)) for query in queries]
         answers = [""] * len(prompts)
@@ -298,8 +308,8 @@ class ClipGpt:
                 ids = torch.tensor([prompts[i].ids for i in part], device=self.device)  # [b, p]
                 embeddings = self._tensor(np.concatenate([prompts[i].embeddings for i in part]))  # [m, d]
                 no_fusion = self._tensor(np.zeros((len(part), self.clip_dim)))  # [b, d]
-                generated = self._generator.generate(ids, embeddings, no_fusion, settings, no_yield_point)  # [b, t]
-                for row, text in zip(part, self._generator.texts(generated), strict=True):
+                generated = self.generator.generate(ids, embeddings, no_fusion, settings, no_yield_point)  # [b, t]
+                for row, text in zip(part, self.generator.texts(generated), strict=True):
                     answers[row] = text
         return answers
 
@@ -355,18 +365,24 @@ class ClipGpt:
         """
         captions: list[list[Caption]] = []
         for rows in batches(range(len(vectors)), batch_size):
-            batch = self._tensor(vectors[list(rows)])  # [b, d]
-            prompt = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device)  # [p]
-            prompts = prompt.expand(len(batch), -1)  # [b, p]
-            generated = self._generator.generate(prompts, batch, batch, settings, yield_point)  # [b * c, t]
-            texts, count = self._generator.texts(generated), settings.num_captions
-            captioned = batch.repeat_interleave(count, 0)  # [b * c, d]
-            logprobs = self._generator.logprobs(captioned, generated) if scored else [0.0] * len(texts)
-            flat = [Caption(text, logprob) for text, logprob in zip(texts, logprobs, strict=True)]
-            captions += [flat[start : start + count] for start in range(0, len(flat), count)]
+            captions += self.generator.captions(self._tensor(vectors[rows]), settings, yield_point, scored=scored)
         return captions
 
-    @torch.inference_mode()
+    def log_likelihoods(self, embeddings: Any, texts: Sequence[str]) -> np.ndarray:
+        """Log-probability of each text as the caption of each embedding, float32 ``[n, t]``.
+
+        Raises:
+            InputError: embeddings of another dimension, or a text that is empty or longer than the context.
+
+        Examples:
+            >>> model.log_likelihoods([image], model.caption([image]) + ["A bus."]).argmax()
+            np.int64(0)
+        """
+        vectors = unit_embeddings(embeddings, self.clip_dim)
+        pairs = self._tensor(np.repeat(vectors, len(texts), axis=0)), list(texts) * len(vectors)
+        logprobs = self.generator.text_logprobs(*pairs)
+        return np.array(logprobs, np.float32).reshape(len(vectors), len(texts))
+
     def caption_states(self, vectors: np.ndarray) -> np.ndarray:
         """The head's input for the first token of each caption, float32 ``[n, h]``, unit norm.
 
@@ -378,17 +394,7 @@ class ClipGpt:
             >>> states.shape == (1, model.model.config.backbone_config["n_embd"])
             True
         """
-        embeddings = self._tensor(vectors)  # [n, d]
-        ids = torch.tensor(self.sequences.caption_prompt_ids(), device=self.device).expand(len(vectors), -1)  # [n, p]
-        [states] = self.runner(self.model.embed(ids, embeddings), torch.ones_like(ids))  # [n, p, h]
-        last = self.model.fused(states[:, -1:], embeddings)[:, 0]  # [n, h]
-        return torch.nn.functional.normalize(last.float(), dim=-1).cpu().numpy()
+        return self.generator.first_states(self._tensor(vectors)).cpu().numpy()
 
     def _tensor(self, embeddings: np.ndarray) -> Tensor:
         return torch.as_tensor(embeddings, dtype=torch.float32, device=self.device)
-
-
-def _check_is_list(queries: Sequence[Query]) -> None:
-    """Refuses a text, which is a sequence of letters."""
-    if isinstance(queries, str):
-        raise InputError("queries", "is one text: give a list of texts")

@@ -3,6 +3,7 @@
 import sys
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import requests
 from clip_retrieval.clip_client import ClipClient, Modality
@@ -12,7 +13,9 @@ import clipgpt_retrieval as cg
 from clipgpt_retrieval import cli
 from clipgpt_retrieval.demo import command
 from clipgpt_retrieval.demo.search import EDITS, NOTEBOOK_EXAMPLES, Gallery
+from clipgpt_retrieval.demo.things import KINDS
 from clipgpt_retrieval.demo.vocabulary import matches_text, night_in, setting_in, shows_named_things
+from clipgpt_retrieval.engine.minus_words import split_minus_words
 
 SHORT_QUERIES = ("kid with a book", "bikes and cars", "birthday cake with candles", "dog at the beach at night")
 
@@ -41,6 +44,19 @@ def test_an_edit_finds_the_edited_image(gallery, demo_scenes):
     assert night_in(change)
     source, best = gallery.search(text).hits[0], gallery.search_edited(text, change).hits[0]
     assert best.id != source.id and demo_scenes[best.id].night and demo_scenes[best.id].count_of("giraffe")
+
+
+def test_less_like_this(demo_cache, demo_scenes):
+    """The issue's example: a surfer is among the first ten of the text alone."""
+    engine, embeddings = cg.load("demo", device="cpu"), np.load(cg.demo.path() / "img_emb" / "img_emb_0.npy")
+
+    def people(query):
+        best = np.argsort(-(embeddings @ engine.encode([query])[0]))[:10]
+        return sum(KINDS[thing.kind].section == "people" for i in best for thing in demo_scenes[i].things)
+
+    assert people("a dog on the beach") > 0
+    assert people([{"text": "a dog on the beach"}, {"text": "a person", "weight": -0.6}]) == 0
+    assert people(split_minus_words("a dog on the beach -person")) == 0
 
 
 def test_queries_and_hits_are_captioned(gallery):
