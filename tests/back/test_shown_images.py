@@ -36,7 +36,7 @@ def home(tmp_path, monkeypatch):
     """A home folder with images that nobody else should see."""
     home = tmp_path / "home" / "me"
     monkeypatch.setenv("HOME", str(home))
-    for name in ("Pictures/private.png", "photos/2020/a.png", "photos/2021/b.png", "work/index/x"):
+    for name in ("Desktop/private.png", "photos/2020/a.png", "photos/2021/b.png", "work/index/x"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 4), "red").save(home / name, "PNG")
     return home
@@ -65,13 +65,13 @@ def test_the_images_of_a_collection_are_shown_wherever_they_are(home, monkeypatc
 
 def test_foreign_paths_among_the_metadata_are_not_shown(home, caplog):
     """Metadata that somebody handed over."""
-    files = [home / "photos" / "2020" / "a.png", home / "Pictures" / "private.png"]
+    files = [home / "photos" / "2020" / "a.png", home / "Desktop" / "private.png"]
     with caplog.at_level(logging.WARNING):
         assert shown(home, [str(file) for file in files]) == [False, False]
     assert "index 'mine'" in caplog.text
     assert "name its folder in --image_roots" in caplog.text
     assert shown(home, [str(file) for file in files], roots=[home / "photos"]) == [True, False]
-    dotted = home / "photos" / ".." / "Pictures" / "private.png"
+    dotted = home / "photos" / ".." / "Desktop" / "private.png"
     link = home / "photos" / "link.png"
     link.symlink_to(files[1])
     assert shown(home, [str(dotted), str(link)], roots=[home / "photos"]) == [False, False]
