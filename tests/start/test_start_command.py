@@ -86,24 +86,19 @@ def test_bad_arguments_are_refused_before_any_work(tmp_path):
         start(images=str(photos), port=0, clip_model=str(tmp_path))
 
 
-class StubTower:
-    """Counts what it embeds: an image of one color becomes that color."""
+class CountingTower(ImageTower):
+    """Counts what it embeds, and is interrupted after some images."""
 
-    def __init__(self, fail_after: int | None = None) -> None:
+    def __init__(self, clip_model: str, fail_after: int | None = None) -> None:
+        super().__init__(clip_model)
         self.embedded = 0
         self._fail_after = fail_after
 
-    def pixels(self, file: Path) -> np.ndarray | None:
-        try:
-            return np.asarray(Image.open(file).convert("RGB"), dtype=np.float16)[0, 0]
-        except OSError:
-            return None
-
-    def encode(self, pixels: list[np.ndarray]) -> np.ndarray:
+    def encode(self, pixels: list) -> np.ndarray:
         if self._fail_after is not None and self.embedded >= self._fail_after:
             raise KeyboardInterrupt
         self.embedded += len(pixels)
-        return np.stack(pixels)
+        return super().encode(pixels)
 
 
 @pytest.fixture
@@ -111,40 +106,50 @@ def colors(tmp_path) -> Path:
     folder = tmp_path / "colors"
     folder.mkdir()
     for number in range(9):
-        Image.new("RGB", (4, 4), (number + 1, 0, 1)).save(folder / f"{number}.png")
+        noise(number).save(folder / f"{number}.png")
     return folder
+
+
+def noise(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (4, 4, 3), np.uint8)).resize((32, 32))
 
 
 def search(folder: Path) -> list[ImageFile]:
     return find_images(folder, folder / ".clipgpt")
 
 
-def test_an_interrupted_embedding_keeps_its_complete_parts(colors, tmp_path, monkeypatch):
+def test_an_interrupted_embedding_keeps_its_complete_parts(colors, tmp_path, monkeypatch, clip_model):
     monkeypatch.setattr("clipgpt_retrieval.start.embeddings.PART", 4)
     monkeypatch.setattr("clipgpt_retrieval.start.embeddings.BATCH", 2)
     store = EmbeddingStore(tmp_path / "store")
     with pytest.raises(KeyboardInterrupt):
-        embed(colors, search(colors), StubTower(fail_after=6), store)
+        embed(colors, search(colors), CountingTower(clip_model, fail_after=6), store)
     missing = store.missing(search(colors))
     assert [image.name for image in missing] == ["4.png", "5.png", "6.png", "7.png", "8.png"]
-    tower = StubTower()
+    tower = CountingTower(clip_model)
     assert embed(colors, missing, tower, store) == [] and tower.embedded == 5
-    assert colors_of(store, search(colors)) == {f"{number}.png": number + 1 for number in range(9)}
+    check_embeddings(store, colors, tower)
 
 
-def colors_of(store: EmbeddingStore, images: list[ImageFile]) -> dict[str, int]:
-    parts = list(store.living(images))
-    return {image.name: int(row[0]) for part in parts for image, row in zip(part.images, part.embeddings, strict=True)}
+def check_embeddings(store: EmbeddingStore, folder: Path, tower: ImageTower) -> None:
+    """Each image has its own embedding, as the tower computes it alone."""
+    parts = list(store.living(search(folder)))
+    kept = {image.name: row for part in parts for image, row in zip(part.images, part.embeddings, strict=True)}
+    names = [f"{number}.png" for number in range(9)]
+    assert sorted(kept) == names
+    alone = np.concatenate([tower.encode([tower.pixels(folder / name)]) for name in names])
+    np.testing.assert_allclose(np.stack([kept[name] for name in names]), alone, atol=2e-3)
+    assert len(np.unique(alone.round(3), axis=0)) == len(names)
 
 
-def test_a_changed_image_is_embedded_again_and_a_damaged_part_too(colors, tmp_path):
-    store = EmbeddingStore(tmp_path / "store")
-    embed(colors, search(colors), StubTower(), store)
-    Image.new("RGB", (4, 4), (99, 0, 1)).save(colors / "3.png")
+def test_a_changed_image_is_embedded_again_and_a_damaged_part_too(colors, tmp_path, clip_model):
+    store, tower = EmbeddingStore(tmp_path / "store"), ImageTower(clip_model)
+    embed(colors, search(colors), tower, store)
+    noise(99).save(colors / "3.png")
     os.utime(colors / "3.png", ns=(0, 10**18))
     (changed,) = store.missing(search(colors))
-    embed(colors, [changed], StubTower(), store)
-    assert colors_of(store, search(colors))["3.png"] == 99 and len(colors_of(store, search(colors))) == 9
+    embed(colors, [changed], tower, store)
+    check_embeddings(store, colors, tower)
     first = min((tmp_path / "store").iterdir())
     first.write_bytes(first.read_bytes()[:100])
     assert len(store.missing(search(colors))) == 8
