@@ -20,7 +20,7 @@ LEVELS = (
     {"data", "index", "metrics"},
     {"engine"},
     {"model"},
-    {"clip_names", "flags", "front_patch", "host", "options", "stock_client", "storage"},
+    {"client_images", "clip_names", "flags", "front_patch", "host", "options", "stock_client", "storage"},
     {"errors"},
 )
 """From the top: a room imports from lower levels only."""
