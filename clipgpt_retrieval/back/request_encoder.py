@@ -85,14 +85,16 @@ class RequestEncoder:
         if any(unknown):
             note(unknown_words_note(list(dict.fromkeys(word for words in unknown for word in words))))
         weight = self._resource.clipgpt_weight if first.clipgpt_weight is None else first.clipgpt_weight
-        of_queries = [parts_of(query) for query in queries]
+        of_queries = [parts_of(query, engine.clip_dim) for query in queries]
         both, blended = self._encode([part for parts in of_queries for part in parts.queries], weight)  # [2, m, d]
         encoded: list[EncodedQuery] = []
         start = 0
         for query, parts, words in zip(queries, of_queries, unknown, strict=True):
             rows = range(start, start := start + len(parts.queries))
-            found, image = (combined(vectors[rows], parts.weights)[None] for vectors in both)
-            encoder: Encoder = "clipgpt" if blended.isdisjoint(rows) else "both"
+            found, image = (combined(vectors[rows], parts)[None] for vectors in both)
+            encoder: Encoder = "clipgpt" if rows else "image"
+            if not blended.isdisjoint(rows):
+                encoder = "both"
             encoded.append(EncodedQuery(found, image, encoder, words, query if isinstance(query, str) else None))
         return encoded
 
@@ -131,9 +133,12 @@ class RequestEncoder:
 
         See :attr:`ClipGpt.adds_segments`.
         """
-        together = [segment for segment in params.segments or [] if segment.weight == 1]
+        segments = params.segments or []
+        together = [segment for segment in segments if segment.weight == 1]
         if self._resource.engine is None or not self._resource.engine.adds_segments or params.use_clipgpt is False:
             return False
+        if len(together) < len(segments):  # by their weights
+            return len(together) > 1
         return bool(together) and not (len(together) == 1 and together[0].text is not None)
 
     def image(self, image: str) -> np.ndarray:

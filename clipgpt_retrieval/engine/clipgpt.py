@@ -205,7 +205,7 @@ class ClipGpt:
             encode = partial(
                 self.encode_both, batch_size=batch_size, clipgpt_weight=clipgpt_weight, use_text_tower=use_text_tower
             )
-            return encode_weighted(queries, encode)
+            return encode_weighted(queries, self.clip_dim, encode)
         tower = self._own_tower if use_text_tower else None
         blend = blend_of(self, queries, text_embeddings, clipgpt_weight, tower)
         if self.adds_segments and any(map(has_several_parts, queries)):

@@ -21,16 +21,6 @@ def test_similarities_are_those_of_a_search(http, clipgpt, embeddings):
     np.testing.assert_allclose(scores(http, embeddings=long_vectors)["similarities"], found["similarities"], atol=1e-5)
 
 
-def test_a_caption_has_the_log_probability_that_the_caption_service_reports(http):
-    """So that a text may be compared with the captions of an image."""
-    [item] = http.post("/caption-service", json={"ids": [3], "max_new_tokens": 100}).json
-    [caption] = item["captions"]
-    found = http.post("/score-service", json={"texts": [caption["text"], "a dog"], "ids": [3]}).json
-    [[own, other]] = found["logprobs"]
-    assert own == pytest.approx(caption["logprob"], abs=0.05)
-    assert other != own
-
-
 def test_each_pair_is_rated_apart_from_its_batch(clipgpt, embeddings):
     """Texts of several lengths are padded together."""
     together = clipgpt.log_likelihoods(embeddings[:3], [*TEXTS, "it"])

@@ -47,7 +47,15 @@ def test_the_engine_and_the_service_agree(http, clipgpt, embeddings):
     found = encoded(http, segments=sent)
     np.testing.assert_allclose(found["embedding"], both[0][1], atol=1e-4)
     np.testing.assert_allclose(found["image_embedding"], both[1][1], atol=1e-4)
-    np.testing.assert_array_equal(both[0][[0, 2]], clipgpt.encode(["a dog", "a cat"]))
+    np.testing.assert_allclose(both[0][[0, 2]], clipgpt.encode(["a dog", "a cat"]), atol=1e-5)
+
+
+def test_images_alone_are_their_embeddings(http, embeddings):
+    """Vector arithmetic, as users of clip-retrieval know it, without a model between."""
+    segments = [{"id": 3}, {"embedding": (2 * embeddings[5]).tolist(), "weight": -0.5}]
+    found = encoded(http, segments=segments)
+    np.testing.assert_allclose(found["embedding"], unit(embeddings[3] - 0.5 * embeddings[5]), atol=1e-5)
+    assert found["encoder"] == "image"
 
 
 def test_a_weight_beside_clips_text_tower(searching_path, indices_paths, clip_model, offline_flags):

@@ -59,6 +59,15 @@ def test_less_like_this(demo_cache, demo_scenes):
     assert people(split_minus_words("a dog on the beach -person")) == 0
 
 
+def test_a_caption_is_rated_as_likely_as_it_was_generated(demo_cache):
+    """So that a text may be compared with the captions of an image."""
+    engine, image = cg.load("demo", device="cpu"), np.load(cg.demo.path() / "img_emb" / "img_emb_0.npy")[:1]
+    [[best, second]] = engine.captions(image, num_captions=2)
+    [rated] = engine.log_likelihoods(image, [second.text, best.text, "A bus on a street at night."])
+    assert rated[:2].tolist() == pytest.approx([second.logprob, best.logprob], abs=1e-3)
+    assert rated[2] < rated[0]
+
+
 def test_queries_and_hits_are_captioned(gallery):
     result = gallery.search("a dog on the beach")
     assert "beach" in result.understood
