@@ -10,25 +10,38 @@ from clipgpt_retrieval.back.json_values import json_value
 from clipgpt_retrieval.back.resources import pick_resource
 from clipgpt_retrieval.back.responses import FieldsResponse, MetadataField
 from clipgpt_retrieval.back.schema import FieldsRequest, validated
+from clipgpt_retrieval.errors import BusyError
 from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.field_summary import FieldSummary
 
+RETRY_SECONDS = 5
+
 
 class SummaryCache:
-    """The summaries of collections as they are now, each computed once."""
+    """The summaries of collections as they are now, each computed once, one at a time."""
 
     def __init__(self) -> None:
         self._summaries: dict[str, tuple[Collection, int, list[FieldSummary]]] = {}
         self._computing = threading.Lock()
 
     def get(self, name: str, collection: Collection) -> list[FieldSummary]:
-        """The summaries of a collection, which replaces any other of this name."""
-        with self._computing:
-            known = self._summaries.get(name)
-            if known is None or known[0] is not collection or known[1] != collection.revision:
-                known = (collection, collection.revision, collection.summaries())
-                self._summaries[name] = known
+        """The summaries of a collection, which replaces any other of this name.
+
+        Raises:
+            BusyError: another request computes some, which may take minutes for a large collection.
+        """
+        known = self._summaries.get(name)
+        if known is not None and known[0] is collection and known[1] == collection.revision:
             return known[2]
+        if not self._computing.acquire(blocking=False):
+            raise BusyError("another request reads the fields, retry later", retry_after=RETRY_SECONDS)
+        try:
+            revision = collection.revision
+            summaries = collection.summaries()
+            self._summaries[name] = (collection, revision, summaries)
+        finally:
+            self._computing.release()
+        return summaries
 
 
 class FieldsService(Resource):

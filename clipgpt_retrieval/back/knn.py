@@ -22,6 +22,9 @@ from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.filters import Filter, parse_filter
 
+MAX_EMBEDDINGS = 10_000
+"""Embeddings in a response, each of which is some 10 kB of JSON."""
+
 
 class ClipGptKnnService(KnnService):
     """``POST /knn-service``: encodes the query, then searches as clip-retrieval does."""
@@ -112,6 +115,11 @@ def _check(resource: ClipGptResource, params: KnnRequest, requests: list[KnnRequ
             raise InputError("embedding_input", f"has dimension {count}, expected {dimension}")
     if params.caption_results:
         resource.require_engine("caption_results")
+    embedded = len(requests) * min(params.num_images, params.num_result_ids or params.num_images)
+    if params.embeddings and embedded > MAX_EMBEDDINGS:
+        raise InputError(
+            "embeddings", f"are of at most {MAX_EMBEDDINGS} results: lower num_images, which is {embedded}"
+        )
     captions, limit = params.caption_results * len(requests), current_limits().max_items
     if captions > limit:
         raise InputError("caption_results", f"is {captions} for all queries, the limit of this server is {limit}")

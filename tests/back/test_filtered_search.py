@@ -79,6 +79,13 @@ def test_results_carry_their_embeddings_on_request(query, embeddings):
     assert "embedding" not in query(text="a dog", num_result_ids=20)[0]
 
 
+def test_more_embeddings_than_a_response_may_have_are_refused(http):
+    response = http.post("/knn-service", json={"text": "a dog", "num_images": 10_001, "embeddings": True})
+    assert (response.status_code, response.json["error"]["field"]) == (400, "embeddings")
+    ids_and_few = {"text": "a dog", "num_images": 10_001, "num_result_ids": 3, "embeddings": True}
+    assert len(http.post("/knn-service", json=ids_and_few).json) == 3
+
+
 def test_several_queries_are_answered_as_one_after_the_other(query, embeddings):
     queries = [
         {"text": TEXTS[0]},

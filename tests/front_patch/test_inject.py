@@ -103,7 +103,7 @@ def test_the_index_list_has_the_features_of_each_index(app):
     assert response.json == ["demo", "stock"]
     features = json.loads(response.headers["ClipGPT-Features"])
     parts = {"mclip": False, "aesthetic": False, "safety": False, "violence": False, "text_index": True}
-    shared = {"clip": True, "items": 300, **parts}
+    shared = {"clip": True, "items": 300, "filters": True, **parts}
     model = {"clipgpt": True, "explore": True, "segments": True, "weight": 1.0, "encoder": "clipgpt"}
     assert features["demo"].items() >= {**shared, **model}.items()
     none = {"clipgpt": False, "explore": False, "segments": False, "model": None, "encoder": "text_tower"}
