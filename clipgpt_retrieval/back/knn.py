@@ -43,14 +43,15 @@ class ClipGptKnnService(KnnService):
         resource = pick_resource(self.clip_resources, params.indice_name)
         requests = params.each_query()
         _check(resource, params, requests)
-        results = self._found(resource, params, self._encoded(resource, requests))
+        filter = _filter(resource.collection_of(params.modality), params)
+        results = self._found(resource, params, filter, self._encoded(resource, requests))
         if params.embeddings:
             _add_embeddings(resource.collection_of(params.modality), results, params.num_images)
         _add_captions(resource, results, params.caption_results)
         return results[0] if params.queries is None else results
 
     def _found(
-        self, resource: ClipGptResource, params: KnnRequest, encoded: list[EncodedQuery]
+        self, resource: ClipGptResource, params: KnnRequest, filter: Filter, encoded: list[EncodedQuery]
     ) -> list[list[dict[str, Any]]]:
         """The results of each query, cached for as long as the collection does not change.
 
@@ -60,7 +61,7 @@ class ClipGptKnnService(KnnService):
         search = Search(
             modality=params.modality,
             count=_num_result_ids(collection, params, len(encoded)),
-            filter=_filter(collection, params),
+            filter=filter,
             deduplicate=params.deduplicate,
             use_safety_model=params.use_safety_model,
             use_violence_detector=params.use_violence_detector,
@@ -117,9 +118,7 @@ def _check(resource: ClipGptResource, params: KnnRequest, requests: list[KnnRequ
         resource.require_engine("caption_results")
     embedded = len(requests) * min(params.num_images, params.num_result_ids or params.num_images)
     if params.embeddings and embedded > MAX_EMBEDDINGS:
-        raise InputError(
-            "embeddings", f"are of at most {MAX_EMBEDDINGS} results: lower num_images, which is {embedded}"
-        )
+        raise InputError("embeddings", f"of {embedded} results exceed the limit of {MAX_EMBEDDINGS}: lower num_images")
     captions, limit = params.caption_results * len(requests), current_limits().max_items
     if captions > limit:
         raise InputError("caption_results", f"is {captions} for all queries, the limit of this server is {limit}")
