@@ -3,9 +3,9 @@
 Builds a collection of generated rows of 64 dimensions with three columns in FOLDER, unless it is there: an IVF + PQ
 index, which is memory-mapped. Then it prints
 
-* the time of a query with filters that keep 50 %, 1 % and 0.01 % of the rows, beside the same query without one, in
-  turns; the time of the first query with a filter, which evaluates it over the metadata; and the share of the nearest
-  10 among the kept rows that are found, with and without filters;
+* the time of a query to this index, and to an exact one in memory, with filters that keep 50 %, 1 % and 0.01 % of the
+  rows, beside the same query without one, in turns; the time of the first query with a filter, which evaluates it over
+  the metadata; and the share of the nearest 10 among the kept rows that are found, with and without filters;
 * the time of a request for 10,000 results with their metadata, beside one for 10,000 ids;
 * the time of 64 queries in one request and in 64 requests: of embeddings here, and of texts to the demo;
 * the memory of the process.
@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -28,6 +29,9 @@ DIM = 64
 ROWS_AT_ONCE = 250_000
 TRAINED_ON = 100_000
 QUERIES = 64
+MAX_FLAT = 2 * 10**6
+"""Rows up to which the exact index is built, too, for which it needs 256 bytes of memory each."""
+
 FILTERS = {
     "50 %": [{"field": "rank", "op": "<", "value": 5_000}],
     "1 %": [{"field": "rank", "op": "in", "value": list(range(0, 10_000, 100))}],
@@ -94,11 +98,20 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def filtered(folder: Path, rows: int, rounds: int) -> None:
-    from clipgpt_retrieval.index.filters import parse_filter
-    from clipgpt_retrieval.index.source import open_index
+def flat_collection(folder: Path, rows: int) -> Any:
+    """The same items in an exact index, in memory."""
+    from clipgpt_retrieval.index.faiss_collection import FaissCollection
+    from clipgpt_retrieval.index.metadata_columns import ParquetColumns
 
-    collection = open_index(str(folder)).items
+    index = faiss.IndexFlatIP(DIM)
+    for start in range(0, rows, ROWS_AT_ONCE):
+        index.add(vectors(start, min(ROWS_AT_ONCE, rows - start)))
+    return FaissCollection(index, columns=ParquetColumns(parquet(folder)))
+
+
+def filtered(name: str, collection: Any, folder: Path, rows: int, rounds: int) -> None:
+    from clipgpt_retrieval.index.filters import parse_filter
+
     queries = vectors(rows + TRAINED_ON, QUERIES)
     ranks = np.concatenate([pq.read_table(file, columns=["rank"])["rank"].to_numpy() for file in parquet(folder)])
     filters = {"unfiltered": (), **{name: parse_filter(one, collection.fields()) for name, one in FILTERS.items()}}
@@ -114,7 +127,7 @@ def filtered(folder: Path, rows: int, rounds: int) -> None:
         for name, one in filters.items():
             query = queries[i % QUERIES][None]
             times[name].append(timed(lambda query=query, one=one: collection.search(query, 10, one)))
-    print(f"a query of {rows:,} rows, {current_megabytes():,.0f} MB")
+    print(f"a query of {rows:,} rows, {name}, {current_megabytes():,.0f} MB")
     for name, one in filters.items():
         _, ids = collection.search(queries, 10, one)
         truth = nearest(queries, rows, kept[name])
@@ -177,6 +190,10 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if not (args.folder / "image.index").exists():
         build(args.folder, args.rows, args.lists)
-    filtered(args.folder, args.rows, args.rounds)
+    from clipgpt_retrieval.index.source import open_index
+
+    filtered("IVF + PQ", open_index(str(args.folder)).items, args.folder, args.rows, args.rounds)
+    if args.rows <= MAX_FLAT:
+        filtered("flat", flat_collection(args.folder, args.rows), args.folder, args.rows, args.rounds)
     requests_of(args.folder, args.rounds)
     print(f"memory: {current_megabytes():,.0f} MB")
