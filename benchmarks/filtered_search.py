@@ -109,7 +109,7 @@ def flat_collection(folder: Path, rows: int) -> Any:
     return FaissCollection(index, columns=ParquetColumns(parquet(folder)))
 
 
-def filtered(name: str, collection: Any, folder: Path, rows: int, rounds: int) -> None:
+def filtered(kind: str, collection: Any, folder: Path, rows: int, rounds: int) -> None:
     from clipgpt_retrieval.index.filters import parse_filter
 
     queries = vectors(rows + TRAINED_ON, QUERIES)
@@ -127,7 +127,7 @@ def filtered(name: str, collection: Any, folder: Path, rows: int, rounds: int) -
         for name, one in filters.items():
             query = queries[i % QUERIES][None]
             times[name].append(timed(lambda query=query, one=one: collection.search(query, 10, one)))
-    print(f"a query of {rows:,} rows, {name}, {current_megabytes():,.0f} MB")
+    print(f"a query of {rows:,} rows, {kind}, {current_megabytes():,.0f} MB")
     for name, one in filters.items():
         _, ids = collection.search(queries, 10, one)
         truth = nearest(queries, rows, kept[name])

@@ -17,13 +17,13 @@ import requests
 
 from clipgpt_retrieval.client_images import image_fields
 from clipgpt_retrieval.errors import InputError, NotAllowedError, NotFoundError, TooLargeError
-from clipgpt_retrieval.local_search import LocalSearch
 from clipgpt_retrieval.stock_client import client_module
 
 if TYPE_CHECKING:
     from clip_retrieval.clip_client import ClipClient
 
     from clipgpt_retrieval.engine import ClipGpt
+    from clipgpt_retrieval.local_search import LocalSearch
 
 SERVICE = "knn-service"
 
@@ -77,7 +77,11 @@ class ClipGptClient(ClipClient):
 
             model = load(model)
         self.model = model
-        self._local = None if model is None else LocalSearch(model)
+        self._local: LocalSearch | None = None
+        if model is not None:
+            from clipgpt_retrieval.local_search import LocalSearch  # imports numpy, which querying alone does not need
+
+            self._local = LocalSearch(model)
 
     def query(
         self,
