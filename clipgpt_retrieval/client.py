@@ -5,6 +5,7 @@ Importing this module imports no torch: it loads clip-retrieval's client without
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -32,9 +33,6 @@ TIMEOUT_SECONDS = 3600
 
 NOTE_HEADER = "ClipGPT-Note"
 """The header in which our back end notes how a query was processed."""
-
-_SHARED = {"use_clipgpt", "clipgpt_weight", "caption_results", "min_similarity", "hub_correction"}
-"""Options of all queries of `ClipGptClient.query_many`."""
 
 _ERRORS = {400: InputError, 401: NotAllowedError, 404: NotFoundError, 413: TooLargeError}
 
@@ -138,17 +136,13 @@ class ClipGptClient(ClipClient):
         query = {"text": text, "embedding_input": embedding_input, **image_fields(image)}
         return self._post(self.url, {**options, **query, **ours})
 
-    def query_many(
-        self, queries: Sequence[str | Mapping[str, Any]], filter: Any = None, embeddings: bool = False, **options: Any
-    ) -> list[list[dict[str, Any]]]:
+    def query_many(self, queries: Sequence[str | Mapping[str, Any]], **options: Any) -> list[list[dict[str, Any]]]:
         """Searches with several queries in one request to a back end of ours; with ``model=``, in one request each.
 
         Args:
             queries: texts, or mappings with one of ``text``, ``segments`` and ``embedding_input``; see `query`.
-            filter: see `query`.
-            embeddings: see `query`.
-            **options: ``use_clipgpt``, ``clipgpt_weight``, ``caption_results``, ``min_similarity`` and
-                ``hub_correction``, for all of them; see `query`.
+            **options: ``use_clipgpt``, ``clipgpt_weight``, ``caption_results``, ``min_similarity``,
+                ``hub_correction``, ``filter`` and ``embeddings``, for all of them; see `query`.
 
         Returns:
             For each query its results.
@@ -162,10 +156,8 @@ class ClipGptClient(ClipClient):
             >>> len(dogs), len(cats)
             (10, 10)
         """
-        if unknown := sorted(set(options) - _SHARED):
-            raise TypeError(f"query_many() has no argument {unknown[0]!r}")
+        inspect.signature(self.query).bind(**options)  # refuses other names
         each = [{"text": query} if isinstance(query, str) else dict(query) for query in queries]
-        options |= _given(filter=filter, embeddings=embeddings or None)
         if self._local is not None:
             return [self.query(**query, **options) for query in each]
         return self._post(self.url, {**self._knn_options(), **_given(**options), "queries": each})

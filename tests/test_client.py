@@ -273,7 +273,7 @@ def test_many_queries_are_those_of_one_after_the_other(client, local, embeddings
     assert [ids(results) for results in local.query_many(queries[:2])] == [ids(results) for results in expected[:2]]
     [[result, *_]] = client.query_many(["a dog"], caption_results=1)
     assert result["clipgpt_caption"]
-    with pytest.raises(TypeError, match="no argument 'captions'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'captions'"):
         client.query_many(["a dog"], captions=1)
     with pytest.raises(InputError, match="each query must have exactly one of text, segments, embedding_input"):
         client.query_many([{"embedding_input": [1.0], "text": "a dog"}])
