@@ -47,5 +47,4 @@ def _without_nan(column: pa.Array) -> pa.Array:
         column = column.dictionary_decode()
     if not pa.types.is_floating(column.type):
         return column
-    column = column.cast(pa.float32()) if pa.types.is_float16(column.type) else column
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)

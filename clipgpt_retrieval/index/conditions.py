@@ -56,11 +56,11 @@ def _compared(condition: Condition, column: pa.Array) -> pa.Array:
     if condition.op == "exists":
         return column.is_valid()
     if condition.op == "in":
-        values = pa.array([_stored(value) for value in condition.value])
-        return pc.is_in(column, value_set=values.cast(column.type))
+        values = [_stored(value) for value in condition.value]
+        return pc.is_in(column, value_set=pa.array(values, column.type))
     if condition.op == "contains":
         return pc.match_substring(column, condition.value)
-    return _COMPARE[condition.op](column, pa.scalar(_stored(condition.value)).cast(column.type))
+    return _COMPARE[condition.op](column, pa.scalar(_stored(condition.value), column.type))
 
 
 def _contains(condition: Condition, column: pa.Array) -> pa.Array:
@@ -71,7 +71,7 @@ def _contains(condition: Condition, column: pa.Array) -> pa.Array:
         equal = clamped(equal, *_limits(values.type))
     held = np.zeros(len(column), bool)
     if equal.op == "contains":
-        found = pc.equal(values, pa.scalar(equal.value).cast(values.type)).fill_null(False)
+        found = pc.equal(values, pa.scalar(equal.value, values.type)).fill_null(False)
         held[pc.list_parent_indices(column).filter(found).to_numpy()] = True
     return pa.array(held)
 
@@ -86,7 +86,7 @@ def _comparable(column: pa.Array) -> pa.Array:
         return column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
     if pa.types.is_decimal(kind):
         return column.cast(pa.float64())
-    return column.cast(pa.float32()) if pa.types.is_float16(kind) else column
+    return column
 
 
 def _stored(value: Any) -> Any:

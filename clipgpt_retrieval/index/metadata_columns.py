@@ -5,6 +5,7 @@ from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -98,13 +99,7 @@ class Hdf5Columns:
         """See `MetadataColumns`."""
         rows = len(next(iter(self._group.values())))
         for start in range(0, rows, ROWS_PER_BATCH):
-            read = {name: self._group[name][start : start + ROWS_PER_BATCH] for name in names}
-            yield {
-                name: pa.array(values, pa.binary()).cast(pa.string())
-                if self.schema.field(name).type == pa.string()
-                else pa.array(values)
-                for name, values in read.items()
-            }
+            yield {name: _from_hdf5(self._group[name][start : start + ROWS_PER_BATCH]) for name in names}
 
 
 def open_arrow(file: Path) -> pa.Table:
@@ -129,6 +124,8 @@ def unified(schemas: Any) -> pa.Schema:
     columns: dict[str, pa.Field] = {}
     for schema in schemas:
         for column in schema.remove_metadata():
+            if pa.types.is_float16(column.type):
+                column = column.with_type(pa.float32())
             columns[column.name] = reduce(_common, [columns[column.name], column]) if column.name in columns else column
     return pa.schema(list(columns.values()))
 
@@ -142,6 +139,8 @@ def _aligned(batch: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
     if name not in batch.schema.names:
         return pa.nulls(batch.num_rows, kind)
     column = batch.column(name)
+    if pa.types.is_float16(column.type):  # arrow neither casts nor compares these
+        column = pa.array(column.to_numpy(zero_copy_only=False).astype(np.float32))
     return column if column.type == kind or pa.types.is_null(kind) else column.cast(kind)
 
 
@@ -173,7 +172,15 @@ def _type(kind: pa.DataType) -> FieldType:
     return next((name for name, applies in checks if applies), "other")
 
 
+def _from_hdf5(values: np.ndarray) -> pa.Array:
+    if values.dtype == object:
+        return pa.array(values, pa.binary()).cast(pa.string())
+    return pa.array(values.astype(np.float32) if values.dtype == np.float16 else values)
+
+
 def _hdf5_type(dataset: Any) -> pa.DataType:
     import h5py
 
-    return pa.string() if h5py.check_string_dtype(dataset.dtype) else pa.from_numpy_dtype(dataset.dtype)
+    if h5py.check_string_dtype(dataset.dtype):
+        return pa.string()
+    return pa.float32() if dataset.dtype == np.float16 else pa.from_numpy_dtype(dataset.dtype)
