@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import sysconfig
 import venv
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import requests
 from support import REPOSITORY, ServerProcess, run
 
-from clipgpt_retrieval import plugin
+from clipgpt_retrieval import host, plugin
 from clipgpt_retrieval.back.options import own_parameters
 
 FAKE_CLIP_END2END = '''
@@ -200,8 +201,10 @@ def with_clip_retrieval(folder: Path, clip_configs: Path) -> Environment:
     with_pth_files = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
     environment = Environment(folder, sees=[str(REPOSITORY), with_pth_files])
     command = environment.folder / "bin" / "clip-retrieval"
+    # From this Python on, clip-retrieval does not start by itself: the stock command is itself and what host.py adds.
+    adapted = "import clipgpt_retrieval\n" if sys.version_info >= host.UNCAPPED_FROM else ""
     command.write_text(
-        f"#!{environment.python}\n"
+        f"#!{environment.python}\n{adapted}"
         f"import open_clip; open_clip.add_model_config({str(clip_configs)!r})\n"
         "from clip_retrieval.cli import main; main()\n"
     )
