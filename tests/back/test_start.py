@@ -88,6 +88,7 @@ def test_every_stock_flag_is_there_with_its_default(function):
         "clipgpt_model",
         "clipgpt_weight",
         "hub_correction",
+        "clipgpt_dtype",
         "load_clip",
         "host",
         "threads",
@@ -260,7 +261,7 @@ def test_equal_models_load_once(start, index_folder, clipgpt_path, monkeypatch):
 
     loaded = []
     load = loading.engine.load
-    monkeypatch.setattr(loading.engine, "load", lambda path: loaded.append(path) or load(path))
+    monkeypatch.setattr(loading.engine, "load", lambda path, **how: loaded.append(path) or load(path, **how))
     entry = {"indice_folder": str(index_folder), "clipgpt_model": clipgpt_path}
     app = start({"a": entry, "b": {**entry, "clipgpt_weight": 0.5}, "c": str(index_folder)})
     assert loaded == [clipgpt_path]
