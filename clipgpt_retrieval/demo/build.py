@@ -6,6 +6,7 @@ thresholds are chosen on, and the gallery. At most 80 minutes on two cores with 
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -25,13 +26,22 @@ from tqdm import tqdm
 from clipgpt_retrieval.demo import clip
 from clipgpt_retrieval.demo.captions import captions, plain_caption, short_query
 from clipgpt_retrieval.demo.clip_training import train_clip
-from clipgpt_retrieval.demo.gallery import IMAGE_SIZE, as_jsonl, edited_scenes, make_gallery, ship_gallery
+from clipgpt_retrieval.demo.gallery import (
+    EDITS_PER_SCENE,
+    IMAGE_SIZE,
+    as_jsonl,
+    edited_scenes,
+    make_gallery,
+    ship_gallery,
+)
 from clipgpt_retrieval.demo.known_words import known_words, training_texts
 from clipgpt_retrieval.demo.render import render
 from clipgpt_retrieval.demo.scenes import Scene, random_scene
+from clipgpt_retrieval.demo.search_tuning import FitTexts, tune_search
 from clipgpt_retrieval.demo.sprite_training import train_trunk
 from clipgpt_retrieval.demo.unpack import SHIPPED
 from clipgpt_retrieval.errors import ClipGptError, DataError
+from clipgpt_retrieval.model.search_data import FILE as SEARCH_DATA
 from clipgpt_retrieval.model.vocabulary import save_vocabulary
 from clipgpt_retrieval.training.bfloat16 import has_bfloat16
 
@@ -41,6 +51,7 @@ CALIBRATION_SEED = SEED + 5
 SPRITE_STEPS = 900
 CLIP_STEPS = 2300
 TRAINING_FAMILIES = 12_000
+FIT_SCENES = 6000
 INTERLEAVED = "interleaved.jsonl"
 PLAIN_CAPTION = "plain_caption"
 BATCH = 64
@@ -82,7 +93,10 @@ def build(folder: Path) -> None:
     data = make_training_data(folder / "training_data", checkpoint, TRAINING_FAMILIES, SEED + 1)
     clipgpt = _trained_clipgpt(folder, data)
     save_vocabulary(known_words(training_texts(data, INTERLEAVED, PLAIN_CAPTION)), clipgpt)
-    _calibrate(clipgpt, folder, checkpoint)
+    second = _second_gallery(folder, checkpoint)
+    if not (clipgpt / SEARCH_DATA).is_file():
+        tune_search(clipgpt, _fit_texts(data), second, clip.clip_model(checkpoint), SEED + 6)
+    _calibrate(clipgpt, folder, second, checkpoint)
     gallery = folder / "gallery"
     if not (gallery / "edits.jsonl").is_file():
         make_gallery(gallery, GALLERY_SIZE, clip.clip_model(checkpoint), seed=GALLERY_SEED)
@@ -222,17 +236,39 @@ def _trained_clipgpt(folder: Path, data: Path) -> Path:
     return output
 
 
-def _calibrate(clipgpt: Path, folder: Path, checkpoint: Path) -> None:
-    """Writes the thresholds of matches, chosen on a second gallery, since the shipped one is the test set."""
+def _second_gallery(folder: Path, checkpoint: Path) -> Path:
+    """A gallery to choose settings and thresholds on, since the shipped one is the test set."""
+    second = folder / "calibration"
+    if not (second / "edits.jsonl").is_file():
+        make_gallery(second, GALLERY_SIZE, clip.clip_model(checkpoint), seed=CALIBRATION_SEED)
+    return second
+
+
+def _fit_texts(data: Path) -> FitTexts:
+    """A caption and a short query of one scene of each family of the training data, with its image's embedding."""
+    rows = np.arange(0, FIT_SCENES * (1 + EDITS_PER_SCENE), 1 + EDITS_PER_SCENE)
+    captions_of_scenes = pd.read_parquet(data / "metadata", columns=["captions"])["captions"]
+    rows = rows[rows < len(captions_of_scenes)]
+    with (data / INTERLEAVED).open() as lines:
+        queries = {
+            query["target"]["clip"]: query["segments"][0]["text"]
+            for query in map(json.loads, lines)
+            if len(query["segments"]) == 1
+        }
+    texts = [captions_of_scenes[row][0] for row in rows] + [queries[row] for row in rows]
+    images = np.load(data / "img_emb" / "img_emb_0.npy")[rows].astype(np.float32)
+    return FitTexts(texts, np.concatenate([images, images]))
+
+
+def _calibrate(clipgpt: Path, folder: Path, second: Path, checkpoint: Path) -> None:
+    """Writes the thresholds of matches, chosen on the second gallery."""
     from clipgpt_retrieval.evaluation.evaluate import evaluate
     from clipgpt_retrieval.evaluation.options import EvaluateOptions
     from clipgpt_retrieval.model.resolve import read_config
 
     if read_config(str(clipgpt)).get("match_thresholds") is not None:
         return
-    second, clip_model = folder / "calibration", clip.clip_model(checkpoint)
-    if not (second / "edits.jsonl").is_file():
-        make_gallery(second, GALLERY_SIZE, clip_model, seed=CALIBRATION_SEED)
+    clip_model = clip.clip_model(checkpoint)
     given: dict[str, Any] = {"caption_images": 0, "write_min_similarity": True, "device": "cpu", "seed": SEED}
     evaluate(EvaluateOptions(str(second), str(clipgpt), str(folder / "evaluation"), clip_model=clip_model, **given))
 

@@ -43,6 +43,16 @@ def centred(text_embeddings: np.ndarray, mean: np.ndarray | None) -> np.ndarray:
     return normalised(text_embeddings if mean is None else text_embeddings - mean)
 
 
+def image_of_text(text_embeddings: np.ndarray, image_from_text: np.ndarray) -> np.ndarray:
+    """Image embeddings of texts, float32 ``[n, d]``, unit norm.
+
+    Args:
+        text_embeddings: CLIP's, float32 ``[n, d]``, unit norm.
+        image_from_text: see :class:`~clipgpt_retrieval.model.search_data.SearchData`.
+    """
+    return normalised(text_embeddings @ image_from_text[:-1] + image_from_text[-1]).astype(np.float32)
+
+
 def normalised(vectors: np.ndarray) -> np.ndarray:
     """Vectors of unit norm, ``[..., d]``; zeros stay zeros."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), TINY)

@@ -170,7 +170,7 @@ class ClipGpt:
         if space not in ("query", "image"):
             raise InputError("space", f"is {space!r}, it must be 'query' or 'image'")
         if space == "image":
-            tower.setdefault("use_text_tower", False)
+            tower.setdefault("use_text_tower", self.search.image_from_text is not None)
         query, image = self.encode_both(queries, batch_size=batch_size, **tower)
         return query if space == "query" else image
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from clipgpt_retrieval.engine.added import Query, encode_by_parts, query_text
-from clipgpt_retrieval.engine.blend import Blend, blended, centred, checked_weight
+from clipgpt_retrieval.engine.blend import Blend, blended, centred, checked_weight, image_of_text
 from clipgpt_retrieval.engine.text_tower import OwnTower
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.search_data import SearchData
@@ -113,10 +113,13 @@ def encode_queries(engine: QueryWriter, queries: Sequence[Query], blend: Blend |
     sequences = engine.query_sequences(queries)
     of_texts = None if blend is None else centred(blend.text_embeddings, engine.search.text_mean)  # [n, d]
 
+    described, images = _images_of_texts(queries, blend, engine.search.image_from_text)
+
     def encode_rows(rows: Any, sequences: list[ClipGptSequence]) -> np.ndarray:
         both = encode(sequences)  # [2, m, d]
         if blend is not None and of_texts is not None:
             both[0] = blended(both[0], of_texts[rows], blend.weights[rows])
+            both[1] = np.where(described[rows], images[rows], both[1])
         return both
 
     if not engine.adds_segments:
@@ -124,3 +127,14 @@ def encode_queries(engine: QueryWriter, queries: Sequence[Query], blend: Blend |
     return encode_by_parts(
         queries, engine.clip_dim, lambda rows, texts: encode_rows(rows, engine.query_sequences(texts))
     )
+
+
+def _images_of_texts(
+    queries: Sequence[Query], blend: Blend | None, image_from_text: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which queries are texts whose image embedding CLIP's text embedding gives, bool ``[n, 1]``, and it ``[n, d]``."""
+    if blend is None or image_from_text is None:
+        return np.zeros((len(queries), 1), bool), np.zeros((len(queries), 1), np.float32)
+    is_text = [isinstance(query, str) or all("text" in part for part in query) for query in queries]
+    images = image_of_text(blend.text_embeddings, image_from_text)
+    return np.array(is_text)[:, None] & (blend.weights < 1), images

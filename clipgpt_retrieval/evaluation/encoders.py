@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from clipgpt_retrieval.data.text_embeddings import read_text_embeddings
 from clipgpt_retrieval.engine import ClipGpt
+from clipgpt_retrieval.engine.blend import image_of_text
 from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.evaluation.collection import Collection
@@ -79,10 +80,13 @@ def encode_queries(
         InputError: the embeddings of CLIP have another dimension, or an encoder returns NaN or infinity.
     """
     query, image = _encode(engine, collection.texts)
+    clip_queries = _clip_queries(collection, clip, clip_model)
+    if clip_queries is not None:
+        image[clip_queries.queries] = _served_images(engine, image[clip_queries.queries], clip_queries.embeddings)
     return Encoded(
         query,
         image,
-        _clip_queries(collection, clip, clip_model),
+        clip_queries,
         _encode_short(engine, short_queries(collection.pairs, seed), clip),
     )
 
@@ -101,7 +105,16 @@ def _encode(engine: ClipGpt, texts: list[str]) -> np.ndarray:
 
 def _encode_short(engine: ClipGpt, short: ShortQueries, clip: TextTower | None) -> EncodedShort:
     query, image = _encode(engine, short.texts)
-    return EncodedShort(short, query, image, clip.encode(short.texts) if clip is not None and short.texts else None)
+    if clip is None or not short.texts:
+        return EncodedShort(short, query, image, None)
+    embeddings = clip.encode(short.texts)
+    return EncodedShort(short, query, _served_images(engine, image, embeddings), embeddings)
+
+
+def _served_images(engine: ClipGpt, predicted: np.ndarray, text_embeddings: np.ndarray) -> np.ndarray:
+    """The image embeddings that are served where CLIP's text tower is loaded, float32 ``[n, d]``."""
+    image_from_text = engine.search.image_from_text
+    return predicted if image_from_text is None else image_of_text(text_embeddings, image_from_text)
 
 
 def _clip_queries(collection: Collection, clip: TextTower | None, clip_model: str | None) -> ClipQueries | None:

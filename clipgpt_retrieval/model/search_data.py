@@ -25,16 +25,19 @@ class SearchData:
             none is subtracted.
         query_bank: queries of training captions, each predicted without its own image, for the hub correction; float32
             ``[m, d]``, unit norm. None: there is no correction.
+        image_from_text: the least-squares map from CLIP's embedding of a text to the embedding of an image that it
+            describes, float32 ``[d + 1, d]``, the last row a constant. It estimates image embeddings where CLIP's text
+            tower is loaded, for models whose own estimate it beats. None: the model estimates them.
     """
 
     text_mean: np.ndarray | None = None
     query_bank: np.ndarray | None = None
+    image_from_text: np.ndarray | None = None
 
 
 def save_search_data(data: SearchData, folder: Path) -> None:
     """Writes a model's search data in float16; nothing where there is none."""
-    given = {"text_mean": data.text_mean, "query_bank": data.query_bank}
-    tensors = {name: np.ascontiguousarray(array, np.float16) for name, array in given.items() if array is not None}
+    tensors = {name: np.ascontiguousarray(array, np.float16) for name, array in vars(data).items() if array is not None}
     if tensors:
         save_file(tensors, folder / FILE)
 
@@ -52,7 +55,11 @@ def load_search_data(folder: Path, config: ClipGptConfig) -> SearchData:
         tensors = load_file(file) if file.is_file() else {}
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{FILE} cannot be read ({error}): save or fetch the model again") from error
-    data = SearchData(_checked(tensors, "text_mean", (config.clip_dim,)), _checked(tensors, "query_bank", None))
+    data = SearchData(
+        _checked(tensors, "text_mean", (config.clip_dim,)),
+        _checked(tensors, "query_bank", None),
+        _checked(tensors, "image_from_text", (config.clip_dim + 1, config.clip_dim)),
+    )
     if data.query_bank is not None:
         _check_bank(data.query_bank, config.clip_dim)
     elif config.hub_strength:

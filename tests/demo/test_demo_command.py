@@ -68,6 +68,27 @@ def test_a_caption_is_rated_as_likely_as_it_was_generated(demo_cache):
     assert rated[2] < rated[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("A child reading a book.", [("boy", "girl"), ("book",)]),
+        ("coffee and a doughnut", [("coffee",), ("donut",)]),
+        ("A grandmother and a baby.", [("old woman",), ("baby",)]),
+        ("an airplane", [("airplane",)]),
+    ],
+)
+def test_a_phrase_without_a_place_is_understood(gallery, text, names):
+    understood = gallery.search(text).understood
+    assert all(any(word in understood for word in words) for words in names), understood
+
+
+def test_words_that_the_demo_does_not_know_are_named(gallery, capsys):
+    assert gallery.search("girafe next to a fence").unknown_words == ["girafe"]
+    command._show_one(gallery.search("the Eiffel tower at night"))
+    assert "does not know the words 'Eiffel' and 'tower'" in capsys.readouterr().out
+    assert gallery.search(NOTEBOOK_EXAMPLES[0]).unknown_words == []
+
+
 def test_queries_and_hits_are_captioned(gallery):
     result = gallery.search("a dog on the beach")
     assert "beach" in result.understood
