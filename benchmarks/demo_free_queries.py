@@ -167,7 +167,7 @@ QUERIES = (
 def main() -> None:
     """Prints the tables."""
     collection, engine = cg.demo.path(), cg.load("demo", device="cpu")
-    tower = load_text_tower(cg.demo.clip_model(), "cpu")
+    tower = load_text_tower("demo", "cpu")
     images = normalised(np.load(collection / "img_emb" / "img_emb_0.npy").astype(np.float32))
     scenes = read_scenes(collection)
     right = np.array([[query.is_right(scene) for scene in scenes] for query in QUERIES])  # [queries, images]
