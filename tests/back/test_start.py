@@ -89,6 +89,7 @@ def test_every_stock_flag_is_there_with_its_default(function):
         "clipgpt_weight",
         "hub_correction",
         "clipgpt_dtype",
+        "minus_words",
         "load_clip",
         "host",
         "threads",
