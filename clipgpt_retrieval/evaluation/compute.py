@@ -35,6 +35,7 @@ from clipgpt_retrieval.metrics.calibration import (
 )
 from clipgpt_retrieval.metrics.karpathy import KarpathyMetrics, TestSet, evaluate_karpathy
 from clipgpt_retrieval.metrics.retrieval import Ranks, compute_caption_ranks, compute_ranks, recall_curve, scores
+from clipgpt_retrieval.metrics.search_comparison import SearchComparison
 from clipgpt_retrieval.metrics.uncertainty import Estimate, ImageBootstrap
 
 
@@ -46,6 +47,7 @@ class ModelOutputs:
         model: path of the clipgpt model.
         collection: what is evaluated.
         encoded: its captions as queries.
+        search: how the parts of a search compare.
         captioned: its images with captions, or None if there are none.
         interleaved: metrics of interleaved queries, or why there are none.
     """
@@ -53,6 +55,7 @@ class ModelOutputs:
     model: str
     collection: Collection
     encoded: Encoded
+    search: SearchComparison
     captioned: Captioned | None
     interleaved: InterleavedMetrics | Skipped
 
@@ -92,6 +95,7 @@ def compute_report(outputs: ModelOutputs, *, index: str | None, test_set: TestSe
         clip=None if encoded.clip is None else encoded.clip.origin,
         seed=seed,
         retrieval=_clipgpt_retrieval(encoded.query, gallery, truth, ranks, seed) + compared.retrieval,
+        search=outputs.search,
         curves=compared.curves,
         differences=compared.differences,
         blend=compared.blend,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.data.text_embeddings import read_text_embeddings
 from clipgpt_retrieval.engine import ClipGpt
 from clipgpt_retrieval.engine.blend import image_of_text
@@ -79,19 +80,19 @@ def encode_queries(
     Raises:
         InputError: the embeddings of CLIP have another dimension, or an encoder returns NaN or infinity.
     """
-    query, image = _encode(engine, collection.texts)
-    clip_queries = _clip_queries(collection, clip, clip_model)
-    if clip_queries is not None:
-        image[clip_queries.queries] = _served_images(engine, image[clip_queries.queries], clip_queries.embeddings)
+    query, image = encode_texts(engine, collection.texts)
+    of_clip = clip_queries(collection.folder, collection.pairs, clip, clip_model)
+    if of_clip is not None:
+        image[of_clip.queries] = _served_images(engine, image[of_clip.queries], of_clip.embeddings)
     return Encoded(
         query,
         image,
-        clip_queries,
+        of_clip,
         _encode_short(engine, short_queries(collection.pairs, seed), clip),
     )
 
 
-def _encode(engine: ClipGpt, texts: list[str]) -> np.ndarray:
+def encode_texts(engine: ClipGpt, texts: list[str]) -> np.ndarray:
     """CLIP-GPT's query and image embeddings of texts, float32 ``[2, n, d]``."""
     length = engine.model.context_length
     parts = [
@@ -104,7 +105,7 @@ def _encode(engine: ClipGpt, texts: list[str]) -> np.ndarray:
 
 
 def _encode_short(engine: ClipGpt, short: ShortQueries, clip: TextTower | None) -> EncodedShort:
-    query, image = _encode(engine, short.texts)
+    query, image = encode_texts(engine, short.texts)
     if clip is None or not short.texts:
         return EncodedShort(short, query, image, None)
     embeddings = clip.encode(short.texts)
@@ -117,16 +118,23 @@ def _served_images(engine: ClipGpt, predicted: np.ndarray, text_embeddings: np.n
     return predicted if image_from_text is None else image_of_text(text_embeddings, image_from_text)
 
 
-def _clip_queries(collection: Collection, clip: TextTower | None, clip_model: str | None) -> ClipQueries | None:
+def clip_queries(folder: str, pairs: Pairs, clip: TextTower | None, clip_model: str | None) -> ClipQueries | None:
+    """CLIP's embeddings of the captions of images of a folder, by ``clip`` or from ``text_emb/``.
+
+    Raises:
+        InputError: they have another dimension, or the tower returns NaN or infinity.
+    """
+    dimension = pairs.embeddings.shape[1]
     if clip is not None:
-        embeddings = clip.encode(collection.texts)
-        _check_dimension(embeddings, collection, "clip_model", f"text embeddings of {clip_model}")
-        _check_finite(embeddings, collection.texts, "clip_model", clip_model or "CLIP")
+        texts = [caption for captions in pairs.captions for caption in captions]
+        embeddings = clip.encode(texts)
+        _check_dimension(embeddings, dimension, "clip_model", f"text embeddings of {clip_model}")
+        _check_finite(embeddings, texts, "clip_model", clip_model or "CLIP")
         return ClipQueries(np.arange(len(embeddings)), embeddings, f"{clip_model}, loaded")
-    found = read_text_embeddings(collection.folder, collection.pairs)
+    found = read_text_embeddings(folder, pairs)
     if found is None:
         return None
-    _check_dimension(found.embeddings, collection, "embeddings_folder", "embeddings in text_emb/")
+    _check_dimension(found.embeddings, dimension, "embeddings_folder", "embeddings in text_emb/")
     return ClipQueries(found.captions, found.embeddings, "the folder's text_emb/")
 
 
@@ -140,7 +148,6 @@ def _check_finite(embeddings: np.ndarray, texts: list[str], field: str, encoder:
         )
 
 
-def _check_dimension(embeddings: np.ndarray, collection: Collection, field: str, what: str) -> None:
-    found, expected = embeddings.shape[1], collection.pairs.embeddings.shape[1]
-    if found != expected:
+def _check_dimension(embeddings: np.ndarray, expected: int, field: str, what: str) -> None:
+    if (found := embeddings.shape[1]) != expected:
         raise InputError(field, f"{what} have dimension {found}, expected {expected} as in img_emb/")

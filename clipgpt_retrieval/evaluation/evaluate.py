@@ -1,6 +1,7 @@
 """The evaluation of a model on a collection: loads both, runs the model and writes the report."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 
 from tqdm import tqdm
@@ -12,13 +13,14 @@ from clipgpt_retrieval.errors import ClipGptError, DataError, InputError
 from clipgpt_retrieval.evaluation.captions import caption_images
 from clipgpt_retrieval.evaluation.collection import Collection, read_collection
 from clipgpt_retrieval.evaluation.compute import ModelOutputs, compute_report
-from clipgpt_retrieval.evaluation.encoders import encode_queries
+from clipgpt_retrieval.evaluation.encoders import clip_queries, encode_queries
 from clipgpt_retrieval.evaluation.faiss_index import check_index
 from clipgpt_retrieval.evaluation.interleaved import InterleavedMetrics, evaluate_interleaved
 from clipgpt_retrieval.evaluation.karpathy import find_test_set
 from clipgpt_retrieval.evaluation.options import EvaluateOptions
 from clipgpt_retrieval.evaluation.page import page
 from clipgpt_retrieval.evaluation.report import IMAGE_EMBEDDING, Report, Skipped
+from clipgpt_retrieval.evaluation.search import compare_search
 from clipgpt_retrieval.model.checkpoint import check_takes_min_similarity, set_min_similarity
 from clipgpt_retrieval.storage import check_new_file, write_text
 
@@ -72,14 +74,17 @@ def _run_models(
 ) -> ModelOutputs:
     clip = load_text_tower(options.clip_model, str(engine.device)) if options.clip_model else None
     limit = options.caption_images
-    with tqdm(total=3, unit="part", desc="encode the captions") as progress:
+    with tqdm(total=4, unit="part", desc="encode the captions") as progress:
         encoded = encode_queries(engine, collection, clip, options.clip_model, options.seed)
+        _next_part(progress, "compare the parts of a search")
+        clip_of = partial(clip_queries, collection.folder, clip=clip, clip_model=options.clip_model)
+        search = compare_search(engine, collection, encoded, clip_of, options.seed)
         _next_part(progress, "caption images")
         captioned = caption_images(engine, collection, limit) if limit else None
         _next_part(progress, "interleaved queries")
         outcome = _interleaved(interleaved, engine, clip, options.seed)
         _next_part(progress, "the models have run")
-    return ModelOutputs(options.model, collection, encoded, captioned, outcome)
+    return ModelOutputs(options.model, collection, encoded, search, captioned, outcome)
 
 
 def _next_part(progress: tqdm, description: str) -> None:

@@ -12,6 +12,7 @@ from clipgpt_retrieval.evaluation.interleaved import InterleavedMetrics
 from clipgpt_retrieval.metrics.blend import Blend
 from clipgpt_retrieval.metrics.calibration import Calibration
 from clipgpt_retrieval.metrics.karpathy import KarpathyMetrics
+from clipgpt_retrieval.metrics.search_comparison import SearchComparison
 from clipgpt_retrieval.metrics.uncertainty import Comparison, Estimate
 
 CLIPGPT = "CLIP-GPT"
@@ -84,6 +85,7 @@ class Report:
         clip: where CLIP's text embeddings came from, in words, or None.
         seed: of the resamples and halves.
         retrieval: metrics by direction and encoder.
+        search: the parts of a search compared, as a back end would search.
         curves: R@1 to R@100 by encoder, on the queries that all encoders have.
         differences: encoders compared.
         blend: metrics over clipgpt_weight.
@@ -107,6 +109,7 @@ class Report:
     clip: str | None
     seed: int
     retrieval: list[RetrievalMetrics]
+    search: SearchComparison
     curves: dict[str, list[float]]
     differences: list[Difference]
     blend: Blend | None

@@ -35,6 +35,7 @@ def tables(report: Report) -> list[Table]:
     """All tables that the report has results for."""
     made = [
         _retrieval(report),
+        _search(report),
         _differences(report),
         _blend(report),
         _index(report),
@@ -72,6 +73,21 @@ def _retrieval(report: Report) -> Table:
         f"Exact search in a gallery of {report.images:,} images; R@k in per cent, with 95 % bootstrap intervals over "
         "images in parentheses. Every caption is a query; from image to text the best of an image's own captions "
         "counts.",
+    )
+
+
+def _search(report: Report) -> Table:
+    search = report.search
+    rows = [
+        [f"{part}, {name}", *(_interval(name, by_part[part][name]) for by_part in search.metrics.values())]
+        for part, metrics in next(iter(search.metrics.values())).items()
+        for name in metrics
+    ]
+    return Table(
+        "Search",
+        ["", *search.metrics],
+        [["queries", *(f"{count:,}" for count in search.queries.values())], *rows],
+        f"As a back end searches with this model: {search.verdict}.",
     )
 
 

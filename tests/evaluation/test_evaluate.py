@@ -114,6 +114,18 @@ def test_the_metrics_are_those_of_a_plain_computation_on_the_held_out_part(found
             assert metrics[name][metric]["value"] == pytest.approx(value, abs=0.01)
 
 
+def test_a_search_is_compared_among_unseen_and_among_all_images(found):
+    """A model may find unseen images well among themselves, and badly beside those that it was trained on."""
+    metrics = found["search"]["metrics"]
+    unseen, every, seen = metrics.values()
+    assert list(metrics)[1:] == ["unseen images, among all", "images of the training set, among all"]
+    assert found["search"]["text_embeddings"]
+    for part in ("CLIP-GPT", "CLIP's text tower", "both, corrected"):
+        assert every[part]["R@1"]["value"] <= unseen[part]["R@1"]["value"]
+    assert unseen["CLIP-GPT"]["R@10"]["value"] == pytest.approx(found["retrieval"][0]["metrics"]["R@10"]["value"])
+    assert seen["CLIP-GPT"]["R@10"]["value"] > every["CLIP-GPT"]["R@10"]["value"]
+
+
 def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
     printed = (output / "printed.txt").read_text()
     html = (output / "report" / "evaluation.html").read_text()

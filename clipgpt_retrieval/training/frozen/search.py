@@ -6,7 +6,7 @@ import numpy as np
 
 from clipgpt_retrieval.data.pairs import Pairs
 from clipgpt_retrieval.data.text_embeddings import TextEmbeddings
-from clipgpt_retrieval.metrics.search_choice import Queries, Situation, choose_settings
+from clipgpt_retrieval.metrics.search_choice import Queries, Situation, choose_settings, shrunk_mean
 from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.model.search_data import SearchData
 
@@ -79,7 +79,7 @@ def fit_search(
         Situation("validation images", asked, asked_images, validation.pairs.embeddings, bank),
         Situation("validation and training images", asked, asked_images + len(shown), everything, bank),
     ]
-    mean = None if queries.texts is None else queries.texts.mean(axis=0)
+    mean = None if queries.texts is None else shrunk_mean(queries.texts)
     chosen = choose_settings([*unseen, *_left_out(queries, images, everything, order)], mean)
     model.config.clipgpt_weight, model.config.hub_strength = chosen.weight, chosen.strength
     model.search = SearchData(chosen.text_mean, bank.blended(chosen) if chosen.strength else None)

@@ -7,6 +7,7 @@ which is trained by gradients without running the backbone again.
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from tqdm import tqdm
 
 from clipgpt_retrieval.data.samplers import InMemory, ShuffledSampler
-from clipgpt_retrieval.metrics.search_choice import Situation
+from clipgpt_retrieval.metrics.search_choice import Settings, Situation
+from clipgpt_retrieval.metrics.search_comparison import compare_parts
 from clipgpt_retrieval.training.closed_form import fit_prefix
 from clipgpt_retrieval.training.features import caption_states, states_of
 from clipgpt_retrieval.training.frozen.fusion import (
@@ -27,7 +29,6 @@ from clipgpt_retrieval.training.frozen.fusion import (
 )
 from clipgpt_retrieval.training.frozen.readout import Captions, fit_readout_to_unseen, readout_queries
 from clipgpt_retrieval.training.frozen.search import CaptionQueries, fit_search
-from clipgpt_retrieval.training.frozen.search_table import as_text, compare, settings_of
 from clipgpt_retrieval.training.frozen.texts import text_embeddings
 from clipgpt_retrieval.training.run import Run
 from clipgpt_retrieval.training.trainer import fit
@@ -54,11 +55,13 @@ class FrozenTrainer:
     def train(self, run: Run, folder: Path) -> Mapping[str, Any]:
         """Trains the run's model; ``folder`` holds its checkpoints and the hidden states."""
         fusion, situations = fit_around_frozen(run, folder)
-        search = compare(situations, settings_of(run.model), run.options.seed)
+        config = run.model.config
+        settings = Settings(config.clipgpt_weight, config.hub_strength, run.model.search.text_mean)
+        search = compare_parts(situations, settings, run.options.seed)
         if run.distributed.is_main:
-            print(as_text(search))
+            print(search.as_text())
         fit(run, folder, *fusion)
-        return {"search": search}
+        return {"search": asdict(search)}
 
     def cost(self, run: Run) -> list[str]:
         """The expected time and memory of the pass over the captions, by a sample of them."""
