@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from clipgpt_retrieval.data.pairs import Pairs
+from clipgpt_retrieval.data.text_embeddings import TextEmbeddings
 from clipgpt_retrieval.engine import load
 from clipgpt_retrieval.errors import DataError
+from clipgpt_retrieval.model.config import ClipGptConfig
+from clipgpt_retrieval.model.module import ClipGptModel
 from clipgpt_retrieval.training.closed_form import regress
 from clipgpt_retrieval.training.features import CaptionStates
 from clipgpt_retrieval.training.frozen.contrast import Estimates, fit_contrastive_map
 from clipgpt_retrieval.training.frozen.left_out import left_out_predictions
+from clipgpt_retrieval.training.frozen.search import CaptionQueries, fit_search
 from clipgpt_retrieval.training.train import train
 
 
@@ -128,3 +133,19 @@ def test_text_embeddings_of_another_clip_are_refused_by_name(with_texts, tmp_pat
     np.save(tmp_path / "other" / "text_emb" / "text_emb_0.npy", np.ones((400, 32), np.float16))
     with pytest.raises(DataError, match=r"text_emb has dimension 32, expected 64 as in img_emb/"):
         train(str(tmp_path / "other"), str(tmp_path / "model"), **frozen_flags(with_texts))
+
+
+def test_text_embeddings_of_training_images_alone_keep_the_tower_in_the_search():
+    """A few validation images may have none; CLIP-GPT alone would then find less than CLIP did before."""
+    random = np.random.default_rng(0)
+    images = random.normal(size=(60, 16)).astype(np.float32)
+    images /= np.linalg.norm(images, axis=1, keepdims=True)
+    captions = [["a dog"]] * 50
+    pairs = Pairs(images[:50], captions, captions, 1.0, [[i] for i in range(50)], [str(i) for i in range(50)])
+    held_out = Pairs(images[50:], captions[:10], captions[:10], 1.0, pairs.rows[:10], pairs.names[:10])
+    backbone = {"model_type": "gpt2", "vocab_size": 20, "n_embd": 8, "n_layer": 1, "n_head": 2}
+    model = ClipGptModel(ClipGptConfig(backbone_config=backbone, clip_dim=16))
+    noise = random.normal(size=(60, 16)).astype(np.float32)
+    seen, unseen = CaptionQueries(pairs, np.arange(50), noise[:50]), CaptionQueries(held_out, np.arange(10), noise[50:])
+    assert fit_search(model, seen, unseen, (TextEmbeddings(np.arange(50), images[:50]), None), seed=0) == []
+    assert model.config.clipgpt_weight < 0.2

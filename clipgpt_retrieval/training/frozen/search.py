@@ -61,15 +61,18 @@ def fit_search(
         model: its readout is fitted.
         training: queries of the training set.
         validation: queries of the validation set.
-        texts: CLIP's embeddings of captions of the training and of the validation set; used where both have some.
+        texts: CLIP's embeddings of captions of the training and of the validation set; those of the latter count only
+            beside those of the former.
         seed: of the bank.
 
     Returns:
-        The situations of the validation set.
+        The situations of the validation set; none if the training set alone has text embeddings.
     """
-    both = texts if all(part is not None for part in texts) else (None, None)
-    queries, images = training.with_texts(both[0])
-    asked, asked_images = validation.with_texts(both[1])
+    of_training, of_validation = texts
+    if of_training is not None and of_validation is None:
+        of_validation = TextEmbeddings(np.empty(0, np.int64), of_training.embeddings[:0])
+    queries, images = training.with_texts(of_training)
+    asked, asked_images = validation.with_texts(None if of_training is None else of_validation)
     shown = np.unique(training.images)
     everything = np.concatenate([training.pairs.embeddings[shown], validation.pairs.embeddings])
     images = np.searchsorted(shown, images)
@@ -80,6 +83,7 @@ def fit_search(
         Situation("validation and training images", asked, asked_images + len(shown), everything, bank),
     ]
     mean = None if queries.texts is None else shrunk_mean(queries.texts)
+    unseen = [situation for situation in unseen if len(situation.queries)]
     chosen = choose_settings([*unseen, *_left_out(queries, images, everything, order)], mean)
     model.config.clipgpt_weight, model.config.hub_strength = chosen.weight, chosen.strength
     model.search = SearchData(chosen.text_mean, bank.blended(chosen) if chosen.strength else None)

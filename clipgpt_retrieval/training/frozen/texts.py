@@ -24,7 +24,8 @@ def text_embeddings(run: Run, captions: np.ndarray) -> Texts:
         captions: positions of the training captions to embed by that CLIP, int64 ``[n]``.
 
     Returns:
-        Twice None where there is neither ``text_emb/`` nor a CLIP that can be loaded.
+        Twice None where there is neither ``text_emb/`` nor a CLIP that can be loaded; the second alone is None where
+        ``text_emb/`` has captions of training images only.
 
     Raises:
         DataError: a ``text_emb/`` does not fit its folder.
@@ -32,7 +33,7 @@ def text_embeddings(run: Run, captions: np.ndarray) -> Texts:
     folders = folders_of(run.options.embeddings_folder)
     training = _read(folders, [pairs for pairs, _ in run.data.by_folder], run.data.clip_dim)
     validation = _read(folders, [first_captions(pairs) for _, pairs in run.data.by_folder], run.data.clip_dim)
-    if training is not None and validation is not None:
+    if training is not None:
         return training, validation
     tower = OwnTower(run.options.clip_model, run.data.clip_dim, str(run.model.device)).load()
     if tower is None:
