@@ -184,6 +184,7 @@ def main() -> None:
             large.append(measure(flickr, training, test, seed))
             few = np.sort(np.random.default_rng(seed).choice(training, SMALL, replace=False))
             small.append(measure(flickr, few, test, seed))
+            print(f"split {seed}", {name: np.round(row, 3).tolist() for name, row in large[-1].items()}, flush=True)
         show(f"trained on {len(training)} images, {len(test)} held out", large)
         show(f"trained on {SMALL} images", small)
         print(f"\n{(time.monotonic() - started) / 60:.1f} minutes after the backbone's states")
