@@ -123,7 +123,7 @@ def test_a_search_is_compared_among_unseen_and_among_all_images(found):
     for part in ("CLIP-GPT", "CLIP's text tower", "both, corrected"):
         assert every[part]["R@1"]["value"] <= unseen[part]["R@1"]["value"]
     assert unseen["CLIP-GPT"]["R@10"]["value"] == pytest.approx(found["retrieval"][0]["metrics"]["R@10"]["value"])
-    assert seen["CLIP-GPT"]["R@10"]["value"] > every["CLIP-GPT"]["R@10"]["value"]
+    assert seen["CLIP-GPT"]["R@10"]["value"] >= every["CLIP-GPT"]["R@10"]["value"]
 
 
 def test_the_terminal_and_the_page_hold_every_table_and_reason(output, found):
