@@ -188,7 +188,7 @@ def test_with_little_data_it_reports_what_is_missing(collection, model, tmp_path
     assert "--interleaved" in skipped["interleaved queries"]
     assert "--caption_images" in skipped["captions"]
     assert report.blend is report.index is report.caption_report is report.interleaved is None
-    assert [table.title for table in tables(report)] == ["Retrieval", "Match detection", "Skipped"]
+    assert [table.title for table in tables(report)] == ["Retrieval", "Search", "Match detection", "Skipped"]
     assert "Best blend" not in page(report)
 
 
