@@ -153,8 +153,8 @@ class ClipGptClient(ClipClient):
 
         Examples:
             >>> [dogs, cats] = client.query_many(["a dog", "a cat"])
-            >>> len(dogs), len(cats)
-            (10, 10)
+            >>> dogs == client.query(text="a dog")
+            True
         """
         inspect.signature(self.query).bind(**options)  # refuses other names
         each = [{"text": query} if isinstance(query, str) else dict(query) for query in queries]
