@@ -47,7 +47,7 @@ def commands() -> dict[str, Callable[..., Any]]:
     from clipgpt_retrieval.doctor import doctor
     from clipgpt_retrieval.evaluation.command import evaluate
     from clipgpt_retrieval.explore.command import explore
-    from clipgpt_retrieval.ingest.command import add
+    from clipgpt_retrieval.ingest.command import add, delete, load
     from clipgpt_retrieval.model.command import convert
     from clipgpt_retrieval.start.command import start
     from clipgpt_retrieval.training.command import train
@@ -65,7 +65,9 @@ def commands() -> dict[str, Callable[..., Any]]:
         "encode": encode,
         "caption": caption,
         "explore": explore,
+        "load": load,
         "add": add,
+        "delete": delete,
         "bench": bench,
         "convert": convert,
     }

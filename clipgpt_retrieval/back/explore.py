@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 from flask import request
@@ -12,6 +13,7 @@ from clipgpt_retrieval.back.indices import Indices
 from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.schema import ExploreRequest, validated
 from clipgpt_retrieval.errors import BusyError, InputError
+from clipgpt_retrieval.explore.cache import index_stamp
 from clipgpt_retrieval.explore.contents import Contents
 from clipgpt_retrieval.index.collection import Collection
 
@@ -31,7 +33,7 @@ class ContentsCache:
     """The tables of contents used last: one object for each, so that a level is computed once."""
 
     def __init__(self) -> None:
-        self._contents: OrderedDict[tuple[str, int], tuple[Collection, Contents]] = OrderedDict()
+        self._contents: OrderedDict[tuple[str, int], tuple[tuple[Collection, int], Contents]] = OrderedDict()
         self._lock = threading.Lock()
         self._computing = threading.RLock()
         self.slots = threading.BoundedSemaphore(MAX_EXPLORING)
@@ -40,11 +42,14 @@ class ContentsCache:
         """The table of contents of an index with up to ``num_clusters`` clusters on each level."""
         key = (resource.name, num_clusters)
         with self._lock:
-            items, _ = self._contents.get(key, (None, None))
-            if items is not resource.items:  # none yet, or of an index that was reloaded since
+            state, _ = self._contents.get(key, (None, None))
+            now = (resource.items, resource.items.revision)
+            if state != now:  # none yet, or of an index that was reloaded since
                 engine = resource.require_engine("indice_name")
-                contents = Contents(resource.items, resource.index_file, engine, num_clusters, lock=self._computing)
-                self._contents[key] = (resource.items, contents)
+                contents = Contents(
+                    resource.items, _unchanged_file(resource), engine, num_clusters, lock=self._computing
+                )
+                self._contents[key] = (now, contents)
             self._contents.move_to_end(key)
             if len(self._contents) > MAX_CONTENTS:
                 self._contents.popitem(last=False)
@@ -101,3 +106,9 @@ def _parsed(ids: str) -> list[int]:
     if len(parts) > MAX_LOCATED:
         raise InputError("ids", f"has {len(parts)} ids, at most {MAX_LOCATED} are located")
     return list(dict.fromkeys(map(int, parts)))
+
+
+def _unchanged_file(resource: ClipGptResource) -> Path | None:
+    """The file of an index, to cache results beside; None if it is another than the one that is served."""
+    file = resource.index_file
+    return file if file is not None and file.exists() and index_stamp(file) == resource.index_stamp else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from clip_retrieval.clip_back import ClipOptions, dict_to_clip_options
 
+from clipgpt_retrieval.back.milvus_entries import check_entry, is_milvus
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.metadata import find_metadata
 from clipgpt_retrieval.index.source import check_name
@@ -31,13 +32,16 @@ def read_indices(indices_paths: str) -> dict[str, dict[str, Any]]:
 def _as_entry(name: str, entry: Any) -> dict[str, Any]:
     if isinstance(entry, str):
         entry = {"indice_folder": entry}
+    if isinstance(entry, dict) and is_milvus(entry):
+        check_entry(name, entry)
+        return entry
     if isinstance(entry, dict) and isinstance(entry.get("indice_folder"), str):
         return {**entry, "indice_folder": str(Path(entry["indice_folder"]).expanduser())}
-    raise DataError(f"index {name!r} in the indices JSON must be a folder, or a dict with indice_folder")
+    raise DataError(f"index {name!r} in the indices JSON must be a folder, or a dict with indice_folder or milvus_uri")
 
 
 def checked_folders(entries: dict[str, dict[str, Any]], clip_options: ClipOptions) -> dict[str, Path]:
-    """The folder of each index.
+    """The folder of each faiss index.
 
     Raises:
         DataError: a folder without an index or its metadata.
@@ -45,6 +49,8 @@ def checked_folders(entries: dict[str, dict[str, Any]], clip_options: ClipOption
     """
     folders = {}
     for name, entry in entries.items():
+        if is_milvus(entry):
+            continue
         # As upstream does: an entry's options also apply to the entries after it.
         clip_options = dict_to_clip_options(entry, clip_options)
         folders[name] = Path(clip_options.indice_folder)

@@ -18,7 +18,7 @@ from clipgpt_retrieval.back.resources import ClipGptResource, pick_resource
 from clipgpt_retrieval.back.result_cache import cache_key
 from clipgpt_retrieval.back.schema import KnnRequest, parse_request
 from clipgpt_retrieval.back.search import Hits, Search, SearchedQuery, search_items
-from clipgpt_retrieval.errors import InputError
+from clipgpt_retrieval.errors import InputError, NotFoundError
 from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.filters import Filter, parse_filter
 
@@ -40,6 +40,12 @@ class ClipGptKnnService(KnnService):
         For ``queries``, one such list each.
         """
         params = parse_request(KnnRequest)
+        try:
+            return self._response(params)
+        except NotFoundError:  # of an id in the request, or of an item that was deleted since it was found
+            return self._response(params)
+
+    def _response(self, params: KnnRequest) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
         resource = pick_resource(self.clip_resources, params.indice_name)
         requests = params.each_query()
         _check(resource, params, requests)

@@ -13,6 +13,7 @@ from clipgpt_retrieval.back.batched_engine import BatchedEngine
 from clipgpt_retrieval.back.batched_tower import BatchedTower
 from clipgpt_retrieval.back.batching import Batcher
 from clipgpt_retrieval.back.indices_json import checked_folders, read_indices
+from clipgpt_retrieval.back.milvus_entries import image_roots, open_collection
 from clipgpt_retrieval.back.options import BackOptions, check_correction, check_weight
 from clipgpt_retrieval.back.resources import ClipGptResource
 from clipgpt_retrieval.back.result_cache import ResultCache
@@ -25,9 +26,11 @@ from clipgpt_retrieval.back.stock import (
 from clipgpt_retrieval.back.stock_collections import stock_collections
 from clipgpt_retrieval.engine.text_tower import TextTower
 from clipgpt_retrieval.errors import DataError, InputError, ModelError
+from clipgpt_retrieval.explore.cache import index_stamp
 from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.folder_change import settled_folder
 from clipgpt_retrieval.index.metadata import find_metadata
+from clipgpt_retrieval.index.milvus import MilvusCollection
 
 LOGGER = logging.getLogger(__name__)
 
@@ -90,26 +93,36 @@ def load_resources(options: BackOptions, engines: Engines) -> dict[str, ClipGptR
     resources = {}
     for name, entry in entries.items():
         stock, path = stock_resources[name], paths[name]
+        collections = _collections(name, stock, folders.get(name), entry, options)
         if path:
-            _check_engine(name, stock, path, models[path])
+            _check_engine(name, collections, path, models[path])
         tower = engines.text_tower(stock)
         if tower is not None:
             [embedding] = tower.encode(["a photo"])  # every kind of CLIP shows its dimension so
-            _check_dimension(name, stock, "the CLIP of --clip_model", len(embedding))
-        _check_rows(name, stock, find_metadata(folders[name]).num_rows)
-        # Columns that the operator chose to return are those that may be asked for.
-        columns = entry.get("columns_to_return", options.columns_to_return)
-        collections = stock_collections(name, stock, folders[name], columns)
-        resources[name] = _resource(name, stock, folders[name], collections, (models.get(path), tower), entry, options)
+            _check_dimension(name, collections, "the CLIP of --clip_model", len(embedding))
+        encoders = (models.get(path), tower)
+        resources[name] = _resource(name, stock, folders.get(name), collections, encoders, entry, options)
         resources[name].clip_name = _short_name(entry.get("clip_model", options.clip_model)) if stock.model else None
         resources[name].model_name = _short_name(path) if path else None
     return resources
 
 
+def _collections(
+    name: str, stock: ClipResource, folder: Path | None, entry: dict[str, Any], options: BackOptions
+) -> dict[str, Collection]:
+    """The collections of an index by modality; ``folder`` is None for one of Milvus."""
+    # Columns that the operator chose to return are those that may be asked for.
+    columns = entry.get("columns_to_return", options.columns_to_return)
+    if folder is None:
+        return {"image": open_collection(name, entry, columns)}
+    _check_rows(name, stock, find_metadata(folder).num_rows)
+    return stock_collections(name, stock, folder, columns)
+
+
 def _resource(
     name: str,
     stock: ClipResource,
-    folder: Path,
+    folder: Path | None,
     collections: dict[str, Collection],
     encoders: tuple[BatchedEngine | None, BatchedTower | None],
     entry: dict[str, Any],
@@ -117,7 +130,11 @@ def _resource(
 ) -> ClipGptResource:
     items = next(iter(collections.values()))
     engine, tower = encoders
-    roots = options.image_folders or default_roots(folder, stock.metadata_provider, len(items))
+    if folder is None:
+        index_file, roots = None, image_roots(entry, items)
+    else:
+        index_file = folder / ("text.index" if stock.image_index is None else "image.index")
+        roots = default_roots(folder, stock.metadata_provider, len(items))
     return ClipGptResource(
         **{field.name: getattr(stock, field.name) for field in fields(ClipResource)},
         name=name,
@@ -128,9 +145,10 @@ def _resource(
         hub_correction=engine is not None and _hub_correction(name, engine, entry, options),
         collections=collections,
         has_metadata=_has_columns(name, items, stock.columns_to_return),
-        index_file=folder / ("text.index" if stock.image_index is None else "image.index"),
+        index_file=index_file,
+        index_stamp=None if index_file is None else index_stamp(index_file),
         results_cache=ResultCache("search", options.cache_bytes, len),
-        shown_images=ShownImages(name, roots, options.limits),
+        shown_images=ShownImages(name, options.image_folders or roots, options.limits),
     )
 
 
@@ -153,7 +171,10 @@ def _check_rows(name: str, stock: ClipResource, rows: int | None) -> None:
 
 def _has_columns(name: str, items: Collection, columns: list[str] | None) -> bool:
     """Whether the metadata have a column that is returned; warns if not."""
-    found = len(items) > 0 and any(items.metadata([0], columns))
+    if isinstance(items, MilvusCollection):  # its first id may have been deleted
+        found = items.has_columns(columns)
+    else:
+        found = len(items) > 0 and any(items.metadata([0], columns))
     if not found:
         LOGGER.warning(
             "index %r: its metadata have none of the columns %s, so results have ids only: name others with "
@@ -164,18 +185,18 @@ def _has_columns(name: str, items: Collection, columns: list[str] | None) -> boo
     return found
 
 
-def _check_engine(name: str, stock: ClipResource, path: str, engine: BatchedEngine) -> None:
-    _check_dimension(name, stock, f"clipgpt model {path}", engine.clip_dim)
+def _check_engine(name: str, collections: dict[str, Collection], path: str, engine: BatchedEngine) -> None:
+    _check_dimension(name, collections, f"clipgpt model {path}", engine.clip_dim)
     if not engine.encodes:
         LOGGER.warning("%s only captions: text queries of index %s use CLIP", path, name)
 
 
-def _check_dimension(name: str, stock: ClipResource, model: str, dimension: int) -> None:
-    for index in (stock.image_index, stock.text_index):
-        if index is not None and index.d != dimension:
+def _check_dimension(name: str, collections: dict[str, Collection], model: str, dimension: int) -> None:
+    for collection in collections.values():
+        if collection.dimension != dimension:
             raise ModelError(
-                f"{model} has dimension {dimension}, index {name!r} has {index.d}: give the model for the CLIP of this "
-                "index"
+                f"{model} has dimension {dimension}, index {name!r} has {collection.dimension}: give the model for the "
+                "CLIP of this index"
             )
 
 

@@ -28,7 +28,8 @@ class ClipGptResource(ClipResource):
         minus_words: whether a minus sign before a word of a text means "without it".
         collections: the collections by modality; the ids and metadata of all are the same.
         has_metadata: whether the metadata have a column that is returned.
-        index_file: path of the index that the items come from.
+        index_file: path of the index that the items come from; None for a collection of Milvus.
+        index_stamp: of that file as it was read; it may have been changed since.
         results_cache: results of searches, as JSON.
         shown_images: reads the images of items.
         clip_name: of CLIP, for people; None without its weights.
@@ -43,7 +44,8 @@ class ClipGptResource(ClipResource):
     minus_words: bool
     collections: dict[str, Collection]
     has_metadata: bool
-    index_file: Path
+    index_file: Path | None
+    index_stamp: str | None
     results_cache: ResultCache
     shown_images: ShownImages
     clip_name: str | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import all_clip
 from clip_retrieval.clip_back import ClipOptions, ClipResource, KnnService, load_clip_indices
 
+from clipgpt_retrieval.back.milvus_entries import with_folders
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.engine.text_tower import clip_loading, with_hub_checked
@@ -51,7 +52,7 @@ def with_known_columns(
         DataError: none of upstream's default columns exists, or not those of ``--columns_to_return``.
     """
     flag = options.reorder_metadata_by_ivf_index
-    reordered = [folders[name] for name in entries if entries[name].get("reorder_metadata_by_ivf_index", flag)]
+    reordered = [folders[name] for name in folders if entries[name].get("reorder_metadata_by_ivf_index", flag)]
     wanted = DEFAULT_COLUMNS if options.columns_to_return is None else options.columns_to_return
     for folder in reordered:
         known = find_metadata(folder).columns
@@ -81,7 +82,7 @@ def load_stock_resources(options: BackOptions, entries: dict[str, dict[str, Any]
     try:
         with loading, _downloads_as_input_errors(), tempfile.TemporaryDirectory() as folder:
             indices = Path(folder, "indices_paths.json")
-            indices.write_text(json.dumps(entries), encoding="utf-8")
+            indices.write_text(json.dumps(with_folders(entries, Path(folder))), encoding="utf-8")
             return load_clip_indices(str(indices), stock_options(options))
     except ValueError as error:
         if "not available" not in str(error):

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from clipgpt_retrieval.bulk.job import Run, Shard
 from clipgpt_retrieval.errors import InputError
@@ -33,20 +33,29 @@ class PysparkDistributor:
     """Workers on Spark: in the active session, else in one by ``spark-submit``'s or Spark's settings."""
 
     def __call__(self, run: Run, shards: list[Shard]) -> None:
-        try:
-            from pyspark.sql import SparkSession
-        except ImportError:
-            raise InputError(
-                "distribution_strategy", "pyspark is not installed: pip install 'clipgpt-retrieval[spark]'"
-            ) from None
-        # By default executors run the python3 that is first on their path, not this environment's.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        # Spark's bar counts tasks and would overwrite ours, which counts rows.
-        builder = SparkSession.builder.appName("clipgpt-retrieval").config("spark.ui.showConsoleProgress", "false")
-        session = SparkSession.getActiveSession() or builder.getOrCreate()
-        context = session.sparkContext
+        context = spark_context()
         tasks = min(len(shards), TASKS_PER_SLOT * context.defaultParallelism)
         context.parallelize(shards, tasks).foreachPartition(partial(_work_on_task, run))
+
+
+def spark_context() -> Any:
+    """The context of the active session of Spark, else of a new one.
+
+    Raises:
+        InputError: pyspark is not installed.
+    """
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise InputError(
+            "distribution_strategy", "pyspark is not installed: pip install 'clipgpt-retrieval[spark]'"
+        ) from None
+    # By default executors run the python3 that is first on their path, not this environment's.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    # Spark's bar counts tasks and would overwrite ours, which counts rows.
+    builder = SparkSession.builder.appName("clipgpt-retrieval").config("spark.ui.showConsoleProgress", "false")
+    session = SparkSession.getActiveSession() or builder.getOrCreate()
+    return session.sparkContext
 
 
 def _work_on_task(run: Run, shards: Iterator[Shard]) -> None:

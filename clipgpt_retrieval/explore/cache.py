@@ -31,14 +31,17 @@ class Cache:
     """Named results about one index, keyed by index, setting and model.
 
     Args:
-        index_file: the index, or its folder where it consists of several files.
+        index_file: the index, or its folder where it consists of several files; None: nothing is cached on disk.
         setting: what else the results depend on.
         model: fingerprint of the model that they depend on, if any.
     """
 
-    def __init__(self, index_file: Path, setting: str, model: str = "") -> None:
+    def __init__(self, index_file: Path | None, setting: str, model: str = "") -> None:
+        self._folders: list[Path] = []
+        if index_file is None:
+            return
         key = hashlib.sha256()
-        for part in (str(FORMAT), _stamp(index_file), model, setting):
+        for part in (str(FORMAT), index_stamp(index_file), model, setting):
             key.update(part.encode() + b"\0")
         name = key.hexdigest()[:20]
         self._folders = [index_file.parent / FOLDER_NAME / name, cache_folder() / "explore" / name]
@@ -91,7 +94,8 @@ def _load_arrays(content: bytes) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _stamp(index_file: Path) -> str:
+def index_stamp(index_file: Path) -> str:
+    """What identifies the content of an index without reading it."""
     file = index_file / "populated.index" if index_file.is_dir() else index_file
     status = file.stat()
     return f"{file.resolve()} {status.st_size} {status.st_mtime_ns}"

@@ -61,7 +61,7 @@ class Contents:
 
     Args:
         items: of the index.
-        index_file: path of the index: results are cached beside it.
+        index_file: path of the index: results are cached beside it; None: not on disk.
         engine: the model that captions.
         num_clusters: the most clusters that one level shows.
         lock: held during computations; several tables of contents that share one compute one after the other.
@@ -73,14 +73,14 @@ class Contents:
     def __init__(
         self,
         items: Collection,
-        index_file: Path,
+        index_file: Path | None,
         engine: Engine,
         num_clusters: int = DEFAULT_NUM_CLUSTERS,
         *,
         lock: Any = None,  # a threading.RLock, which is not a type
     ) -> None:
         self._outline = Outline(items, index_file, num_clusters)
-        check_model_fits(engine.clip_dim, items, index_file)
+        check_model_fits(engine.clip_dim, items, index_file or items.name)
         self.items = items
         self.num_clusters = num_clusters
         self._engine = engine

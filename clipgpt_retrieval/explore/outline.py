@@ -56,14 +56,14 @@ class Outline:
 
     Args:
         items: of the index.
-        index_file: path of the index: results are cached beside it.
+        index_file: path of the index: results are cached beside it; None: not on disk.
         num_clusters: the most clusters that one level shows.
 
     Raises:
         InputError: ``num_clusters`` out of 2..500.
     """
 
-    def __init__(self, items: Collection, index_file: Path, num_clusters: int = DEFAULT_NUM_CLUSTERS) -> None:
+    def __init__(self, items: Collection, index_file: Path | None, num_clusters: int = DEFAULT_NUM_CLUSTERS) -> None:
         check_num_clusters(num_clusters)
         self._items = items
         self._num_clusters = num_clusters

@@ -33,12 +33,15 @@ class MetadataColumns(Protocol):
 
 
 class ParquetColumns:
-    """Columns of parquet files, streamed."""
+    """Columns of parquet files, streamed.
+
+    The files stay open, so that they remain those of an index that was read with them when `delete` replaces both.
+    """
 
     by_id = False
 
     def __init__(self, files: Sequence[Path]) -> None:
-        self._files = files
+        self._files = [pa.memory_map(str(file)) for file in files]
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -47,8 +50,8 @@ class ParquetColumns:
 
     def batches(self, names: Sequence[str]) -> Iterator[dict[str, pa.Array]]:
         """See `MetadataColumns`."""
-        for path in self._files:
-            file = pq.ParquetFile(path)
+        for opened in self._files:
+            file = pq.ParquetFile(opened)
             present = [name for name in names if name in file.schema_arrow.names]
             # Without columns there are no batches, yet the rows count.
             for batch in file.iter_batches(ROWS_PER_BATCH, columns=present or file.schema_arrow.names[:1]):

@@ -9,6 +9,7 @@ import pyarrow as pa
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.faiss_collection import FaissCollection
+from clipgpt_retrieval.index.folder_change import settled_folder
 from clipgpt_retrieval.index.metadata import REORDERED_FILE, find_metadata, is_ordered_by_ivf
 from clipgpt_retrieval.index.metadata_columns import (
     ArrowColumns,
@@ -54,6 +55,17 @@ def open_index(path: str) -> Source:
         raise DataError(f"{path} is not on a local disk: download the index, and give the path of the copy")
     check_name(path)
     file = _index_file(Path(path).expanduser())
+    with settled_folder(file.parent):
+        index = _read_index(file)
+        ordered = is_ordered_by_ivf(file.parent)
+        rows, columns = metadata_rows(file.parent), metadata_columns(file.parent)
+    try:
+        return Source(file, FaissCollection(index, ordered_by_ivf=ordered, name=str(file), rows=rows, columns=columns))
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
+
+
+def _read_index(file: Path) -> faiss.Index:
     try:
         if file.is_dir():
             index = faiss.read_index(str(file / "populated.index"), faiss.IO_FLAG_ONDISK_SAME_DIR)
@@ -63,12 +75,7 @@ def open_index(path: str) -> Source:
         raise DataError(f"{file} cannot be read as a faiss index: build it again, or give another") from error
     if isinstance(index, faiss.IndexBinary) or index.ntotal == 0:
         raise DataError(f"{file} contains no embeddings: give an index with some")
-    ordered = is_ordered_by_ivf(file.parent)
-    rows, columns = metadata_rows(file.parent), metadata_columns(file.parent)
-    try:
-        return Source(file, FaissCollection(index, ordered_by_ivf=ordered, name=str(file), rows=rows, columns=columns))
-    except DataError as error:
-        raise DataError(f"{file}: {error}") from error
+    return index
 
 
 def metadata_columns(folder: Path) -> MetadataColumns | None:
@@ -108,7 +115,7 @@ def check_name(path: str) -> None:
         raise DataError(f"the path {path!a} is not UTF-8, and faiss cannot open it: rename it") from None
 
 
-def check_model_fits(clip_dim: int, items: Collection, index_file: Path) -> None:
+def check_model_fits(clip_dim: int, items: Collection, index_file: Path | str) -> None:
     """Refuses a model whose embeddings have another dimension than those of an index.
 
     Raises:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from clipgpt_retrieval.errors import DataError
 from clipgpt_retrieval.index.folder_change import FolderChange, changed_folder
 from clipgpt_retrieval.index.metadata import MetadataFiles, find_metadata, is_ordered_by_ivf
-from clipgpt_retrieval.ingest.source import Source, SourceFile
+from clipgpt_retrieval.ingest.source import Source, SourceFile, read_batches
 
 INDEX_FILES = {"image.index": "img_emb", "text.index": "text_emb"}
 """The indexes of a folder, and the folders of embeddings that they are made of."""
@@ -145,7 +145,7 @@ def _add_files(
         tqdm(total=total, desc="add", unit="row", unit_scale=True) as bar,
     ):
         for file in files:
-            for batch in source.batches(file, BATCH_ROWS):
+            for batch in read_batches(source.folder, file, BATCH_ROWS):
                 writer.write_table(_as_schema(batch.metadata, schema, file.pairs[0].metadata))
                 for index, embeddings in zip(indexes, batch.embeddings, strict=True):
                     _add(index, embeddings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 
@@ -101,19 +102,6 @@ class Source:
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise DataError(f"{self.folder}/metadata: a column has different types in its files: {error}") from error
 
-    def batches(self, file: SourceFile, size: int, start: int = 0) -> Iterator[Batch]:
-        """The rows of a file from ``start`` on."""
-        for first in range(start, file.count, size):
-            last = min(first + size, file.count)
-            arrays = []
-            for pair in file.pairs:
-                with self.fs.open(pair.header.file, "rb") as opened:
-                    arrays.append(read_npy_rows(opened, pair.header, first, last).astype(np.float32))
-            usable = np.logical_and.reduce([_is_usable(array) for array in arrays])
-            table = read_range(self.fs, file.pairs[0].metadata, first, last)
-            rows = np.arange(first, last)[usable]
-            yield Batch(rows, [array[usable] for array in arrays], table.filter(pa.array(usable)), last - first)
-
     def _fingerprint(self, pairs: Sequence[FilePair]) -> str:
         digest = hashlib.sha256()
         for path in (*(pair.header.file for pair in pairs), pairs[0].metadata):
@@ -123,6 +111,28 @@ class Source:
                 opened.seek(max(0, size - SAMPLED_BYTES))
                 digest.update(f"{PurePosixPath(path).name}/{size}/".encode() + head + opened.read())
         return digest.hexdigest()
+
+
+def read_batches(folder: str, file: SourceFile, size: int, start: int = 0) -> Iterator[Batch]:
+    """The rows of a file of a folder from ``start`` on.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    fs: Any = fsspec.core.url_to_fs(folder)[0]
+    for first in range(start, file.count, size):
+        last = min(first + size, file.count)
+        try:
+            arrays = []
+            for pair in file.pairs:
+                with fs.open(pair.header.file, "rb") as opened:
+                    arrays.append(read_npy_rows(opened, pair.header, first, last).astype(np.float32))
+            table = read_range(fs, file.pairs[0].metadata, first, last)
+        except OSError as error:
+            raise DataError(f"{file.name} cannot be read: {error}") from error
+        usable = np.logical_and.reduce([_is_usable(array) for array in arrays])
+        rows = np.arange(first, last)[usable]
+        yield Batch(rows, [array[usable] for array in arrays], table.filter(pa.array(usable)), last - first)
 
 
 def _is_usable(embeddings: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from clipgpt_retrieval.index.collection import Collection
 from clipgpt_retrieval.index.source import open_index
@@ -28,7 +29,7 @@ FAISS_KINDS = {
     "refined": "PQ16x4,RFlat",
     "IDMap2": "IDMap2,Flat",
 }
-EXACT = {"flat", "IDMap2"}
+EXACT = {"flat", "IDMap2", "Milvus Lite"}
 """Kinds that find all nearest neighbours, with the similarities of the embeddings themselves."""
 
 NPROBE = 8
@@ -78,6 +79,29 @@ def build_faiss(kind: str, folder: Path, rows: np.ndarray, columns: pa.Table) ->
     return open_index(str(folder)).items
 
 
-BUILDERS: dict[str, Callable[[str, Path, np.ndarray, pa.Table], Collection]] = dict.fromkeys(FAISS_KINDS, build_faiss)
+def build_milvus(kind: str, folder: Path, rows: np.ndarray, columns: pa.Table) -> Collection:
+    """A collection of Milvus Lite, loaded as the command loads it."""
+    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+    pytest.importorskip("milvus_lite", reason="the extra milvus is not installed")
+    from clipgpt_retrieval.index.milvus import MilvusCollection
+    from clipgpt_retrieval.ingest.load import load_folder
+    from clipgpt_retrieval.ingest.options import LoadOptions
+
+    first = COUNT // 3
+    for name in ("img_emb", "metadata"):
+        (folder / name).mkdir(parents=True)
+    for part, chosen in enumerate((slice(0, first), slice(first, None))):
+        np.save(folder / "img_emb" / f"img_emb_{part}.npy", rows[chosen])
+        part_of_columns = columns.slice(0, first) if part == 0 else columns.slice(first)
+        pq.write_table(part_of_columns, folder / "metadata" / f"metadata_{part}.parquet")
+    uri = str(folder / "collection.db")
+    load_folder(LoadOptions(str(folder), uri, "kinds"))
+    return MilvusCollection(uri, "kinds")
+
+
+BUILDERS: dict[str, Callable[[str, Path, np.ndarray, pa.Table], Collection]] = {
+    **dict.fromkeys(FAISS_KINDS, build_faiss),
+    "Milvus Lite": build_milvus,
+}
 """Each kind of index with the function that builds it, called with the kind, a folder that does not exist, the
 embeddings and the metadata."""

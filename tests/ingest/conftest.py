@@ -1,6 +1,7 @@
 """Index folders and new embeddings that a test may change."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,3 +34,13 @@ def new_folder(tmp_path, new_embeddings) -> Path:
         write_embeddings(folder, new_embeddings[rows.start : rows.stop], metadata, part=part)
         np.save(folder / "text_emb" / f"text_emb_{part}.npy", texts[rows.start : rows.stop])
     return folder
+
+
+@pytest.fixture
+def lite(tmp_path) -> Iterator[str]:
+    """The path of a Milvus Lite file, which this process closes after the test."""
+    pytest.importorskip("pymilvus", reason="the extra milvus is not installed")
+    manager = pytest.importorskip("milvus_lite.server_manager").server_manager_instance
+    path = tmp_path / "collection.db"
+    yield str(path)
+    manager.release_server(str(path.resolve()))

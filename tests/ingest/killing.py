@@ -14,13 +14,15 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["clipgpt_retrieval.ingest.add"])
 
 
-def killed_at_each_access(folder: str, function: Callable[..., Any], *arguments: Any) -> Iterator[int]:
-    """Runs a function again and again, killed one access to files in ``folder`` later each time.
+def killed_at_each_access(
+    folder: str, function: Callable[..., Any], *arguments: Any, start: int = 0, step: int = 1
+) -> Iterator[int]:
+    """Runs a function again and again, killed ``step`` accesses to files in ``folder`` later each time.
 
     Yields:
         The number of the access, after each run that was killed; ends with the first that was not.
     """
-    number = 0
+    number = start
     while True:
         process = _CONTEXT.Process(target=_run, args=(folder, number, function, arguments))
         process.start()
@@ -29,7 +31,7 @@ def killed_at_each_access(folder: str, function: Callable[..., Any], *arguments:
             return
         assert process.exitcode == -signal.SIGKILL, f"access {number} ended with {process.exitcode}"
         yield number
-        number += 1
+        number += step
 
 
 def _run(folder: str, number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
