@@ -153,7 +153,7 @@ class ClipGptClient(ClipClient):
 
         Examples:
             >>> [dogs, cats] = client.query_many(["a dog", "a cat"])
-            >>> dogs == client.query(text="a dog")
+            >>> dogs[0]["id"] == client.query(text="a dog")[0]["id"]
             True
         """
         inspect.signature(self.query).bind(**options)  # refuses other names
