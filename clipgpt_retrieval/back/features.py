@@ -34,7 +34,8 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         index has a table of contents and a map; ``segments``: the model was trained on queries of several segments
         (otherwise the embeddings of their parts are added); ``weight``: the default weight of CLIP-GPT; ``encoder``:
         what encodes texts by default, see ``Encoder``; ``hub_correction``: whether results are re-ranked by default;
-        ``export``: there is ``/export-service``; ``filters``: the metadata have fields; ``items``: their number;
+        ``export``: there is ``/export-service``; ``minus``: segments may have weights below 0; ``scores``: there is
+        ``/score-service``, for texts as the model encodes them; ``filters``: the metadata have fields; ``items``: their number;
         ``clip_model`` and ``model``: names, or None; ``mclip``, ``aesthetic``, ``safety``, ``violence``: what
         clip-retrieval's flags have loaded; ``text_index``: ``modality`` may be ``text``.
     """
@@ -47,6 +48,8 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         "encoder": resource.encoder,
         "hub_correction": resource.hub_correction,
         "export": True,
+        "minus": resource.encodes,
+        "scores": resource.encodes,
         "filters": bool(resource.items.fields()),
         "items": len(resource.items),
         "clip_model": resource.clip_name,

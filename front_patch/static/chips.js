@@ -17,8 +17,8 @@
 /** @type {Chip[]} a query that is only the text in the search bar */
 export const ONLY_BAR = [{ kind: "bar" }];
 
-/** Weight of a part that results should be less like. */
-const MINUS_WEIGHT = -0.5;
+/** Weight of a part that results should be less like. It and the phrase: see benchmarks/demo_minus_words.py. */
+const MINUS_WEIGHT = -0.6;
 
 /**
  * The chips with one more, before the text in the search bar: "[image] but at night".
@@ -89,7 +89,17 @@ function segmentOf(chip, barText) {
  * @returns {Segment}
  */
 function weighted(segment, chip) {
-  return chip.minus ? { ...segment, weight: MINUS_WEIGHT } : segment;
+  if (!chip.minus) return segment;
+  return { ...segment, ...("text" in segment && { text: phraseOf(segment.text) }), weight: MINUS_WEIGHT };
+}
+
+/**
+ * A model that has read captions alone does not know single words.
+ *
+ * @param {string} text
+ */
+function phraseOf(text) {
+  return /\s/.test(text) ? text : `a photo of ${text}`;
 }
 
 /**

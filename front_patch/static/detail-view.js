@@ -41,7 +41,7 @@ const SHOWN_ELSEWHERE = ["id", "image", "caption", "similarity", "score"];
  * @property {boolean} captions the index has captions
  * @property {boolean} near the index has neighbours
  * @property {boolean} parts queries may have several parts
- * @property {boolean} minus parts may be negative
+ * @property {boolean} minus a negative part can be added to the query
  */
 
 /** @type {Shown} */

@@ -233,7 +233,7 @@ export class Page {
       captions: features.clipgpt,
       near: features.explore,
       parts: features.clipgpt,
-      minus: features.minus === true,
+      minus: features.minus === true && this.state.kind() !== "empty",
     });
   }
 

@@ -21,6 +21,7 @@ import { segmentsOf } from "./chips.js";
  * @property {boolean} [filters] results can be restricted by their metadata
  * @property {boolean} [export] the back end writes Parquet files
  * @property {boolean} [minus] parts of a query may have a negative weight
+ * @property {boolean} [scores] the back end tells how well texts fit items
  *
  * @typedef {object} Query
  * @property {string} text in the search bar
@@ -65,7 +66,7 @@ export function defaultWeight({ weight }) {
 }
 
 /**
- * The kind of a query: empty, text only, one image only (a search for its neighbours), or a sequence of images and
+ * The kind of a query: empty (also if it says only what results should be less like), text only, one image only (a search for its neighbours), or a sequence of images and
  * texts, which only CLIP-GPT can encode.
  *
  * @param {Pick<Query, "text" | "chips">} query
@@ -73,7 +74,7 @@ export function defaultWeight({ weight }) {
  */
 export function kindOf(query) {
   const segments = segmentsOf(query.chips, query.text);
-  if (segments.length === 0) return "empty";
+  if (segments.every(({ weight }) => weight !== undefined)) return "empty";
   if (segments.some(({ weight }) => weight !== undefined)) return "interleaved";
   if (segments.every((segment) => "text" in segment)) return "text";
   return segments.length === 1 ? "image" : "interleaved";

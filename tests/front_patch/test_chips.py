@@ -58,6 +58,34 @@ def test_an_image_and_a_text_make_one_query(page, front_url):
     expect(page.get_by_label("CLIP", exact=True)).to_be_disabled()
 
 
+def test_results_are_less_like_an_image_and_a_word(page, front_url):
+    open_page(page, front_url)
+    search(page, "a red circle")
+    unwanted = shown_ids(page)[0]
+    detail = open_result(page, 0)
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        detail.get_by_role("button", name="Less like this").click()
+    away = {"id": unwanted, "weight": -0.6}
+    assert [body["segments"] for body in bodies] == [[away, {"text": "a red circle"}]]
+    expect(detail).to_be_hidden()
+    assert unwanted not in shown_ids(page)[:10]
+    expect(page.get_by_role("img", name=f"less like image {unwanted}")).to_be_visible()
+    page.get_by_role("button", name="Add to the query").click()
+    with sent_to(page, "/knn-service") as bodies, results_of(page):
+        page.get_by_label("Less like", exact=True).fill("people")
+        page.get_by_label("Less like", exact=True).press("Enter")
+    assert bodies[0]["segments"] == [away, {"text": "a photo of people", "weight": -0.6}, {"text": "a red circle"}]
+    expect(page.get_by_text("less like “people”")).to_be_visible()
+
+
+def test_a_query_of_nothing_but_less_like_this_is_not_searched(page, front_url):
+    with sent_to(page, "/knn-service") as bodies:
+        open_page(page, f"{front_url}/?chip=-text:people&chip=bar&item=3")
+        page.get_by_role("dialog", name="Image").get_by_role("button", name="Search with it").wait_for()
+        expect(page.get_by_role("button", name="Less like this")).to_have_count(0)
+    assert all("text" not in body["segments"][0] for body in bodies), bodies
+
+
 def test_a_result_is_dragged_into_the_search_bar(page, front_url):
     open_page(page, front_url)
     search(page, "a red circle")

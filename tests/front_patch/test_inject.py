@@ -105,8 +105,10 @@ def test_the_index_list_has_the_features_of_each_index(app):
     parts = {"mclip": False, "aesthetic": False, "safety": False, "violence": False, "text_index": True}
     shared = {"clip": True, "items": 300, "filters": True, **parts}
     model = {"clipgpt": True, "explore": True, "segments": True, "weight": 1.0, "encoder": "clipgpt"}
+    model |= {"minus": True, "scores": True}
     assert features["demo"].items() >= {**shared, **model}.items()
     none = {"clipgpt": False, "explore": False, "segments": False, "model": None, "encoder": "text_tower"}
+    none |= {"minus": False, "scores": False}
     assert features["stock"].items() >= {**shared, **none}.items()
     assert features["demo"]["model"] and features["demo"]["clip_model"] == features["stock"]["clip_model"]
     assert "ClipGPT-Features" in response.headers["Access-Control-Expose-Headers"]
