@@ -1,7 +1,8 @@
 """Words with a minus sign on the demo: how many of the first ten images show what is searched away from.
 
-By the text of the subtracted part (the word alone, or as a phrase) and its weight, summed over queries of which the
-first ten show some. ``python benchmarks/demo_minus_words.py``
+By the subtracted part (the word alone, as a phrase, or the first image that shows it, as "less like this" does on the
+page) and its weight, summed over queries of which the first ten show some; and how many still show what the query asks
+for. ``python benchmarks/demo_minus_words.py``
 """
 
 import argparse
@@ -28,7 +29,17 @@ QUERIES = [
     ("a horse", "grass"),
 ]
 PHRASES = ("{}", "a {}", TEMPLATE)
-WEIGHTS = (0.4, 0.6, 0.8)
+IMAGE = "an image that shows it"
+WEIGHTS = (0.2, 0.3, 0.4, 0.6, 0.8)
+ASKED = {
+    "a dog on the beach": ("dog", "beach"),
+    "a beach": ("beach",),
+    "a dog": ("dog",),
+    "a bicycle": ("bicycle",),
+    "a kite": ("kite",),
+    "a horse": ("horse",),
+}
+"""The words of queries that images can be checked for."""
 PLACES = {"beach": "beach", "grass": "meadow"}
 
 
@@ -47,19 +58,33 @@ def main() -> None:
     engine, scenes = cg.load("demo", device="cpu"), read_scenes(cg.demo.path())
     images = np.load(cg.demo.path() / "img_emb" / "img_emb_0.npy").astype(np.float32)
 
-    def count(queries: list) -> int:
-        first = [np.argsort(-(images @ query))[:10] for query in engine.encode(queries)]
-        return sum(shows(scenes[i], word) for ten, (_, word) in zip(first, QUERIES, strict=True) for i in ten)
+    def first(queries: list, **encoder: float) -> list[np.ndarray]:
+        return [np.argsort(-(images @ query))[:10] for query in engine.encode(queries, **encoder)]
 
-    print(f"of {10 * len(QUERIES)} images, {count([text for text, _ in QUERIES])} show it without the minus sign")
-    print("| subtracted text | " + " | ".join(f"weight -{weight}" for weight in WEIGHTS) + " |")
+    def counts(found: list[np.ndarray]) -> str:
+        rows = [(scenes[i], text, word) for ten, (text, word) in zip(found, QUERIES, strict=True) for i in ten]
+        asked = [all(shows(scene, one) for one in ASKED[text]) for scene, text, _ in rows if text in ASKED]
+        unwanted = sum(shows(scene, word) for scene, _, word in rows)
+        return f"{unwanted} of {len(rows)} ({sum(asked)} of {len(asked)})"
+
+    plain = first([text for text, _ in QUERIES])
+    unwanted = [
+        next((i for i in ten if shows(scenes[i], word)), ten[0]) for ten, (_, word) in zip(plain, QUERIES, strict=True)
+    ]
+    subtracted = {phrase.format("WORD"): [{"text": phrase.format(word)} for _, word in QUERIES] for phrase in PHRASES}
+    subtracted[IMAGE] = [{"embedding": images[i]} for i in unwanted]
+    print(f"images that show it, and in brackets what is asked for; without the minus sign: {counts(plain)}")
+    print("| subtracted | " + " | ".join(f"weight -{weight}" for weight in WEIGHTS) + " |")
     print("| --- |" + " --- |" * len(WEIGHTS))
-    for phrase in PHRASES:
-        counts = [
-            count([[{"text": text}, {"text": phrase.format(word), "weight": -weight}] for text, word in QUERIES])
-            for weight in WEIGHTS
-        ]
-        print(f"| {phrase.format('WORD')} | " + " | ".join(map(str, counts)) + " |")
+    for name, parts in subtracted.items():
+        # The page leaves queries with images to CLIP-GPT alone.
+        encoder = {"clipgpt_weight": 1.0} if name == IMAGE else {}
+        cells = []
+        for weight in WEIGHTS:
+            segments = [{**part, "weight": -weight} for part in parts]
+            queries = [[{"text": text}, segment] for (text, _), segment in zip(QUERIES, segments, strict=True)]
+            cells.append(counts(first(queries, **encoder)))
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def features_of(resource: ClipGptResource) -> dict[str, Any]:
         (otherwise the embeddings of their parts are added); ``weight``: the default weight of CLIP-GPT; ``encoder``:
         what encodes texts by default, see ``Encoder``; ``hub_correction``: whether results are re-ranked by default;
         ``export``: there is ``/export-service``; ``minus``: segments may have weights below 0; ``scores``: there is
-        ``/score-service``, for texts as the model encodes them; ``filters``: the metadata have fields; ``items``: their number;
-        ``clip_model`` and ``model``: names, or None; ``mclip``, ``aesthetic``, ``safety``, ``violence``: what
+        ``/score-service``, for texts as the model encodes them; ``filters``: the metadata have fields; ``items``: their
+        number; ``clip_model`` and ``model``: names, or None; ``mclip``, ``aesthetic``, ``safety``, ``violence``: what
         clip-retrieval's flags have loaded; ``text_index``: ``modality`` may be ``text``.
     """
     return {

@@ -17,8 +17,9 @@
 /** @type {Chip[]} a query that is only the text in the search bar */
 export const ONLY_BAR = [{ kind: "bar" }];
 
-/** Weight of a part that results should be less like. It and the phrase: see benchmarks/demo_minus_words.py. */
-const MINUS_WEIGHT = -0.6;
+/** Weights of a text and of an image that results should be less like: see benchmarks/demo_minus_words.py. */
+const MINUS_TEXT = -0.6;
+const MINUS_IMAGE = -0.3;
 
 /**
  * The chips with one more, before the text in the search bar: "[image] but at night".
@@ -90,7 +91,8 @@ function segmentOf(chip, barText) {
  */
 function weighted(segment, chip) {
   if (!chip.minus) return segment;
-  return { ...segment, ...("text" in segment && { text: phraseOf(segment.text) }), weight: MINUS_WEIGHT };
+  if ("text" in segment) return { text: phraseOf(segment.text), weight: MINUS_TEXT };
+  return { ...segment, weight: MINUS_IMAGE };
 }
 
 /**

@@ -48,11 +48,11 @@ export const STOCK_FEATURES = Object.freeze({
  * reads these alone.
  *
  * @param {Features} features
- * @param {ReturnType<typeof kindOf>} [kind] of the query
+ * @param {boolean} [withImages] whether the query has images
  * @returns {Encoder}
  */
-export function defaultEncoder(features, kind = "text") {
-  if (features.weight === 1 || (kind === "interleaved" && features.segments)) return "clip-gpt";
+export function defaultEncoder(features, withImages = false) {
+  if (features.weight === 1 || (withImages && features.segments)) return "clip-gpt";
   return features.weight === 0 ? "clip" : "blend";
 }
 
@@ -66,8 +66,8 @@ export function defaultWeight({ weight }) {
 }
 
 /**
- * The kind of a query: empty (also if it says only what results should be less like), text only, one image only (a search for its neighbours), or a sequence of images and
- * texts, which only CLIP-GPT can encode.
+ * The kind of a query: empty (also if it says only what results should be less like), text only, one image only (a
+ * search for its neighbours), or a sequence of images and texts, which only CLIP-GPT can encode.
  *
  * @param {Pick<Query, "text" | "chips">} query
  * @returns {"empty" | "text" | "image" | "interleaved"}

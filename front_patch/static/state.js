@@ -2,6 +2,7 @@
 
 import { SETTINGS } from "./address.js";
 import { Backend } from "./backend.js";
+import { isImage } from "./chips.js";
 import { STOCK_FEATURES, defaultEncoder, defaultWeight, effectiveEncoder, kindOf } from "./query.js";
 
 /** The text, the index and the settings are properties of the stock element; what the stock page lacks is kept here. */
@@ -35,7 +36,7 @@ export class State {
     // A link may come from an index with CLIP: without it there is no choice.
     const chosen = this.features.clip ? this.encoder : null;
     const asked = { text: this.element.text, chips: this.chips };
-    const encoder = chosen ?? defaultEncoder(this.features, kindOf(asked));
+    const encoder = chosen ?? defaultEncoder(this.features, this.chips.some(isImage));
     return { ...asked, encoder, weight: this.weight ?? defaultWeight(this.features) };
   }
 

@@ -53,7 +53,7 @@ test("a part that results should be less like has a negative weight", () => {
 test("the default encoder follows from the weight of the server", () => {
   const encoders = [0, 0.4, 1].map((weight) => defaultEncoder({ ...ours, weight }));
   assert.deepEqual(encoders, ["clip", "blend", "clip-gpt"]);
-  const trained = [true, false].map((segments) => defaultEncoder({ ...ours, weight: 0.4, segments }, "interleaved"));
+  const trained = [true, false].map((segments) => defaultEncoder({ ...ours, weight: 0.4, segments }, true));
   assert.deepEqual(trained, ["clip-gpt", "blend"]);
   assert.deepEqual([0, 0.4, 1].map((weight) => defaultWeight({ ...ours, weight })), [0.5, 0.4, 0.5]);
 });

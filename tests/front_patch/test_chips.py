@@ -65,7 +65,7 @@ def test_results_are_less_like_an_image_and_a_word(page, front_url):
     detail = open_result(page, 0)
     with sent_to(page, "/knn-service") as bodies, results_of(page):
         detail.get_by_role("button", name="Less like this").click()
-    away = {"id": unwanted, "weight": -0.6}
+    away = {"id": unwanted, "weight": -0.3}
     assert [body["segments"] for body in bodies] == [[away, {"text": "a red circle"}]]
     expect(detail).to_be_hidden()
     assert unwanted not in shown_ids(page)[:10]
