@@ -8,8 +8,10 @@ Shapes: b texts, t tokens, h hidden width, n heads, d clip_dim.
 """
 
 import logging
+from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from clipgpt_retrieval.engine.cpu_layers import (
     int8_copy,
     pack_linear_layers,
 )
+from clipgpt_retrieval.engine.fbgemm_layer import has_fbgemm, input_maxima, use_fbgemm_layers
 
 LOGGER = logging.getLogger(__name__)
 
@@ -84,21 +87,48 @@ def in_fastest_precision(transformer: ClipTextTransformer, ids: Tensor, ends: Te
         ids: of sample texts.
         ends: see :meth:`ClipTextTransformer.forward`.
     """
-    if sum(weight.numel() for weight in transformer.parameters()) < MIN_WEIGHTS or not has_bfloat16_units():
+    if sum(weight.numel() for weight in transformer.parameters()) < MIN_WEIGHTS:
         return transformer
-    expected = _unit_rows(transformer, ids, ends)
-    made: Any = transformer
+    unit_rows = partial(_unit_rows, ids=ids, ends=ends)
     try:
-        weights = {id(weight): nn.Parameter(weight.bfloat16(), False) for weight in transformer.parameters()}
-        half = deepcopy(transformer, weights)
-        pack_linear_layers(half)
-        for copy in (half, int8_copy(transformer, without=None) if has_int8_kernels() else None):
-            if copy is None or (_unit_rows(copy, ids, ends) * expected).sum(-1).min() < MIN_COSINE:
-                break
-            made = copy
+        if has_bfloat16_units():
+            return _in_fastest_bfloat16(transformer, unit_rows)
+        return _in_fastest_int8(transformer, unit_rows) if has_fbgemm() else transformer
     except RuntimeError as error:  # a kernel that this CPU or this torch lacks
         LOGGER.warning("CLIP's text tower stays in float32: %s", error)
+        return transformer
+
+
+UnitRows = Callable[[nn.Module], Tensor]
+"""Embeddings of sample texts, ``[n, d]``, unit norm."""
+
+
+def _in_fastest_bfloat16(transformer: ClipTextTransformer, unit_rows: UnitRows) -> ClipTextTransformer:
+    """In int8 or in bfloat16 on CPUs that multiply both in hardware, or as it is."""
+    expected, made = unit_rows(transformer), transformer
+    weights = {id(weight): nn.Parameter(weight.bfloat16(), False) for weight in transformer.parameters()}
+    half = deepcopy(transformer, weights)
+    pack_linear_layers(half)
+    for copy in (half, int8_copy(transformer, without=None) if has_int8_kernels() else None):
+        if copy is None or not _is_accurate(unit_rows(copy), expected):
+            break
+        made = cast(ClipTextTransformer, copy)
     return made
+
+
+def _in_fastest_int8(transformer: ClipTextTransformer, unit_rows: UnitRows) -> ClipTextTransformer:
+    """In int8 by FBGEMM's kernels, or as it is."""
+    input_max = input_maxima(transformer, lambda: unit_rows(transformer))
+    for refined in (False, True):
+        int8 = deepcopy(transformer, {id(weight): weight for weight in transformer.parameters()})  # weights are shared
+        use_fbgemm_layers(int8, input_max, refined)
+        if _is_accurate(unit_rows(int8), unit_rows(transformer)):
+            return int8
+    return transformer
+
+
+def _is_accurate(found: Tensor, expected: Tensor) -> bool:
+    return bool((found * expected).sum(-1).min() >= MIN_COSINE)
 
 
 @torch.inference_mode()

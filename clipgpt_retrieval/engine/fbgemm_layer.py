@@ -5,10 +5,13 @@ float32's bytes.
 """
 
 import warnings
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
+
+from clipgpt_retrieval.engine.cpu_layers import is_linear, replace_linear_layers
 
 WEIGHT_MAX = 127
 
@@ -80,6 +83,39 @@ def _rounded(weight: Tensor) -> Tensor:
     with warnings.catch_warnings():  # torch announces that quantized tensors will move to torchao
         warnings.simplefilter("ignore", UserWarning)
         return torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
+
+
+@torch.no_grad()
+def use_fbgemm_layers(module: nn.Module, input_max: Mapping[str, Tensor], refined: bool) -> None:
+    """Replaces the linear layers inside a module by :class:`FbgemmLinear`, in place.
+
+    Args:
+        module: in float32.
+        input_max: see :func:`input_maxima`.
+        refined: see :class:`FbgemmLinear`.
+    """
+    replace_linear_layers(module, lambda name, weight, bias: FbgemmLinear(weight, bias, input_max.get(name), refined))
+
+
+def input_maxima(module: nn.Module, run_samples: Callable[[], object]) -> dict[str, Tensor]:
+    """The largest absolute values ``[in]`` of each linear layer's inputs on sample texts, by the layer's name.
+
+    Args:
+        module: contains the layers.
+        run_samples: runs the module on sample texts.
+    """
+    maxima: dict[str, Tensor] = {}
+
+    def record(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        largest = inputs[0].abs().flatten(0, -2).amax(0)  # [in]
+        maxima[name] = torch.maximum(maxima[name], largest) if name in maxima else largest
+
+    layers = {name: layer for name, layer in module.named_modules() if is_linear(layer)}
+    hooks = [layer.register_forward_pre_hook(partial(record, name)) for name, layer in layers.items()]
+    run_samples()
+    for hook in hooks:
+        hook.remove()
+    return maxima
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import logging
 from copy import deepcopy
-from functools import partial
 from typing import cast
 
 import numpy as np
@@ -17,11 +16,9 @@ from clipgpt_retrieval.engine.cpu_layers import (
     has_bfloat16_units,
     has_int8_kernels,
     int8_copy,
-    is_linear,
     pack_linear_layers,
-    replace_linear_layers,
 )
-from clipgpt_retrieval.engine.fbgemm_layer import FbgemmLinear, has_fbgemm
+from clipgpt_retrieval.engine.fbgemm_layer import FbgemmLinear, has_fbgemm, input_maxima, use_fbgemm_layers
 from clipgpt_retrieval.engine.runners import Gpt2Runner, Runner
 from clipgpt_retrieval.errors import InputError
 from clipgpt_retrieval.model.module import ClipGptModel
@@ -79,7 +76,7 @@ def in_int8(engine: ClipGpt) -> ClipGpt:
 def _in_fastest_int8(engine: ClipGpt) -> ClipGpt | None:
     """The model in int8, or None where that is not accurate enough."""
     expected = _sample_vectors(engine)
-    input_max = _input_maxima(engine)
+    input_max = input_maxima(engine.model.backbone.base_model, lambda: _sample_vectors(engine))
     for refined in (False, True):
         int8 = _in_int8(engine, input_max, refined)
         if _is_accurate(int8, expected):
@@ -111,10 +108,7 @@ def bfloat16_copy(model: ClipGptModel) -> ClipGptModel:
 def _in_int8(engine: ClipGpt, input_max: dict[str, Tensor], refined: bool) -> ClipGpt:
     """The model with FBGEMM's int8 layers for its backbone's, and such a head for drafts; see :class:`FbgemmLinear`."""
     model = deepcopy(engine.model, {id(weight): weight for weight in engine.model.parameters()})  # weights are shared
-    replace_linear_layers(
-        model.backbone.base_model,
-        lambda name, weight, bias: FbgemmLinear(weight, bias, input_max.get(name), refined),
-    )
+    use_fbgemm_layers(model.backbone.base_model, input_max, refined)
     head = cast(nn.Linear, model.get_output_embeddings())
     return ClipGpt(
         model,
@@ -125,22 +119,6 @@ def _in_int8(engine: ClipGpt, input_max: dict[str, Tensor], refined: bool) -> Cl
         draft_head=FbgemmLinear(head.weight, head.bias),
         precision=f"int8 (FBGEMM{', refined' if refined else ''})",
     )
-
-
-def _input_maxima(engine: ClipGpt) -> dict[str, Tensor]:
-    """The largest absolute values that each input ``[in]`` of the backbone's linear layers has in the samples."""
-    maxima: dict[str, Tensor] = {}
-
-    def record(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        largest = inputs[0].abs().flatten(0, -2).amax(0)  # [in]
-        maxima[name] = torch.maximum(maxima[name], largest) if name in maxima else largest
-
-    layers = {name: layer for name, layer in engine.model.backbone.base_model.named_modules() if is_linear(layer)}
-    hooks = [layer.register_forward_pre_hook(partial(record, name)) for name, layer in layers.items()]
-    _sample_vectors(engine)
-    for hook in hooks:
-        hook.remove()
-    return maxima
 
 
 def _int8_runner(engine: ClipGpt) -> Runner | None:

@@ -5,8 +5,10 @@ import pytest
 import torch
 from all_clip import load_clip
 
+from clipgpt_retrieval.engine import clip_text
 from clipgpt_retrieval.engine.clip_text import ClipTextTransformer
 from clipgpt_retrieval.engine.cpu_layers import has_bfloat16_units
+from clipgpt_retrieval.engine.fbgemm_layer import FbgemmLinear, has_fbgemm
 from clipgpt_retrieval.engine.text_tower import TextTower, load_text_tower
 
 TEXTS = [
@@ -54,6 +56,16 @@ def test_low_precision_stays_close(vit_b_32):
     tower = TextTower(*vit_b_32, "cpu", fast=True)
     assert not any(type(layer) is torch.nn.Linear for layer in tower._transformer.modules())
     assert (tower.encode(TEXTS) * own(*vit_b_32)).sum(1).min() > 0.999
+
+
+@pytest.mark.skipif(not has_fbgemm(), reason="this torch has no kernels of FBGEMM for this CPU")
+def test_int8_without_bfloat16_stays_close(vit_b_32, monkeypatch):
+    """What a CPU with AVX2 alone runs."""
+    monkeypatch.setattr(clip_text, "has_bfloat16_units", lambda: False)
+    tower = TextTower(*vit_b_32, "cpu", fast=True)
+    assert any(isinstance(layer, FbgemmLinear) for layer in tower._transformer.modules())
+    assert (tower.encode(TEXTS) * own(*vit_b_32)).sum(1).min() > 0.998  # the check at loading sees other texts
+    assert np.abs(tower.encode(TEXTS[:1]) - tower.encode(TEXTS)[:1]).max() < 1e-5
 
 
 def test_the_demo_s_clip(demo_cache):
