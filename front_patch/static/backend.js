@@ -86,6 +86,17 @@ export class Backend {
   }
 
   /**
+   * How similar one item is to each text.
+   *
+   * @param {Record<string, unknown>} body
+   * @param {AbortSignal} signal
+   * @returns {Promise<number[]>}
+   */
+  async similarities(body, signal) {
+    return (await this.#post("/score-service", { ...body, logprobs: false }, signal)).similarities[0];
+  }
+
+  /**
    * Several captions of one item, the most likely first.
    *
    * @param {string} index

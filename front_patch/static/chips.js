@@ -72,6 +72,19 @@ export function segmentsOf(chips, barText) {
 }
 
 /**
+ * The parts of the query with what they are called, in order.
+ *
+ * @param {Chip[]} chips
+ * @param {string} barText
+ * @returns {{name: string, segment: Segment}[]}
+ */
+export function partsOf(chips, barText) {
+  return chips.flatMap((chip) =>
+    segmentsOf([chip], barText).map((segment) => ({ name: nameOf(chip, barText), segment })),
+  );
+}
+
+/**
  * @param {Chip} chip
  * @param {string} barText
  * @returns {Segment[]} the segment, or none

@@ -23,6 +23,7 @@ const SHOWN_ELSEWHERE = ["id", "image", "caption", "similarity", "score"];
  * @property {(item: Item) => string | null} imageOf
  * @property {(id: number, signal: AbortSignal) => Promise<Item>} loadItem
  * @property {(id: number, count: number, signal: AbortSignal) => Promise<Caption[]>} loadCaptions
+ * @property {(id: number, signal: AbortSignal) => Promise<import("./fits.js").Fit[]>} loadFits
  * @property {(item: Item, count: number, signal: AbortSignal) => Promise<Item[]>} loadNeighbours
  * @property {(id: number) => void} open
  * @property {() => void} close
@@ -40,6 +41,7 @@ const SHOWN_ELSEWHERE = ["id", "image", "caption", "similarity", "score"];
  * @property {boolean} starred
  * @property {boolean} captions the index has captions
  * @property {boolean} near the index has neighbours
+ * @property {boolean} fits the query has several parts that the image can be compared with
  * @property {boolean} parts queries may have several parts
  * @property {boolean} minus a negative part can be added to the query
  */
@@ -52,6 +54,7 @@ const NOTHING = {
   starred: false,
   captions: false,
   near: false,
+  fits: false,
   parts: false,
   minus: false,
 };
@@ -72,12 +75,14 @@ export class DetailView {
     this.tools = h("div", { class: "tools" });
     this.captions = h("ul", { class: "captions" });
     this.why = h("div", { class: "why" });
+    this.fits = h("ul", { class: "captions fits" });
     this.metadata = h("dl", { class: "metadata" });
     this.grid = new Grid(tiles, "Images like this one");
     this.allNear = button("Show more in Explore", () => actions.exploreNear(this.shown.id ?? 0), { class: "quiet" });
     this.near = h("section", {}, h("h3", {}, "Images like this one"), this.grid.element, this.allNear);
     this.previous = iconButton("left", "Previous (←)", () => this.#step(-1), { class: "icon-button previous" });
     this.next = iconButton("right", "Next (→)", () => this.#step(1), { class: "icon-button next" });
+    const found = [this.why, this.fits];
     this.element = h(
       "dialog",
       {
@@ -88,7 +93,7 @@ export class DetailView {
       },
       iconButton("close", "Close (Esc)", () => actions.close(), { class: "icon-button close" }),
       h("div", { class: "stage" }, this.previous, this.image, this.next),
-      h("div", { class: "facts" }, this.title, this.tools, this.captions, this.why, this.metadata, this.near),
+      h("div", { class: "facts" }, this.title, this.tools, ...found, this.captions, this.metadata, this.near),
     );
     this.element.addEventListener("click", ({ target }) => target === this.element && actions.close());
   }
@@ -107,14 +112,14 @@ export class DetailView {
     const at = shown.order.indexOf(shown.id);
     this.previous.disabled = at <= 0;
     this.next.disabled = at === -1 || at === shown.order.length - 1;
-    const other = ["id", "captions", "near"].some((name) => shown[name] !== before[name]);
+    const other = ["id", "captions", "near", "fits"].some((name) => shown[name] !== before[name]);
     if (other) this.#load(shown.id);
     else if (shown.item !== undefined && shown.item !== this.item) this.#show(shown.item);
     else this.#drawTools();
   }
 
   #stop() {
-    ["item", "item captions", "item near"].forEach((channel) => this.activity.stop(channel));
+    ["item", "item captions", "item fits", "item near"].forEach((channel) => this.activity.stop(channel));
   }
 
   /** @param {number} id */
@@ -128,6 +133,7 @@ export class DetailView {
     if (item === undefined || this.shown.id !== id) return;
     this.item = item;
     this.#show(item);
+    if (shown.fits) this.#loadFits(id);
     if (shown.captions) this.#loadCaptions(id);
     if (shown.near) this.#loadNeighbours(item);
   }
@@ -137,7 +143,8 @@ export class DetailView {
     this.item = undefined;
     this.grid.show([]);
     this.near.hidden = !this.shown.near;
-    [this.image, this.tools, this.captions, this.why, this.metadata].forEach((part) => part.replaceChildren());
+    const { captions, fits, image, metadata, tools, why } = this;
+    [image, tools, why, fits, captions, metadata].forEach((part) => part.replaceChildren());
     this.title.textContent = "";
     this.element.scrollTop = 0;
   }
@@ -211,6 +218,22 @@ export class DetailView {
     );
     const heading = h("li", { class: "heading" }, "Captions by CLIP-GPT, with their log-likelihoods");
     this.captions.replaceChildren(heading, ...rows);
+  }
+
+  /** @param {number} id */
+  async #loadFits(id) {
+    const found = await this.activity.run(
+      "item fits",
+      "Comparing the image with the query",
+      (signal) => this.actions.loadFits(id, signal),
+      () => this.#loadFits(id),
+    );
+    if (found === undefined || this.shown.id !== id) return;
+    const rows = found.map(({ name, note, similarity }) => {
+      const fit = [similarity.toFixed(2), note].filter(Boolean).join(", ");
+      return h("li", {}, h("span", {}, name), h("span", { class: "likelihood" }, fit));
+    });
+    this.fits.replaceChildren(h("li", { class: "heading" }, "Similarity to each part of the query"), ...rows);
   }
 
   /** @param {Item} item */

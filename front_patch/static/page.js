@@ -160,6 +160,7 @@ export class Page {
       imageOf: (item) => this.imageOf(item),
       loadItem: (id, signal) => this.#loadItem(id, signal),
       loadCaptions: (...asked) => this.requests.captionsOf(...asked),
+      loadFits: (...asked) => this.requests.fits(...asked),
       loadNeighbours: (...asked) => this.requests.neighbours(...asked),
       open: (id) => actions.openItem(id),
       close: () => actions.closeItem(),
@@ -223,6 +224,7 @@ export class Page {
   #updateDetail() {
     const { features, item, starred, view } = this.state;
     const results = view === "search" ? this.results.items : [];
+    const searching = view === "search" || view === "compare";
     const order = view === "starred" ? starred : results.map(({ id }) => id);
     this.detail.update({
       // What the index can do is known once it has a name.
@@ -232,6 +234,7 @@ export class Page {
       starred: item !== null && starred.includes(item),
       captions: features.clipgpt,
       near: features.explore,
+      fits: features.scores === true && searching && this.state.numParts() > 1,
       parts: features.clipgpt,
       minus: features.minus === true && this.state.kind() !== "empty",
     });

@@ -112,9 +112,9 @@ export function queryFields(query, features) {
 /**
  * @param {Query} query
  * @param {Features} features
- * @returns {Record<string, unknown>}
+ * @returns {Record<string, unknown>} what encodes the query
  */
-function encoderFields(query, features) {
+export function encoderFields(query, features) {
   if (!features.clipgpt) return {};
   const encoder = effectiveEncoder(query);
   if (encoder === null || encoder === "clip") return { use_clipgpt: false };

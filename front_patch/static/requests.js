@@ -1,6 +1,8 @@
 /** Requests to the back end: the state of the page as fields of requests. */
 
-import { STOCK_FEATURES, queryFields } from "./query.js";
+import { partsOf } from "./chips.js";
+import { cosine, withNotes } from "./fits.js";
+import { STOCK_FEATURES, encoderFields, queryFields } from "./query.js";
 import { imageSource } from "./stock.js";
 
 /** @typedef {import("./backend.js").Item} Item */
@@ -44,6 +46,43 @@ export class Requests {
       return (await state.backend.knn({ ...where, ...fields }, signal)).slice(0, count);
     };
     return Promise.all([search("clip"), search("clip-gpt")]);
+  }
+
+  /**
+   * How well an item fits each part of the query.
+   *
+   * @param {number} id
+   * @param {AbortSignal} signal
+   */
+  async fits(id, signal) {
+    const { backend, element, features } = this.state;
+    const index = element.currentIndex;
+    const query = this.state.query();
+    const parts = partsOf(query.chips, query.text);
+    const texts = parts.flatMap(({ segment }) => ("text" in segment ? [segment.text] : []));
+    const images = parts.flatMap(({ segment }) => ("text" in segment ? [] : [segment]));
+    const body = { indice_name: index, ids: [id], texts, ...encoderFields(query, features) };
+    const [ofTexts, own, ...others] = await Promise.all([
+      texts.length === 0 ? [] : backend.similarities(body, signal),
+      ...(images.length === 0 ? [] : [{ id }, ...images]).map((image) => this.#embedding(index, image, signal)),
+    ]);
+    const ofImages = others.map((other) => cosine(own, other));
+    const fits = parts.map(({ name, segment }) => {
+      const kind = /** @type {"text" | "image"} */ ("text" in segment ? "text" : "image");
+      const similarity = (kind === "text" ? ofTexts : ofImages).shift() ?? NaN;
+      return { name, kind, minus: (segment.weight ?? 1) < 0, similarity };
+    });
+    return withNotes(fits);
+  }
+
+  /**
+   * @param {string} index
+   * @param {import("./chips.js").Segment} image
+   * @param {AbortSignal} signal
+   */
+  async #embedding(index, image, signal) {
+    const segments = [{ ...image, weight: 1 }];
+    return (await this.state.backend.encode({ indice_name: index, segments, use_clipgpt: false }, signal)).embedding;
   }
 
   /**

@@ -2,7 +2,7 @@
 
 import { SETTINGS } from "./address.js";
 import { Backend } from "./backend.js";
-import { isImage } from "./chips.js";
+import { isImage, segmentsOf } from "./chips.js";
 import { STOCK_FEATURES, defaultEncoder, defaultWeight, effectiveEncoder, kindOf } from "./query.js";
 
 /** The text, the index and the settings are properties of the stock element; what the stock page lacks is kept here. */
@@ -42,6 +42,11 @@ export class State {
 
   kind() {
     return kindOf(this.query());
+  }
+
+  /** The number of parts of the query. */
+  numParts() {
+    return segmentsOf(this.chips, this.element.text).length;
   }
 
   /** Whether there is nothing to show but what the index holds. */

@@ -78,6 +78,24 @@ def test_results_are_less_like_an_image_and_a_word(page, front_url):
     expect(page.get_by_text("less like “people”")).to_be_visible()
 
 
+def test_a_result_tells_how_similar_it_is_to_each_part_of_the_query(page, front_url, shapes_embeddings):
+    with results_of(page):
+        open_page(page, f"{front_url}/?query=circle&chip=item:3&chip=text:a+red+square&chip=-item:40&chip=bar")
+    item = shown_ids(page)[1]
+    with sent_to(page, "/score-service") as bodies:
+        detail = open_result(page, 1)
+        fits = detail.get_by_role("list").filter(has_text="Similarity to each part").get_by_role("listitem")
+        expect(fits).to_have_count(5)
+    assert [(body["ids"], body["texts"]) for body in bodies] == [([item], ["a red square", "circle"])]
+    _, image, square, away, circle = fits.all_inner_texts()
+    cosines = shapes_embeddings[[3, 40]] @ shapes_embeddings[item]
+    assert image.split() == ["image", "3", f"{cosines[0]:.2f}"]
+    assert away.split() == ["less", "like", "image", "40", f"{cosines[1]:.2f}"]
+    of_texts = [float(re.search(r"-?\d\.\d\d", text)[0]) for text in (square, circle)]
+    best, least = (square, circle) if of_texts[0] > of_texts[1] else (circle, square)
+    assert "fits best" in best and "fits least" in least, (square, circle)
+
+
 def test_a_query_of_nothing_but_less_like_this_is_not_searched(page, front_url):
     with sent_to(page, "/knn-service") as bodies:
         open_page(page, f"{front_url}/?chip=-text:people&chip=bar&item=3")
