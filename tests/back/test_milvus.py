@@ -24,12 +24,12 @@ def database(tmp_path_factory, clip_collection) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory, database, index_folder, clipgpt_path, clip_model, offline_flags):
+def server(tmp_path_factory, database, index_folder, clipgpt_path, offline_flags):
     """A back end in a process of its own, with the collection in both kinds."""
     indices = tmp_path_factory.mktemp("indices") / "indices.json"
     entries = {"milvus": {"milvus_uri": database, "collection": "small"}, "faiss": str(index_folder)}
     indices.write_text(json.dumps(entries))
-    flags = {"indices_paths": indices, "clipgpt_model": clipgpt_path, "clip_model": clip_model, **offline_flags}
+    flags = {"indices_paths": indices, "clipgpt_model": clipgpt_path, "load_clip": False, **offline_flags}
     # More threads than clients: with fewer, requests that wait long are refused, as they should be.
     given = {**flags, "host": "127.0.0.1", "port": 0, "threads": NUM_CLIENTS + 4}
     command = [BIN / "clipgpt-retrieval", "back", *(f"--{name}={value}" for name, value in given.items())]
@@ -46,12 +46,11 @@ def ask(server: ServerProcess, path: str = "/knn-service", **request) -> request
     [
         {"text": "a red cube", "num_images": 10},
         {"text": "a red cube", "num_images": 20, "num_result_ids": 3000, "deduplicate": True},
-        {"text": "a red cube", "num_images": 5, "use_clipgpt": False},
         {"embedding_input": unit_rows(1, seed=3)[0].tolist(), "num_images": 5, "num_result_ids": 100},
         {"segments": [{"id": 7}], "num_images": 5, "caption_results": 2},
         {"text": "dogs", "num_images": 9, "filter": [{"field": "caption", "op": "contains", "value": "item 1"}]},
     ],
-    ids=["text", "deduplicated", "text tower", "embedding", "segments", "filter"],
+    ids=["text", "deduplicated", "embedding", "segments", "filter"],
 )
 def test_stock_requests_get_the_answers_of_a_flat_index(server, request_fields):
     found = {name: ask(server, indice_name=name, modality="image", **request_fields) for name in ("milvus", "faiss")}
