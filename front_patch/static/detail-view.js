@@ -213,7 +213,7 @@ export class DetailView {
         "li",
         {},
         button(text, () => this.actions.searchText(text), { class: "ours", label: `${text} Search with this caption` }),
-        h("span", { class: "likelihood", title: "Log-likelihood of the caption" }, logprob.toFixed(1)),
+        h("span", { class: "likelihood", title: "Log-likelihood of the caption" }, logprob.toFixed(2)),
       ),
     );
     const heading = h("li", { class: "heading" }, "Captions by CLIP-GPT, with their log-likelihoods");

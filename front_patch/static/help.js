@@ -20,16 +20,25 @@ const HINTS = [
   "The address of the page holds all that it shows: copy it to share.",
 ];
 
+const MINUS_HINT =
+  "“a beach -people” is a beach without people; “Less like this” beside a large image turns the query away from it.";
+
 export class Help {
   constructor() {
+    this.minusHint = h("li", { hidden: true }, MINUS_HINT);
     this.element = h(
       "dialog",
       { class: "help", "aria-label": "Help" },
       h("header", {}, h("h2", {}, "Help"), iconButton("close", "Close (Esc)", () => this.element.close())),
       h("dl", {}, ...KEYS.flatMap(([key, does]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)])),
-      h("ul", {}, ...HINTS.map((hint) => h("li", {}, hint))),
+      h("ul", {}, ...HINTS.map((hint) => h("li", {}, hint)), this.minusHint),
     );
     this.element.addEventListener("click", ({ target }) => target === this.element && this.element.close());
+  }
+
+  /** @param {boolean} minus parts of a query may be negative */
+  update(minus) {
+    this.minusHint.hidden = !minus;
   }
 
   open() {

@@ -17,17 +17,17 @@
 const SIDES = ["below", "above", "right", "left"];
 
 /**
- * Chooses labels greedily. A label overlaps neither another label nor another point; only that of the heaviest point
- * may cover others, as a map whose largest point has no name says little.
+ * Chooses labels greedily. A label overlaps neither another label nor a badge nor another point; only that of the
+ * heaviest point may cover others, as a map whose largest point has no name says little.
  *
  * @param {Labelled[]} points
  * @param {number} height of a label, in pixels
  * @param {number} mapWidth in pixels
+ * @param {Box[]} [badges] on points
  * @returns {(Side | null)[]} the side of each label; null where it does not fit
  */
-export function chooseLabels(points, height, mapWidth) {
-  /** @type {Box[]} */
-  const taken = [];
+export function chooseLabels(points, height, mapWidth, badges = []) {
+  const taken = [...badges];
   /** @type {(Side | null)[]} */
   const sides = points.map(() => null);
   const order = points.map((_, position) => position).sort((a, b) => points[b].weight - points[a].weight);

@@ -128,7 +128,7 @@ export class MapView {
       width: /** @type {HTMLElement} */ (point.querySelector(".label")).offsetWidth,
       weight: this.clusters[position].size,
     }));
-    const sides = chooseLabels(labelled, LABEL_HEIGHT, this.plane.clientWidth);
+    const sides = chooseLabels(labelled, LABEL_HEIGHT, this.plane.clientWidth, points.flatMap(badgeBox));
     points.forEach((point, position) => {
       point.classList.remove("labelled", "below", "above", "right", "left");
       const side = sides[position];
@@ -199,6 +199,21 @@ export class MapView {
     frame.addEventListener("pointermove", pan);
     frame.addEventListener("pointerup", () => frame.removeEventListener("pointermove", pan), { once: true });
   }
+}
+
+/**
+ * Where the number of results is on a point of the map.
+ *
+ * @param {HTMLElement} point
+ * @returns {import("./labels.js").Box[]} none, or one
+ */
+function badgeBox(point) {
+  /** @type {HTMLElement | null} */
+  const count = point.querySelector(".count");
+  if (count === null) return [];
+  const left = point.offsetLeft - point.offsetWidth / 2 + count.offsetLeft;
+  const top = point.offsetTop - point.offsetHeight / 2 + count.offsetTop;
+  return [{ left, right: left + count.offsetWidth, top, bottom: top + count.offsetHeight }];
 }
 
 /**

@@ -206,6 +206,7 @@ export class Page {
     this.filters.update(element.currentIndex, state.filters, features.filters === true && view !== "starred");
     this.toolbar.update(features, state.captioned, this.results.items.length > 0);
     this.drawer.update(element, features);
+    this.help.update(features.minus === true);
     this.start.update(element.currentIndex, features);
     const { classList } = this.element;
     classList.toggle("hide-captions", !element.displayCaptions);

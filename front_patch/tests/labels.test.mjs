@@ -50,3 +50,10 @@ test("a point at the edge is labelled on the side that has space, or not at all"
   assert.deepEqual(chooseLabels([edge], HEIGHT, MAP_WIDTH), ["right"]);
   assert.deepEqual(chooseLabels([edge], HEIGHT, 90), [null]);
 });
+
+test("a label does not hide the number of results on a point", () => {
+  const one = { x: 200, y: 100, radius: 8, width: 80, weight: 1 };
+  const badge = { left: 190, right: 210, top: 112, bottom: 130 };
+  const heavier = { x: 20, y: 300, radius: 8, width: 20, weight: 9 };
+  assert.deepEqual(chooseLabels([one, heavier], HEIGHT, MAP_WIDTH, [badge])[0], "above");
+});

@@ -76,6 +76,8 @@ def test_results_are_less_like_an_image_and_a_word(page, front_url):
         page.get_by_label("Less like", exact=True).press("Enter")
     assert bodies[0]["segments"] == [away, {"text": "a photo of people", "weight": -0.6}, {"text": "a red circle"}]
     expect(page.get_by_text("less like “people”")).to_be_visible()
+    page.get_by_role("button", name="Help").click()
+    expect(page.get_by_text("a beach without people")).to_be_visible()
 
 
 def test_a_result_tells_how_similar_it_is_to_each_part_of_the_query(page, front_url, shapes_embeddings):
