@@ -375,8 +375,8 @@ class ClipGpt:
             InputError: embeddings of another dimension, or a text that is empty or longer than the context.
 
         Examples:
-            >>> model.log_likelihoods([image], model.caption([image]) + ["A bus."]).argmax()
-            np.int64(0)
+            >>> int(model.log_likelihoods([image], model.caption([image]) + ["A bus."]).argmax())
+            0
         """
         vectors = unit_embeddings(embeddings, self.clip_dim)
         pairs = self._tensor(np.repeat(vectors, len(texts), axis=0)), list(texts) * len(vectors)

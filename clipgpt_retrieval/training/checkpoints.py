@@ -4,13 +4,14 @@ Each is one file, written under another name and then renamed, so that a process
 old file or the new one.
 """
 
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
-from zipfile import BadZipFile, ZipFile
+from typing import Any, BinaryIO
 
 import torch
 
@@ -20,10 +21,14 @@ from clipgpt_retrieval.storage import sync
 LAST, BEST = "last.pt", "best.pt"
 
 UNREADABLE = (
-    OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, BadZipFile,
-    UnpicklingError,
+    OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError,
 )  # fmt: skip
 """Errors on files that `save_last` and `save_best` did not write, or that were damaged afterwards."""
+
+CHECKSUM_BYTES = hashlib.sha256().digest_size
+
+COMMENT_LENGTH_BYTES = 2
+"""A zip file ends with the length of its comment, in two bytes, and the comment."""
 
 
 @dataclass
@@ -109,18 +114,42 @@ def _write(state: dict[str, Any], file: Path) -> None:
     try:
         with part.open("wb") as stream:
             torch.save(state, stream)
-            sync(stream)
+        _append_checksum(part)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     part.replace(file)
 
 
+def _append_checksum(file: Path) -> None:
+    """Adds the sha256 of a zip file to it, as the archive's comment.
+
+    The archive has checksums of its members, but torch.load does not compare them, and none of its directory.
+    """
+    with file.open("r+b") as stream:
+        stream.seek(-COMMENT_LENGTH_BYTES, os.SEEK_END)
+        stream.write(CHECKSUM_BYTES.to_bytes(COMMENT_LENGTH_BYTES, "little"))
+        stream.seek(0)
+        checksum = _sha256(stream, file.stat().st_size)
+        stream.seek(0, os.SEEK_END)
+        stream.write(checksum)
+        sync(stream)
+
+
+def _sha256(stream: BinaryIO, size: int) -> bytes:
+    """The checksum of the next ``size`` bytes."""
+    digest = hashlib.sha256()
+    while size > 0 and (part := stream.read(min(size, 2**20))):
+        digest.update(part)
+        size -= len(part)
+    return digest.digest()
+
+
 def _read(file: Path) -> dict[str, Any]:
-    """The state in a file. torch.save writes checksums, but torch.load does not compare them."""
-    with ZipFile(file) as archive:
-        if (damaged := archive.testzip()) is not None:
-            raise BadZipFile(f"the checksum of {damaged} differs")
+    with file.open("rb") as stream:
+        size = file.stat().st_size - CHECKSUM_BYTES
+        if size < 0 or _sha256(stream, size) != stream.read():
+            raise ValueError("its checksum differs")
     return torch.load(file, map_location="cpu", weights_only=True)
 
 

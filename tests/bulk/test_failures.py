@@ -51,7 +51,7 @@ def test_a_killed_job_is_resumed(encode_job):
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     metadata = Path(encode_job.output_folder) / "metadata"
     before = {file: file.stat().st_mtime_ns for file in metadata.glob("*.parquet")}
-    assert len(before) == 6 and list(metadata.glob("*.part"))
+    assert len(before) == 6
     result = run_job(encode_job, run)
     embeddings, table = output(encode_job.output_folder)
     assert result["rows_done"] == len(embeddings) == 200

@@ -37,8 +37,8 @@ def test_a_caption_names_what_is_in_the_image(page, demo_server, demo_scenes):
         ("dog", True),
         ("kid with a book", True),
         ("two dogs on a beach", True),
+        ("a bicycle without a rider", True),  # two bicycles in the mountains
         ("xyzzy plugh quux", False),
-        ("a bicycle without a rider", False),
         ("submarine", False),
     ],
 )

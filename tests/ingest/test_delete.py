@@ -37,7 +37,7 @@ def test_items_are_deleted_with_their_metadata(own_index, embeddings):
     assert delete_from_index(own_index, FILTER) == 0
 
 
-@pytest.mark.parametrize("kind", ["IVF4,Flat", "IDMap,Flat"])
+@pytest.mark.parametrize("kind", ["IVF4,Flat", "IDMap2,Flat"])
 def test_other_kinds_number_their_items_again(own_index, embeddings, kind):
     (own_index / "text.index").unlink()
     index = faiss.index_factory(64, kind, faiss.METRIC_INNER_PRODUCT)
