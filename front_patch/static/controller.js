@@ -24,7 +24,11 @@ export class Controller {
   constructor(state) {
     this.state = state;
     this.activity = new Activity();
-    this.history = new PageHistory(state, () => this.refresh());
+    this.history = new PageHistory(
+      state,
+      () => this.refresh(),
+      () => this.page.update(),
+    );
     this.page = new Page(state, this.activity, this);
     this.featuresKnown = Promise.resolve();
     this.refreshing = false;

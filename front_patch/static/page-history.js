@@ -2,14 +2,23 @@
 
 import { fromAddress, toAddress } from "./address.js";
 
+/**
+ * The address of a state without the image of its detail view.
+ *
+ * @param {Parameters<typeof toAddress>[0]} state
+ */
+const withoutItem = (state) => toAddress({ ...state, item: null, starred: [] }, "");
+
 export class PageHistory {
   /**
    * @param {import("./state.js").State} state
    * @param {() => void} onRestored called after the user has gone back or forward
+   * @param {() => void} onItemRestored the same, where only the image of the detail view has changed
    */
-  constructor(state, onRestored) {
+  constructor(state, onRestored, onItemRestored) {
     this.state = state;
     this.onRestored = onRestored;
+    this.onItemRestored = onItemRestored;
     /** The address that the page was opened with is only replaced once something has been shown. */
     this.recorded = false;
     /** While a state is restored, the stock page reacts to each property that changes. */
@@ -52,10 +61,12 @@ export class PageHistory {
       location.reload();
       return;
     }
+    const onlyItem = withoutItem(this.state.toPageState()) === withoutItem(pageState);
     this.restoring = true;
     this.state.restore(pageState);
     await element.updateComplete;
     this.restoring = false;
-    this.onRestored();
+    if (onlyItem) this.onItemRestored();
+    else this.onRestored();
   }
 }
