@@ -87,7 +87,7 @@ def main() -> None:
     speeds = {name: counts[name] / taken[name] for name in sides}
     for name, speed in speeds.items():
         print(f"{name}: {speed:.2f} captions per second")
-    print(f"{conditions(args)}, {str(engine.model.dtype).removeprefix('torch.')}")
+    print(f"{conditions(args)}, {engine.precision}")
     for kind in ("greedy", "5 beams"):
         print(f"ratio, {kind}: {speeds[f'ours, {kind}'] / speeds[f'ClipCap, {kind}']:.1f}")
 

@@ -46,7 +46,7 @@ def main() -> None:
     print(
         f"CLIP's text tower {taken['clip'] * 1e3:.1f} ms, cut {taken['cut'] * 1e3:.1f} ms in float32 and "
         f"{taken['fast'] * 1e3:.1f} ms in low precision; CLIP-GPT {taken['ours'] * 1e3:.1f} ms in "
-        f"{str(engine.model.dtype).removeprefix('torch.')}, {taken['float32'] * 1e3:.1f} ms in float32"
+        f"{engine.precision}, {taken['float32'] * 1e3:.1f} ms in float32"
     )
     print(conditions(args))
     own = sides["clip"]()
