@@ -25,20 +25,24 @@ run = SequentialDistributor()
 
 KILLED = """
 import os, signal
+from contextlib import contextmanager
 from clipgpt_retrieval.bulk import writer
 from clipgpt_retrieval.cli import main
 
-write_table, calls = writer.pq.write_table, []
+new_file, tables = writer.new_file, []
 
-def killed_at_the_seventh(table, file):
-    calls.append(table)
-    if len(calls) == 7:
-        file.write(b"PAR1")
-        file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-    write_table(table, file)
+@contextmanager
+def killed_at_the_seventh_table(url):
+    with new_file(url) as file:
+        if url.endswith(".parquet"):
+            tables.append(url)
+        if len(tables) == 7:
+            file.write(b"PAR1")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield file
 
-writer.pq.write_table = killed_at_the_seventh
+writer.new_file = killed_at_the_seventh_table
 main()
 """
 
@@ -51,7 +55,7 @@ def test_a_killed_job_is_resumed(encode_job):
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     metadata = Path(encode_job.output_folder) / "metadata"
     before = {file: file.stat().st_mtime_ns for file in metadata.glob("*.parquet")}
-    assert len(before) == 6
+    assert len(before) == 6 and list(metadata.glob("*.part"))
     result = run_job(encode_job, run)
     embeddings, table = output(encode_job.output_folder)
     assert result["rows_done"] == len(embeddings) == 200

@@ -72,8 +72,9 @@ BUSY = {"status": 503, "json": {"error": {"field": "", "message": "full"}}}
 
 
 def test_scrolling_does_not_repeat_a_failed_request(page, front_url):
-    page.route("**/metadata", lambda route: route.fulfill(**BUSY))
     open_page(page, f"{front_url}/?hideDuplicateImages=false")
+    page.wait_for_load_state("networkidle")  # the start has shown its own images
+    page.route("**/metadata", lambda route: route.fulfill(**BUSY))
     with sent_to(page, "/metadata") as bodies:
         search(page, "a red circle")
         page.evaluate("window.scrollTo(0, 1e6)")
@@ -81,8 +82,7 @@ def test_scrolling_does_not_repeat_a_failed_request(page, front_url):
         for _ in range(10):
             page.evaluate("window.dispatchEvent(new Event('scroll'))")
             next_frame(page)
-    asked = [tuple(body["ids"]) for body in bodies]
-    assert asked and len(set(asked)) == len(asked)
+    assert len(bodies) == 1
     seen = tiles(page).count()
     page.unroute("**/metadata")
     page.get_by_role("button", name="Try again").click()

@@ -22,6 +22,18 @@ def captions_of(folder: Path) -> list[str]:
     ].tolist()
 
 
+def write_index_of_kind(folder: Path, kind: str, embeddings: np.ndarray) -> None:
+    """Replaces the flat indexes of a folder by one of images, of another kind, as faiss' factory names it."""
+    (folder / "text.index").unlink()
+    index = faiss.index_factory(embeddings.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(embeddings)
+    if kind.startswith("IDMap"):
+        index.add_with_ids(embeddings, np.arange(len(embeddings)))
+    else:
+        index.add(embeddings)
+    faiss.write_index(index, str(folder / "image.index"))
+
+
 def check_items(folder: Path, new_embeddings: np.ndarray, count: int) -> None:
     """Old and new items are there once each, with their own metadata."""
     index = faiss.read_index(str(folder / "image.index"))
@@ -93,14 +105,7 @@ def test_rows_without_a_usable_embedding_are_left_out_with_their_metadata(own_in
 def test_other_kinds_of_index(tmp_path, index_folder, new_folder, new_embeddings, kind, embeddings):
     target = tmp_path / "kind"
     shutil.copytree(index_folder, target)
-    (target / "text.index").unlink()
-    index = faiss.index_factory(64, kind, faiss.METRIC_INNER_PRODUCT)
-    index.train(embeddings)
-    if kind.startswith("IDMap"):
-        index.add_with_ids(embeddings, np.arange(300))
-    else:
-        index.add(embeddings)
-    faiss.write_index(index, str(target / "image.index"))
+    write_index_of_kind(target, kind, embeddings)
     add_items(str(new_folder), target)
     index = faiss.read_index(str(target / "image.index"))
     assert index.ntotal == 330

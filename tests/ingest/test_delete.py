@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from killing import killed_at_each_access
 from support import run_cli
-from test_add import captions_of
+from test_add import captions_of, write_index_of_kind
 
 from clipgpt_retrieval.errors import DataError, InputError
 from clipgpt_retrieval.index.folder_change import settled_folder
@@ -37,19 +37,13 @@ def test_items_are_deleted_with_their_metadata(own_index, embeddings):
     assert delete_from_index(own_index, FILTER) == 0
 
 
-@pytest.mark.parametrize("kind", ["IVF4,Flat", "IDMap2,Flat"])
+@pytest.mark.parametrize("kind", ["IVF4,Flat", "IDMap,Flat", "IDMap2,Flat"])
 def test_other_kinds_number_their_items_again(own_index, embeddings, kind):
-    (own_index / "text.index").unlink()
-    index = faiss.index_factory(64, kind, faiss.METRIC_INNER_PRODUCT)
-    index.train(embeddings)
-    if kind.startswith("IDMap"):
-        index.add_with_ids(embeddings, np.arange(300))
-    else:
-        index.add(embeddings)
-    faiss.write_index(index, str(own_index / "image.index"))
+    write_index_of_kind(own_index, kind, embeddings)
     assert delete_from_index(own_index, FILTER) == 100
     check_kept(own_index, embeddings)
-    np.testing.assert_allclose(open_index(str(own_index)).items.embeddings([5]), embeddings[[KEPT[5]]], atol=1e-6)
+    if kind != "IDMap,Flat":  # which faiss searches, but cannot reconstruct
+        np.testing.assert_allclose(open_index(str(own_index)).items.embeddings([5]), embeddings[[KEPT[5]]], atol=1e-6)
 
 
 @pytest.mark.slow
