@@ -114,3 +114,12 @@ class TrainingError(ClipGptError):
         >>> str(TrainingError("step 7: the caption loss is nan: lower --learning_rate"))
         'step 7: the caption loss is nan: lower --learning_rate'
     """
+
+
+def first_line(error: BaseException) -> str:
+    r"""The first line of another library's error, for a message of one sentence; its type where it has none.
+
+    >>> first_line(OSError("no such host\nwhile fetching")), first_line(EOFError())
+    ('no such host', 'EOFError')
+    """
+    return str(error).strip().partition("\n")[0] or type(error).__name__

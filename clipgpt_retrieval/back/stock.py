@@ -16,7 +16,7 @@ from clipgpt_retrieval.back.milvus_entries import with_folders
 from clipgpt_retrieval.back.options import BackOptions
 from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.engine.text_tower import clip_loading, with_hub_checked
-from clipgpt_retrieval.errors import DataError, InputError
+from clipgpt_retrieval.errors import DataError, InputError, first_line
 from clipgpt_retrieval.index.metadata import find_metadata
 
 DOWNLOADS = {
@@ -130,7 +130,7 @@ def _with_advice(load: Callable[..., Any], flag: str) -> Callable[..., Any]:
             name = with_hub_checked(clip_model) if flag == "clip_model" else clip_model
             return load(name, *args, **kwargs)
         except OSError as error:  # those of urllib, requests, fsspec and the hub are
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = first_line(error)
             raise InputError(
                 flag,
                 f"what {clip_model} needs cannot be downloaded ({reason}): without a network, give --load_clip False "

@@ -9,7 +9,6 @@ Shapes: b texts, t tokens, h hidden width, n heads, d clip_dim.
 
 import logging
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from typing import Any, cast
 
@@ -19,6 +18,8 @@ from torch import Tensor, nn
 from clipgpt_retrieval.engine.cpu_layers import (
     MIN_COSINE,
     MIN_WEIGHTS,
+    copy_in_bfloat16,
+    copy_sharing_weights,
     has_bfloat16_units,
     has_int8_kernels,
     int8_copy,
@@ -106,8 +107,7 @@ UnitRows = Callable[[nn.Module], Tensor]
 def _in_fastest_bfloat16(transformer: ClipTextTransformer, unit_rows: UnitRows) -> ClipTextTransformer:
     """In int8 or in bfloat16 on CPUs that multiply both in hardware, or as it is."""
     expected, made = unit_rows(transformer), transformer
-    weights = {id(weight): nn.Parameter(weight.bfloat16(), False) for weight in transformer.parameters()}
-    half = deepcopy(transformer, weights)
+    half = copy_in_bfloat16(transformer)
     pack_linear_layers(half)
     for copy in (half, int8_copy(transformer, without=None) if has_int8_kernels() else None):
         if copy is None or not _is_accurate(unit_rows(copy), expected):
@@ -118,11 +118,12 @@ def _in_fastest_bfloat16(transformer: ClipTextTransformer, unit_rows: UnitRows) 
 
 def _in_fastest_int8(transformer: ClipTextTransformer, unit_rows: UnitRows) -> ClipTextTransformer:
     """In int8 by FBGEMM's kernels, or as it is."""
-    input_max = input_maxima(transformer, lambda: unit_rows(transformer))
+    with input_maxima(transformer) as input_max:
+        expected = unit_rows(transformer)
     for refined in (False, True):
-        int8 = deepcopy(transformer, {id(weight): weight for weight in transformer.parameters()})  # weights are shared
+        int8 = copy_sharing_weights(transformer)
         use_fbgemm_layers(int8, input_max, refined)
-        if _is_accurate(unit_rows(int8), unit_rows(transformer)):
+        if _is_accurate(unit_rows(int8), expected):
             return int8
     return transformer
 

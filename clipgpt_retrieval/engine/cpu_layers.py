@@ -7,7 +7,7 @@ these layers do it once. Weights in int8 are half the bytes of bfloat16.
 from collections.abc import Callable
 from copy import copy, deepcopy
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,24 @@ class PackedLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:  # [..., in]
         return torch.ops.mkldnn._linear_pointwise(states, self._weight, self._bias, "none", [], "")  # [..., out]
+
+
+Copied = TypeVar("Copied", bound=nn.Module)
+
+
+def copy_in_bfloat16(module: Copied) -> Copied:
+    """A copy of a module in bfloat16; its float32 weights are not copied, and tied weights stay tied."""
+    return _copy_with(module, lambda weight: nn.Parameter(weight.bfloat16(), requires_grad=False))
+
+
+def copy_sharing_weights(module: Copied) -> Copied:
+    """A copy of a module with the same weights, whose layers can be replaced."""
+    return _copy_with(module, lambda weight: weight)
+
+
+def _copy_with(module: Copied, weight_of: Callable[[nn.Parameter], nn.Parameter]) -> Copied:
+    # deepcopy takes what is in its memo as copied already.
+    return deepcopy(module, {id(weight): weight_of(weight) for weight in module.parameters()})
 
 
 MakeLayer = Callable[[str, Tensor, Tensor | None], nn.Module]

@@ -5,7 +5,8 @@ float32's bytes.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 
 import torch
@@ -97,12 +98,12 @@ def use_fbgemm_layers(module: nn.Module, input_max: Mapping[str, Tensor], refine
     replace_linear_layers(module, lambda name, weight, bias: FbgemmLinear(weight, bias, input_max.get(name), refined))
 
 
-def input_maxima(module: nn.Module, run_samples: Callable[[], object]) -> dict[str, Tensor]:
-    """The largest absolute values ``[in]`` of each linear layer's inputs on sample texts, by the layer's name.
+@contextmanager
+def input_maxima(module: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """The largest absolute values ``[in]`` of each linear layer's inputs while the context lasts, by the layer's name.
 
     Args:
-        module: contains the layers.
-        run_samples: runs the module on sample texts.
+        module: contains the layers; to be run on sample texts in the context.
     """
     maxima: dict[str, Tensor] = {}
 
@@ -112,10 +113,11 @@ def input_maxima(module: nn.Module, run_samples: Callable[[], object]) -> dict[s
 
     layers = {name: layer for name, layer in module.named_modules() if is_linear(layer)}
     hooks = [layer.register_forward_pre_hook(partial(record, name)) for name, layer in layers.items()]
-    run_samples()
-    for hook in hooks:
-        hook.remove()
-    return maxima
+    try:
+        yield maxima
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @cache

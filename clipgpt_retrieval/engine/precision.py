@@ -1,7 +1,6 @@
 """The precision of a model on the CPU: the fastest that keeps its embeddings accurate."""
 
 import logging
-from copy import deepcopy
 from typing import cast
 
 import numpy as np
@@ -13,6 +12,8 @@ from clipgpt_retrieval.engine.cpu_layers import (
     MIN_COSINE,
     MIN_WEIGHTS,
     SAMPLE_TEXTS,
+    copy_in_bfloat16,
+    copy_sharing_weights,
     has_bfloat16_units,
     has_int8_kernels,
     int8_copy,
@@ -75,8 +76,8 @@ def in_int8(engine: ClipGpt) -> ClipGpt:
 
 def _in_fastest_int8(engine: ClipGpt) -> ClipGpt | None:
     """The model in int8, or None where that is not accurate enough."""
-    expected = _sample_vectors(engine)
-    input_max = input_maxima(engine.model.backbone.base_model, lambda: _sample_vectors(engine))
+    with input_maxima(engine.model.backbone.base_model) as input_max:
+        expected = _sample_vectors(engine)
     for refined in (False, True):
         int8 = _in_int8(engine, input_max, refined)
         if _is_accurate(int8, expected):
@@ -98,16 +99,14 @@ def _in_bfloat16(engine: ClipGpt, model: ClipGptModel, query_runner: Runner | No
 
 def bfloat16_copy(model: ClipGptModel) -> ClipGptModel:
     """The model in bfloat16, the backbone's linear layers packed; its float32 weights are not copied."""
-    # deepcopy takes what is in its memo as copied already: tied weights stay tied.
-    weights = {id(weight): nn.Parameter(weight.bfloat16(), requires_grad=False) for weight in model.parameters()}
-    made = deepcopy(model, weights)
+    made = copy_in_bfloat16(model)
     pack_linear_layers(made.backbone.base_model)
     return made
 
 
 def _in_int8(engine: ClipGpt, input_max: dict[str, Tensor], refined: bool) -> ClipGpt:
     """The model with FBGEMM's int8 layers for its backbone's, and such a head for drafts; see :class:`FbgemmLinear`."""
-    model = deepcopy(engine.model, {id(weight): weight for weight in engine.model.parameters()})  # weights are shared
+    model = copy_sharing_weights(engine.model)
     use_fbgemm_layers(model.backbone.base_model, input_max, refined)
     head = cast(nn.Linear, model.get_output_embeddings())
     return ClipGpt(

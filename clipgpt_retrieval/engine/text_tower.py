@@ -16,7 +16,7 @@ from tqdm import tqdm
 from clipgpt_retrieval.clip_names import all_clip_name, is_data_alone
 from clipgpt_retrieval.engine.clip_text import ClipTextTransformer, in_fastest_precision
 from clipgpt_retrieval.engine.cpu_layers import SAMPLE_TEXTS
-from clipgpt_retrieval.errors import ClipGptError, InputError
+from clipgpt_retrieval.errors import ClipGptError, InputError, first_line
 from clipgpt_retrieval.model.resolve import cached_where_offline
 
 Tokenizer = Callable[[list[str]], Tensor]
@@ -117,7 +117,7 @@ def load_text_tower(clip_model: str, device: str, *, fast: bool = False) -> Text
     except ClipGptError:
         raise
     except Exception as error:  # all_clip's loaders raise any error of their libraries, network errors included
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = first_line(error)
         message = f"{clip_model} cannot be loaded, give one that clip-retrieval inference takes: {reason}"
         raise InputError("clip_model", message) from error
     return TextTower(model, tokenizer, device, fast=fast)

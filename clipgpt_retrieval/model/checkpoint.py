@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from clipgpt_retrieval.errors import ModelError
+from clipgpt_retrieval.errors import ModelError, first_line
 from clipgpt_retrieval.model.config import ClipGptConfig
 from clipgpt_retrieval.model.fingerprint import fingerprint_files
 from clipgpt_retrieval.model.general_gpt import is_general_gpt, load_general_gpt
@@ -195,5 +195,4 @@ def _as_model_error(path: str) -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ModelError(f"{path} cannot be loaded: {lines[0]}") from error
+        raise ModelError(f"{path} cannot be loaded: {first_line(error)}") from error

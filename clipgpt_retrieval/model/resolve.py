@@ -8,7 +8,7 @@ from typing import Any
 
 import fsspec
 
-from clipgpt_retrieval.errors import ModelError
+from clipgpt_retrieval.errors import ModelError, first_line
 from clipgpt_retrieval.storage import is_url, local_folder, local_path
 
 SHIPPED = {"demo": Path(__file__).parents[1] / "demo" / "shipped" / "clipgpt"}
@@ -136,7 +136,7 @@ def _parsed(text: bytes, path: str) -> dict[str, Any]:
 
 
 def _unreachable(path: str, error: Exception) -> ModelError:
-    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    reason = first_line(error).rstrip(".")
     return ModelError(f"{path} cannot be downloaded ({reason}): check the URL, and that its fsspec driver is installed")
 
 

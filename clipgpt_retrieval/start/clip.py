@@ -14,7 +14,7 @@ from PIL import Image
 from clipgpt_retrieval.clip_names import all_clip_name
 from clipgpt_retrieval.data.pixels import upright_8_bit
 from clipgpt_retrieval.engine.text_tower import clip_loading, with_hub_checked
-from clipgpt_retrieval.errors import ClipGptError, InputError
+from clipgpt_retrieval.errors import ClipGptError, InputError, first_line
 
 
 class ImageTower:
@@ -45,7 +45,7 @@ class ImageTower:
         except ClipGptError:
             raise
         except Exception as error:  # all_clip's loaders raise whatever their libraries do, network errors included
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = first_line(error)
             raise InputError(
                 "clip_model",
                 f"{clip_model} cannot be loaded ({reason}): without a network give a CLIP of your own, as "

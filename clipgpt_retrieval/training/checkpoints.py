@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from clipgpt_retrieval.errors import TrainingError
+from clipgpt_retrieval.errors import TrainingError, first_line
 from clipgpt_retrieval.storage import sync
 
 LAST, BEST = "last.pt", "best.pt"
@@ -159,5 +159,6 @@ def _as_training_error(file: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(f"{file} cannot be read ({reason}): delete its folder to start the run again") from error
+        raise TrainingError(
+            f"{file} cannot be read ({first_line(error)}): delete its folder to start the run again"
+        ) from error
